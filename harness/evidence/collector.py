@@ -1,0 +1,189 @@
+"""Takes all views of a device at a checkpoint: raw files first, then the parsers."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import EvidenceError, ParseError
+from harness.evidence.raw import RawRef
+from harness.evidence.store import EvidenceStore
+from harness.guest.agent import Agent
+from harness.guest.drivers import Driver
+from harness.guest.exercise import parse_exercise
+from harness.guest.initramfs import exercise_script
+from harness.lab.debugger import PhysicalMemory
+from harness.lab.transport.base import Script, Transport
+from harness.pci.address import Bdf
+from harness.pci.config import ConfigSpace, MsixCapability
+from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.observation import (
+    DomainView,
+    GuestView,
+    HardwareView,
+    Observation,
+    TableView,
+    XenView,
+)
+from harness.xen.console import EmulatorTripleFault, Marker, emulator_triple_fault, find_markers
+from harness.xen.debugkeys import parse_irqs, parse_masks, parse_pci_devices
+from harness.xen.view import xen_view
+from harness.xen.xl_output import parse_list
+
+SNAPSHOT_SECONDS = 60.0
+_ENTRY_WORDS = 4  # an MSI-X table entry: address low, high, data, vector control (PCI 3.0, 6.8.2.2)
+
+
+@dataclass
+class Collector:
+    """Observes one device on one host during one scenario. Keeps how much of the logs it has already seen."""
+
+    transport: Transport
+    device: Bdf
+    store: EvidenceStore
+    memory: PhysicalMemory | None = None
+    started: float = field(default_factory=time.monotonic)
+    observations: list[Observation] = field(default_factory=list)
+    markers: list[tuple[Marker, RawRef]] = field(default_factory=list)
+    msix_offset: int | None = None  # of the capability in config space, once seen
+    _ring_seen: int = 0
+    _dmesg_seen: int = 0
+    _number: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def observe(self, checkpoint: Checkpoint, guest: GuestView | None = None) -> Observation:
+        """All views from dom0 at this moment, joined with the guest's view if there is one."""
+        self._number += 1
+        store = self.store.below(f"{self._number:02d}-{checkpoint}")
+        sections = self._snapshot(store)
+        hardware, capability, space = _hardware(sections)
+        if capability is not None:
+            self.msix_offset = capability.offset
+        observation = Observation(
+            checkpoint=checkpoint,
+            device=self.device,
+            seconds=self.seconds,
+            hardware=hardware,
+            table=self._table(store, hardware, capability, space),
+            xen=self._xen(sections),
+            guest=guest,
+            domains=_domains(sections),
+        )
+        self.observations.append(observation)
+        return observation
+
+    def exercise_guest(
+        self, agent: Agent, domain: str, identity: str, patience: int, deadline: Deadline
+    ) -> GuestView | None:
+        """Let the guest's driver work, and see what arrives."""
+        answer = agent.run(f"sh /exercise {identity} {patience}", deadline)
+        return self._exercised(answer.output, domain)
+
+    def exercise_dom0(self, driver: Driver, identity: str, patience: int, deadline: Deadline) -> GuestView | None:
+        """The same in dom0, whose driver owns the device."""
+        script = Script(f"set -- {identity} {patience}\n{exercise_script(driver)}")
+        return self._exercised(self.transport.run(script, deadline=deadline, changes=True).stdout, "d0")
+
+    def keep(self, name: str, data: bytes) -> RawRef:
+        """Store something else that belongs to this scenario, in the order of events."""
+        self._number += 1
+        return self.store.put(f"{self._number:02d}-{name}", data)
+
+    def emulator_fault(self) -> EmulatorTripleFault | None:
+        """Proof in Xen's console that the emulator broke a guest."""
+        text = self.transport.run(["xl", "dmesg"], deadline=Deadline.after(SNAPSHOT_SECONDS)).check().stdout
+        self.keep("xl_dmesg_after_silence.txt", text)
+        return emulator_triple_fault(_text(text))
+
+    def _exercised(self, output: bytes, domain: str) -> GuestView | None:
+        raw = self.keep(f"exercise-{domain}.txt", output)
+        return parse_exercise(output.decode("utf-8", "replace"), domain, raw)
+
+    def _snapshot(self, store: EvidenceStore) -> dict[str, tuple[RawRef, bytes]]:
+        separator = f"@{secrets.token_hex(8)}"
+        program = Path(__file__).with_name("snapshot.sh").read_text()
+        script = Script(f"set -- {separator} {self.device} {self._ring_seen} {self._dmesg_seen}\n{program}")
+        result = self.transport.run(script, deadline=Deadline.after(SNAPSHOT_SECONDS))
+        sections = {}
+        for part in re.split(rb"^%s " % separator.encode(), result.stdout, flags=re.MULTILINE)[1:]:
+            name, _, data = part.partition(b"\n")
+            data = data.removesuffix(b"\n")
+            if name != b"end":
+                sections[name.decode()] = (store.put(name.decode(), data), data)
+        if b"\n%s end" % separator.encode() not in result.stdout:
+            raise EvidenceError(f"{self.transport.name}: the observation was cut short", hint="is the host alive?")
+        self._ring_seen += len(sections["xl_dmesg.txt"][1])
+        self._dmesg_seen += sections["dom0_dmesg.txt"][1].count(b"\n")
+        for name in ("xl_dmesg.txt", "dom0_dmesg.txt"):
+            raw, data = sections[name]
+            self.markers += [(marker, raw.at(marker.line)) for marker in find_markers(_text(data))]
+        return sections
+
+    def _xen(self, sections: dict[str, tuple[RawRef, bytes]]) -> XenView:
+        raw, data = sections["xl_dmesg.txt"]
+        text = _text(data)
+        return xen_view(
+            self.device,
+            parse_masks(text, file=raw.path),
+            parse_pci_devices(text, file=raw.path),
+            parse_irqs(text, file=raw.path),
+            raw,
+        )
+
+    def _table(
+        self,
+        store: EvidenceStore,
+        hardware: HardwareView,
+        capability: MsixCapability | None,
+        space: ConfigSpace,
+    ) -> TableView | None:
+        if self.memory is None or capability is None or hardware.command is None or not hardware.command.memory:
+            return None
+        base = space.bar_address(capability.table_bar)
+        if base is None:
+            return None
+        words = self.memory.read_words(base + capability.table_offset, capability.control.table_size * _ENTRY_WORDS)
+        text = "".join(f"{index:4d} control={words[index * 4 + 3]:08x}\n" for index in range(len(words) // 4))
+        raw = store.put("msix_table.txt", text.encode())
+        return TableView(tuple(bool(word & 1) for word in words[3::_ENTRY_WORDS]), raw)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _hardware(
+    sections: dict[str, tuple[RawRef, bytes]],
+) -> tuple[HardwareView, MsixCapability | None, ConfigSpace]:
+    raw, data = sections["config.hex"]
+    try:
+        space = ConfigSpace(bytes.fromhex(_text(data).replace("\n", " ")), raw.path)
+    except ValueError as error:
+        raise ParseError(str(error), file=raw.path, expected="hexadecimal bytes") from error
+    capability = None if space.gone else space.msix
+    driver = _text(sections["driver.txt"][1]).strip().rpartition("/")[2] or None
+    view = HardwareView(
+        gone=space.gone,
+        command=None if space.gone else space.command,
+        control=capability.control if capability else None,
+        driver=driver,
+        raw=raw,
+    )
+    return view, capability, space
+
+
+def _domains(sections: dict[str, tuple[RawRef, bytes]]) -> DomainView:
+    raw, data = sections["xl_list.txt"]
+    owner = _text(sections["owner_domid.txt"][1]).strip()
+    return DomainView(
+        names={row.domid: row.name for row in parse_list(_text(data), file=raw.path)},
+        device_owner=int(owner) if owner.isdecimal() else None,
+        raw=raw,
+    )

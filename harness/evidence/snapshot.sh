@@ -1,0 +1,23 @@
+# Prints everything there is to see of a device from dom0, in sections. One round trip for all of it.
+#   $1 separator nobody can foresee   $2 BDF   $3 byte offset into `xl dmesg` seen so far   $4 lines of dmesg seen so far
+section() { printf '\n%s %s\n' "$separator" "$1"; }
+separator=$1 device=/sys/bus/pci/devices/$2
+section config.hex
+od -An -v -tx1 "$device/config"
+section driver.txt
+readlink "$device/driver"
+section lspci.txt
+lspci -vvv -s "$2" 2>&1
+section xl_list.txt
+xl list
+section xl_pci_assignable.txt
+xl pci-assignable-list
+section owner_domid.txt
+xenstore-read "/libxl/pci/$(echo "$2" | tr ':.' '--')/domid" 2>&1
+section dom0_dmesg.txt
+dmesg | tail -n "+$(($4 + 1))"
+section debugkeys.txt
+xl debug-keys MQi 2>&1
+section xl_dmesg.txt
+xl dmesg | tail -c "+$(($3 + 1))"
+section end

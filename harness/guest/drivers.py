@@ -1,0 +1,29 @@
+"""What each driver needs in a guest; the facts are in drivers.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from harness.yamlfile import load_models
+
+
+class Driver(BaseModel):
+    """One entry of drivers.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modules: list[str] = Field(min_length=1)
+    bound_as: str
+    ready: str
+    traffic: str
+    in_dom0: bool
+
+
+class _Drivers(RootModel[dict[str, Driver]]):
+    pass
+
+
+def drivers() -> dict[str, Driver]:
+    return load_models(Path(__file__).with_name("drivers.yaml"), _Drivers).root

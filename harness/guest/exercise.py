@@ -1,0 +1,74 @@
+"""Parser of what exercise.sh prints. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.errors import ParseError
+from harness.evidence.raw import RawRef
+from harness.guest.interrupts import parse_interrupts
+from harness.pci.config import ConfigSpace
+from harness.scenario.observation import GuestView
+
+_SECTION = re.compile(r"^== (\w+)$")
+_WANTED = ("ready", "interrupts_before", "traffic", "interrupts_after", "msi_irqs", "driver", "config", "end")
+
+
+@dataclass(frozen=True)
+class _Section:
+    line: int
+    text: str
+
+
+def _sections(text: str) -> dict[str, _Section]:
+    found: dict[str, tuple[int, list[str]]] = {}
+    current: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = _SECTION.match(line.rstrip())
+        if header:
+            current = []
+            found[header[1]] = (number, current)
+        else:
+            current.append(line)
+    return {name: _Section(line, "\n".join(lines).strip("\n")) for name, (line, lines) in found.items()}
+
+
+def parse_exercise(text: str, domain: str, raw: RawRef) -> GuestView | None:
+    """The view of the device's owner; None only when the owner said plainly that it has no such device.
+
+    Accepted format: sections `== NAME` as exercise.sh writes them, closed by `== end`.
+    """
+    sections = _sections(text)
+    if sections.get("device", _Section(0, "")).text.strip() == "none":
+        return None
+    missing = [name for name in _WANTED if name not in sections]
+    if missing:
+        raise ParseError(f"the section {missing[0]!r} is missing", file=raw.path, expected="the output of exercise.sh")
+    config = sections["config"]
+    try:
+        space = ConfigSpace(bytes.fromhex("".join(config.text.split())))
+    except ValueError as error:
+        raise ParseError(
+            f"config space: {error}", file=raw.path, line=config.line, expected="hexadecimal bytes"
+        ) from error
+    irqs = _numbers(sections["msi_irqs"], raw)
+    capability = None if space.gone else space.msix
+    return GuestView(
+        domain=domain,
+        command=None if space.gone else space.command,
+        control=capability.control if capability else None,
+        vectors=len(irqs),
+        before=parse_interrupts(sections["interrupts_before"].text, file=raw.path).sum_of(irqs),
+        after=parse_interrupts(sections["interrupts_after"].text, file=raw.path).sum_of(irqs),
+        traffic_ok=re.search(r"^status 0$", sections["traffic"].text, re.MULTILINE) is not None,
+        driver=sections["driver"].text.strip() or None,
+        raw=raw.at(sections["interrupts_after"].line),
+    )
+
+
+def _numbers(section: _Section, raw: RawRef) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in section.text.split())
+    except ValueError as error:
+        raise ParseError(str(error), file=raw.path, line=section.line, expected="irq numbers") from error

@@ -1,0 +1,61 @@
+# Prints the device as its owner sees it, around a burst of traffic. Runs in a guest (busybox sh) and in dom0 (dash).
+# Expects ready() and traffic(), and in $1 the device's vendor:device, in $2 the seconds of patience.
+#
+# A driver whose vectors are set up but of which none has fired within the patience will not get better: waiting for
+# its own timeout (60 s for nvme) would tell nothing more.
+patience=$2
+section() { printf '\n== %s\n' "$1"; }
+device=
+for candidate in /sys/bus/pci/devices/*; do
+  [ "$(cat "$candidate/vendor"):$(cat "$candidate/device")" = "0x${1%:*}:0x${1#*:}" ] && device=$candidate && break
+done
+section device
+[ -n "$device" ] || { echo none; section end; exit 0; }
+echo "${device##*/}"
+vectors() { ls "$device/msi_irqs" 2>/dev/null; }
+fired() {
+  awk -v irqs="$(vectors | tr '\n' ' ')" '
+    BEGIN { n = split(irqs, list, " "); for (i = 1; i <= n; i++) wanted[list[i] ":"] = 1 }
+    NR == 1 { cpus = NF }
+    $1 in wanted { for (i = 2; i <= cpus + 1; i++) sum += $i }
+    END { print sum + 0 }' /proc/interrupts
+}
+seconds() { read -r up _ < /proc/uptime; echo "${up%.*}"; }
+start=$(seconds) silent_since= is_ready=no
+while :; do
+  now=$(seconds)
+  ready && is_ready=yes && break
+  if [ -n "$(vectors)" ] && [ "$(fired)" = 0 ]; then
+    [ -n "$silent_since" ] || silent_since=$now
+    [ $((now - silent_since)) -ge "$patience" ] && break
+  else
+    silent_since=
+  fi
+  [ $((now - start)) -ge $((patience * 4)) ] && break
+  sleep 0.1
+done
+section ready
+echo $is_ready
+section interrupts_before
+cat /proc/interrupts
+section traffic
+if [ $is_ready = yes ]; then
+  traffic & burst=$!
+  ( sleep "$patience"; kill $burst ) 2>/dev/null & watchdog=$!
+  wait $burst; status=$?
+  kill $watchdog 2>/dev/null
+  echo "status $status"
+else
+  echo "status 125"
+fi
+section interrupts_after
+cat /proc/interrupts
+section msi_irqs
+vectors
+section driver
+link=$(readlink "$device/driver"); echo "${link##*/}"
+section config
+od -An -v -tx1 -N 256 "$device/config"
+section dmesg
+dmesg | tail -n 40
+section end

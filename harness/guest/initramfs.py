@@ -1,0 +1,113 @@
+"""The guest's initramfs: static busybox, the device's modules from the host's own module tree, init and exercise.
+
+The kernel is the host's own, so every host can boot a guest that always has the right driver, without downloads.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from harness.deadline import Deadline
+from harness.errors import LabError, ParseError
+from harness.guest.drivers import Driver
+from harness.guest.newc import Member, archive
+from harness.lab.transport.base import Script, Transport
+
+REMOTE_DIRECTORY = "/var/lib/maskall"
+
+
+@dataclass(frozen=True)
+class GuestFiles:
+    """What a guest boots from, as paths on the host."""
+
+    kernel: str
+    initramfs: dict[str, str]  # driver name -> path
+
+
+def exercise_script(driver: Driver) -> str:
+    """The driver's ready() and traffic() with the common program behind them."""
+    common = Path(__file__).with_name("exercise.sh").read_text()
+    return f"ready() {{\n{driver.ready}\n}}\ntraffic() {{\n{driver.traffic}\n}}\n{common}"
+
+
+def parse_dependencies(text: str) -> tuple[str, ...]:
+    """Module files in loading order.
+
+    Accepted format: `modprobe --show-depends`, lines `insmod /lib/modules/.../x.ko[.xz] [options]` or `builtin x`.
+    """
+    paths: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if words[:1] == ["builtin"] or not words:
+            continue
+        if words[0] != "insmod" or len(words) < 2:
+            raise ParseError(f"{line!r}", file="modprobe", line=number, expected="insmod PATH or builtin NAME")
+        if words[1] not in paths:
+            paths.append(words[1])
+    return tuple(paths)
+
+
+def _plain(path: str, data: bytes) -> bytes:
+    """A module as insmod of busybox takes it: not compressed."""
+    match PurePosixPath(path).suffix:
+        case ".ko":
+            return data
+        case ".xz":
+            return lzma.decompress(data)
+        case ".gz":
+            return gzip.decompress(data)
+    raise LabError(f"cannot unpack the module {path}", hint="modules as .ko, .ko.xz or .ko.gz are understood")
+
+
+def build(busybox: bytes, modules: Iterable[tuple[str, bytes]], driver: Driver) -> bytes:
+    """The archive; `modules` are (path, content) in loading order. Pure but for reading our own data files."""
+    init = Path(__file__).with_name("init.sh").read_bytes()
+    names = []
+    members = [
+        *(Member.directory(name) for name in ("bin", "dev", "modules")),
+        Member.character_device("dev/console", 5, 1),
+        Member.character_device("dev/null", 1, 3),
+        Member.file("bin/busybox", busybox, 0o755),
+        Member.file("init", init, 0o755),
+        Member.file("exercise", exercise_script(driver).encode(), 0o755),
+    ]
+    for path, data in modules:
+        name = PurePosixPath(path).name.split(".ko")[0] + ".ko"
+        names.append(name)
+        members.append(Member.file(f"modules/{name}", _plain(path, data)))
+    members.append(Member.file("modules/list", "".join(f"{name}\n" for name in names).encode()))
+    return archive(members)
+
+
+def install(transport: Transport, wanted: dict[str, Driver], deadline: Deadline) -> GuestFiles:
+    """Put an initramfs for each driver on the host; only what is not there yet is sent."""
+    release = transport.run(["uname", "-r"], deadline=deadline).check().text.strip()
+    busybox = transport.get(_static_busybox(transport, deadline), deadline)
+    paths: dict[str, str] = {}
+    for name, driver in wanted.items():
+        listed = transport.run(["modprobe", "--show-depends", "--all", *driver.modules], deadline=deadline).check()
+        modules = [(path, transport.get(path, deadline)) for path in parse_dependencies(listed.text)]
+        data = build(busybox, modules, driver)
+        path = f"{REMOTE_DIRECTORY}/{name}-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
+        if not transport.run(["test", "-e", path], deadline=deadline).ok:
+            transport.run(["mkdir", "-p", REMOTE_DIRECTORY], deadline=deadline, changes=True).check()
+            transport.put(data, path, 0o644, deadline)
+        paths[name] = path
+    return GuestFiles(f"/boot/vmlinuz-{release}", paths)
+
+
+def _static_busybox(transport: Transport, deadline: Deadline) -> str:
+    """Where the host's busybox is; a dynamically linked one would not start in a guest without libraries."""
+    found = transport.run(
+        Script('p=$(command -v busybox) && readlink -f "$p" && ! ldd "$p" >/dev/null 2>&1'), deadline=deadline
+    )
+    if not found.ok:
+        raise LabError(
+            f"{transport.name}: there is no static busybox in dom0", hint="apt-get install busybox-static on the host"
+        )
+    return found.text.strip()

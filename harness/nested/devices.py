@@ -1,0 +1,77 @@
+"""The target devices a nested host can have: QEMU's models, their backends, and whether this QEMU offers them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from harness.errors import UsageError
+from harness.yamlfile import load_models
+
+ROOT_PORTS = 6
+
+
+class Backend(BaseModel):
+    """Exactly one of what a device model needs behind it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    netdev: Literal["user"] | None = None
+    object: Literal["rng-random"] | None = None
+    drive: str | None = Field(None, pattern=r"^\d+[KMG]$", description="size of an empty throw-away drive")
+
+
+class DeviceModel(BaseModel):
+    """One entry of devices.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    properties: dict[str, str] = {}
+    backend: Backend
+    slot: int = Field(ge=1, le=ROOT_PORTS)
+    migrates: bool
+    identity: str = Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")
+    driver: str
+    reset: Literal["effective", "no-op"]
+
+    def device_arguments(self, name: str) -> dict[str, str]:
+        """What -device and QMP's device_add are given."""
+        backend = {"netdev": f"{name}-net"} if self.backend.netdev else {}
+        backend |= {"rng": f"{name}-rng"} if self.backend.object else {}
+        backend |= {"drive": f"{name}-drive"} if self.backend.drive else {}
+        return {"driver": self.model, "id": f"{name}-dev", "bus": f"rp{self.slot}", **backend, **self.properties}
+
+
+class _Catalogue(RootModel[dict[str, DeviceModel]]):
+    pass
+
+
+def catalogue() -> dict[str, DeviceModel]:
+    return load_models(Path(__file__).with_name("devices.yaml"), _Catalogue).root
+
+
+def offered(device_help: str) -> frozenset[str]:
+    """Accepted format: `qemu-system-x86_64 -device help`, lines `name "nvme", bus PCI, desc "..."`."""
+    return frozenset(re.findall(r'^name "([^"]+)"', device_help, re.MULTILINE))
+
+
+def select(names: list[str], offer: frozenset[str]) -> dict[str, DeviceModel]:
+    """The models of these names; UsageError for a name we do not know or a model this QEMU lacks."""
+    known = catalogue()
+    chosen = {}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0)
+            raise UsageError(f"there is no device {name!r}", hint=f"did you mean {near[0]}? known: {', '.join(known)}")
+        if known[name].model not in offer:
+            raise UsageError(
+                f"the installed QEMU has no device model {known[name].model!r} for {name}",
+                hint="leave the device out, or install a QEMU that has it (qemu-system-x86_64 -device help)",
+            )
+        chosen[name] = known[name]
+    return chosen

@@ -1,0 +1,241 @@
+"""One machine under QEMU: the only place that starts QEMU and talks to its monitor."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qemu.qmp.legacy import QEMUMonitorProtocol
+from qemu.qmp.qmp_client import ExecuteError
+
+from harness.deadline import Deadline, poll
+from harness.errors import LabError, UsageError
+from harness.nested.accelerator import Accelerator
+from harness.nested.devices import ROOT_PORTS, DeviceModel
+from harness.nested.gdbstub import GdbDebugger
+from harness.nested.rundir import RunDir
+from harness.process import run
+
+QEMU = "qemu-system-x86_64"
+MEMORY_MIB = 2560
+_START_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What the machine boots, multiboot fashion: no boot loader, QEMU loads Xen and its two modules."""
+
+    xen: Path
+    kernel: Path
+    initrd: Path
+    xen_options: str
+    dom0_options: str
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    boot: Boot
+    accelerator: Accelerator
+    devices: dict[str, DeviceModel]  # present from power-on; others are hot-added
+
+    def arguments(self, *, disk: Path, ram: Path, ram_shared: bool) -> list[str]:
+        """The command line but for what depends on the run directory, which is QEMU's working directory.
+
+        The memory is a file: shared when a snapshot shall be made of it, else private, so that a restored machine
+        copies only the pages it writes.
+        """
+        boot = self.boot
+        ports = [
+            argument
+            for slot in range(1, ROOT_PORTS + 1)
+            for argument in ("-device", f"pcie-root-port,id=rp{slot},chassis={slot},slot={slot},addr={0x10 + slot:#x}")
+        ]
+        share = "on" if ram_shared else "off"
+        return [
+            *("-nodefaults", "-display", "none", "-no-user-config"),
+            *("-machine", "q35,memory-backend=ram", "-accel", self.accelerator.argument, "-cpu", self.accelerator.cpu),
+            *("-smp", "2", "-m", str(MEMORY_MIB)),
+            *("-object", f"memory-backend-file,id=ram,size={MEMORY_MIB}M,mem-path={ram},share={share}"),
+            *("-device", "intel-iommu,intremap=on,aw-bits=48"),
+            *("-drive", f"file={disk},if=none,id=root,format=qcow2,cache=unsafe"),
+            *("-device", "virtio-blk-pci,drive=root,addr=0x3"),
+            # restrict=on: the nested host reaches nothing outside; port 0: the kernel chooses, runs never collide
+            *("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"),
+            *("-device", "virtio-net-pci,netdev=net,addr=0x4"),
+            *ports,
+            *(argument for name, model in self.devices.items() for argument in _cold_plug(name, model)),
+            *("-kernel", str(boot.xen), "-append", boot.xen_options),
+            *("-initrd", f"{boot.kernel} {boot.dom0_options},{boot.initrd}"),
+            *("-serial", "file:console.log", "-qmp", "unix:qmp.sock,server=on,wait=off"),
+            *("-pidfile", "qemu.pid"),
+        ]
+
+
+def _cold_plug(name: str, model: DeviceModel) -> list[str]:
+    arguments: list[str] = []
+    if model.backend.netdev:
+        arguments += ["-netdev", f"user,id={name}-net,restrict=on"]
+    if model.backend.object:
+        arguments += ["-object", f"{model.backend.object},id={name}-rng,filename=/dev/urandom"]
+    pairs = model.device_arguments(name)
+    driver = pairs.pop("driver")
+    return [*arguments, "-device", ",".join([driver, *(f"{key}={value}" for key, value in pairs.items())])]
+
+
+class Machine:
+    """A running QEMU. Made by `start`; `close` ends it."""
+
+    def __init__(self, spec: MachineSpec, run_dir: RunDir, process: subprocess.Popen[bytes]) -> None:
+        self.spec = spec
+        self.run_dir = run_dir
+        self._process = process
+        self._qmp: QEMUMonitorProtocol | None = None
+        self._gdb_started = False
+
+    @classmethod
+    def start(
+        cls,
+        spec: MachineSpec,
+        run_dir: RunDir,
+        *,
+        disk: Path,
+        ram: Path,
+        ram_shared: bool = False,
+        paused: bool = False,
+        survives: bool = False,
+    ) -> Machine:
+        """Start QEMU in `run_dir`. `paused` waits for `restore`; `survives` lets it outlive the harness."""
+        if shutil.which(QEMU) is None:
+            raise UsageError(f"{QEMU} is not installed", hint="apt-get install qemu-system-x86")
+        argv = [QEMU, *spec.arguments(disk=disk, ram=ram, ram_shared=ram_shared)]
+        argv += ["-S", "-incoming", "defer"] if paused else []
+        if not survives:
+            argv = ["setpriv", "--pdeathsig", "KILL", *argv]  # setpriv(1): a killed harness leaves no emulator behind
+        with (run_dir.path / "qemu.log").open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603 - argv list of our own making
+                argv, cwd=run_dir.path, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        machine = cls(spec, run_dir, process)
+        machine._connect(Deadline.after(_START_SECONDS))
+        return machine
+
+    @property
+    def console_log(self) -> Path:
+        return self.run_dir.path / "console.log"
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def _connect(self, deadline: Deadline) -> None:
+        def monitor() -> socket.socket | None:
+            if not self.alive:
+                raise LabError(f"QEMU did not start: {self.last_words()}")
+            return self.run_dir.connect("qmp.sock")
+
+        connection = poll(monitor, deadline, every=0.01)
+        if connection is None:
+            raise LabError(f"QEMU's monitor did not appear: {self.last_words()}")
+        self._qmp = QEMUMonitorProtocol(connection)
+        self._qmp.settimeout(_START_SECONDS)
+        self._qmp.connect()
+
+    def last_words(self) -> str:
+        """The last line QEMU wrote, for an error message."""
+        lines = (self.run_dir.path / "qemu.log").read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it wrote nothing"
+
+    def qmp(self, command: str, **arguments: object) -> object:
+        """One monitor command; LabError with QEMU's own words when it refuses or is gone."""
+        if self._qmp is None:
+            raise LabError("QEMU's monitor is closed")
+        try:
+            return self._qmp.cmd(command, **arguments)
+        except ExecuteError as error:
+            raise LabError(f"QEMU refused {command}: {error}") from error
+        except Exception as error:  # the library's many ways to say that the connection is gone
+            raise LabError(f"QEMU's monitor does not answer {command}: {error!r}; {self.last_words()}") from error
+
+    def hmp(self, line: str) -> str:
+        """One command of the human monitor, for what QMP does not offer."""
+        return str(self.qmp("human-monitor-command", **{"command-line": line}))
+
+    @property
+    def ssh_port(self) -> int:
+        """The loopback port that leads to the nested host's port 22."""
+        match = re.search(
+            r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+10\.0\.2\.15\s+22", self.hmp("info usernet")
+        )
+        if match is None:
+            raise LabError("QEMU does not forward a port to the nested host")
+        return int(match[1])
+
+    def save(self, state: Path) -> None:
+        """Stop and write the machine's state, all but the memory, which is the shared file `ram` already."""
+        self.qmp("stop")
+        self._ignore_shared_memory()
+        self.qmp("migrate", uri=f"exec:cat > '{state}'")
+        self._await_migration("the snapshot could not be written")
+
+    def restore(self, state: Path) -> None:
+        """Load a state into a machine started with `paused`, and let it run."""
+        self._ignore_shared_memory()
+        self.qmp("migrate-incoming", uri=f"exec:cat '{state}'")
+        self._await_migration("the snapshot could not be loaded")
+        self.qmp("cont")
+
+    def _ignore_shared_memory(self) -> None:
+        self.qmp("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])
+
+    def _await_migration(self, failure: str) -> None:
+        def ended() -> str | None:
+            answer = self.qmp("query-migrate")
+            status = str(answer.get("status")) if isinstance(answer, dict) else ""
+            return status if status in ("completed", "failed", "cancelled") else None
+
+        if poll(ended, Deadline.after(60), every=0.01) != "completed":
+            raise LabError(f"{failure}: {self.last_words()}")
+
+    def hot_add(self, name: str, model: DeviceModel) -> None:
+        """Plug a device into its root port."""
+        if model.backend.drive:
+            drive = self.run_dir.path / f"{name}.raw"
+            run(["truncate", "-s", model.backend.drive, str(drive)], deadline=Deadline.after(10))
+            file = {"driver": "file", "filename": str(drive)}
+            self.qmp("blockdev-add", driver="raw", file=file, **{"node-name": f"{name}-drive"})
+        self.qmp("device_add", **model.device_arguments(name))
+        self.spec = replace(self.spec, devices={**self.spec.devices, name: model})
+
+    def debugger(self) -> GdbDebugger:
+        if not self._gdb_started:
+            self.hmp("gdbserver unix:gdb.sock,server=on,wait=off")
+            self._gdb_started = True
+        return GdbDebugger(self._connect_debugger)
+
+    def _connect_debugger(self) -> socket.socket:
+        connection = self.run_dir.connect("gdb.sock")
+        if connection is None:
+            raise LabError("QEMU's gdbstub does not answer")
+        return connection
+
+    def read_words(self, address: int, count: int) -> tuple[int, ...]:
+        """Physical memory by the monitor's `xp`, which does not stop the machine."""
+        lines = self.hmp(f"xp /{count}wx {address:#x}").splitlines()
+        words = [int(word, 16) for line in lines for word in line.partition(":")[2].split()]
+        if len(words) != count:
+            raise LabError(f"QEMU read {len(words)} of {count} words at {address:#x}")
+        return tuple(words)
+
+    def close(self) -> None:
+        """End QEMU; its overlay and all it wrote go with the run directory."""
+        if self._qmp is not None and not self.run_dir.kept:
+            self._process.kill()
+        if self._qmp is not None:
+            self._qmp.close()
+            self._qmp = None
+        if not self.run_dir.kept:
+            self._process.wait()

@@ -1,0 +1,94 @@
+"""The programs the nested lab needs from this machine, and how they get there."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.deadline import Deadline
+from harness.errors import CommandFailed, UsageError
+from harness.process import run
+
+if TYPE_CHECKING:
+    from harness.report.progress import Progress
+
+INSTALL_SECONDS = 1800.0
+
+_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+@dataclass(frozen=True)
+class Prerequisite:
+    """A Debian package, the program or file that shows it is there, and what the lab uses it for."""
+
+    package: str
+    shown_by: str  # a program's name, or an absolute path
+    purpose: str
+    unprivileged_only: bool = False
+
+    def present(self) -> bool:
+        """Whether this machine has it."""
+        if self.shown_by.startswith("/"):
+            return Path(self.shown_by).exists()
+        path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SBIN])
+        return shutil.which(self.shown_by, path=path) is not None
+
+
+PREREQUISITES = (
+    Prerequisite("qemu-system-x86", "qemu-system-x86_64", "the machine the nested host runs in"),
+    Prerequisite("qemu-utils", "qemu-img", "throw-away disk overlays"),
+    Prerequisite("mmdebstrap", "mmdebstrap", "the nested host's root file system"),
+    Prerequisite("e2fsprogs", "mkfs.ext4", "the nested host's disk"),
+    Prerequisite(
+        "debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg", "to check what is downloaded"
+    ),
+    Prerequisite("fakeroot", "fakeroot", "a disk owned by root, made by somebody else", unprivileged_only=True),
+    Prerequisite("uidmap", "newuidmap", "mmdebstrap without being root", unprivileged_only=True),
+)
+
+
+def missing(*, root: bool | None = None) -> list[Prerequisite]:
+    """What this machine lacks; `root` says for whom (default: who we are)."""
+    privileged = os.geteuid() == 0 if root is None else root
+    return [need for need in PREREQUISITES if not (need.unprivileged_only and privileged) and not need.present()]
+
+
+def install_argv(needs: list[Prerequisite]) -> list[str]:
+    """The command that brings `needs`."""
+    return ["apt-get", "install", "--yes", "--no-install-recommends", *(need.package for need in needs)]
+
+
+def install(
+    progress: Progress, *, log: Path | None = None, root: bool | None = None, run: Callable[..., object] = run
+) -> list[Prerequisite]:
+    """Install what is missing (as root, without a question) and return what that was.
+
+    Raises UsageError with the command to type when not root or without apt, CommandFailed when apt-get fails.
+    """
+    needs = missing(root=root)
+    if not needs:
+        return []
+    names = ", ".join(need.package for need in needs)
+    privileged = os.geteuid() == 0 if root is None else root
+    if not privileged or shutil.which("apt-get") is None:
+        raise UsageError(f"missing on this machine: {names}", hint=f"type: sudo {shlex.join(install_argv(needs))}")
+    deadline = Deadline.after(INSTALL_SECONDS)
+    env = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    with progress.phase(f"install {names}", 40):
+        try:
+            run(install_argv(needs), deadline=deadline, env=env, log=log)
+        except CommandFailed:
+            # A fresh machine has no package lists, or stale ones: fetch them, then it must work.
+            progress.note("fetching apt's package lists")
+            run(["apt-get", "update"], deadline=deadline, env=env, log=log)
+            run(install_argv(needs), deadline=deadline, env=env, log=log)
+    left = missing(root=root)
+    if left:
+        hint = "install them by hand"
+        raise UsageError(f"still missing after apt-get: {', '.join(need.package for need in left)}", hint=hint)
+    return needs

@@ -1,0 +1,139 @@
+"""A booted host, frozen: memory, device state and disk, restored copy-on-write in well under a second."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.guest.drivers import Driver
+from harness.guest.initramfs import GuestFiles, exercise_script, install
+from harness.lab.transport.ssh import SshTransport
+from harness.nested.image import Image
+from harness.nested.machine import Machine, MachineSpec
+from harness.nested.rundir import RunDir
+from harness.process import run
+from harness.report.progress import Progress
+
+_FORMAT = 1
+_BOOT_SECONDS = 300.0
+_MIB = 1024 * 1024
+# read once before the freeze, so that restored machines find them in their page cache
+_WARM = (
+    "modprobe xen-pciback; xl info; xl list; xl pci-assignable-list; lspci -vvv; xl dmesg; xenstore-ls /libxl; "
+    "xl debug-keys h; cat /boot/vmlinuz-* $(command -v xl setpci lspci od awk) /usr/libexec/xen-qemu-system-i386 "
+    "/usr/lib/xen-*/boot/hvmloader /usr/lib/xen-*/bin/* /var/lib/maskall/* "
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A finished snapshot; nothing in it is written to again."""
+
+    path: Path
+
+    @property
+    def ram(self) -> Path:
+        return self.path / "ram"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def disk(self) -> Path:
+        return self.path / "disk.qcow2"
+
+    @property
+    def guest_files(self) -> GuestFiles:
+        record = json.loads((self.path / "guest.json").read_text())
+        return GuestFiles(record["kernel"], record["initramfs"])
+
+    def facts(self) -> dict[str, str]:
+        """`xl info` of the frozen host, as it was printed."""
+        record: dict[str, str] = json.loads((self.path / "facts.json").read_text())
+        return record
+
+
+@dataclass(frozen=True)
+class SnapshotRecipe:
+    """Boot the image cold, prepare the host for guests, freeze it."""
+
+    image: Image
+    spec: MachineSpec
+    qemu_version: str
+    drivers: dict[str, Driver]
+    runs: Path
+    progress: Progress
+
+    needs_bytes = 2700 * _MIB
+
+    @property
+    def name(self) -> str:
+        return f"snapshot-{self.image.stack.name}"
+
+    @property
+    def digest(self) -> str:
+        content = {
+            "format": _FORMAT,
+            "image": str(self.image.path),
+            "built": (self.image.path / "manifest.json").read_text(),
+            "qemu": self.qemu_version,
+            "machine": self.spec.arguments(disk=Path("disk"), ram=Path("ram"), ram_shared=True),
+            "guests": {name: exercise_script(driver) for name, driver in self.drivers.items()},
+            "init": (Path(__file__).parents[1] / "guest/init.sh").read_text(),
+            "warm": _WARM,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def build(self, directory: Path) -> None:
+        snapshot = Snapshot(directory)
+        run_dir = RunDir.create(self.runs)
+        try:
+            overlay(self.image.disk, "raw", snapshot.disk)
+            machine = Machine.start(self.spec, run_dir, disk=snapshot.disk, ram=snapshot.ram, ram_shared=True)
+            try:
+                transport = connect(machine, self.image, Deadline.after(_BOOT_SECONDS), self.progress)
+                with self.progress.phase("prepare the host for guests", 15):
+                    self._prepare(transport, snapshot)
+                transport.close()
+                with self.progress.phase("freeze the host", 3):
+                    machine.save(snapshot.state)
+            finally:
+                machine.close()
+        finally:
+            run_dir.close()
+
+    def _prepare(self, transport: SshTransport, snapshot: Snapshot) -> None:
+        deadline = Deadline.after(_BOOT_SECONDS)
+        files = install(transport, self.drivers, deadline)
+        record = {"kernel": files.kernel, "initramfs": files.initramfs}
+        (snapshot.path / "guest.json").write_text(json.dumps(record))
+        info = transport.run(["xl", "info"], deadline=deadline).check().text
+        pairs = (line.partition(":") for line in info.splitlines() if ":" in line)
+        (snapshot.path / "facts.json").write_text(json.dumps({key.strip(): value.strip() for key, _, value in pairs}))
+        transport.run(["sh", "-c", f"({_WARM}) >/dev/null 2>&1; sync"], deadline=deadline, changes=True)
+
+
+def overlay(backing: Path, backing_format: str, path: Path) -> None:
+    """A new qcow2 whose unwritten blocks are those of `backing`."""
+    run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", backing_format, "-b", str(backing.resolve()), str(path)],
+        deadline=Deadline.after(30),
+    )
+
+
+def connect(machine: Machine, image: Image, deadline: Deadline, progress: Progress) -> SshTransport:
+    """The host's dom0 over ssh, as any lab machine: root, its own key, the host key pinned."""
+    transport = SshTransport(
+        f"nested-{image.stack.name}",
+        "127.0.0.1",
+        port=machine.ssh_port,
+        host_key=image.host_key.read_text().strip(),
+        key_file=image.user_key,
+    )
+    with progress.phase("dom0 answers ssh"):
+        transport.connect(deadline)
+    return transport

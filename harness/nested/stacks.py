@@ -1,0 +1,100 @@
+"""The Xen hosts that can be built: Debian suite, packages, boot options. The facts are in stacks.yaml."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.errors import UsageError
+from harness.yamlfile import load_models
+
+STACKS_FILE = Path(__file__).with_name("stacks.yaml")
+
+DEFAULT_STACK = "trixie"
+
+COMMON_PACKAGES = (
+    "linux-image-amd64",
+    "xen-system-amd64",
+    "xen-utils-common",
+    "openssh-server",
+    "pciutils",
+    "kmod",
+    "udev",
+    "systemd-sysv",
+    "dbus",
+    "iproute2",
+    "initramfs-tools",  # the kernel package wants it; it makes no initramfs here (INITRD=No)
+    "busybox-static",
+    "cpio",
+    "procps",
+)
+"""What every stack needs: the host itself, and what its guests are made of (busybox, cpio, the kernel's modules)."""
+
+
+class StackRecord(BaseModel):
+    """One stack as stacks.yaml writes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    description: str
+    suite: str = Field(pattern=r"^[a-z]+$")
+    security_suite: str = Field(pattern=r"^[a-z]+(-security|/updates)$")
+    xen: str = Field(pattern=r"^\d+\.\d+$")
+    packages: list[str]
+    xen_options: list[str]
+    dom0_options: list[str]
+
+
+class StacksFile(BaseModel):
+    """The whole of stacks.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    stacks: dict[str, StackRecord]
+
+
+class Stack(BaseModel):
+    """A Debian suite as a Xen host: `name` is how people call it, `xen` its hypervisor's release (4.20)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    description: str
+    suite: str
+    security_suite: str
+    xen: str
+    packages: tuple[str, ...]
+    xen_options: str
+    dom0_options: str
+
+
+@functools.cache
+def stacks(path: Path = STACKS_FILE) -> dict[str, Stack]:
+    """All stacks by name, in the order of the file. Raises InventoryError."""
+    records = load_models(path, StacksFile).stacks
+    return {
+        name: Stack(
+            name=name,
+            description=record.description,
+            suite=record.suite,
+            security_suite=record.security_suite,
+            xen=record.xen,
+            packages=(*COMMON_PACKAGES, *record.packages),
+            xen_options=" ".join(record.xen_options),
+            dom0_options=" ".join(record.dom0_options),
+        )
+        for name, record in records.items()
+    }
+
+
+def stack(name: str) -> Stack:
+    """The stack called `name`. Raises UsageError with the nearest name."""
+    known = stacks()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+        raise UsageError(f"unknown stack '{name}'", hint=hint)
+    return known[name]

@@ -1,0 +1,90 @@
+"""Borrowing a device from dom0 and giving it back, each time read back from the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.deadline import Deadline, poll
+from harness.errors import LabError, RestoreFailed
+from harness.lab.transport.base import CommandResult, Transport
+from harness.pci.address import Bdf
+from harness.pci.identity import find_device
+from harness.xen.toolstack import Toolstack
+
+_SECONDS = 30.0
+PCIBACK = "pciback"
+
+
+class Ledger(Protocol):
+    """Told of every change before it is made. The seam for the journal of foreign hosts."""
+
+    def about_to(self, change: str, undo: str) -> None: ...
+
+
+class NoLedger:
+    """For a host that is thrown away afterwards: nothing will ever have to be undone."""
+
+    def about_to(self, change: str, undo: str) -> None:
+        del change, undo
+
+
+@dataclass
+class Borrowed:
+    """A device on its way from dom0's driver to pciback and back."""
+
+    transport: Transport
+    toolstack: Toolstack
+    address: Bdf
+    original_driver: str | None
+    ledger: Ledger
+
+    @classmethod
+    def identify(cls, transport: Transport, toolstack: Toolstack, identity: str, ledger: Ledger) -> Borrowed:
+        """Find the device and note whose it is; changes nothing. A hot-added device is waited for."""
+        deadline = Deadline.after(_SECONDS)
+
+        def seen() -> str | None:
+            text = transport.run(["lspci", "-D", "-n"], deadline=deadline).check().text
+            return text if identity in text else None
+
+        address = find_device(poll(seen, deadline) or "", identity)
+        return cls(transport, toolstack, address, driver_of(transport, address), ledger)
+
+    def bind(self) -> CommandResult:
+        """To pciback. LabError when sysfs does not show it there afterwards."""
+        back = self.original_driver or "no driver"
+        self.ledger.about_to(f"bind {self.address} to pciback", undo=f"bind {self.address} to {back}")
+        result = self.toolstack.make_assignable(self.address, Deadline.after(_SECONDS))
+        self._expect(PCIBACK, LabError(f"{self.address} could not be bound to pciback: {_last_line(result)}"))
+        return result
+
+    def unbind(self) -> CommandResult:
+        """Off pciback, to no driver."""
+        self.ledger.about_to(f"unbind {self.address} from pciback", undo=f"bind {self.address} to pciback")
+        return self.toolstack.take_back(self.address, Deadline.after(_SECONDS), rebind=False)
+
+    def give_back(self) -> CommandResult:
+        """To the driver it came from. RestoreFailed when sysfs does not show it there afterwards."""
+        self.ledger.about_to(f"give {self.address} back to {self.original_driver}", undo="nothing: this is the undo")
+        result = self.toolstack.take_back(self.address, Deadline.after(_SECONDS), rebind=True)
+        self._expect(
+            self.original_driver,
+            RestoreFailed(f"{self.address} did not go back to {self.original_driver}: {_last_line(result)}"),
+        )
+        return result
+
+    def _expect(self, driver: str | None, failure: LabError) -> None:
+        if driver_of(self.transport, self.address) != driver:
+            raise failure
+
+
+def driver_of(transport: Transport, address: Bdf) -> str | None:
+    """The driver dom0 has bound to the device, None when there is none."""
+    link = transport.run(["readlink", f"/sys/bus/pci/devices/{address}/driver"], deadline=Deadline.after(_SECONDS))
+    return link.text.strip().rpartition("/")[2] or None
+
+
+def _last_line(result: CommandResult) -> str:
+    lines = (result.stderr + result.stdout).decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else f"status {result.status}, no message"

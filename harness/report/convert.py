@@ -1,0 +1,223 @@
+"""From the frozen dataclasses of a run to the models of `results.json`. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from harness.errors import ExitStatus
+from harness.evidence.raw import RawRef
+from harness.pci.config import Command, MsixControl
+from harness.report.results import (
+    Attempt,
+    CheckSeen,
+    Control,
+    EmulatorFaultSeen,
+    Frame,
+    GuestSeen,
+    HazardSeen,
+    Host,
+    MaskRow,
+    Moment,
+    Register,
+    RunResult,
+    ScenarioResult,
+    Side,
+    Source,
+)
+from harness.scenario.judgement import Check, Hazard, Judgement
+from harness.scenario.observation import GuestView, Observation, XenView
+from harness.scenario.verdict import ControlRole, conclude, exit_status
+
+
+def source(raw: RawRef) -> Source:
+    return Source(file=raw.path, line=raw.line, sha256=raw.sha256)
+
+
+def register(value: Command | MsixControl | None) -> Register | None:
+    """A register of config space; four digits, as lspci and setpci write it."""
+    return None if value is None else Register(text=str(value), raw=f"0x{value.value:04x}")
+
+
+def frame(address: int, symbol: str, offset: int) -> Frame:
+    """A place on a call chain."""
+    return Frame(address=f"{address:#x}", symbol=symbol, offset=offset)
+
+
+def moment(observation: Observation) -> Moment:
+    """An observation without its dataclasses; `sources` has the keys hardware, table, xen_keys, guest."""
+    hardware, table, xen, guest = observation.hardware, observation.table, observation.xen, observation.guest
+    control = hardware.control if hardware else None
+    sources: dict[str, Source] = {}
+    if hardware:
+        sources["hardware"] = source(hardware.raw)
+    if table:
+        sources["table"] = source(table.raw)
+    if xen:
+        sources["xen_keys"] = source(xen.raw_keys.at(xen.owner_line))
+    if guest:
+        sources["guest"] = source(guest.raw)
+    return Moment(
+        checkpoint=observation.checkpoint,
+        moment=observation.checkpoint.moment,
+        seconds=observation.seconds,
+        gone=bool(hardware and hardware.gone),
+        driver=hardware.driver if hardware else None,
+        command=register(hardware.command if hardware else None),
+        control=register(control),
+        enabled=control.enabled if control else None,
+        masked=control.masked if control else None,
+        owner=xen.owner if xen else None,
+        irqs=xen.irqs if xen else None,
+        unbound_irqs=xen.unbound if xen else None,
+        masks=_masks(xen) if xen else None,
+        masked_vectors=tuple(index for index, masked in enumerate(table.masked) if masked) if table else None,
+        guest=_guest(guest) if guest else None,
+        sources=sources,
+    )
+
+
+def hazard(seen: Hazard) -> HazardSeen:
+    return HazardSeen(
+        promised=seen.promised, taken=seen.taken, how=seen.how, raw=source(seen.raw) if seen.raw else None
+    )
+
+
+def check(held: Check) -> CheckSeen:
+    return CheckSeen(
+        checkpoint=held.checkpoint,
+        view=held.view,
+        subject=held.subject,
+        expected=held.expected,
+        seen=held.seen,
+        outcome=held.outcome,
+        raw=source(held.raw) if held.raw else None,
+    )
+
+
+def side(
+    *,
+    hypervisor: str,
+    judgement: Judgement,
+    observations: Sequence[Observation],
+    raw_directory: str,
+    log: str,
+    phases: Mapping[str, float],
+    call_chain: Sequence[Frame] = (),
+    call_chain_raw: RawRef | None = None,
+    attempts: Sequence[Attempt] = (),
+) -> Side:
+    """One run of a scenario; paths are relative to the run's directory."""
+    return Side(
+        hypervisor=hypervisor,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        hazard=hazard(judgement.hazard),
+        checks=tuple(check(held) for held in judgement.checks),
+        timeline=tuple(moment(observation) for observation in observations),
+        call_chain=tuple(call_chain),
+        call_chain_raw=source(call_chain_raw) if call_chain_raw else None,
+        phases={name: round(seconds, 3) for name, seconds in phases.items()},
+        attempts=tuple(attempts),
+        raw_directory=raw_directory,
+        log=log,
+    )
+
+
+def attempt(reason: str, seconds: float, raw: RawRef | None = None) -> Attempt:
+    """A try the emulator spoiled."""
+    return Attempt(reason=reason, seconds=round(seconds, 3), raw=source(raw) if raw else None)
+
+
+def scenario_result(
+    *,
+    id: str,
+    title: str,
+    ending: str,
+    follow_on: str,
+    guest: str,
+    device: str,
+    device_kind: str,
+    stock: Side,
+    control: Side | None,
+    control_role: ControlRole,
+    seconds: float,
+    command_to_repeat: str,
+) -> ScenarioResult:
+    """Both sides of a scenario; the conclusion is drawn here and nowhere else."""
+    return ScenarioResult(
+        id=id,
+        title=title,
+        ending=ending,
+        follow_on=follow_on,
+        guest=guest,
+        device=device,
+        device_kind=device_kind,
+        stock=stock,
+        control=control,
+        control_role=control_role,
+        conclusion=conclude(stock.verdict, control.verdict if control else None, control_role),
+        seconds=round(seconds, 3),
+        command_to_repeat=command_to_repeat,
+    )
+
+
+def run_result(
+    *,
+    tool_version: str,
+    run_id: str,
+    started: datetime,
+    ended: datetime,
+    host: Host,
+    controls: Iterable[Control],
+    scenarios: Sequence[ScenarioResult],
+    overhead_seconds: float,
+    status: ExitStatus | None = None,
+) -> RunResult:
+    """A whole run, counted. `status` only where the run ended for a reason no scenario shows (a lost host).
+
+    `started` and `ended` carry their zone; without one pydantic refuses them.
+    """
+    faults = tuple(
+        EmulatorFaultSeen(scenario=scenario.id, hypervisor=one.hypervisor, reason=lost.reason, raw=lost.raw)
+        for scenario in scenarios
+        for _, one in scenario.sides
+        for lost in one.attempts
+    )
+    conclusions = [scenario.conclusion for scenario in scenarios]
+    return RunResult(
+        tool_version=tool_version,
+        run_id=run_id,
+        started=started,
+        ended=ended,
+        host=host,
+        controls=tuple(controls),
+        scenarios=tuple(scenarios),
+        counts=dict(Counter(conclusions)),
+        emulator_faults=len(faults),
+        emulator_fault_list=faults,
+        overhead_seconds=round(overhead_seconds, 3),
+        exit_status=exit_status(conclusions) if status is None else status,
+    )
+
+
+def _masks(xen: XenView) -> tuple[MaskRow, ...]:
+    return tuple(
+        MaskRow(irq=row.irq, host=row.host, guest=row.guest, hardware=row.hardware, line=row.line) for row in xen.masks
+    )
+
+
+def _guest(guest: GuestView) -> GuestSeen:
+    control = guest.control
+    return GuestSeen(
+        domain=guest.domain,
+        driver=guest.driver,
+        command=register(guest.command),
+        control=register(control),
+        enabled=control.enabled if control else None,
+        masked=control.masked if control else None,
+        vectors=guest.vectors,
+        delta=guest.delta,
+        traffic_ok=guest.traffic_ok,
+    )

@@ -1,0 +1,92 @@
+"""The few lines a person needs when a scenario is not as expected. Pure.
+
+What was expected at which checkpoint, what was seen in which view, where to read it, and the command that repeats
+just this. Lines are not wrapped: a path or a command that is cut cannot be copied.
+"""
+
+from __future__ import annotations
+
+from harness.report.inert import inert
+from harness.report.results import CheckSeen, HazardSeen, RunResult, ScenarioResult, Side
+from harness.scenario.judgement import Outcome
+from harness.scenario.verdict import Conclusion, ControlRole, Verdict
+
+_MOST_CHECKS = 4  # the first violation is nearest to the cause; the log has them all
+_UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.UNDECIDED)
+
+
+def failures(run: RunResult) -> list[str]:
+    """Paragraphs for all scenarios that are not as expected, an empty line between two; [] if there are none."""
+    lines: list[str] = []
+    for scenario in run.scenarios:
+        if scenario.conclusion in _UNEXPECTED:
+            lines += [*([""] if lines else []), *explain(scenario)]
+    return lines
+
+
+def skipped(run: RunResult) -> list[str]:
+    """One line with the reason for each scenario that did not run."""
+    return [
+        inert(f"SKIPPED {scenario.id} {scenario.device_kind}: {scenario.stock.reason}")
+        for scenario in run.scenarios
+        if scenario.conclusion is Conclusion.SKIPPED
+    ]
+
+
+def explain(scenario: ScenarioResult) -> list[str]:
+    """The paragraph of one scenario, whatever its conclusion."""
+    lines = [
+        f"{scenario.conclusion} {scenario.id} ({scenario.guest}, {scenario.device_kind} {scenario.device}): "
+        f"{scenario.title}"
+    ]
+    for name, side in scenario.sides:
+        if _to_blame(scenario, name, side):
+            lines += _side(name, side, _wanted(scenario, name))
+    lines.append(f"  repeat just this: {scenario.command_to_repeat}")
+    return [inert(line) for line in lines]
+
+
+def _to_blame(scenario: ScenarioResult, name: str, side: Side) -> bool:
+    """Whether this side is why the scenario is not as expected."""
+    if side.verdict.unsettled:
+        return True
+    if name == "stock":
+        return side.verdict is not Verdict.PASS
+    return scenario.conclusion is not Conclusion.PROVEN and not scenario.stock.verdict.blames_product
+
+
+def _wanted(scenario: ScenarioResult, name: str) -> str:
+    if name == "control" and scenario.control_role is ControlRole.NOTICES:
+        return "FAIL, for the defect is there"
+    return "PASS, the historic cure was applied" if name == "control" else "PASS"
+
+
+def _side(name: str, side: Side, wanted: str) -> list[str]:
+    where = side.hypervisor if name == "stock" else f"the control {side.hypervisor}"
+    lines = [f"  on {where}: expected {wanted}; came to {side.verdict}: {side.reason}"]
+    shown = side.violations
+    if side.verdict is Verdict.PASS:  # a blind control: the last checks show what was looked at and thought good
+        shown = side.checks[-_MOST_CHECKS:]
+    for check in shown[:_MOST_CHECKS]:
+        lines += _check(check)
+    if len(shown) > _MOST_CHECKS:
+        lines.append(f"    and {len(shown) - _MOST_CHECKS} more, see the log")
+    lines += [_hazard(side.hazard), f"    log: {side.log}   raw files: {side.raw_directory}"]
+    lines += [f"    the emulator failed before this attempt: {attempt.reason}" for attempt in side.attempts]
+    return lines
+
+
+def _check(check: CheckSeen) -> list[str]:
+    seen = check.seen or "nothing"
+    met = " (met)" if check.outcome is Outcome.MET else ""
+    lines = [
+        f"    {check.checkpoint} {check.checkpoint.moment}: expected {check.subject} {check.expected}; "
+        f"seen in the {check.view} view: {seen}{met}"
+    ]
+    return [*lines, f"       {check.raw}"] if check.raw else lines
+
+
+def _hazard(hazard: HazardSeen) -> str:
+    taken = "taken" if hazard.taken else "NOT taken" if hazard.promised else "not taken, none was promised"
+    how = f": {hazard.how}" if hazard.how else ""
+    return f"    hazard {taken}{how}" + (f" ({hazard.raw})" if hazard.raw else "")

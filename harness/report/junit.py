@@ -1,0 +1,127 @@
+"""junit.xml of a run, for CI systems: one test case per scenario. Pure.
+
+One per scenario and not per side, because the side on the known-bad hypervisor is *meant* to fail: as a test case of
+its own it would be red on every good day. Its verdict is a property of the case instead.
+REGRESSION and BLIND are failures, UNDECIDED is an error, SKIPPED is skipped, PROVEN and UNPROVEN pass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from xml.etree import ElementTree as ET
+
+from harness.report.failure import explain
+from harness.report.inert import inert
+from harness.report.results import RunResult, ScenarioResult, Side
+from harness.report.timeline import timeline
+from harness.scenario.verdict import Conclusion
+
+_TAGS = {
+    Conclusion.REGRESSION: "failure",
+    Conclusion.BLIND: "failure",
+    Conclusion.UNDECIDED: "error",
+    Conclusion.SKIPPED: "skipped",
+}
+
+
+def junit(run: RunResult) -> bytes:
+    """The document in UTF-8, with its XML declaration."""
+    tags = Counter(_TAGS.get(scenario.conclusion, "passed") for scenario in run.scenarios)
+    totals = {
+        "tests": str(len(run.scenarios)),
+        "failures": str(tags["failure"]),
+        "errors": str(tags["error"]),
+        "skipped": str(tags["skipped"]),
+        "time": f"{run.seconds:.3f}",
+    }
+    root = ET.Element("testsuites", totals)
+    suite = ET.SubElement(
+        root,
+        "testsuite",
+        {"name": "maskall", **totals, "timestamp": run.started.isoformat(), "hostname": inert(run.host.name)},
+    )
+    _properties(suite, _run_properties(run))
+    for scenario in run.scenarios:
+        _case(suite, scenario)
+    ET.indent(root)
+    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
+
+
+def _case(suite: ET.Element, scenario: ScenarioResult) -> None:
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        {
+            "classname": f"maskall.{inert(scenario.guest)}.{inert(scenario.device_kind)}",
+            "name": inert(scenario.id),
+            "time": f"{scenario.seconds:.3f}",
+        },
+    )
+    _properties(case, _scenario_properties(scenario))
+    tag = _TAGS.get(scenario.conclusion)
+    if tag is not None:
+        reason = _reason(scenario)
+        outcome = ET.SubElement(case, tag, {"message": inert(reason), "type": scenario.conclusion.value})
+        if tag != "skipped":
+            outcome.text = "\n".join(explain(scenario))
+    if any(side.timeline for _, side in scenario.sides):
+        ET.SubElement(case, "system-out").text = "\n\n".join(
+            f"on {inert(side.hypervisor)}:\n{timeline(side.timeline)}" for _, side in scenario.sides
+        )
+
+
+def _reason(scenario: ScenarioResult) -> str:
+    """Why the scenario is not green, from the side that made it so."""
+    stock, control = scenario.stock, scenario.control
+    decisive = stock.verdict.blames_product or stock.verdict.unsettled or scenario.conclusion is Conclusion.SKIPPED
+    if control is None or decisive:
+        return stock.reason
+    return f"on the control {control.hypervisor}: {control.reason}"
+
+
+def _run_properties(run: RunResult) -> dict[str, str]:
+    controls = {
+        f"control.{control.name}": f"{control.symbol} at {control.address}: {control.original} -> {control.replacement}"
+        + ("" if control.verified else " (NOT read back)")
+        for control in run.controls
+    }
+    return {
+        "run": run.run_id,
+        "tool_version": run.tool_version,
+        "host.label": run.host.label,
+        **{f"host.{name}": value for name, value in run.host.facts.items()},
+        **controls,
+        "emulator_faults": str(run.emulator_faults),
+        "exit_status": str(int(run.exit_status)),
+    }
+
+
+def _scenario_properties(scenario: ScenarioResult) -> dict[str, str]:
+    properties = {
+        "title": scenario.title,
+        "device": f"{scenario.device_kind} {scenario.device}",
+        "conclusion": scenario.conclusion.value,
+        "control_role": scenario.control_role.value,
+        "repeat": scenario.command_to_repeat,
+    }
+    for name, side in scenario.sides:
+        properties |= {f"{name}.{key}": value for key, value in _side_properties(side).items()}
+    return properties
+
+
+def _side_properties(side: Side) -> dict[str, str]:
+    taken = "taken" if side.hazard.taken else "not taken"
+    return {
+        "hypervisor": side.hypervisor,
+        "verdict": side.verdict.value,
+        "hazard": f"{taken}: {side.hazard.how}" if side.hazard.how else taken,
+        "raw_directory": side.raw_directory,
+        "log": side.log,
+    }
+
+
+def _properties(parent: ET.Element, values: dict[str, str]) -> None:
+    element = ET.SubElement(parent, "properties")
+    for name, value in values.items():
+        ET.SubElement(element, "property", {"name": inert(name), "value": inert(value)})

@@ -1,0 +1,155 @@
+"""What must be seen at which checkpoint. Pure.
+
+The table of docs/scenarios.md in code: each function holds one view against it and yields checks. A fact that was not
+seen is MISSING, never met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.evidence.raw import RawRef
+from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.judgement import Check, Outcome
+from harness.scenario.observation import GuestView, HardwareView, Observation, XenView
+
+QUARANTINE = "DomIO"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How a device must look; None means: either way."""
+
+    memory: bool | None = None
+    enabled: bool | None = None
+    masked: bool | None = None
+    owner: str | None = None
+    driver: str | None = None
+
+
+def check(at: Checkpoint, view: str, subject: str, expected: str, seen: object, met: bool, raw: RawRef | None) -> Check:
+    if seen is None:
+        return Check(at, view, subject, expected, "nothing", Outcome.MISSING, raw)
+    return Check(at, view, subject, expected, str(seen), Outcome.MET if met else Outcome.VIOLATED, raw)
+
+
+def missing(at: Checkpoint, view: str) -> Check:
+    return Check(at, view, "view", "present", "nothing", Outcome.MISSING)
+
+
+def hardware(at: Checkpoint, view: HardwareView | None, wanted: Expected) -> Iterator[Check]:
+    """Config space as dom0 reads it."""
+    if view is None:
+        yield missing(at, "hardware")
+        return
+    yield check(
+        at, "hardware", "device", "answers", "all bytes 0xff" if view.gone else "answers", not view.gone, view.raw
+    )
+    if view.gone:
+        return
+    if wanted.driver is not None:
+        yield check(
+            at, "hardware", "driver", wanted.driver, view.driver or "none", view.driver == wanted.driver, view.raw
+        )
+    if wanted.memory is not None:
+        met = view.command is not None and view.command.memory == wanted.memory
+        yield check(at, "hardware", "COMMAND", _sign("Mem", wanted.memory), view.command, met, view.raw)
+    yield from _control(at, "hardware", view.control, wanted, view.raw)
+
+
+def _control(at: Checkpoint, view: str, control: object, wanted: Expected, raw: RawRef) -> Iterator[Check]:
+    for name, attribute, value in (("Enable", "enabled", wanted.enabled), ("Masked", "masked", wanted.masked)):
+        if value is not None:
+            met = getattr(control, attribute, None) == value
+            yield check(at, view, "message control", _sign(name, value), control, met, raw)
+
+
+def _sign(name: str, value: bool) -> str:
+    return f"{name}{'+' if value else '-'}"
+
+
+def owner(at: Checkpoint, view: XenView | None, wanted: str) -> Iterator[Check]:
+    """Whose device it is, as Xen says."""
+    if view is None:
+        yield missing(at, "xen")
+        return
+    yield check(
+        at, "xen", "owner", wanted, view.owner or "not listed", view.owner == wanted, view.raw_keys.at(view.owner_line)
+    )
+
+
+def no_irqs(at: Checkpoint, view: XenView | None) -> Iterator[Check]:
+    """Nothing of the former owner's interrupts is left."""
+    if view is not None:
+        left = " ".join(map(str, view.irqs)) or "none"
+        yield check(at, "xen", "irqs of the device", "none", left, not view.irqs, view.raw_keys.at(view.owner_line))
+
+
+def no_leaks(at: Checkpoint, view: XenView | None, before: XenView | None) -> Iterator[Check]:
+    """No vector anywhere that is mapped but bound to nobody and was not there at the start."""
+    if view is None or before is None:
+        return
+    leaked = sorted(set(view.unbound) - set(before.unbound))
+    seen = " ".join(map(str, leaked)) or "none"
+    yield check(at, "xen", "leaked irqs (mapped, unbound)", "none", seen, not leaked, view.raw_keys)
+
+
+def vectors(at: Checkpoint, seen: Observation, domain: str, like: XenView | None) -> Iterator[Check]:
+    """The vectors of a working driver: as many as before, bound to the owner alone, and none masked against Xen's will.
+
+    A vector that the guest itself masks is the guest's choice. One that Xen masks, or that the hardware masks though neither
+    wants it, is how Xen 4.20 loses interrupts while lspci says Enable+ Masked-.
+    """
+    view = seen.xen
+    if view is None:
+        return
+    raw = view.raw_keys.at(view.owner_line)
+    if like is not None:
+        yield check(
+            at, "xen", "number of vectors", str(len(like.irqs)), len(view.irqs), len(view.irqs) == len(like.irqs), raw
+        )
+    foreign = sorted({name for names in view.bound.values() for name in names} - {domain})
+    yield check(at, "xen", "vectors bound to", domain, " ".join(foreign) or domain, not foreign, raw)
+    for mask in view.masks:
+        stuck = mask.host or (mask.hardware is True and not mask.guest)
+        if stuck:
+            state = f"host={mask.host:d} guest={mask.guest:d} hardware={'?' if mask.hardware is None else int(mask.hardware)}"
+            yield check(at, "xen", f"irq {mask.irq}", "not masked by Xen", state, False, view.raw_keys.at(mask.line))
+    if seen.table is not None:
+        open_entries = seen.table.masked.count(False)
+        yield check(at, "table", "unmasked entries", "1 or more", open_entries, open_entries > 0, seen.table.raw)
+
+
+def works(at: Checkpoint, view: GuestView | None, *, control: bool = True) -> Iterator[Check]:
+    """The driver's owner sees a device that interrupts."""
+    if view is None:
+        yield missing(at, "guest")
+        return
+    if control:
+        yield from _control(at, "guest", view.control, Expected(enabled=True, masked=False), view.raw)
+    yield check(at, "guest", "vectors of the driver", "1 or more", view.vectors, view.vectors > 0, view.raw)
+    yield check(at, "guest", "interrupts under traffic", "more than 0", view.delta, view.delta > 0, view.raw)
+    yield check(
+        at, "guest", "traffic", "succeeds", "succeeded" if view.traffic_ok else "failed", view.traffic_ok, view.raw
+    )
+
+
+def gone(at: Checkpoint, seen: Observation, domid: int | None) -> Iterator[Check]:
+    """The domain is no more, not even as a zombie, and libxl has forgotten that it had the device."""
+    view = seen.domains
+    if view is None or domid is None:
+        yield missing(at, "toolstack")
+        return
+    name = view.names.get(domid)
+    yield check(at, "toolstack", f"domain {domid}", "gone", "gone" if name is None else name, name is None, view.raw)
+    note = view.device_owner
+    yield check(
+        at,
+        "toolstack",
+        "libxl's owner of the device",
+        f"not {domid}",
+        note if note is not None else "none",
+        note != domid,
+        view.raw,
+    )

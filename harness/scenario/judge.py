@@ -1,0 +1,175 @@
+"""Turns the record of a run into a verdict. Pure: the same record gives the same verdict, any time, anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.scenario import expectations as expect
+from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.expectations import QUARANTINE, Expected, check
+from harness.scenario.judgement import Check, Hazard, Judgement, Outcome
+from harness.scenario.observation import Observation
+from harness.scenario.record import Record
+from harness.scenario.spec import Verb
+from harness.scenario.verdict import Verdict
+from harness.xen.console import MarkerKind
+
+PCIBACK = "pciback"
+_EBUSY = -16
+_WORKING = Expected(memory=True, enabled=True, masked=False)
+
+
+def judge(record: Record) -> Judgement:
+    """The verdict of one run. CRASH outweighs FAIL outweighs UNDECIDED; PASS needs everything."""
+    hazard = _hazard(record)
+    checks = tuple(_checks(record))
+    crash = next((marker for marker, _ in record.markers if marker.kind.is_host_crash), None)
+    violated = [one for one in checks if one.outcome is Outcome.VIOLATED]
+    unseen = [one for one in checks if one.outcome is Outcome.MISSING]
+    if crash is not None:
+        return Judgement(Verdict.CRASH, f"{crash.kind.value}: {crash.text}", hazard, checks)
+    if violated:
+        return Judgement(Verdict.FAIL, _reason(violated[0]), hazard, checks)
+    if unseen:
+        return Judgement(Verdict.UNDECIDED, _reason(unseen[0]), hazard, checks)
+    if hazard.promised and not hazard.taken:
+        return Judgement(Verdict.UNDECIDED, "the hazard was not taken: the run proves nothing", hazard, checks)
+    if not checks:
+        return Judgement(Verdict.UNDECIDED, "nothing was observed", hazard, checks)
+    return Judgement(Verdict.PASS, f"{len(checks)} expectations met", hazard, checks)
+
+
+def _reason(one: Check) -> str:
+    return f"{one.checkpoint} {one.view}: {one.subject}: expected {one.expected}, seen {one.seen}"
+
+
+def _hazard(record: Record) -> Hazard:
+    """Taken when Xen said so for this device, or when MASKALL stands in its message control after the fault."""
+    promised = record.scenario.end.hazard
+    devices = {seen.device for seen in record.observations}
+    for marker, raw in record.markers:
+        if marker.kind.is_hazard and marker.device in devices:
+            return Hazard(promised, True, marker.text, raw)
+    for checkpoint in (Checkpoint.C3, Checkpoint.C4):
+        seen = record.at(checkpoint)
+        if seen and seen.hardware and seen.hardware.control and seen.hardware.control.masked:
+            return Hazard(promised, True, f"{checkpoint}: {seen.hardware.control}", seen.hardware.raw)
+    return Hazard(promised, False)
+
+
+def _checks(record: Record) -> Iterator[Check]:
+    first = record.at(Checkpoint.C1)
+    for done in record.actions:
+        if done.verb != Verb.SAME_GUEST and done.verb != Verb.OTHER_GUEST:
+            yield check(done.checkpoint, "toolstack", done.verb, "succeeds", done.detail, done.ok, done.raw)
+    yield from _at(record, Checkpoint.C0, _c0)
+    yield from _at(record, Checkpoint.C1, _c1)
+    yield from _at(record, Checkpoint.C2, _c2)
+    yield from _at(record, Checkpoint.C3, _c3)
+    yield from _at(record, Checkpoint.C4, _c4)
+    after = record.at(Checkpoint.C4)
+    if after is not None:
+        yield from expect.no_leaks(Checkpoint.C4, after.xen, first.xen if first else None)
+    steps = record.scenario.follow.steps
+    if Verb.SAME_GUEST in steps or Verb.OTHER_GUEST in steps:
+        yield from _next_guest(record)
+    if Verb.BACK_TO_DOM0 in steps:
+        yield from _at(record, Checkpoint.C7, _c7)
+
+
+def _at(record: Record, at: Checkpoint, rule: object) -> Iterator[Check]:
+    seen = record.at(at)
+    if seen is None:
+        yield expect.missing(at, "all views")
+    else:
+        yield from rule(record, seen)  # type: ignore[operator]
+
+
+def _c0(record: Record, seen: Observation) -> Iterator[Check]:
+    yield from expect.hardware(Checkpoint.C0, seen.hardware, Expected(memory=True, enabled=True, masked=False))
+    yield from expect.owner(Checkpoint.C0, seen.xen, "d0")
+    if record.dom0_traffic:
+        yield from expect.works(Checkpoint.C0, seen.guest)
+
+
+def _c1(record: Record, seen: Observation) -> Iterator[Check]:
+    wanted = Expected(memory=True, enabled=False, masked=False, driver=PCIBACK)
+    yield from expect.hardware(Checkpoint.C1, seen.hardware, wanted)
+    yield from expect.owner(Checkpoint.C1, seen.xen, QUARANTINE)
+    yield from expect.no_irqs(Checkpoint.C1, seen.xen)
+
+
+def _c2(record: Record, seen: Observation) -> Iterator[Check]:
+    yield from _guest_works(record, seen, "A")
+
+
+def _c3(record: Record, seen: Observation) -> Iterator[Check]:
+    """What the fault did is recorded by the hazard; the device itself must still answer."""
+    yield from expect.hardware(Checkpoint.C3, seen.hardware, Expected())
+
+
+def _c4(record: Record, seen: Observation) -> Iterator[Check]:
+    memory = None if record.scenario.end.decoding_stays_off else True
+    wanted = Expected(memory=memory, enabled=False, driver=PCIBACK)  # Masked either way: legal on a fixed hypervisor
+    yield from expect.hardware(Checkpoint.C4, seen.hardware, wanted)
+    yield from expect.owner(Checkpoint.C4, seen.xen, QUARANTINE)
+    yield from expect.no_irqs(Checkpoint.C4, seen.xen)
+    yield from expect.gone(Checkpoint.C4, seen, record.guests.get("A"))
+
+
+def _next_guest(record: Record) -> Iterator[Check]:
+    created = record.action(Verb.SAME_GUEST) or record.action(Verb.OTHER_GUEST)
+    if created is None:
+        yield expect.missing(Checkpoint.C5, "toolstack")
+        return
+    if _must_be_refused(record):
+        refused = any(
+            marker.kind is MarkerKind.ASSIGN_FAILED and marker.error == _EBUSY for marker, _ in record.markers
+        )
+        seen = "refused with -EBUSY" if refused and not created.ok else created.detail
+        yield check(
+            Checkpoint.C5, "toolstack", "create", "refused with -EBUSY", seen, refused and not created.ok, created.raw
+        )
+        return
+    yield check(Checkpoint.C5, "toolstack", "create", "status 0", created.detail, created.ok, created.raw)
+    if not created.ok:
+        return
+    yield from _at(record, Checkpoint.C5, _c5)
+    yield from _at(record, Checkpoint.C6, _c6)
+
+
+def _must_be_refused(record: Record) -> bool:
+    """pci_reset_msix_state() must say -EBUSY when no reset could clear MASKALL (575e18d54d19)."""
+    if record.reset_effective or Verb.REBIND in record.scenario.follow.steps:
+        return False
+    idle = record.at(Checkpoint.C4)
+    return bool(idle and idle.hardware and idle.hardware.control and idle.hardware.control.masked)
+
+
+def _c5(record: Record, seen: Observation) -> Iterator[Check]:
+    yield from expect.hardware(Checkpoint.C5, seen.hardware, Expected(memory=True))
+    yield from expect.owner(Checkpoint.C5, seen.xen, f"d{record.guests.get('B')}")
+
+
+def _c6(record: Record, seen: Observation) -> Iterator[Check]:
+    yield from _guest_works(record, seen, "B")
+    before = record.at(Checkpoint.C2)
+    yield from expect.vectors(Checkpoint.C6, seen, f"d{record.guests.get('B')}", before.xen if before else None)
+
+
+def _guest_works(record: Record, seen: Observation, guest: str) -> Iterator[Check]:
+    at = seen.checkpoint
+    domain = f"d{record.guests.get(guest)}"
+    yield from expect.hardware(at, seen.hardware, _WORKING)
+    yield from expect.owner(at, seen.xen, domain)
+    yield from expect.works(at, seen.guest)
+    if at is Checkpoint.C2:
+        yield from expect.vectors(at, seen, domain, None)
+
+
+def _c7(record: Record, seen: Observation) -> Iterator[Check]:
+    wanted = Expected(memory=True, enabled=True, masked=False, driver=record.dom0_driver)
+    yield from expect.hardware(Checkpoint.C7, seen.hardware, wanted)
+    yield from expect.owner(Checkpoint.C7, seen.xen, "d0")
+    if record.dom0_traffic:
+        yield from expect.works(Checkpoint.C7, seen.guest)

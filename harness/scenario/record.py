@@ -1,0 +1,45 @@
+"""Everything that was seen and done in one run of a scenario: the judge's only input. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.evidence.raw import RawRef
+from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.observation import Observation
+from harness.scenario.spec import Scenario
+from harness.xen.console import Marker
+from harness.xen.symbols import Frame
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something the harness did to the host, and how the product answered."""
+
+    verb: str
+    checkpoint: Checkpoint  # the one that follows
+    ok: bool
+    detail: str  # exit status, last message
+    seconds: float
+    raw: RawRef | None = None
+
+
+@dataclass
+class Record:
+    scenario: Scenario
+    reset_effective: bool  # whether the device's reset clears MASKALL, from the inventory
+    dom0_driver: str | None = None
+    dom0_traffic: bool = False  # whether dom0's driver may be exercised
+    observations: list[Observation] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    markers: list[tuple[Marker, RawRef]] = field(default_factory=list)
+    guests: dict[str, int] = field(default_factory=dict)  # "A", "B" -> domid
+    call_chain: tuple[Frame, ...] = ()
+    call_chain_raw: RawRef | None = None
+
+    def at(self, checkpoint: Checkpoint) -> Observation | None:
+        """The last observation of this checkpoint."""
+        return next((seen for seen in reversed(self.observations) if seen.checkpoint is checkpoint), None)
+
+    def action(self, verb: str) -> Action | None:
+        return next((done for done in reversed(self.actions) if done.verb == verb), None)

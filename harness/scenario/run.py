@@ -1,0 +1,88 @@
+"""Plays one scenario on one host, from dom0's driver to the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.errors import LabError, RestoreFailed
+from harness.evidence.collector import Collector
+from harness.evidence.store import EvidenceStore
+from harness.guest.drivers import drivers
+from harness.guest.spec import GuestSpec
+from harness.lab.host import Host
+from harness.pci.pciback import Borrowed, Ledger
+from harness.report.progress import Progress
+from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.judge import judge
+from harness.scenario.judgement import Judgement
+from harness.scenario.record import Record
+from harness.scenario.spec import Scenario, Verb
+from harness.scenario.stage import Stage
+from harness.scenario.verbs import VERBS
+from harness.xen.toolstack import XlToolstack
+
+
+@dataclass(frozen=True)
+class Played:
+    """A scenario that was played to its end."""
+
+    record: Record
+    judgement: Judgement
+
+
+def play(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress, ledger: Ledger) -> Played:
+    """Play `scenario` on `host`. LabError when the lab did not do its part; product faults are in the judgement."""
+    target = host.devices[scenario.device]
+    driver = drivers()[target.driver]
+    toolstack = XlToolstack(host.transport)
+    with progress.phase("identify the device"):
+        borrowed = Borrowed.identify(host.transport, toolstack, target.identity, ledger)
+    record = Record(scenario, target.reset_effective, borrowed.original_driver, driver.in_dom0)
+    collector = Collector(host.transport, borrowed.address, store, host.memory)
+    stage = Stage(host, target, driver, toolstack, borrowed, collector, record, progress)
+    try:
+        _perform(stage, scenario)
+    finally:
+        stage.store_transcripts()
+    if not host.disposable:
+        _give_back(stage)
+    return Played(record, judge(record))
+
+
+def _perform(stage: Stage, scenario: Scenario) -> None:
+    stage.observe(Checkpoint.C0)
+    with stage.progress.phase("bind to pciback"):
+        stage.borrowed.bind()
+    stage.observe(Checkpoint.C1)
+    files = stage.host.guest_files
+    spec = GuestSpec(
+        name="maskall-a",
+        type=scenario.guest,
+        kernel=files.kernel,
+        initramfs=files.initramfs[stage.target.driver],
+        devices=(stage.borrowed.address,),
+    )
+    if not stage.bring_up(spec, "A", Verb.CREATE, Checkpoint.C2):
+        return
+    stage.await_userland()
+    stage.observe(Checkpoint.C2)
+    for verb in scenario.end.fault:
+        VERBS[verb](stage)
+    stage.observe(Checkpoint.C3)
+    for verb in scenario.end.end:
+        VERBS[verb](stage)
+    stage.observe(Checkpoint.C4)
+    for verb in scenario.follow.steps:
+        VERBS[verb](stage)
+
+
+def _give_back(stage: Stage) -> None:
+    """Destroy what we created and return the device; a host that is thrown away needs neither."""
+    with stage.progress.phase("give the device back"):
+        for guest in stage.guests:
+            stage.toolstack.destroy(guest.domid, stage.deadline())
+        try:
+            if Verb.BACK_TO_DOM0 not in stage.record.scenario.follow.steps:
+                stage.borrowed.give_back()
+        except LabError as error:
+            raise RestoreFailed(error.message, hint=error.hint) from error

@@ -1,0 +1,163 @@
+"""The steps scenarios are made of. Each does one thing to the host and notes how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from harness.errors import HarnessBug
+from harness.lab.transport.base import CommandResult
+from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.spec import Verb
+from harness.scenario.stage import Stage, outcome
+from harness.xen.callchain import decode_off_at_teardown, ecam_base
+from harness.xen.symbols import parse_xensyms
+
+_ENABLE = 0x8000  # message control, bit 15
+_GONE_SECONDS = 30.0
+
+
+def _unload_driver(stage: Stage) -> None:
+    driver = stage.driver.bound_as
+    command = f'for d in /sys/bus/pci/drivers/{driver}/0000:*; do echo "${{d##*/}}" > /sys/bus/pci/drivers/{driver}/unbind; done'
+    _in_guest(stage, Verb.UNLOAD_DRIVER, command)
+
+
+def _in_guest(stage: Stage, verb: Verb, command: str) -> None:
+    agent = stage.guest.agent
+    with stage.acting(verb, Checkpoint.C3) as note:
+        if agent is None:
+            note(False, "the guest has no agent", b"")
+            return
+        answer = agent.run(command, stage.deadline())
+        note(answer.status == 0, f"status {answer.status}", answer.output)
+
+
+def _kill_device_model(stage: Stage) -> None:
+    stage.act(
+        Verb.KILL_DEVICE_MODEL,
+        Checkpoint.C3,
+        lambda: stage.toolstack.kill_device_model(stage.guest.domid, stage.deadline()),
+    )
+
+
+def _decode(stage: Stage, verb: Verb, value: str) -> None:
+    command = ["setpci", "-s", str(stage.borrowed.address), f"COMMAND={value}"]
+    stage.act(verb, Checkpoint.C3, lambda: stage.host.transport.run(command, deadline=stage.deadline(), changes=True))
+
+
+def _guest_clears_enable(stage: Stage) -> None:
+    """One 16-bit write to message control from inside the guest: qemu unmaps and unbinds its pirqs."""
+    seen = stage.record.at(Checkpoint.C2)
+    offset = stage.collector.msix_offset
+    if seen is None or seen.guest is None or seen.guest.control is None or offset is None:
+        raise HarnessBug("inject-unbind needs the guest's view of C2")
+    value = seen.guest.control.value & ~_ENABLE
+    octal = "".join(f"\\{byte:03o}" for byte in value.to_bytes(2, "little"))
+    identity = stage.target.identity.replace(":", " 0x")
+    # sysfs turns an aligned two-byte write into one 16-bit config write (Linux pci_write_config)
+    command = (
+        f'set -- 0x{identity}; for d in /sys/bus/pci/devices/*; do [ "$(cat $d/vendor) $(cat $d/device)" = "$1 $2" ] && '
+        f"printf '{octal}' | dd of=$d/config bs=2 seek={(offset + 2) // 2} conv=notrunc 2>&1; done"
+    )
+    _in_guest(stage, Verb.GUEST_CLEARS_ENABLE, command)
+
+
+def _end_by_guest(stage: Stage, verb: Verb, command: str) -> None:
+    guest = stage.guest
+    with stage.acting(verb, Checkpoint.C4) as note:
+        if guest.agent is None:
+            note(False, "the guest has no agent", b"")
+            return
+        guest.agent.post(command, stage.deadline())
+        _await_gone(stage, note)
+
+
+def _power_off_with_msix_on(stage: Stage) -> None:
+    """ACPI S5 by hand, past every driver's shutdown hook: SLP_EN with the sleep type Xen's DSDT gives for S5, 0."""
+    _end_by_guest(
+        stage,
+        Verb.POWER_OFF_WITH_MSIX_ON,
+        "p=$(sed -n 's/^ *\\([0-9a-f]*\\)-.*PM1a_CNT_BLK/\\1/p' /proc/ioports); "
+        "printf '\\040' | dd of=/dev/port bs=1 seek=$((0x$p + 1)) conv=notrunc",
+    )
+
+
+def _await_gone(stage: Stage, note: Callable[[bool, str, bytes], None]) -> None:
+    gone = stage.toolstack.await_gone(stage.guest.domid, stage.borrowed.address, stage.deadline(_GONE_SECONDS))
+    note(gone.ok, "gone" if gone.ok else "the domain is still there", gone.stdout + gone.stderr)
+
+
+def _destroy(stage: Stage) -> None:
+    with stage.acting(Verb.DESTROY, Checkpoint.C4) as note:
+        result = stage.toolstack.destroy(stage.guest.domid, stage.deadline())
+        if not result.ok:
+            note(False, outcome(result), result.stdout + result.stderr)
+            return
+        _await_gone(stage, note)
+
+
+def _destroy_with_decode_off(stage: Stage) -> None:
+    debugger = stage.host.debugger
+    if debugger is None:
+        raise HarnessBug("this ending needs a debugger and should have been skipped")
+    transport, domid = stage.host.transport, stage.guest.domid
+    with stage.acting(Verb.DESTROY_WITH_DECODE_OFF, Checkpoint.C4) as note:
+        symbols_text = transport.run(["cat", "/proc/xen/xensyms"], deadline=stage.deadline()).check()
+        symbols = parse_xensyms(symbols_text.text, file="xensyms")
+        ring = transport.run(["xl", "dmesg"], deadline=stage.deadline()).check().text
+        running = []
+        seen = decode_off_at_teardown(
+            debugger,
+            symbols,
+            stage.borrowed.address,
+            ecam=ecam_base(ring, stage.borrowed.address),
+            identity=stage.target.identity,
+            begin=lambda: running.append(stage.toolstack.start_destroy(domid, stage.deadline())),
+            deadline=stage.deadline(60),
+        )
+        chain = "".join(f"{frame.address:#x} {frame}\n" for frame in seen.chain)
+        text = f"COMMAND {seen.command_before:#06x} -> {seen.command_after:#06x} at arch_pci_clean_pirqs\n{chain}"
+        stage.record.call_chain = seen.chain
+        stage.record.call_chain_raw = stage.keep("call_chain.txt", text.encode())
+        _await_gone(stage, note)
+        running[0].close()
+
+
+def _next_guest(stage: Stage, verb: Verb, name: str) -> None:
+    spec = replace(stage.guests[0].spec, name=name)
+    stage.progress.note(f"creating guest {name}")
+    if stage.bring_up(spec, "B", verb, Checkpoint.C5):
+        stage.observe(Checkpoint.C5)
+        stage.await_userland()
+        stage.observe(Checkpoint.C6)
+
+
+def _back_to_dom0(stage: Stage) -> None:
+    stage.act(Verb.BACK_TO_DOM0, Checkpoint.C7, stage.borrowed.give_back)
+    stage.observe(Checkpoint.C7)
+
+
+def _rebind(stage: Stage) -> None:
+    def deed() -> CommandResult:
+        off = stage.borrowed.unbind()
+        return stage.borrowed.bind() if off.ok else off
+
+    stage.act(Verb.REBIND, Checkpoint.C5, deed)
+
+
+VERBS: dict[Verb, Callable[[Stage], None]] = {
+    Verb.UNLOAD_DRIVER: _unload_driver,
+    Verb.KILL_DEVICE_MODEL: _kill_device_model,
+    Verb.DECODE_OFF: lambda stage: _decode(stage, Verb.DECODE_OFF, "0:2"),
+    Verb.GUEST_CLEARS_ENABLE: _guest_clears_enable,
+    Verb.DECODE_ON: lambda stage: _decode(stage, Verb.DECODE_ON, "2:2"),
+    Verb.SHUT_DOWN: lambda stage: _end_by_guest(stage, Verb.SHUT_DOWN, "poweroff -f"),
+    Verb.POWER_OFF_WITH_MSIX_ON: _power_off_with_msix_on,
+    Verb.DESTROY: _destroy,
+    Verb.DESTROY_WITH_DECODE_OFF: _destroy_with_decode_off,
+    Verb.SAME_GUEST: lambda stage: _next_guest(stage, Verb.SAME_GUEST, "maskall-a"),
+    Verb.OTHER_GUEST: lambda stage: _next_guest(stage, Verb.OTHER_GUEST, "maskall-b"),
+    Verb.BACK_TO_DOM0: _back_to_dom0,
+    Verb.REBIND: _rebind,
+}

@@ -1,0 +1,111 @@
+"""The exact replay of the 2019 report: memory decoding goes off while Xen tears a domain down.
+
+A breakpoint at the function that starts to clean the pirqs, the device's COMMAND bit 1 cleared behind everybody's back, then a
+breakpoint where MASKALL is being set: the stack there is the call chain.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.deadline import Deadline
+from harness.errors import LabError
+from harness.lab.debugger import Debugger, StoppedMachine
+from harness.pci.address import Bdf
+from harness.xen.symbols import Frame, SymbolTable, scan_stack
+
+TEARDOWN = "arch_pci_clean_pirqs"
+# where MASKALL is set because the table entry cannot be reached; the branch with the warning if the compiler split it off
+MASKING = ("msi_set_mask_bit.cold", "msi_set_mask_bit")
+_OUTERMOST = "domain_kill"
+_STACK_BYTES = 4096
+_COMMAND = 4
+_MEMORY = 0x2
+_MCFG = re.compile(r"PCI: MCFG configuration \d+: base ([0-9a-f]+) segment ([0-9a-f]{4}) buses")
+
+
+@dataclass(frozen=True)
+class DecodeOff:
+    """What the breakpoints saw."""
+
+    command_before: int
+    command_after: int
+    chain: tuple[Frame, ...]  # innermost first, from the masking function to domain_kill; empty if never reached
+
+
+def ecam_base(xl_dmesg: str, device: Bdf) -> int:
+    """Physical base of the device's segment.
+
+    Accepted format: Xen's boot messages, `PCI: MCFG configuration 0: base b0000000 segment 0000 buses 00 - ff`.
+    """
+    for base, segment in _MCFG.findall(xl_dmesg):
+        if int(segment, 16) == device.segment:
+            return int(base, 16)
+    raise LabError(f"Xen printed no MCFG base for segment {device.segment:04x}", hint="is it still in xl dmesg?")
+
+
+def decode_off_at_teardown(
+    debugger: Debugger,
+    symbols: SymbolTable,
+    device: Bdf,
+    *,
+    ecam: int,
+    identity: str,
+    begin: Callable[[], None],
+    deadline: Deadline,
+) -> DecodeOff:
+    """Arm the breakpoint, `begin` the teardown, clear COMMAND bit 1 at the breakpoint, watch MASKALL being set.
+
+    LabError when the address in ECAM is not the device (by `identity`) or the teardown never comes by.
+    """
+    function = ecam + device.ecam_offset
+    teardown = symbols.address_of(TEARDOWN)
+    with debugger.attach() as machine:
+        _check_identity(machine, function, identity)
+        machine.break_at(teardown)
+        machine.go()
+        begin()
+        if machine.wait(deadline) is None:
+            raise LabError(f"the teardown did not come by {TEARDOWN}", hint="was the domain destroyed before?")
+        before = int.from_bytes(machine.read_physical(function + _COMMAND, 2), "little")
+        machine.write_physical(function + _COMMAND, (before & ~_MEMORY).to_bytes(2, "little"))
+        after = int.from_bytes(machine.read_physical(function + _COMMAND, 2), "little")
+        machine.clear(teardown)
+        machine.break_at(_masking_address(symbols))
+        machine.go()
+        hit = machine.wait(deadline.sooner(10))
+        chain: tuple[Frame, ...] = ()
+        if hit is not None:
+            stack = machine.read(hit.rsp, min(_STACK_BYTES, 0x1000 - hit.rsp % 0x1000))
+            words = [hit.rip, *(int.from_bytes(stack[at : at + 8], "little") for at in range(0, len(stack) - 7, 8))]
+            chain = _from_masking_to_kill(words, symbols)
+    return DecodeOff(before, after, chain)
+
+
+def _check_identity(machine: StoppedMachine, function: int, identity: str) -> None:
+    raw = machine.read_physical(function, 4)
+    seen = f"{int.from_bytes(raw[:2], 'little'):04x}:{int.from_bytes(raw[2:], 'little'):04x}"
+    if seen != identity:
+        raise LabError(f"ECAM at {function:#x} shows {seen}, not {identity}")
+
+
+def _masking_address(symbols: SymbolTable) -> int:
+    for name in MASKING[:-1]:
+        try:
+            return symbols.address_of(name)
+        except LabError:
+            continue
+    return symbols.address_of(MASKING[-1])
+
+
+def _from_masking_to_kill(words: list[int], symbols: SymbolTable) -> tuple[Frame, ...]:
+    """The frames down to domain_kill; what lies deeper belongs to the hypercall entry."""
+    first = symbols.lookup(words[0])
+    head = (Frame(0, words[0], *first),) if first else ()
+    frames = [*head, *scan_stack([0, *words[1:]], symbols)]
+    for place, frame in enumerate(frames):
+        if frame.symbol == _OUTERMOST:
+            return tuple(frames[: place + 1])
+    return tuple(frames)

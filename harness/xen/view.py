@@ -1,0 +1,29 @@
+"""Joins what three debug keys say about one device. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.evidence.raw import RawRef
+from harness.pci.address import Bdf
+from harness.scenario.observation import VectorMask, XenView
+from harness.xen.debugkeys import IrqRow, MaskRow, PciRow
+
+
+def xen_view(
+    device: Bdf, masks: Iterable[MaskRow], devices: Iterable[PciRow], irqs: Iterable[IrqRow], raw: RawRef
+) -> XenView:
+    """Key M names no device, so its rows are joined with key Q on the irq."""
+    row = next((row for row in devices if row.device == device), None)
+    own = row.irqs if row else ()
+    return XenView(
+        owner=row.owner if row else None,
+        irqs=own,
+        masks=tuple(
+            VectorMask(mask.irq, mask.host, mask.guest, mask.hardware, mask.line) for mask in masks if mask.irq in own
+        ),
+        unbound=tuple(irq.irq for irq in irqs if irq.unbound),
+        bound={irq.irq: irq.domains for irq in irqs if irq.irq in own},
+        raw_keys=raw,
+        owner_line=row.line if row else 0,
+    )
