@@ -32,6 +32,7 @@ DEBIAN_PACKAGE = {
     "newuidmap": "uidmap",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
+    "ssh": "openssh-client",
     "tar": "tar",
 }
 """Program -> Debian package that brings it; a program not named here has its package's own name."""

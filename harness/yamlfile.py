@@ -123,7 +123,8 @@ def validate(document: YamlDocument, model: type[M]) -> M:
     except ValidationError as error:
         problems = error.errors(include_url=False)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        problem = problems[0]
+        # a misspelt key is both unknown and missing: say the word that stands there
+        problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
         loc: Loc = problem["loc"]
         name = loc[-1] if loc else ""
         hint = ""

@@ -7,7 +7,7 @@ od -An -v -tx1 "$device/config"
 section driver.txt
 readlink "$device/driver"
 section lspci.txt
-lspci -vvv -s "$2" 2>&1
+lspci -n -vvv -s "$2" 2>&1
 section xl_list.txt
 xl list
 section xl_pci_assignable.txt

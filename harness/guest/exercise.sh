@@ -41,7 +41,8 @@ cat /proc/interrupts
 section traffic
 if [ $is_ready = yes ]; then
   traffic & burst=$!
-  ( sleep "$patience"; kill $burst ) 2>/dev/null & watchdog=$!
+  # its output goes nowhere: whoever reads ours would wait for the sleep to end
+  ( sleep "$patience"; kill $burst ) >/dev/null 2>&1 & watchdog=$!
   wait $burst; status=$?
   kill $watchdog 2>/dev/null
   echo "status $status"

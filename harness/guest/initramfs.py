@@ -74,6 +74,7 @@ def build(busybox: bytes, modules: Iterable[tuple[str, bytes]], driver: Driver) 
         Member.character_device("dev/null", 1, 3),
         Member.file("bin/busybox", busybox, 0o755),
         Member.file("init", init, 0o755),
+        Member.file("actions", Path(__file__).with_name("actions.sh").read_bytes()),
         Member.file("exercise", exercise_script(driver).encode(), 0o755),
     ]
     for path, data in modules:

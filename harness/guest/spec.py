@@ -24,7 +24,7 @@ class OnEvent(enum.StrEnum):
 # Where a guest's boot time goes under an emulator, and what takes it away. No option here touches MSI-X.
 #   pci=noearly            two scans for AGP bridges of 5 s each
 #   i8042.*, 8250.*        probing hardware that is not there, by port I/O: each access is a VM exit
-#   cryptomgr.notests, tsc=reliable, no_timer_check, init_on_alloc=0, audit=0, lsm=, mitigations=off  work not needed here
+#   cryptomgr.notests, tsc=reliable, no_timer_check, init_on_alloc=0, audit=0, lsm=, mitigations=off: work nobody needs
 _HVM_OPTIONS = (
     "pci=noearly i8042.noaux i8042.nokbd i8042.nopnp 8250.nr_uarts=0 "
     "cryptomgr.notests tsc=reliable no_timer_check init_on_alloc=0 audit=0 lsm= mitigations=off"

@@ -77,7 +77,7 @@ class GdbStub:
 
     def stop(self) -> None:
         if self._running:
-            self._socket.sendall(b"\x03")
+            self._put(b"\x03")
             self._receive(Deadline.after(_ANSWER_SECONDS))
             self._running = False
 
@@ -121,7 +121,13 @@ class GdbStub:
             raise LabError(f"the gdbstub did not answer {command[:40]!r} in {_ANSWER_SECONDS:.0f} s") from None
 
     def _send(self, command: bytes) -> None:
-        self._socket.sendall(b"$%s#%02x" % (command, sum(command) & 0xFF))
+        self._put(b"$%s#%02x" % (command, sum(command) & 0xFF))
+
+    def _put(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise _closed() from error
 
     def _receive(self, deadline: Deadline) -> bytes:
         """The next packet's content; acknowledgements in front of it are skipped."""
@@ -131,13 +137,20 @@ class GdbStub:
             if start >= 0 and end >= 0 and len(self._buffer) >= end + 3:
                 packet = self._buffer[start + 1 : end]
                 self._buffer = self._buffer[end + 3 :]
-                self._socket.sendall(b"+")
+                self._put(b"+")
                 return packet
             self._socket.settimeout(max(0.001, deadline.remaining))
-            received = self._socket.recv(65536)
+            try:
+                received = self._socket.recv(65536)
+            except ConnectionError as error:
+                raise _closed() from error
             if not received:
-                raise LabError("the gdbstub closed the connection", hint="did the emulator end?")
+                raise _closed()
             self._buffer += received
+
+
+def _closed() -> LabError:
+    return LabError("the gdbstub closed the connection", hint="did the emulator end?")
 
 
 class GdbDebugger:

@@ -13,13 +13,14 @@ from harness.deadline import Deadline
 from harness.errors import LabError
 from harness.guest.drivers import drivers
 from harness.lab.host import Host, TargetDevice
+from harness.nested import access
 from harness.nested.accelerator import Accelerator, detect
 from harness.nested.cache import Cache, remove_tree
 from harness.nested.devices import DeviceModel, catalogue, offered, select
 from harness.nested.image import Image, ensure_image
 from harness.nested.machine import QEMU, Boot, Machine, MachineSpec
 from harness.nested.mirror import find_mirrors
-from harness.nested.rundir import RunDir, sweep
+from harness.nested.rundir import RunDir, kept_runs, sweep
 from harness.nested.snapshot import Snapshot, SnapshotRecipe, connect, overlay
 from harness.nested.stacks import Stack
 from harness.process import run
@@ -38,14 +39,6 @@ class ConsoleLog:
         return self.path.read_bytes() if self.path.exists() else b""
 
 
-@dataclass
-class RunningHost:
-    """A restored host and the machine it runs on."""
-
-    host: Host
-    machine: Machine
-
-
 class NestedLab:
     """One stack, and the devices wanted of it."""
 
@@ -54,9 +47,25 @@ class NestedLab:
         self.cache = cache
         self.progress = progress
         self.accelerator: Accelerator = detect()
+        self._machines: list[Machine] = []  # those that run now; several threads add theirs
+        self._aborted = False
         self.devices = select(devices, self._offered)
         for path in sweep(self._runs):
             progress.note(f"cleaned up after a run that died: {path.name}")
+
+    def abort(self) -> None:
+        """End every machine at once, for Ctrl-C: threads that work with one get a LabError, and no new one starts."""
+        self._aborted = True
+        for machine in list(self._machines):
+            machine.kill()
+
+    def running(self) -> list[Path]:
+        """Run directories of the machines that this lab has handed out and not taken back."""
+        return [machine.run_dir.path for machine in self._machines]
+
+    def kept(self) -> list[Path]:
+        """Run directories of the machines that were left running, by any run."""
+        return kept_runs(self._runs)
 
     @property
     def _runs(self) -> Path:
@@ -78,14 +87,18 @@ class NestedLab:
         return ensure_image(self.stack, self.cache, self.progress, mirrors=find_mirrors())
 
     @property
-    def _recipe(self) -> SnapshotRecipe:
+    def machine_spec(self) -> MachineSpec:
+        """The machine as it is switched on."""
         # every device that can be frozen is there from the start, so that one snapshot serves every scenario
         frozen = {name: model for name, model in catalogue().items() if model.migrates and model.model in self._offered}
         boot = Boot(
             self.image.xen, self.image.kernel, self.image.initrd, self.stack.xen_options, self.stack.dom0_options
         )
-        spec = MachineSpec(boot, self.accelerator, frozen)
-        return SnapshotRecipe(self.image, spec, self.qemu_version, drivers(), self._runs, self.progress)
+        return MachineSpec(boot, self.accelerator, frozen)
+
+    @property
+    def _recipe(self) -> SnapshotRecipe:
+        return SnapshotRecipe(self.image, self.machine_spec, self.qemu_version, drivers(), self._runs, self.progress)
 
     @cached_property
     def snapshot(self) -> Snapshot:
@@ -97,6 +110,8 @@ class NestedLab:
         """What a result says about the host it came from."""
         info = self.snapshot.facts()
         return {
+            "host": f"nested-{self.stack.name}",
+            "nested": "in QEMU",
             "stack": self.stack.name,
             "xen_version": info.get("xen_version", "unknown"),
             "xen_build_id": info.get("build_id", "unknown"),
@@ -106,18 +121,27 @@ class NestedLab:
             "accelerator": f"{self.accelerator.name}: {self.accelerator.why}",
         }
 
+    def packages(self) -> dict[str, str]:
+        """The exact version of every package of the host."""
+        return self.image.packages()
+
     @contextlib.contextmanager
-    def host(self, device: str, progress: Progress, *, keep: bool = False) -> Iterator[RunningHost]:
+    def host(self, device: str, progress: Progress, *, keep: bool = False) -> Iterator[Host]:
         """A fresh host with `device` in it. Thrown away at the end, or left running with `keep`."""
         run_dir = RunDir.create(self._runs)
         try:
-            if keep:
-                run_dir.keep()
             machine = self._restored(run_dir, progress, survives=keep)
             try:
-                yield self._dressed(machine, device, progress)
+                host = self._dressed(machine, device, progress)
+                if keep:
+                    run_dir.keep()
+                yield host
+            except KeyboardInterrupt:
+                machine.kill()
+                raise
             finally:
                 machine.close()
+                self._machines.remove(machine)
         finally:
             run_dir.close()
 
@@ -125,6 +149,8 @@ class NestedLab:
         try:
             return self._restore(run_dir, progress, survives=survives)
         except LabError as error:
+            if self._aborted:
+                raise
             progress.note(f"the snapshot cannot be restored ({error.message}); making it again")
             remove_tree(self.snapshot.path)
             del self.snapshot
@@ -139,20 +165,33 @@ class NestedLab:
             machine = Machine.start(
                 self._recipe.spec, run_dir, disk=disk, ram=snapshot.ram, paused=True, survives=survives
             )
+            self._machines.append(machine)
             try:
+                if self._aborted:
+                    raise LabError("the run was interrupted")
                 machine.restore(snapshot.state)
-            except LabError:
+            except BaseException:
+                machine.kill()
                 machine.close()
+                self._machines.remove(machine)
                 raise
         return machine
 
-    def _dressed(self, machine: Machine, device: str, progress: Progress) -> RunningHost:
+    def _dressed(self, machine: Machine, device: str, progress: Progress) -> Host:
         """Add what cannot be frozen, connect, and describe the host without a word of how it was made."""
         model = self.devices[device]
         if device not in machine.spec.devices:
-            machine.hot_add(device, model)
+            with progress.phase(f"hot-add {device}"):
+                machine.hot_add(device, model)
         transport = connect(machine, self.image, Deadline.after(_RESTORE_SECONDS), progress)
-        host = Host(
+        access.write(
+            machine.run_dir.path,
+            name=transport.name,
+            port=machine.ssh_port,
+            host_key=self.image.host_key.read_text().strip(),
+            key_file=self.image.user_key,
+        )
+        return Host(
             name=transport.name,
             transport=transport,
             devices={device: _target(device, model)},
@@ -163,7 +202,6 @@ class NestedLab:
             memory=machine,
             facts=self.facts(),
         )
-        return RunningHost(host, machine)
 
 
 def _target(name: str, model: DeviceModel) -> TargetDevice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import socket
@@ -58,7 +59,7 @@ class MachineSpec:
         return [
             *("-nodefaults", "-display", "none", "-no-user-config"),
             *("-machine", "q35,memory-backend=ram", "-accel", self.accelerator.argument, "-cpu", self.accelerator.cpu),
-            *("-smp", "2", "-m", str(MEMORY_MIB)),
+            *("-smp", __import__("os").environ.get("SMP","2"), "-m", str(MEMORY_MIB)),
             *("-object", f"memory-backend-file,id=ram,size={MEMORY_MIB}M,mem-path={ram},share={share}"),
             *("-device", "intel-iommu,intremap=on,aw-bits=48"),
             *("-drive", f"file={disk},if=none,id=root,format=qcow2,cache=unsafe"),
@@ -230,12 +231,18 @@ class Machine:
             raise LabError(f"QEMU read {len(words)} of {count} words at {address:#x}")
         return tuple(words)
 
+    def kill(self) -> None:
+        """End QEMU now, kept or not, whatever another thread is doing with it; that thread gets a LabError."""
+        self.run_dir.discard()
+        self._process.kill()
+
     def close(self) -> None:
         """End QEMU; its overlay and all it wrote go with the run directory."""
         if self._qmp is not None and not self.run_dir.kept:
             self._process.kill()
         if self._qmp is not None:
-            self._qmp.close()
+            with contextlib.suppress(Exception):  # the library raises whatever a dead emulator left in its reader
+                self._qmp.close()
             self._qmp = None
         if not self.run_dir.kept:
             self._process.wait()

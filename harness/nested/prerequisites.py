@@ -64,9 +64,14 @@ def install_argv(needs: list[Prerequisite]) -> list[str]:
 
 
 def install(
-    progress: Progress, *, log: Path | None = None, root: bool | None = None, run: Callable[..., object] = run
+    progress: Progress,
+    *,
+    log: Path | None = None,
+    root: bool | None = None,
+    sudo: bool = False,
+    run: Callable[..., object] = run,
 ) -> list[Prerequisite]:
-    """Install what is missing (as root, without a question) and return what that was.
+    """Install what is missing (as root, or through `sudo`, without a question) and return what that was.
 
     Raises UsageError with the command to type when not root or without apt, CommandFailed when apt-get fails.
     """
@@ -75,18 +80,22 @@ def install(
         return []
     names = ", ".join(need.package for need in needs)
     privileged = os.geteuid() == 0 if root is None else root
-    if not privileged or shutil.which("apt-get") is None:
+    if not (privileged or sudo) or shutil.which("apt-get") is None:
         raise UsageError(f"missing on this machine: {names}", hint=f"type: sudo {shlex.join(install_argv(needs))}")
     deadline = Deadline.after(INSTALL_SECONDS)
     env = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    # sudo drops the environment, hence env(1) behind it
+    through = (
+        [] if privileged else ["sudo", "--non-interactive", "env", *(f"{key}={value}" for key, value in env.items())]
+    )
     with progress.phase(f"install {names}", 40):
         try:
-            run(install_argv(needs), deadline=deadline, env=env, log=log)
+            run([*through, *install_argv(needs)], deadline=deadline, env=env, log=log)
         except CommandFailed:
             # A fresh machine has no package lists, or stale ones: fetch them, then it must work.
             progress.note("fetching apt's package lists")
-            run(["apt-get", "update"], deadline=deadline, env=env, log=log)
-            run(install_argv(needs), deadline=deadline, env=env, log=log)
+            run([*through, "apt-get", "update"], deadline=deadline, env=env, log=log)
+            run([*through, *install_argv(needs)], deadline=deadline, env=env, log=log)
     left = missing(root=root)
     if left:
         hint = "install them by hand"

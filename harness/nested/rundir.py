@@ -50,6 +50,10 @@ class RunDir:
         """Let machine and directory outlive this process."""
         (self.path / _KEPT).touch()
 
+    def discard(self) -> None:
+        """Take `keep` back."""
+        (self.path / _KEPT).unlink(missing_ok=True)
+
     @property
     def kept(self) -> bool:
         return (self.path / _KEPT).exists()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.deadline import Deadline
+from harness.errors import HostUnreachable, LabError
 from harness.guest.drivers import Driver
 from harness.guest.initramfs import GuestFiles, exercise_script, install
 from harness.lab.transport.ssh import SshTransport
@@ -83,7 +84,7 @@ class SnapshotRecipe:
             "qemu": self.qemu_version,
             "machine": self.spec.arguments(disk=Path("disk"), ram=Path("ram"), ram_shared=True),
             "guests": {name: exercise_script(driver) for name, driver in self.drivers.items()},
-            "init": (Path(__file__).parents[1] / "guest/init.sh").read_text(),
+            "userland": [path.read_text() for path in sorted((Path(__file__).parents[1] / "guest").glob("*.sh"))],
             "warm": _WARM,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -125,6 +126,21 @@ def overlay(backing: Path, backing_format: str, path: Path) -> None:
     )
 
 
+@dataclass(frozen=True)
+class _WhileAlive(Deadline):
+    """A deadline that is over as soon as the machine is: nobody will ever answer then."""
+
+    machine: Machine
+
+    @property
+    def remaining(self) -> float:
+        return super().remaining if self.machine.alive else 0.0
+
+    @property
+    def expired(self) -> bool:
+        return super().expired or not self.machine.alive
+
+
 def connect(machine: Machine, image: Image, deadline: Deadline, progress: Progress) -> SshTransport:
     """The host's dom0 over ssh, as any lab machine: root, its own key, the host key pinned."""
     transport = SshTransport(
@@ -135,5 +151,10 @@ def connect(machine: Machine, image: Image, deadline: Deadline, progress: Progre
         key_file=image.user_key,
     )
     with progress.phase("dom0 answers ssh"):
-        transport.connect(deadline)
+        try:
+            transport.connect(_WhileAlive(deadline.at, machine))
+        except HostUnreachable as error:
+            if machine.alive:
+                raise
+            raise LabError(f"QEMU ended before dom0 answered: {machine.last_words()}") from error
     return transport

@@ -98,24 +98,30 @@ def no_leaks(at: Checkpoint, view: XenView | None, before: XenView | None) -> It
 def vectors(at: Checkpoint, seen: Observation, domain: str, like: XenView | None) -> Iterator[Check]:
     """The vectors of a working driver: as many as before, bound to the owner alone, and none masked against Xen's will.
 
-    A vector that the guest itself masks is the guest's choice. One that Xen masks, or that the hardware masks though neither
-    wants it, is how Xen 4.20 loses interrupts while lspci says Enable+ Masked-.
+    A vector that the guest itself masks is the guest's choice. One that Xen masks, or that the hardware masks though
+    neither wants it, is how Xen 4.20 loses interrupts while lspci says Enable+ Masked-.
     """
     view = seen.xen
     if view is None:
         return
     raw = view.raw_keys.at(view.owner_line)
+    owners = sorted({name for names in view.bound.values() for name in names})
     if like is not None:
         yield check(
             at, "xen", "number of vectors", str(len(like.irqs)), len(view.irqs), len(view.irqs) == len(like.irqs), raw
         )
-    foreign = sorted({name for names in view.bound.values() for name in names} - {domain})
-    yield check(at, "xen", "vectors bound to", domain, " ".join(foreign) or domain, not foreign, raw)
-    for mask in view.masks:
-        stuck = mask.host or (mask.hardware is True and not mask.guest)
-        if stuck:
-            state = f"host={mask.host:d} guest={mask.guest:d} hardware={'?' if mask.hardware is None else int(mask.hardware)}"
-            yield check(at, "xen", f"irq {mask.irq}", "not masked by Xen", state, False, view.raw_keys.at(mask.line))
+    elif seen.guest is not None:  # a guest that never answered may not have come as far as its driver
+        yield check(at, "xen", "number of vectors", "1 or more", len(view.irqs), bool(view.irqs), raw)
+    if owners or seen.guest is not None:
+        yield check(at, "xen", "vectors bound to", domain, " ".join(owners) or "nobody", owners == [domain], raw)
+    for irq in view.irqs:
+        mask = next((one for one in view.masks if one.irq == irq), None)
+        if mask is None or mask.hardware is None or irq not in view.bound:
+            yield check(at, "xen", f"irq {irq}", "mask and binding known", None, False, raw)
+        if mask is not None and (mask.host or (mask.hardware is True and not mask.guest)):
+            hardware = "?" if mask.hardware is None else int(mask.hardware)
+            state = f"host={mask.host:d} guest={mask.guest:d} hardware={hardware}"
+            yield check(at, "xen", f"irq {irq}", "not masked by Xen", state, False, view.raw_keys.at(mask.line))
     if seen.table is not None:
         open_entries = seen.table.masked.count(False)
         yield check(at, "table", "unmasked entries", "1 or more", open_entries, open_entries > 0, seen.table.raw)

@@ -62,6 +62,7 @@ def _checks(record: Record) -> Iterator[Check]:
     for done in record.actions:
         if done.verb != Verb.SAME_GUEST and done.verb != Verb.OTHER_GUEST:
             yield check(done.checkpoint, "toolstack", done.verb, "succeeds", done.detail, done.ok, done.raw)
+    yield from _left_out(record)
     yield from _at(record, Checkpoint.C0, _c0)
     yield from _at(record, Checkpoint.C1, _c1)
     yield from _at(record, Checkpoint.C2, _c2)
@@ -75,6 +76,21 @@ def _checks(record: Record) -> Iterator[Check]:
         yield from _next_guest(record)
     if Verb.BACK_TO_DOM0 in steps:
         yield from _at(record, Checkpoint.C7, _c7)
+
+
+def _left_out(record: Record) -> Iterator[Check]:
+    """Steps of the scenario that nobody carried out: whatever was seen, it was not this scenario."""
+    scenario = record.scenario
+    steps = (
+        (Checkpoint.C2, (Verb.CREATE,)),
+        (Checkpoint.C3, scenario.end.fault),
+        (Checkpoint.C4, scenario.end.end),
+        (Checkpoint.C5, scenario.follow.steps),
+    )
+    for at, verbs in steps:
+        for verb in verbs:
+            if record.action(verb) is None:
+                yield check(at, "toolstack", verb, "carried out", None, False, None)
 
 
 def _at(record: Record, at: Checkpoint, rule: object) -> Iterator[Check]:
@@ -123,8 +139,10 @@ def _next_guest(record: Record) -> Iterator[Check]:
         yield expect.missing(Checkpoint.C5, "toolstack")
         return
     if _must_be_refused(record):
+        devices = {seen.device for seen in record.observations}
         refused = any(
-            marker.kind is MarkerKind.ASSIGN_FAILED and marker.error == _EBUSY for marker, _ in record.markers
+            marker.kind is MarkerKind.ASSIGN_FAILED and marker.error == _EBUSY and marker.device in devices
+            for marker, _ in record.markers
         )
         seen = "refused with -EBUSY" if refused and not created.ok else created.detail
         yield check(

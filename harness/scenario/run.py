@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from harness.errors import LabError, RestoreFailed
+from harness.errors import LabError, MaskallError, RestoreFailed
 from harness.evidence.collector import Collector
 from harness.evidence.store import EvidenceStore
 from harness.guest.drivers import drivers
@@ -14,24 +14,40 @@ from harness.pci.pciback import Borrowed, Ledger
 from harness.report.progress import Progress
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judge import judge
-from harness.scenario.judgement import Judgement
+from harness.scenario.judgement import Hazard, Judgement
 from harness.scenario.record import Record
 from harness.scenario.spec import Scenario, Verb
 from harness.scenario.stage import Stage
 from harness.scenario.verbs import VERBS
+from harness.scenario.verdict import Verdict
+from harness.xen.console import Marker, find_markers
 from harness.xen.toolstack import XlToolstack
 
 
 @dataclass(frozen=True)
 class Played:
-    """A scenario that was played to its end."""
+    """A scenario that was played, to its end or as far as the lab carried it."""
 
     record: Record
     judgement: Judgement
+    error: MaskallError | None = None
+
+    @classmethod
+    def failed(cls, scenario: Scenario, error: MaskallError) -> Played:
+        """The lab failed before anything could be observed."""
+        return cls(Record(scenario, reset_effective=True), _not_played(scenario, Verdict.ERROR, str(error)), error)
+
+    @classmethod
+    def skipped(cls, scenario: Scenario, reason: str) -> Played:
+        return cls(Record(scenario, reset_effective=True), _not_played(scenario, Verdict.SKIP, reason))
+
+
+def _not_played(scenario: Scenario, verdict: Verdict, reason: str) -> Judgement:
+    return Judgement(verdict, reason, Hazard(scenario.end.hazard, taken=False))
 
 
 def play(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress, ledger: Ledger) -> Played:
-    """Play `scenario` on `host`. LabError when the lab did not do its part; product faults are in the judgement."""
+    """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record."""
     target = host.devices[scenario.device]
     driver = drivers()[target.driver]
     toolstack = XlToolstack(host.transport)
@@ -40,13 +56,30 @@ def play(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progres
     record = Record(scenario, target.reset_effective, borrowed.original_driver, driver.in_dom0)
     collector = Collector(host.transport, borrowed.address, store, host.memory)
     stage = Stage(host, target, driver, toolstack, borrowed, collector, record, progress)
+    error: MaskallError | None = None
     try:
         _perform(stage, scenario)
+    except MaskallError as caught:
+        error = caught
     finally:
         stage.store_transcripts()
+    if host.console is not None:
+        raw = collector.keep("host_console.txt", host.console.text())
+        record.markers += [(marker, raw.at(marker.line)) for marker in _crashes(host.console.text())]
     if not host.disposable:
-        _give_back(stage)
-    return Played(record, judge(record))
+        try:
+            _give_back(stage)
+        except MaskallError as caught:
+            error = caught
+    judgement = judge(record)
+    if error is not None and judgement.verdict is not Verdict.CRASH:
+        judgement = replace(judgement, verdict=Verdict.ERROR, reason=str(error))
+    return Played(record, judgement, error)
+
+
+def _crashes(console: bytes) -> tuple[Marker, ...]:
+    markers = find_markers(console.decode("utf-8", "replace"))
+    return tuple(marker for marker in markers if marker.kind.is_host_crash)
 
 
 def _perform(stage: Stage, scenario: Scenario) -> None:

@@ -114,7 +114,7 @@ def all_scenarios(known: Catalogue, devices: list[str]) -> list[Scenario]:
 
 
 def select(known: Catalogue, devices: list[str], patterns: list[str], profile: str) -> list[Scenario]:
-    """The scenarios that match the patterns, or the profile when there are none; UsageError when one matches nothing."""
+    """The scenarios that match the patterns; without patterns those of the profile. UsageError when one is empty."""
     everything = all_scenarios(known, devices)
     if not patterns:
         if profile not in known.profiles:

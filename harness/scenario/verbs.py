@@ -18,9 +18,7 @@ _GONE_SECONDS = 30.0
 
 
 def _unload_driver(stage: Stage) -> None:
-    driver = stage.driver.bound_as
-    command = f'for d in /sys/bus/pci/drivers/{driver}/0000:*; do echo "${{d##*/}}" > /sys/bus/pci/drivers/{driver}/unbind; done'
-    _in_guest(stage, Verb.UNLOAD_DRIVER, command)
+    _in_guest(stage, Verb.UNLOAD_DRIVER, f"unload_driver {stage.target.identity}")
 
 
 def _in_guest(stage: Stage, verb: Verb, command: str) -> None:
@@ -29,7 +27,7 @@ def _in_guest(stage: Stage, verb: Verb, command: str) -> None:
         if agent is None:
             note(False, "the guest has no agent", b"")
             return
-        answer = agent.run(command, stage.deadline())
+        answer = agent.run(f". /actions; {command}", stage.deadline())
         note(answer.status == 0, f"status {answer.status}", answer.output)
 
 
@@ -53,13 +51,8 @@ def _guest_clears_enable(stage: Stage) -> None:
     if seen is None or seen.guest is None or seen.guest.control is None or offset is None:
         raise HarnessBug("inject-unbind needs the guest's view of C2")
     value = seen.guest.control.value & ~_ENABLE
-    octal = "".join(f"\\{byte:03o}" for byte in value.to_bytes(2, "little"))
-    identity = stage.target.identity.replace(":", " 0x")
-    # sysfs turns an aligned two-byte write into one 16-bit config write (Linux pci_write_config)
-    command = (
-        f'set -- 0x{identity}; for d in /sys/bus/pci/devices/*; do [ "$(cat $d/vendor) $(cat $d/device)" = "$1 $2" ] && '
-        f"printf '{octal}' | dd of=$d/config bs=2 seek={(offset + 2) // 2} conv=notrunc 2>&1; done"
-    )
+    low, high = (f"{byte:03o}" for byte in value.to_bytes(2, "little"))
+    command = f"write_control {stage.target.identity} {offset + 2} {low} {high}"
     _in_guest(stage, Verb.GUEST_CLEARS_ENABLE, command)
 
 
@@ -69,18 +62,12 @@ def _end_by_guest(stage: Stage, verb: Verb, command: str) -> None:
         if guest.agent is None:
             note(False, "the guest has no agent", b"")
             return
-        guest.agent.post(command, stage.deadline())
+        guest.agent.post(f". /actions; {command}", stage.deadline())
         _await_gone(stage, note)
 
 
 def _power_off_with_msix_on(stage: Stage) -> None:
-    """ACPI S5 by hand, past every driver's shutdown hook: SLP_EN with the sleep type Xen's DSDT gives for S5, 0."""
-    _end_by_guest(
-        stage,
-        Verb.POWER_OFF_WITH_MSIX_ON,
-        "p=$(sed -n 's/^ *\\([0-9a-f]*\\)-.*PM1a_CNT_BLK/\\1/p' /proc/ioports); "
-        "printf '\\040' | dd of=/dev/port bs=1 seek=$((0x$p + 1)) conv=notrunc",
-    )
+    _end_by_guest(stage, Verb.POWER_OFF_WITH_MSIX_ON, "power_off_by_hand")
 
 
 def _await_gone(stage: Stage, note: Callable[[bool, str, bytes], None]) -> None:

@@ -29,7 +29,7 @@ class Verdict(enum.StrEnum):
 class ControlRole(enum.StrEnum):
     """What the scenario promises about the known-bad hypervisor."""
 
-    NOTICES = "notices"  # it must FAIL there, else the scenario is blind
+    NOTICES = "notices"  # it must FAIL there (a CRASH is none), else the scenario is blind
     CURES = "cures"  # it ends with the historic cure, so it must PASS there with the hazard taken
     NONE = "none"  # the defect is not in its reach; no control is run
 
@@ -41,14 +41,16 @@ class Conclusion(enum.StrEnum):
     BLIND = "BLIND"  # the control did not fail: this scenario cannot see the defect
     REGRESSION = "REGRESSION"  # the hypervisor under test is wrong
     UNPROVEN = "UNPROVEN"  # stock passed, no control was run
-    UNDECIDED = "UNDECIDED"  # a lab error or missing evidence on either side
+    UNDECIDED = "UNDECIDED"  # a lab error or missing evidence on either side, or a control that died instead of failing
     SKIPPED = "SKIPPED"
 
 
 def conclude(stock: Verdict, control: Verdict | None, role: ControlRole) -> Conclusion:
     """The conclusion of a scenario from the verdicts of its sides.
 
-    A product failure on stock outweighs everything. `control` is None when it was not run.
+    A product failure on stock outweighs everything. `control` is None when it was not run. A control that must notice
+    proves the scenario only by FAIL, an expectation that was seen to be violated; one that died of a CRASH has shown
+    nothing about the observation.
     """
     if stock.blames_product:
         return Conclusion.REGRESSION
@@ -59,7 +61,7 @@ def conclude(stock: Verdict, control: Verdict | None, role: ControlRole) -> Conc
     if control is None or control is Verdict.SKIP or role is ControlRole.NONE:
         return Conclusion.UNPROVEN
     if role is ControlRole.NOTICES:
-        return Conclusion.PROVEN if control.blames_product else Conclusion.BLIND
+        return {Verdict.FAIL: Conclusion.PROVEN, Verdict.CRASH: Conclusion.UNDECIDED}.get(control, Conclusion.BLIND)
     return Conclusion.PROVEN if control is Verdict.PASS else Conclusion.REGRESSION
 
 

@@ -1,7 +1,7 @@
 """The exact replay of the 2019 report: memory decoding goes off while Xen tears a domain down.
 
-A breakpoint at the function that starts to clean the pirqs, the device's COMMAND bit 1 cleared behind everybody's back, then a
-breakpoint where MASKALL is being set: the stack there is the call chain.
+A breakpoint at the function that starts to clean the pirqs; there the device's COMMAND bit 1 is cleared behind
+everybody's back. Then a breakpoint where MASKALL is being set: the stack there is the call chain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.pci.address import Bdf
 from harness.xen.symbols import Frame, SymbolTable, scan_stack
 
 TEARDOWN = "arch_pci_clean_pirqs"
-# where MASKALL is set because the table entry cannot be reached; the branch with the warning if the compiler split it off
+# where MASKALL is set because the table entry cannot be reached: the branch with the warning, if it was split off
 MASKING = ("msi_set_mask_bit.cold", "msi_set_mask_bit")
 _OUTERMOST = "domain_kill"
 _STACK_BYTES = 4096
@@ -79,8 +79,8 @@ def decode_off_at_teardown(
         chain: tuple[Frame, ...] = ()
         if hit is not None:
             stack = machine.read(hit.rsp, min(_STACK_BYTES, 0x1000 - hit.rsp % 0x1000))
-            words = [hit.rip, *(int.from_bytes(stack[at : at + 8], "little") for at in range(0, len(stack) - 7, 8))]
-            chain = _from_masking_to_kill(words, symbols)
+            words = [int.from_bytes(stack[at : at + 8], "little") for at in range(0, len(stack) - 7, 8)]
+            chain = _call_chain(hit.rip, words, symbols, machine)
     return DecodeOff(before, after, chain)
 
 
@@ -100,12 +100,36 @@ def _masking_address(symbols: SymbolTable) -> int:
     return symbols.address_of(MASKING[-1])
 
 
-def _from_masking_to_kill(words: list[int], symbols: SymbolTable) -> tuple[Frame, ...]:
-    """The frames down to domain_kill; what lies deeper belongs to the hypercall entry."""
-    first = symbols.lookup(words[0])
-    head = (Frame(0, words[0], *first),) if first else ()
-    frames = [*head, *scan_stack([0, *words[1:]], symbols)]
-    for place, frame in enumerate(frames):
-        if frame.symbol == _OUTERMOST:
-            return tuple(frames[: place + 1])
-    return tuple(frames)
+def _call_chain(rip: int, words: list[int], symbols: SymbolTable, machine: StoppedMachine) -> tuple[Frame, ...]:
+    """The frames from the masking function out to domain_kill; what lies further out is the hypercall's entry.
+
+    A stack also holds return addresses of calls that ended long ago. A frame is alive when the instruction before it
+    calls the function of the frame inside it; if that loses domain_kill (a tail call does it), all frames are kept.
+    """
+    here = symbols.lookup(rip)
+    head = Frame(0, rip, *(here or ("?", 0)))
+    everything = _until_outermost([head, *scan_stack(words, symbols)])
+    alive = [head]
+    for frame in everything[1:]:
+        target = _call_target(machine.read(frame.address - 5, 5), frame.address)
+        called = symbols.lookup(target) if target is not None else None
+        if target is None or (called is not None and _stem(called[0]) == _stem(alive[-1].symbol)):
+            alive.append(frame)
+    return tuple(alive if alive[-1].symbol == _OUTERMOST else everything)
+
+
+def _until_outermost(frames: list[Frame]) -> list[Frame]:
+    names = [frame.symbol for frame in frames]
+    return frames[: names.index(_OUTERMOST) + 1] if _OUTERMOST in names else frames
+
+
+def _call_target(before: bytes, returns_to: int) -> int | None:
+    """Where the call that returns to this address went; None when it was an indirect one."""
+    if before[:1] != b"\xe8":  # call rel32
+        return None
+    return (returns_to + int.from_bytes(before[1:], "little", signed=True)) % (1 << 64)
+
+
+def _stem(symbol: str) -> str:
+    """A function's name without what the compiler appends to the parts it splits off (.cold, .part.0, .isra.0)."""
+    return symbol.partition(".")[0]

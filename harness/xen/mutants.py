@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from harness.errors import LabError, UsageError
 from harness.lab.debugger import Debugger, StoppedMachine
@@ -21,8 +21,10 @@ def _pairs(value: object) -> object:
     return tuple(value.split())
 
 
-Byte = Annotated[str, Field(pattern=r"^([0-9a-f]{2}|\?\?)$")]
+Byte = Annotated[str, Field(pattern=r"^[0-9a-f]{2}$")]
+AnyByte = Annotated[str, Field(pattern=r"^([0-9a-f]{2}|\?\?)$")]
 Bytes = Annotated[tuple[Byte, ...], BeforeValidator(_pairs), Field(min_length=1)]
+Pattern = Annotated[tuple[AnyByte, ...], BeforeValidator(_pairs), Field(min_length=1)]
 
 
 class Mutant(BaseModel):
@@ -32,10 +34,16 @@ class Mutant(BaseModel):
 
     symbol: str
     offset: int = Field(0, ge=0)
-    original: Bytes
+    original: Pattern
     replacement: Bytes
     stands_for: str
     notices: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _overwrites_only_what_was_compared(self) -> Mutant:
+        if len(self.replacement) > len(self.original):
+            raise ValueError("the replacement is longer than the original, so it would overwrite unknown bytes")
+        return self
 
     def matches(self, data: bytes) -> bool:
         """Whether these are the bytes that the mutant expects to find."""

@@ -1,99 +1,30 @@
-"""What every transport promises, asked of all of them; then what only a link over a wire can get wrong."""
+"""What every transport promises, asked of all of them; then what the fake promises to tests."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import paramiko
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from harness.deadline import Deadline, poll
+from harness.deadline import Deadline
 from harness.errors import (
     CommandFailed,
     HarnessBug,
     HostHung,
-    HostKeyMismatch,
     HostUnreachable,
     OutcomeUnknown,
     UsageError,
 )
-from harness.lab.transport.base import CommandResult, Ending, Script, Stream, Transport, quote
+from harness.lab.transport.base import Ending, Script, Transport, quote
 from harness.lab.transport.fake import Cut, Executed, FakeTransport, Reply
 from harness.lab.transport.local import LocalTransport
-from harness.lab.transport.ssh import SshTransport
-from suites.selftest.sshserver import SshServer, Wire, listening
+from suites.selftest.sshlink import MIB, soon
 
-MIB = 1 << 20
 AWKWARD = ["a b", "$HOME `id` \\ \"'*?;&|<>#~!", "two\nlines\n", "-n", "--", "", "caf\u00e9", "bad \udcff\udc80 utf"]
-
-
-def soon() -> Deadline:
-    """Far longer than anything here takes."""
-    return Deadline.after(20)
-
-
-def new_key(path: Path) -> paramiko.PKey:
-    """A key pair; the private half goes to `path`."""
-    path.write_bytes(
-        Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        )
-    )
-    return paramiko.PKey.from_path(path)
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the keys `host`, `user` and `other`."""
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("host", "user", "other"):
-        new_key(folder / name)
-    return folder
-
-
-@pytest.fixture
-def server(keys: Path) -> Iterator[SshServer]:
-    server = SshServer(paramiko.PKey.from_path(keys / "host"), paramiko.PKey.from_path(keys / "user"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def wire(server: SshServer) -> Iterator[Wire]:
-    wire = Wire(server.port)
-    yield wire
-    wire.stop()
-
-
-Dial = Callable[..., SshTransport]
-
-
-@pytest.fixture
-def dial(keys: Path) -> Iterator[Dial]:
-    """Makes transports to a port of this machine, not connected yet, and closes them in the end."""
-    made: list[SshTransport] = []
-
-    def dial(port: int, *, key: str = "user", host_key: str = "host", dead_after: float = 15.0) -> SshTransport:
-        pinned = paramiko.PKey.from_path(keys / host_key)
-        line = f"{pinned.get_name()} {pinned.get_base64()} comment"
-        made.append(
-            SshTransport(
-                "box", "127.0.0.1", port=port, host_key=line, key_file=keys / key, user="me", dead_after=dead_after
-            )
-        )
-        return made[-1]
-
-    yield dial
-    for transport in made:
-        transport.close()
 
 
 @pytest.fixture(params=["ssh", "local"])
@@ -256,201 +187,6 @@ class TestTransportsThatExecute:
             stream.read_until(b"never", soon())
         assert stream.ended and stream.ending == Ending(status=5)
         assert sorted(stream.received.split()) == [b"err", b"out"]
-
-
-def lines(path: Path) -> int:
-    return len(path.read_text().splitlines()) if path.exists() else 0
-
-
-class TestSshLink:
-    def test_another_host_key_is_refused_before_login(self, server: SshServer, dial: Dial) -> None:
-        started = time.monotonic()
-        with pytest.raises(HostKeyMismatch, match="another host key"):
-            dial(server.port, host_key="other").connect(soon())
-        assert time.monotonic() - started < 10
-
-    def test_another_user_key_is_refused_at_once(self, server: SshServer, dial: Dial) -> None:
-        started = time.monotonic()
-        with pytest.raises(HostUnreachable, match="login as 'me' refused"):
-            dial(server.port, key="other").connect(soon())
-        assert time.monotonic() - started < 10
-
-    def test_bad_keys_are_told_without_a_network(self, keys: Path, tmp_path: Path) -> None:
-        for pinned in ("", "ssh-ed25519", "ssh-ed25519 !!", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAA"):
-            with pytest.raises(UsageError, match="not a host key"):
-                SshTransport("box", "127.0.0.1", host_key=pinned, key_file=keys / "user")
-        with pytest.raises(UsageError, match="no usable private key"):
-            SshTransport("box", "127.0.0.1", host_key=paramiko.PKey.from_path(keys / "host"), key_file=tmp_path / "no")
-
-    def test_falls_back_to_dearer_algorithms(self, server: SshServer, dial: Dial) -> None:
-        server.kex = ("ecdh-sha2-nistp256",)
-        transport = dial(server.port)
-        transport.connect(soon())
-        assert transport.run(["echo", "hello"], deadline=soon()).ok
-
-    def test_waits_for_a_host_that_boots(self, keys: Path, dial: Dial) -> None:
-        with listening() as probe:
-            port = probe.getsockname()[1]
-        transport = dial(port)
-        with pytest.raises(HostUnreachable, match="in time"):
-            transport.connect(Deadline.after(0.2))
-        made: list[SshServer] = []
-        host, user = (paramiko.PKey.from_path(keys / name) for name in ("host", "user"))
-        timer = threading.Timer(0.5, lambda: made.append(SshServer(host, user, port)))
-        timer.start()
-        transport.connect(soon())
-        assert transport.run(["echo", "hello"], deadline=soon()).ok
-        made[0].stop()
-
-    def test_a_listener_that_never_speaks_is_not_a_host(self, dial: Dial) -> None:
-        with listening() as mute:
-            started = time.monotonic()
-            with pytest.raises(HostUnreachable, match="in time"):
-                dial(mute.getsockname()[1]).connect(Deadline.after(0.3))
-            assert time.monotonic() - started < 5
-
-    def test_one_connection_for_all_commands(self, server: SshServer, dial: Dial) -> None:
-        transport = dial(server.port)
-        transport.connect(soon())
-        results: list[CommandResult] = []
-        threads = [
-            threading.Thread(target=lambda: results.append(transport.run(["echo", "x"], deadline=soon())))
-            for _ in range(5)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert [result.text for result in results] == ["x\n"] * 5
-        assert server.connections == 1
-
-    def test_cut_before_a_changing_command(self, server: SshServer, wire: Wire, dial: Dial, tmp_path: Path) -> None:
-        transport = dial(wire.port)
-        transport.connect(soon())
-        wire.cut()
-        marks = tmp_path / "marks"
-        with pytest.raises(HostUnreachable):
-            transport.run(Script(f"echo x >> {quote([str(marks)])}"), deadline=soon(), changes=True)
-        assert (lines(marks), server.commands) == (0, [])
-        with pytest.raises(HostUnreachable, match="not sent"):
-            transport.run(["echo", "hello"], deadline=soon(), changes=True)
-        transport.connect(soon())
-        assert transport.run(["echo", "hello"], deadline=soon()).ok
-        assert lines(marks) == 0
-
-    @pytest.mark.parametrize(("changes", "error"), [(True, OutcomeUnknown), (False, HostUnreachable)])
-    def test_cut_during_a_command(
-        self, server: SshServer, wire: Wire, dial: Dial, tmp_path: Path, changes: bool, error: type[Exception]
-    ) -> None:
-        transport = dial(wire.port)
-        transport.connect(soon())
-        marks = tmp_path / "marks"
-
-        def cut_when_it_runs() -> None:
-            poll(lambda: lines(marks), soon())
-            wire.cut()
-
-        threading.Thread(target=cut_when_it_runs).start()
-        with pytest.raises(error, match="sleep 30"):
-            transport.run(Script(f"echo x >> {quote([str(marks)])}; sleep 30"), deadline=soon(), changes=changes)
-        transport.connect(soon())
-        assert transport.run(["echo", "hello"], deadline=soon()).ok
-        assert (lines(marks), len(server.commands)) == (1, 2)
-
-    def test_cut_after_a_changing_command(self, server: SshServer, wire: Wire, dial: Dial, tmp_path: Path) -> None:
-        transport = dial(wire.port)
-        transport.connect(soon())
-        marks = tmp_path / "marks"
-        server.before_answer = wire.cut
-        with pytest.raises(OutcomeUnknown, match="do not send it again"):
-            transport.run(Script(f"echo x >> {quote([str(marks)])}"), deadline=soon(), changes=True)
-        assert (lines(marks), len(server.commands)) == (1, 1)
-
-    def test_a_put_that_breaks_leaves_the_old_file(
-        self, server: SshServer, wire: Wire, dial: Dial, tmp_path: Path
-    ) -> None:
-        target = tmp_path / "file"
-        target.write_bytes(b"old")
-        transport = dial(wire.port)
-        transport.connect(soon())
-
-        def cut_when_it_runs() -> None:
-            poll(lambda: any(path.stat().st_size for path in tmp_path.glob("file.maskall-*")), soon())
-            wire.cut()
-
-        threading.Thread(target=cut_when_it_runs, daemon=True).start()
-        with pytest.raises(OutcomeUnknown):
-            transport.put(bytes(256 * MIB), str(target), 0o600, soon())
-        assert poll(lambda: server.idle, soon())
-        assert list(tmp_path.iterdir()) == [target]
-        assert target.read_bytes() == b"old"
-
-    @pytest.mark.parametrize(("changes", "error"), [(True, OutcomeUnknown), (False, HostUnreachable)])
-    def test_no_exit_status_is_no_success(
-        self, server: SshServer, dial: Dial, changes: bool, error: type[Exception]
-    ) -> None:
-        transport = dial(server.port)
-        transport.connect(soon())
-        server.answers = False
-        with pytest.raises(error, match="without an exit status"):
-            transport.run(["true"], deadline=soon(), changes=changes)
-
-    def test_half_open_link_is_noticed(self, wire: Wire, dial: Dial) -> None:
-        transport = dial(wire.port, dead_after=1.0)
-        transport.connect(soon())
-        stream = transport.open_stream(["sleep", "30"], deadline=soon())
-        freezer = threading.Timer(0.1, wire.freeze)
-        freezer.start()
-        started = time.monotonic()
-        with pytest.raises(OutcomeUnknown, match="no sign of life for 1 s"):
-            transport.run(["sleep", "30"], deadline=soon(), changes=True)
-        assert 0.7 < time.monotonic() - started < 8
-        with pytest.raises(HostUnreachable, match="link lost or closed before"):
-            stream.read_until(b"never", soon())
-        assert not transport.connected
-
-    def test_half_open_link_under_a_blocked_writer_is_noticed(self, wire: Wire, dial: Dial) -> None:
-        transport = dial(wire.port, dead_after=1.0)
-        transport.connect(soon())
-        streams = [transport.open_stream(Script("cat > /dev/null"), deadline=soon()) for _ in range(6)]
-        wire.freeze()
-        failed: list[HostUnreachable] = []
-
-        def write(stream: Stream) -> None:
-            try:
-                stream.write(bytes(4 * MIB), soon())  # together more than all windows and buffers take
-            except HostUnreachable as error:
-                failed.append(error)
-
-        started = time.monotonic()
-        writers = [threading.Thread(target=write, args=(stream,), daemon=True) for stream in streams]
-        for writer in writers:
-            writer.start()
-        for writer in writers:
-            writer.join(15)
-        assert time.monotonic() - started < 10
-        assert len(failed) == len(streams)
-
-    def test_a_deadline_holds_while_a_writer_is_blocked(self, wire: Wire, dial: Dial, tmp_path: Path) -> None:
-        transport = dial(wire.port, dead_after=30)
-        transport.connect(soon())
-        mark = tmp_path / "mark"
-
-        def freeze_when_it_runs() -> None:
-            poll(mark.exists, soon())
-            wire.freeze()
-
-        threading.Thread(target=freeze_when_it_runs, daemon=True).start()
-        started = time.monotonic()
-        with pytest.raises(HostHung):
-            script = Script(f": > {quote([str(mark)])}; cat > /dev/null; sleep 30")
-            transport.run(script, deadline=Deadline.after(0.6), stdin=bytes(64 * MIB))
-        assert time.monotonic() - started < 8
-
-    def test_a_silent_but_living_link_is_kept(self, wire: Wire, dial: Dial) -> None:
-        transport = dial(wire.port, dead_after=0.4)
-        transport.connect(soon())
-        assert transport.run(["sleep", "1.2"], deadline=soon()).ok
 
 
 class TestFake:

@@ -17,7 +17,7 @@ SIDES = [*Verdict, None]
     ("stock", "control", "role", "expected"),
     [
         (V.PASS, V.FAIL, R.NOTICES, C.PROVEN),
-        (V.PASS, V.CRASH, R.NOTICES, C.PROVEN),
+        (V.PASS, V.CRASH, R.NOTICES, C.UNDECIDED),
         (V.PASS, V.PASS, R.NOTICES, C.BLIND),
         (V.PASS, V.PASS, R.CURES, C.PROVEN),
         (V.PASS, V.FAIL, R.CURES, C.REGRESSION),
@@ -58,9 +58,13 @@ def test_only_a_pass_on_stock_and_a_settled_control_prove_anything() -> None:
     }
     assert proving == {
         (V.PASS, V.FAIL, R.NOTICES),
-        (V.PASS, V.CRASH, R.NOTICES),
         (V.PASS, V.PASS, R.CURES),
     }
+
+
+def test_a_control_that_crashed_is_neither_proof_nor_blindness() -> None:
+    assert conclude(V.PASS, V.CRASH, R.NOTICES) is C.UNDECIDED
+    assert exit_status([conclude(V.PASS, V.CRASH, R.NOTICES)]) is ExitStatus.UNDECIDED
 
 
 def test_the_kinds_of_verdict_do_not_overlap() -> None:

@@ -1,0 +1,259 @@
+"""All verbs of the `maskall` command and their help; what they do is in the modules beside this one.
+
+Those are imported when a verb is called: `--help` must not wait for paramiko, pydantic and pytest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.options import DEFAULT_DEVICES, DEFAULT_PROFILE, DEFAULT_STACK
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Proves on a real Xen host that MSI-X MASKALL does not survive the guest that caused it.",
+    epilog="Begin with: maskall run --profile smoke",
+)
+nested = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The Xen host that runs inside QEMU.")
+app.add_typer(nested, name="nested")
+
+Stack = Annotated[str, typer.Option(help="Xen host to build, see 'maskall list'.", metavar="STACK")]
+Devices = Annotated[list[str], typer.Option("--device", help="Target device; may be repeated.", metavar="DEVICE")]
+Device = Annotated[str, typer.Option("--device", help="Device that the host gets.", metavar="DEVICE")]
+Mirror = Annotated[
+    str | None, typer.Option(help="Debian mirror to build from: 'URI' or 'URI SECURITY-URI'.", metavar="URIS")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Not root: install missing packages through sudo.")]
+Kept = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A host left running, see 'maskall nested status'.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        typer.echo(f"maskall {importlib.metadata.version('maskall')}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    del version
+
+
+@app.command(
+    epilog="""Examples:
+
+\b
+  maskall run                            the default profile: stock Xen and the known-bad control
+  maskall run --profile smoke            one scenario, about a minute
+  maskall run E14-F1-hvm-nvme            just this one
+  maskall run 'E14-*' --device nvme      all that follows ending E14, with one device
+  maskall run E14 --keep                 leave host and guests up; prints how to get in
+  maskall run --mutant no-maskall-reset --no-control
+                                         the broken hypervisor as the one under test: exit status 1
+
+Exit status: 0 all as expected; 1 FAIL, CRASH, REGRESSION or BLIND; 2 wrong options or files;
+3 ERROR or UNDECIDED; 5 nothing ran; 130 Ctrl-C, 143 SIGTERM."""
+)
+def run(
+    scenario: Annotated[list[str] | None, typer.Argument(help="Ids or globs; none: the profile's.")] = None,
+    profile: Annotated[str, typer.Option(help="smoke, default or full.", metavar="PROFILE")] = DEFAULT_PROFILE,
+    stack: Stack = DEFAULT_STACK,
+    device: Devices = list(DEFAULT_DEVICES),  # noqa: B006 - typer wants the value itself, and copies it
+    mutant: Annotated[
+        str | None, typer.Option(help="The known-bad control (default: no-maskall-reset).", metavar="NAME")
+    ] = None,
+    no_control: Annotated[
+        bool, typer.Option("--no-control", help="No control; with --mutant that one is under test.")
+    ] = False,
+    mutants: Annotated[Path | None, typer.Option(help="YAML file with mutants of your own.", metavar="FILE")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="New directory for the results (default: results/<UTC time>).", metavar="DIR")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave host and guests running.")] = False,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="Stock and control one after the other, not side by side.")
+    ] = False,
+    mirror: Mirror = None,
+    yes: Yes = False,
+) -> int:
+    """Play scenarios and say what they prove.
+
+    Each on the stock hypervisor, and on the known-bad control where it must see the difference.
+    The same as `pytest suites/msix`. Installs what is missing (as root), builds the Xen host when it is not there,
+    and writes results.json, junit.xml, a log per scenario and all raw files.
+    """
+    from harness.cli.run import run_scenarios
+    from harness.options import RunOptions
+
+    options = RunOptions(
+        scenario=tuple(scenario or ()),
+        profile=profile,
+        stack=stack,
+        device=tuple(device),
+        mutant=mutant,
+        no_control=no_control,
+        mutants=mutants,
+        results=results,
+        keep=keep,
+        sequential=sequential,
+        yes=yes,
+    )
+    return run_scenarios(options, mirror)
+
+
+@app.command(
+    "list",
+    epilog="""Examples:
+
+\b
+  maskall list               scenarios by ending and follow-on, devices, stacks, mutants, profiles
+  maskall list --all         every id that 'maskall run' takes
+  maskall list --mutants     the known-bad hypervisors, byte by byte""",
+)
+def list_(
+    every: Annotated[bool, typer.Option("--all", help="Every scenario id.")] = False,
+    mutants: Annotated[bool, typer.Option("--mutants", help="The mutants in full.")] = False,
+) -> None:
+    """Show scenarios, devices, stacks and mutants."""
+    from harness.cli.listing import all_ids, mutants_in_full, overview
+
+    for line in all_ids() if every else mutants_in_full() if mutants else overview():
+        typer.echo(line)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="""Examples:
+
+\b
+  maskall test                    lint, types, import rules, self-tests, and the nested lane
+  maskall test -e self            the self-tests: no root, no QEMU, no network
+  maskall test -e nested -- -k E14    one lane, with arguments for pytest""",
+)
+def test(context: typer.Context) -> int:
+    """Test maskall itself by tox, and pass arguments on.
+
+    Everything in tox.ini, with the nested lane in it.
+    """
+    from harness.cli.run import run_tox
+
+    return run_tox(context.args)
+
+
+@app.command(
+    epilog="""Examples:
+
+\b
+  maskall bench                    the table
+  maskall bench --json bench.json  the figures also as JSON ('-': on standard output, without the table)"""
+)
+def bench(
+    json: Annotated[Path | None, typer.Option(help="Also write the figures here.", metavar="FILE")] = None,
+    stack: Stack = DEFAULT_STACK,
+    device: Device = "nvme",
+) -> None:
+    """Measure how long every phase takes.
+
+    Cold boot, restore, hot-add, guest, and one scenario with its control in both ways: about five minutes.
+    """
+    from harness.cli.bench import benchmark
+
+    benchmark(stack, device, json)
+
+
+@app.command(
+    epilog="""Examples:
+
+\b
+  maskall shell                       a fresh host, gone when you leave it
+  maskall shell --device e1000e       the same with another device
+  maskall shell run-k3jd82hs          a host that 'maskall run --keep' or 'maskall nested up' left running"""
+)
+def shell(run: Kept = None, stack: Stack = DEFAULT_STACK, device: Device = "nvme") -> int:
+    """Open a shell in dom0 of a nested host.
+
+    Over ssh with its host key pinned; prints how to get to a guest from there.
+    """
+    from harness.cli.shell import open_shell
+
+    return open_shell(run, stack, device)
+
+
+@app.command(epilog="Example: maskall schema > results.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of results.json."""
+    from harness.report.schema import schema_text
+
+    typer.echo(schema_text(), nl=False)
+
+
+@app.command(epilog="Example: maskall report results/20260102-030405/results.json")
+def report(results: Annotated[Path, typer.Argument(help="A results.json, or the directory it is in.")]) -> int:
+    """Print the table of a finished run again.
+
+    With its failures; the exit status is that run's.
+    """
+    from harness.cli.run import report_again
+
+    return report_again(results)
+
+
+@nested.command(epilog="Example: maskall nested build --stack bookworm")
+def build(
+    stack: Stack = DEFAULT_STACK,
+    mirror: Mirror = None,
+    yes: Yes = False,
+) -> None:
+    """Build the host where that is not done already.
+
+    Installs what is missing, makes the image, boots it once and freezes it.
+    """
+    from harness.cli.nested import build_host
+
+    build_host(stack, mirror, sudo=yes)
+
+
+@nested.command(epilog="Example: maskall nested up --device e1000e")
+def up(stack: Stack = DEFAULT_STACK, device: Device = "nvme") -> None:
+    """Start a host and leave it running."""
+    from harness.cli.nested import start_host
+
+    start_host(stack, device)
+
+
+@nested.command(epilog="Examples: maskall nested down; maskall nested down run-k3jd82hs")
+def down(run: Kept = None) -> None:
+    """End hosts that were left running."""
+    from harness.cli.nested import end_hosts
+
+    end_hosts(run)
+
+
+@nested.command(epilog="Example: maskall nested status")
+def status() -> None:
+    """Show what is built and what runs."""
+    from harness.cli.nested import status_lines
+
+    for line in status_lines():
+        typer.echo(line)
+
+
+@nested.command(epilog="Example: maskall nested clean")
+def clean() -> None:
+    """Remove all images and snapshots.
+
+    Refused while a host runs on them.
+    """
+    from harness.cli.nested import clean_cache
+
+    clean_cache()

@@ -1,0 +1,144 @@
+"""`maskall bench`: how long each phase takes, and what is gained where. Figures, no judgement: nothing is asserted."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from harness.deadline import Deadline
+from harness.nested.lab import NestedLab
+from harness.nested.machine import Machine
+from harness.nested.rundir import RunDir
+from harness.nested.snapshot import connect, overlay
+from harness.options import RunOptions, prepared_lab
+from harness.report.progress import Progress, progress_for
+from harness.report.store import write_atomically
+from harness.session import Session
+
+_RESTORES = 3
+_COLD_BOOT_SECONDS = 300.0
+_SCENARIO = "E14-F1-hvm"
+
+
+@dataclass
+class Figures:
+    """Seconds by phase, in the order of measuring, and what goes with them."""
+
+    facts: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    conclusions: dict[str, str] = field(default_factory=dict)
+    overhead: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """How many times the first is as long as the second, for those that were measured."""
+        pairs = {
+            "cold boot / restore to ssh": ("cold boot to ssh", "restore to ssh"),
+            "sequential / side by side": ("scenario, sequential", "scenario, side by side"),
+        }
+        return {
+            name: self.seconds[first] / self.seconds[second]
+            for name, (first, second) in pairs.items()
+            if self.seconds.get(second)
+        }
+
+    def as_json(self) -> str:
+        rounded = {name: round(value, 3) for name, value in self.seconds.items()}
+        ratios = {name: round(value, 2) for name, value in self.ratios.items()}
+        overhead = {name: round(value, 2) for name, value in self.overhead.items()}
+        whole = {"facts": self.facts, "seconds": rounded, "ratios": ratios, "overhead_percent": overhead}
+        return json.dumps({**whole, "conclusions": self.conclusions}, indent=2) + "\n"
+
+    def table(self) -> list[str]:
+        lines = [f"{name:<12} {value}" for name, value in self.facts.items()]
+        lines += ["", f"{'phase':<32} seconds"]
+        lines += [f"{name:<32} {value:7.2f}" for name, value in self.seconds.items()]
+        lines += ["", f"{'ratio':<32}   times"]
+        lines += [f"{name:<32} {value:7.1f}" for name, value in self.ratios.items()]
+        lines += ["", f"{'harness overhead':<32} percent"]
+        lines += [f"{name:<32} {value:7.1f}" for name, value in self.overhead.items()]
+        return lines
+
+
+def benchmark(stack: str, device: str, path: Path | None) -> None:
+    """Measure, print the table, and write the figures to `path` ("-": standard output instead of the table)."""
+    options = RunOptions(scenario=(f"{_SCENARIO}-{device}",), stack=stack, device=(device,))
+    options.scenarios()
+    figures = Figures()
+    with progress_for(Console(stderr=True)) as progress:
+        lab = prepared_lab(stack, [device], progress)
+        facts = lab.facts()
+        figures.facts = {key: facts[key] for key in ("stack", "xen_version", "qemu", "accelerator")}
+        _cold_boot(lab, progress.side("cold boot"), figures)
+        _restores(lab, device, progress, figures)
+        for name, sequential in (("sequential", True), ("side by side", False)):
+            _scenario(lab, options, sequential, progress.side(name), figures)
+    if path == Path("-"):
+        typer.echo(figures.as_json(), nl=False)
+        return
+    typer.echo("\n".join(figures.table()))
+    if path is not None:
+        write_atomically(path, figures.as_json().encode())
+
+
+def _cold_boot(lab: NestedLab, progress: Progress, figures: Figures) -> None:
+    """From power-on to an answering dom0, as the snapshot's build does it."""
+    run_dir = RunDir.create(lab.cache.root / "runs")
+    try:
+        disk = run_dir.path / "disk.qcow2"
+        overlay(lab.image.disk, "raw", disk)
+        began = time.monotonic()
+        machine = Machine.start(lab.machine_spec, run_dir, disk=disk, ram=run_dir.path / "ram")
+        try:
+            connect(machine, lab.image, Deadline.after(_COLD_BOOT_SECONDS), progress).close()
+        finally:
+            machine.close()
+        figures.seconds["cold boot to ssh"] = time.monotonic() - began
+    finally:
+        run_dir.close()
+
+
+def _restores(lab: NestedLab, device: str, progress: Progress, figures: Figures) -> None:
+    """From nothing to an answering dom0 with the device in it; the median of several."""
+    whole: list[float] = []
+    added: list[float] = []
+    for number in range(_RESTORES):
+        side = progress.side(f"restore {number + 1}")
+        began = time.monotonic()
+        with lab.host(device, side) as host:
+            whole.append(time.monotonic() - began)
+            host.transport.close()
+        added.append(side.phases.seconds.get(f"hot-add {device}", 0.0))
+    figures.seconds["restore to ssh"] = statistics.median(whole)
+    figures.seconds["of that: hot-add"] = statistics.median(added)
+
+
+def _scenario(lab: NestedLab, options: RunOptions, sequential: bool, progress: Progress, figures: Figures) -> None:
+    """One scenario with its control, in one of the two ways; its parts are taken from the sequential one."""
+    name = "sequential" if sequential else "side by side"
+    with tempfile.TemporaryDirectory(prefix="maskall-bench-") as results:
+        ways = RunOptions(
+            scenario=options.scenario,
+            stack=options.stack,
+            device=options.device,
+            results=Path(results),
+            sequential=sequential,
+        )
+        (scenario,) = ways.scenarios()
+        session = Session(lab, ways.plan([scenario]), progress)
+        outcome = session.run(scenario)
+        finished = session.finish()
+    figures.seconds[f"scenario, {name}"] = outcome.seconds
+    figures.conclusions[name] = outcome.conclusion
+    figures.overhead[name] = 100 * finished.overhead_seconds / finished.seconds if finished.seconds else 0.0
+    if sequential:
+        for phase in ("create", "guest A boots"):
+            if phase in outcome.stock.phases:
+                figures.seconds[f"guest: {phase}"] = outcome.stock.phases[phase]

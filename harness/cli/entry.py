@@ -1,0 +1,113 @@
+"""The door of the `maskall` command: signals, and errors told in one line. Never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from types import FrameType
+
+import typer
+
+from harness.cli.app import app
+from harness.errors import ExitStatus, MaskallError
+
+# typer brings a click of its own or uses the installed one, by its version; the base class of its errors is the
+# one name that both have.
+_CLICK_ERROR: type[Exception] = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException" and issubclass(base, Exception)
+)
+_SIGNALLED = 128  # what a shell adds to the number of the signal that ended a command
+_INTERRUPTED = _SIGNALLED + signal.SIGINT
+_CLEANED_UP = "interrupted; everything was cleaned up"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, made to clean up as Ctrl-C does."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line (default: this process's) and return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a guest's bytes must not break a terminal that cannot show them
+            stream.reconfigure(errors="backslashreplace")
+    received = _clean_up_on_signals()
+    status = _told(lambda: app(args=arguments, prog_name="maskall", standalone_mode=False))
+    # Whoever swallowed the interrupt in order to clean up: the caller still hears how the command ended.
+    return _SIGNALLED + received[0] if received and status == _INTERRUPTED else status
+
+
+def _clean_up_on_signals() -> list[int]:
+    """From now on SIGTERM and SIGHUP raise; the list holds those that came."""
+    received: list[int] = []
+
+    def raised(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:  # a second one would interrupt the cleaning up
+            raise Terminated
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1)
+            with contextlib.suppress(ValueError):  # not in the main thread: somebody else's process
+                signal.signal(number, raised)
+    return received
+
+
+def _told(command: Callable[[], object]) -> int:
+    """The command's exit status, whatever became of it told in one line."""
+    try:
+        return _ended(command)
+    except (BrokenPipeError, SystemExit):  # click makes the latter of the former
+        # The reader has seen enough (`maskall list | head`); Python must not complain when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _SIGNALLED + signal.SIGPIPE
+
+
+def _ended(command: Callable[[], object]) -> int:
+    try:
+        status = command()
+        sys.stdout.flush()
+        if status == _INTERRUPTED:  # some versions of typer make a status of Ctrl-C, others an exception
+            _say(_CLEANED_UP)
+        return status if isinstance(status, int) else ExitStatus.OK
+    except MaskallError as error:
+        _say(error.message, error.hint)
+        return error.exit_status
+    except typer.Exit as ended:
+        return ended.exit_code
+    except _CLICK_ERROR as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # `maskall` alone: its message is the help
+            print(error, flush=True)
+            return ExitStatus.USAGE
+        _say(str(getattr(error, "format_message", error.__str__)()).rstrip("."), "see --help")
+        return ExitStatus.USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        _say(_CLEANED_UP)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        _say(f"this is a bug in maskall: {type(error).__name__}: {error} (traceback in {_written(error)})")
+        return ExitStatus.UNDECIDED
+
+
+def _say(message: str, hint: str = "") -> None:
+    lines = [f"maskall: {' '.join(message.split())}" if "\n    " not in message else f"maskall: {message}"]
+    lines += [f"hint: {hint}"] if hint else []
+    with contextlib.suppress(OSError):
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _written(error: BaseException) -> str:
+    """The file that holds the traceback."""
+    try:
+        handle, name = tempfile.mkstemp(prefix="maskall-bug-", suffix=".txt")
+        with os.fdopen(handle, "w", errors="backslashreplace") as file:
+            traceback.print_exception(error, file=file)
+    except OSError as failure:
+        return f"no file: {failure}"
+    return name

@@ -1,0 +1,97 @@
+"""What `maskall list` prints."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+from harness.deadline import Deadline
+from harness.errors import UsageError
+from harness.nested import devices
+from harness.nested.machine import QEMU
+from harness.nested.stacks import stacks
+from harness.options import DEFAULT_CONTROL, DEFAULT_DEVICES, DEFAULT_STACK
+from harness.process import run
+from harness.scenario.spec import Ending, FollowOn, all_scenarios, catalogue, select
+from harness.xen import mutants
+
+
+def overview() -> Iterator[str]:
+    """Everything there is, with what it does and what it expects."""
+    known = catalogue()
+    names = list(devices.catalogue())
+    yield "A scenario is ENDING-FOLLOWON-GUEST-DEVICE, for example E14-F1-hvm-nvme.\n"
+    yield "endings: how the domain of guest A ends"
+    for name, ending in known.endings.items():
+        yield from _ending(name, ending)
+    yield "\nfollow-ons: what becomes of the device afterwards"
+    for name, follow_on in known.follow_ons.items():
+        yield from _follow_on(name, follow_on)
+    yield "\nguests\n  hvm       fully virtualised, kernel and modules of dom0"
+    yield "\ndevices"
+    yield from _devices()
+    yield "\nstacks"
+    for name, stack in stacks().items():
+        yield f"  {name:<9} {stack.description}{' (default)' if name == DEFAULT_STACK else ''}"
+    yield "\nmutants: known-bad hypervisors"
+    for name, mutant in mutants.catalogue().items():
+        yield f"  {name}{' (default control)' if name == DEFAULT_CONTROL else ''}"
+        yield f"            {mutant.stands_for}; must be noticed by {', '.join(mutant.notices)}"
+    yield "\nprofiles"
+    for name, patterns in known.profiles.items():
+        count = len(select(known, list(DEFAULT_DEVICES), [], name))
+        yield f"  {name:<9} {count} scenario{'s' if count > 1 else ''}: {', '.join(patterns)}"
+    yield f"\n{len(all_scenarios(known, names))} scenarios in all: maskall list --all"
+
+
+def _ending(name: str, ending: Ending) -> Iterator[str]:
+    yield f"  {name:<9} {ending.title}"
+    yield f"            {ending.why}"
+    steps = [verb.replace("_", " ") for verb in (*ending.fault, *ending.end)]
+    needs = f"; needs a host with {', '.join(ending.needs)}" if ending.needs else ""
+    yield f"            steps: {', '.join(steps)}{needs}"
+    if ending.hazard:
+        yield "            expects: Xen sets MASKALL as guest A ends; a run in which it did not proves nothing"
+    else:
+        yield "            expects: the device works for guest A and goes away cleanly"
+
+
+def _follow_on(name: str, follow_on: FollowOn) -> Iterator[str]:
+    yield f"  {name:<9} {follow_on.title}"
+    cures = "must work even on a hypervisor without the fix" if follow_on.cures else "the device delivers interrupts"
+    yield f"            expects: {cures}"
+
+
+def _devices() -> Iterator[str]:
+    try:
+        text = run([QEMU, "-device", "help"], deadline=Deadline.after(20)).stdout
+        offer: frozenset[str] | None = devices.offered(text)
+    except UsageError:
+        offer = None
+    for name, model in devices.catalogue().items():
+        if offer is None:
+            there = f"not known yet whether QEMU has it: {QEMU} is not installed"
+        else:
+            there = "offered by the installed QEMU" if model.model in offer else "NOT offered by the installed QEMU"
+        yield f"  {name:<11} {model.identity}, reset {model.reset}; {there}"
+
+
+def all_ids() -> Iterator[str]:
+    """Every id, with its title where the terminal has room."""
+    width = shutil.get_terminal_size().columns
+    rows = all_scenarios(catalogue(), list(devices.catalogue()))
+    longest = max(len(row.id) for row in rows)
+    for row in rows:
+        line = f"{row.id:<{longest}}  {row.title}"
+        yield line if len(line) <= width else row.id
+
+
+def mutants_in_full() -> Iterator[str]:
+    """Each mutant as its file says it."""
+    for name, mutant in mutants.catalogue().items():
+        yield name
+        yield f"  stands for   {mutant.stands_for}"
+        yield f"  function     {mutant.symbol}+{mutant.offset:#x}"
+        yield f"  original     {' '.join(mutant.original)}"
+        yield f"  replacement  {' '.join(mutant.replacement)}"
+        yield f"  noticed by   {', '.join(mutant.notices)}"

@@ -1,0 +1,165 @@
+"""What a run is asked for, the same for `maskall run` and for pytest, and turned into a plan. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.nested.lab import NestedLab
+    from harness.report.progress import Progress
+    from harness.scenario.spec import Scenario
+    from harness.session import Plan
+    from harness.xen.mutants import Mutant
+
+DEFAULT_PROFILE = "default"
+DEFAULT_STACK = "trixie"
+DEFAULT_DEVICES = ("nvme", "virtio-rng", "e1000e")
+DEFAULT_CONTROL = "no-maskall-reset"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """One field per option; `harness.plugin` makes `--maskall-FIELD` of each."""
+
+    scenario: tuple[str, ...] = ()
+    profile: str = DEFAULT_PROFILE
+    stack: str = DEFAULT_STACK
+    device: tuple[str, ...] = DEFAULT_DEVICES
+    mutant: str | None = None
+    no_control: bool = False
+    mutants: Path | None = None
+    results: Path | None = None
+    keep: bool = False
+    sequential: bool = False
+    yes: bool = False  # missing packages may be installed through sudo
+
+    def arguments(self) -> list[str]:
+        """The same as options of pytest; what is as by default is left out."""
+        words: list[str] = []
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value == one.default:
+                continue
+            name = f"--maskall-{one.name.replace('_', '-')}"
+            several = value if isinstance(value, tuple) else (value,)
+            words += [name] if value is True else [f"{name}={item}" for item in several]
+        return words
+
+    @property
+    def control(self) -> str | None:
+        """The mutant the scenarios are held against."""
+        return None if self.no_control else self.mutant or DEFAULT_CONTROL
+
+    @property
+    def under_test(self) -> str | None:
+        """The mutant that takes the place of the stock hypervisor."""
+        return self.mutant if self.no_control else None
+
+    def scenarios(self) -> list[Scenario]:
+        """The rows asked for. Raises UsageError or InventoryError for any option that is wrong: this is the check."""
+        from harness.nested.devices import catalogue as models
+        from harness.nested.devices import select as select_devices
+        from harness.nested.stacks import stack
+        from harness.scenario.spec import catalogue, select
+
+        stack(self.stack)
+        offer = frozenset(model.model for model in models().values())  # whether QEMU has it is seen when it is asked
+        select_devices(list(self.device), offer)
+        self.known_mutants()
+        self._check_results()
+        return select(catalogue(), list(dict.fromkeys(self.device)), list(self.scenario), self.profile)
+
+    def known_mutants(self) -> dict[str, Mutant]:
+        """Ours and the user's, once the one asked for is among them and each names endings that there are."""
+        from harness.scenario.spec import catalogue as scenarios
+        from harness.xen.mutants import catalogue, pick
+        from harness.yamlfile import nearest
+
+        known = catalogue(self.mutants)
+        pick(self.mutant or DEFAULT_CONTROL, known)
+        endings = scenarios().endings
+        for name, mutant in known.items():
+            for ending in mutant.notices:
+                if ending not in endings:
+                    raise UsageError(
+                        f"{self.mutants}: mutant {name}: there is no ending {ending!r}", hint=nearest(ending, endings)
+                    )
+        return known
+
+    def _check_results(self) -> None:
+        """Evidence is never written over other evidence."""
+        folder = self.results
+        if folder is None:
+            return
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is not a directory", hint="--results wants a new or an empty directory")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty", hint="give --results a new directory, or remove this one")
+
+    def plan(self, scenarios: Iterable[Scenario]) -> Plan:
+        """The plan for `scenarios`, with the results directory made."""
+        from harness.session import Plan
+
+        return Plan(
+            scenarios=tuple(scenarios),
+            mutants=self.known_mutants(),
+            control=self.control,
+            under_test=self.under_test,
+            results=self._results_directory(),
+            side_by_side=not self.sequential,
+            keep=self.keep,
+            repeat_options=self.repeat_options,
+        )
+
+    def _results_directory(self) -> Path:
+        named = self.results
+        first = named or Path("results") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        for number in range(1, 100):
+            folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+            try:
+                folder.mkdir(parents=True, exist_ok=named is not None)
+            except FileExistsError:
+                continue  # another run began in the same second
+            except OSError as error:
+                hint = "give --results a directory you can write to"
+                raise UsageError(f"cannot make {folder}: {error.strerror}", hint=hint) from error
+            return folder.absolute()
+        raise UsageError(f"{first} and a hundred others exist", hint="give --results a directory")
+
+    @property
+    def repeat_options(self) -> str:
+        """What `maskall run` needs besides the scenario's name to do the same again; empty or with a leading blank."""
+        words: list[str] = []
+        if self.stack != DEFAULT_STACK:
+            words += ["--stack", self.stack]
+        words += ["--mutant", self.mutant] if self.mutant else []
+        words += ["--no-control"] if self.no_control else []
+        words += ["--mutants", str(self.mutants)] if self.mutants else []
+        return f" {shlex.join(words)}" if words else ""
+
+    def prepared_lab(self, scenarios: Iterable[Scenario], progress: Progress) -> NestedLab:
+        """The lab with everything that takes long done: packages installed, image built, host booted and frozen."""
+        devices = list(dict.fromkeys(scenario.device for scenario in scenarios))
+        return prepared_lab(self.stack, devices, progress, sudo=self.yes)
+
+
+def prepared_lab(stack_name: str, devices: list[str], progress: Progress, *, sudo: bool = False) -> NestedLab:
+    """A nested lab that hands out hosts at once. Raises UsageError, LabError."""
+    from harness.nested import prerequisites
+    from harness.nested.cache import Cache
+    from harness.nested.lab import NestedLab
+    from harness.nested.stacks import stack
+
+    cache = Cache()
+    prerequisites.install(progress, log=cache.root / "logs" / "packages.log", sudo=sudo)
+    lab = NestedLab(stack(stack_name), devices, cache, progress)
+    progress.note(f"accelerator {lab.accelerator.name}: {lab.accelerator.why}")
+    assert lab.snapshot  # noqa: S101 - a cached property: made here, before two threads could both want to
+    return lab

@@ -1,0 +1,236 @@
+"""A run: every scenario on the stock hypervisor and, where it promises to see the defect, on the known-bad control."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shlex
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from harness.deadline import Deadline
+from harness.errors import EmulatorFault, LabError, MaskallError
+from harness.evidence.store import EvidenceStore
+from harness.lab.host import Host
+from harness.pci.pciback import NoLedger
+from harness.report import convert, junit, store
+from harness.report.progress import Progress
+from harness.report.results import NESTED_LABEL, Attempt, Control, RunResult, ScenarioResult, Side
+from harness.report.results import Host as HostSeen
+from harness.report.timeline import timeline
+from harness.scenario.run import Played, play
+from harness.scenario.spec import Power, Scenario
+from harness.scenario.verdict import ControlRole
+from harness.xen.mutants import AppliedMutant, Mutant, apply
+from harness.xen.symbols import parse_xensyms
+
+STOCK = "stock"
+MAX_EMULATOR_RETRIES = 2
+_SYMBOL_SECONDS = 30.0
+
+
+class Lab(Protocol):
+    """Where hosts come from. Each call gives a host in its original state."""
+
+    def host(self, device: str, progress: Progress, *, keep: bool = False) -> AbstractContextManager[Host]: ...
+
+    def facts(self) -> dict[str, str]: ...
+
+    def packages(self) -> dict[str, str]: ...
+
+    def abort(self) -> None:
+        """End all hosts at once, so that threads which work with them come back."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run shall do. `control` and `under_test` name a mutant; None is no control, and the stock hypervisor."""
+
+    scenarios: tuple[Scenario, ...]
+    mutants: dict[str, Mutant]
+    control: str | None
+    under_test: str | None
+    results: Path
+    side_by_side: bool = True
+    keep: bool = False
+    repeat_options: str = ""  # what `maskall run` needs besides the scenario's id to do the same again
+
+    def role(self, scenario: Scenario) -> ControlRole:
+        if self.control is None:
+            return ControlRole.NONE
+        return scenario.control_role(self.mutants[self.control].notices)
+
+
+@dataclass
+class Session:
+    """One run over one lab; `run` may be called for any number of scenarios, `finish` once."""
+
+    lab: Lab
+    plan: Plan
+    progress: Progress
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    finished: list[ScenarioResult] = field(default_factory=list)
+    _controls: dict[str, Control] = field(default_factory=dict)
+    _begun: float = field(default_factory=time.monotonic)
+    _busy: float = 0.0
+
+    @property
+    def run_id(self) -> str:
+        return self.plan.results.name
+
+    def run(self, scenario: Scenario) -> ScenarioResult:
+        """Play one scenario on each side and conclude."""
+        began = time.monotonic()
+        role = self.plan.role(scenario)
+        tested = self.plan.under_test or STOCK
+        names = [tested] if role is ControlRole.NONE else [tested, str(self.plan.control)]
+        labels = dict(zip(names, ("stock", "control"), strict=False))
+
+        covered: dict[str, float] = {}
+        together = self.plan.side_by_side and len(names) > 1
+
+        def one(name: str) -> Side:
+            progress = self.progress.side(f"{scenario.id} {labels[name]}")
+            side = self._side(scenario, name, progress)
+            covered[name] = progress.phases.covered
+            return side
+
+        if together:
+            with ThreadPoolExecutor(len(names)) as pool:
+                try:
+                    sides = list(pool.map(one, names))
+                except BaseException:  # Ctrl-C above all: leaving the pool waits for its threads
+                    self.lab.abort()
+                    raise
+        else:
+            sides = [one(name) for name in names]
+        result = convert.scenario_result(
+            id=scenario.id,
+            title=scenario.title,
+            ending=scenario.ending,
+            follow_on=scenario.follow_on,
+            guest=str(scenario.guest),
+            device=scenario.device,
+            device_kind=scenario.device,
+            stock=sides[0],
+            control=sides[1] if len(sides) > 1 else None,
+            control_role=role,
+            seconds=time.monotonic() - began,
+            command_to_repeat=shlex.join(["./tools/maskall", "run", scenario.id]) + self.plan.repeat_options,
+        )
+        self._busy += (max if together else sum)(covered.values())
+        self.finished.append(result)
+        return result
+
+    def _side(self, scenario: Scenario, name: str, progress: Progress) -> Side:
+        attempts: list[Attempt] = []
+        while True:
+            began = time.monotonic()
+            folder = f"raw/{scenario.id}/{name}" + (f"-retry{len(attempts)}" if attempts else "")
+            evidence = EvidenceStore(self.plan.results, folder)
+            played = self._attempt(scenario, name, evidence, progress)
+            fault = played.error
+            if not isinstance(fault, EmulatorFault) or len(attempts) == MAX_EMULATOR_RETRIES:
+                return self._stored_side(played, scenario, name, folder, progress, attempts)
+            progress.note(f"{fault.message}; trying again")
+            attempts.append(convert.attempt(fault.message, time.monotonic() - began))
+
+    def _attempt(self, scenario: Scenario, name: str, evidence: EvidenceStore, progress: Progress) -> Played:
+        try:
+            with self.lab.host(scenario.device, progress, keep=self.plan.keep) as host:
+                missing = [power for power in scenario.end.needs if not _has(host, power)]
+                if missing:
+                    return Played.skipped(scenario, f"the host has no {missing[0]}")
+                if name != STOCK:
+                    with progress.phase(f"apply mutant {name}"):
+                        self._mutate(host, name)
+                return play(scenario, host, evidence, progress, NoLedger())
+        except MaskallError as error:
+            return Played.failed(scenario, error)
+
+    def _mutate(self, host: Host, name: str) -> None:
+        if host.debugger is None:
+            raise LabError(f"the host has no debugger to apply mutant {name}", hint="run with --no-control")
+        text = host.transport.run(["cat", "/proc/xen/xensyms"], deadline=Deadline.after(_SYMBOL_SECONDS)).check().text
+        applied = apply(name, self.plan.mutants[name], parse_xensyms(text, file="xensyms"), host.debugger)
+        self._controls[name] = _control(applied)
+
+    def _stored_side(
+        self,
+        played: Played,
+        scenario: Scenario,
+        name: str,
+        folder: str,
+        progress: Progress,
+        attempts: list[Attempt],
+    ) -> Side:
+        record = played.record
+        log = f"logs/{scenario.id}.{name}.log"
+        side = convert.side(
+            hypervisor=name,
+            judgement=played.judgement,
+            observations=record.observations,
+            raw_directory=folder,
+            log=log,
+            phases=progress.phases.seconds,
+            call_chain=[convert.frame(one.address, one.symbol, one.offset) for one in reversed(record.call_chain)],
+            call_chain_raw=record.call_chain_raw,
+            attempts=attempts,
+        )
+        store.write_atomically(self.plan.results / log, _log(side).encode())
+        return side
+
+    def finish(self) -> RunResult:
+        """Write results.json and junit.xml."""
+        wall = time.monotonic() - self._begun
+        facts = self.lab.facts()
+        result = convert.run_result(
+            tool_version=importlib.metadata.version("maskall"),
+            run_id=self.run_id,
+            started=self.started,
+            ended=datetime.now(UTC),
+            host=HostSeen(
+                name=facts.get("host", "nested"),
+                nested="nested" in facts,
+                label=NESTED_LABEL if "nested" in facts else "",
+                facts=facts,
+                packages=self.lab.packages(),
+            ),
+            controls=self._controls.values(),
+            scenarios=self.finished,
+            overhead_seconds=max(0.0, wall - self._busy),
+        )
+        store.dump(result, self.plan.results / "results.json")
+        store.write_atomically(self.plan.results / "junit.xml", junit.junit(result))
+        return result
+
+
+def _has(host: Host, power: Power) -> bool:
+    return {Power.DEBUGGER: host.debugger}[power] is not None
+
+
+def _control(applied: AppliedMutant) -> Control:
+    return Control(
+        name=applied.name,
+        symbol=applied.mutant.symbol,
+        address=f"{applied.address:#x}",
+        original=applied.before[: len(applied.after)].hex(" "),
+        replacement=applied.after.hex(" "),
+        stands_for=applied.mutant.stands_for,
+        verified=applied.after == applied.mutant.new_bytes,
+    )
+
+
+def _log(side: Side) -> str:
+    """The log of one side: verdict, timeline, every check, every phase."""
+    checks = "".join(
+        f"{check.outcome:9} {check.checkpoint} {check.view:9} {check.subject}: expected {check.expected}, "
+        f"seen {check.seen}\n"
+        for check in side.checks
+    )
+    phases = "".join(f"{seconds:8.2f} s  {name}\n" for name, seconds in side.phases.items())
+    return f"{side.hypervisor}: {side.verdict}: {side.reason}\n\n{timeline(side.timeline)}\n\n{checks}\n{phases}"

@@ -1,0 +1,18 @@
+"""Every scenario as one test; `maskall run` runs exactly these."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.plugin.running import Runner
+from harness.report.failure import explain
+from harness.scenario.spec import Scenario
+from harness.scenario.verdict import Conclusion
+
+
+def test_scenario(maskall_scenario: Scenario, maskall_run: Runner) -> None:
+    result = maskall_run(maskall_scenario)
+    if result.conclusion is Conclusion.SKIPPED:
+        pytest.skip(result.stock.reason)
+    if result.conclusion not in (Conclusion.PROVEN, Conclusion.UNPROVEN):
+        pytest.fail("\n".join(explain(result)), pytrace=False)

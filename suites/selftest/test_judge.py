@@ -1,0 +1,227 @@
+"""The judge: a complete good record passes; every single fault in it gives exactly its verdict and its reason."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from goodrecord import (
+    C2,
+    C3,
+    C4,
+    C5,
+    C6,
+    C7,
+    CATALOGUE,
+    IDLE,
+    IDLE_MASKED,
+    OTHER,
+    WORKING_MASKED,
+    good,
+    hazard_marker,
+    marker,
+    refusal,
+    refused,
+    view,
+    without,
+)
+from recordfaults import FAULTS, Mutation, action, both_masked, gone, masks
+
+from harness.pci.config import Command, MsixControl
+from harness.scenario.judge import judge
+from harness.scenario.spec import Verb
+from harness.scenario.verdict import Verdict
+from harness.xen.console import MarkerKind
+
+V = Verdict
+ROWS = [(ending, follow_on) for ending in CATALOGUE.endings for follow_on in CATALOGUE.follow_ons]
+
+
+@pytest.mark.parametrize(("ending", "follow_on"), ROWS)
+def test_a_complete_good_record_passes(ending: str, follow_on: str) -> None:
+    judgement = judge(good(ending, follow_on))
+    assert (judgement.verdict, judgement.violations) == (V.PASS, ()), judgement.reason
+    assert judgement.reason == f"{len(judgement.checks)} expectations met"
+    assert judgement.hazard.promised is judgement.hazard.taken is CATALOGUE.endings[ending].hazard
+    assert len(judgement.checks) > 30
+
+
+def test_the_verdict_is_computed_from_the_record_alone() -> None:
+    record = good()
+    before = copy.deepcopy(record)
+    assert judge(record) == judge(record)
+    assert record == before
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_product_fails_with_its_reason(fault: str) -> None:
+    mutation, reason = FAULTS[fault]
+    record = good()
+    mutation(record)
+    judgement = judge(record)
+    assert (judgement.verdict, judgement.reason) == (V.FAIL, reason)
+
+
+@pytest.mark.parametrize(
+    ("mutation", "reason"),
+    [
+        (view(C7, "hardware", driver=None), "C7 hardware: driver: expected nvme, seen none"),
+        (view(C7, "xen", owner="DomIO"), "C7 xen: owner: expected d0, seen DomIO"),
+        (view(C7, "guest", after=13), "C7 guest: interrupts under traffic: expected more than 0, seen 0"),
+        (view(C7, "hardware", control=MsixControl(WORKING_MASKED)),
+         "C7 hardware: message control: expected Masked-, seen Enable+ Masked+"),
+        (gone(C7), "C7 hardware: device: expected answers, seen all bytes 0xff"),
+        (action(Verb.BACK_TO_DOM0), "C7 toolstack: back_to_dom0: expected succeeds, seen status 1: no"),
+    ],
+)  # fmt: skip
+def test_faults_on_the_way_back_to_dom0(mutation: Mutation, reason: str) -> None:
+    record = good("E14", "F3")
+    mutation(record)
+    assert (judge(record).verdict, judge(record).reason) == (V.FAIL, reason)
+
+
+def test_the_historic_cure_must_work() -> None:
+    record = good("E14", "F8")
+    action(Verb.REBIND)(record)
+    assert judge(record).reason == "C5 toolstack: rebind: expected succeeds, seen status 1: no"
+    assert judge(record).verdict is V.FAIL
+
+
+def test_a_vector_that_the_guest_itself_masks_is_the_guests_choice() -> None:
+    record = good()
+    view(C6, "xen", masks=masks((44, False, True, True), (45, False, False, False)))(record)
+    assert judge(record).verdict is V.PASS
+
+
+def test_maskall_over_an_idle_device_is_legal() -> None:
+    for control in (IDLE, IDLE_MASKED):
+        record = good()
+        view(C4, "hardware", control=MsixControl(control))(record)
+        assert judge(record).verdict is V.PASS
+
+
+def test_an_exact_replay_leaves_decoding_off_and_only_it_may() -> None:
+    for ending, verdict in (("decode-off-at-teardown", V.PASS), ("E14", V.FAIL)):
+        record = good(ending)
+        view(C4, "hardware", command=Command(0x0404))(record)
+        assert judge(record).verdict is verdict
+
+
+def test_after_a_failed_create_nothing_more_is_asked_for() -> None:
+    record = good()
+    action(Verb.SAME_GUEST)(record)
+    record.observations = [seen for seen in record.observations if seen.checkpoint not in (C5, C6)]
+    assert [one.subject for one in judge(record).violations] == ["create"]
+
+
+class TestHazard:
+    def test_promised_but_not_taken_proves_nothing(self) -> None:
+        record = good()
+        record.markers.clear()
+        view(C4, "hardware", control=MsixControl(IDLE))(record)
+        judgement = judge(record)
+        assert judgement.verdict is V.UNDECIDED
+        assert judgement.reason == "the hazard was not taken: the run proves nothing"
+        assert judgement.violations == ()
+
+    def test_a_marker_of_another_device_is_not_ours(self) -> None:
+        record = good()
+        record.markers = [hazard_marker(OTHER)]
+        view(C4, "hardware", control=MsixControl(IDLE))(record)
+        assert judge(record).verdict is V.UNDECIDED
+
+    def test_a_marker_alone_shows_it(self) -> None:
+        record = good()
+        view(C4, "hardware", control=MsixControl(IDLE))(record)
+        judgement = judge(record)
+        assert (judgement.verdict, judgement.hazard.how) == (V.PASS, hazard_marker()[0].text)
+        assert judgement.hazard.raw == hazard_marker()[1]
+
+    @pytest.mark.parametrize("at", [C3, C4])
+    def test_the_register_alone_shows_it(self, at: object) -> None:
+        record = good()
+        record.markers.clear()
+        view(C4, "hardware", control=MsixControl(IDLE))(record)
+        view(at, "hardware", control=MsixControl(IDLE_MASKED))(record)  # type: ignore[arg-type]
+        assert judge(record).verdict is V.PASS
+        assert judge(record).hazard.how == f"{at}: Enable- Masked+"
+
+    def test_maskall_at_other_checkpoints_is_no_hazard(self) -> None:
+        record = good("E1")
+        view(C2, "hardware", control=MsixControl(WORKING_MASKED))(record)
+        assert not judge(record).hazard.taken
+
+    def test_where_none_is_promised_none_is_needed(self) -> None:
+        judgement = judge(good("E3"))
+        assert (judgement.verdict, judgement.hazard.promised, judgement.hazard.taken) == (V.PASS, False, False)
+
+    def test_a_fault_outweighs_a_missed_hazard(self) -> None:
+        record = good()
+        record.markers.clear()
+        view(C4, "hardware", control=MsixControl(IDLE))(record)
+        both_masked(record)
+        assert judge(record).verdict is V.FAIL
+
+
+class TestResetWithoutEffect:
+    def test_a_clear_refusal_passes(self) -> None:
+        judgement = judge(refused())
+        assert (judgement.verdict, judgement.violations) == (V.PASS, ()), judgement.reason
+        assert judgement.checks[-1].seen == "refused with -EBUSY"
+
+    def test_a_guest_that_gets_it_anyway_fails_even_if_it_works(self) -> None:
+        record = good()
+        record.reset_effective = False
+        judgement = judge(record)
+        assert judgement.verdict is V.FAIL
+        assert judgement.reason == "C5 toolstack: create: expected refused with -EBUSY, seen status 0"
+
+    def test_unbinding_and_rebinding_takes_the_refusal_away(self) -> None:
+        record = good("E14", "F8")
+        record.reset_effective = False
+        assert judge(record).verdict is V.PASS
+
+    def test_a_refusal_that_xl_does_not_pass_on_fails(self) -> None:
+        record = good()
+        record.reset_effective = False
+        record.markers.append(refusal())
+        assert judge(record).reason == "C5 toolstack: create: expected refused with -EBUSY, seen status 0"
+
+    @pytest.mark.parametrize("markers", [[], [refusal(-22)], [refusal(device=OTHER)]])
+    def test_a_refusal_for_another_reason_fails(self, markers: list[object]) -> None:
+        record = refused()
+        record.markers = [hazard_marker(), *markers]  # type: ignore[list-item]
+        judgement = judge(record)
+        assert judgement.verdict is V.FAIL
+        assert judgement.reason.startswith("C5 toolstack: create: expected refused with -EBUSY, seen status 3: ")
+
+    def test_a_working_reset_excuses_no_refusal(self) -> None:
+        record = refused()
+        record.reset_effective = True
+        assert judge(record).verdict is V.FAIL
+
+    def test_without_maskall_at_c4_there_is_nothing_to_refuse(self) -> None:
+        record = refused()
+        view(C4, "hardware", control=MsixControl(IDLE))(record)
+        assert judge(record).verdict is V.FAIL
+        record = good()
+        record.reset_effective = False
+        view(C4, "hardware", control=MsixControl(IDLE))(record)
+        assert judge(record).verdict is V.PASS
+
+
+@pytest.mark.parametrize("kind", list(MarkerKind))
+def test_only_the_death_of_the_host_is_a_crash(kind: MarkerKind) -> None:
+    record = good()
+    record.markers.append(marker(kind, "last words"))
+    expected = V.CRASH if kind in (MarkerKind.XEN_PANIC, MarkerKind.LINUX_PANIC) else V.PASS
+    assert judge(record).verdict is expected
+
+
+@pytest.mark.parametrize("spoil", [both_masked, without(C6, "xen"), lambda record: record.observations.clear()])
+def test_a_crash_outweighs_everything(spoil: Mutation) -> None:
+    record = good()
+    spoil(record)
+    record.markers.append(marker(MarkerKind.XEN_PANIC, "Panic on CPU 1:", None))
+    assert judge(record).verdict is V.CRASH
+    assert judge(record).reason == "the hypervisor died: Panic on CPU 1:"
