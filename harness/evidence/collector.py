@@ -50,6 +50,7 @@ class Collector:
     observations: list[Observation] = field(default_factory=list)
     markers: list[tuple[Marker, RawRef]] = field(default_factory=list)
     msix_offset: int | None = None  # of the capability in config space, once seen
+    _baseline: bool = True
     _ring_seen: int = 0
     _dmesg_seen: int = 0
     _number: int = 0
@@ -81,12 +82,12 @@ class Collector:
 
     def exercise_guest(
         self, agent: Agent, domain: str, identity: str, patience: int, deadline: Deadline
-    ) -> GuestView | None:
+    ) -> GuestView:
         """Let the guest's driver work, and see what arrives."""
         answer = agent.run(f"sh /exercise {identity} {patience}", deadline)
         return self._exercised(answer.output, domain)
 
-    def exercise_dom0(self, driver: Driver, identity: str, patience: int, deadline: Deadline) -> GuestView | None:
+    def exercise_dom0(self, driver: Driver, identity: str, patience: int, deadline: Deadline) -> GuestView:
         """The same in dom0, whose driver owns the device."""
         script = Script(f"set -- {identity} {patience}\n{exercise_script(driver)}")
         return self._exercised(self.transport.run(script, deadline=deadline, changes=True).stdout, "d0")
@@ -98,11 +99,12 @@ class Collector:
 
     def emulator_fault(self) -> EmulatorTripleFault | None:
         """Proof in Xen's console that the emulator broke a guest."""
-        text = self.transport.run(["xl", "dmesg"], deadline=Deadline.after(SNAPSHOT_SECONDS)).check().stdout
+        script = Script(f"xl dmesg | tail -c +{self._ring_seen + 1}")
+        text = self.transport.run(script, deadline=Deadline.after(SNAPSHOT_SECONDS)).check().stdout
         self.keep("xl_dmesg_after_silence.txt", text)
         return emulator_triple_fault(_text(text))
 
-    def _exercised(self, output: bytes, domain: str) -> GuestView | None:
+    def _exercised(self, output: bytes, domain: str) -> GuestView:
         raw = self.keep(f"exercise-{domain}.txt", output)
         return parse_exercise(output.decode("utf-8", "replace"), domain, raw)
 
@@ -121,6 +123,9 @@ class Collector:
             raise EvidenceError(f"{self.transport.name}: the observation was cut short", hint="is the host alive?")
         self._ring_seen += len(sections["xl_dmesg.txt"][1])
         self._dmesg_seen += sections["dom0_dmesg.txt"][1].count(b"\n")
+        if self._baseline:  # what stands in the logs before we began is not of this scenario
+            self._baseline = False
+            return sections
         for name in ("xl_dmesg.txt", "dom0_dmesg.txt"):
             raw, data = sections[name]
             self.markers += [(marker, raw.at(marker.line)) for marker in find_markers(_text(data))]

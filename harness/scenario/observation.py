@@ -51,7 +51,7 @@ class XenView:
     owner: str | None  # "d0", "d3", "DomIO"; None: Xen does not list the device
     irqs: tuple[int, ...]
     masks: tuple[VectorMask, ...]
-    unbound: tuple[int, ...]  # irqs of kind PCI-MSI, of any device, that are mapped but bound to nobody
+    unbound: tuple[int, ...]  # PCI-MSI irqs of this device, or of none, that are mapped but bound to nobody
     raw_keys: RawRef
     owner_line: int = 0
     bound: dict[int, tuple[str, ...]] = field(default_factory=dict)  # irq of this device -> domains it is bound to

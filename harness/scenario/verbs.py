@@ -114,8 +114,9 @@ def _destroy_with_decode_off(stage: Stage) -> None:
 def _next_guest(stage: Stage, verb: Verb, name: str) -> None:
     spec = replace(stage.guests[0].spec, name=name)
     stage.progress.note(f"creating guest {name}")
-    if stage.bring_up(spec, "B", verb, Checkpoint.C5):
-        stage.observe(Checkpoint.C5)
+    created = stage.bring_up(spec, "B", verb, Checkpoint.C5)
+    stage.observe(Checkpoint.C5)
+    if created:
         stage.await_userland()
         stage.observe(Checkpoint.C6)
 

@@ -68,7 +68,8 @@ def test_a_device_that_is_gone_has_no_registers() -> None:
 
 
 def test_no_such_device() -> None:
-    assert parse_exercise("\n== device\nnone\n\n== end\n", "d3", RAW) is None
+    view = parse_exercise("\n== device\nnone\n\n== end\n", "d3", RAW)
+    assert (view.control, view.vectors, view.delta, view.traffic_ok) == (None, 0, 0, False)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_every_drivers_script_parses(shell: list[str], name: str) -> None:
 
 def test_an_absent_device_is_none(machine: Machine) -> None:
     output = machine.exercise(ready="true", traffic="true", identity="8086:10d3")
-    assert parse_exercise(output, "d3", RAW) is None
+    assert parse_exercise(output, "d3", RAW).vectors == 0
     assert output.split() == ["==", "device", "none", "==", "end"]
 
 

@@ -225,3 +225,19 @@ def test_a_crash_outweighs_everything(spoil: Mutation) -> None:
     record.markers.append(marker(MarkerKind.XEN_PANIC, "Panic on CPU 1:", None))
     assert judge(record).verdict is V.CRASH
     assert judge(record).reason == "the hypervisor died: Panic on CPU 1:"
+
+
+def test_a_guest_that_never_answers_decides_nothing() -> None:
+    """Its device is idle, which looks like a fault of Xen's but is none that was seen."""
+    for checkpoint in (C2, C6):
+        record = good()
+        without(checkpoint, "guest")(record)
+        view(checkpoint, "hardware", control=MsixControl(IDLE))(record)
+        assert judge(record).verdict is Verdict.UNDECIDED
+
+
+def test_a_guest_that_finds_no_device_is_a_failure() -> None:
+    record = good()
+    nothing = {"command": None, "control": None, "vectors": 0, "before": 0, "after": 0, "traffic_ok": False}
+    view(C6, "guest", **nothing, driver=None)(record)
+    assert judge(record).verdict is Verdict.FAIL
