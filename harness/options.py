@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
+    from harness.lab.inventory import HostEntry
     from harness.nested.lab import NestedLab
     from harness.report.progress import Progress
     from harness.scenario.spec import Scenario
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PROFILE = "default"
 DEFAULT_STACK = "trixie"
-DEFAULT_DEVICES = ("nvme", "virtio-rng", "e1000e")
+OUR_INVENTORY = Path(__file__).parents[1] / "inventory" / "nested.yaml"
 DEFAULT_CONTROL = "no-maskall-reset"
 
 
@@ -30,8 +31,10 @@ class RunOptions:
 
     scenario: tuple[str, ...] = ()
     profile: str = DEFAULT_PROFILE
-    stack: str = DEFAULT_STACK
-    device: tuple[str, ...] = DEFAULT_DEVICES
+    inventory: Path | None = None
+    host: str | None = None
+    stack: str | None = None  # instead of the inventory's
+    device: tuple[str, ...] = ()  # instead of the inventory's
     mutant: str | None = None
     no_control: bool = False
     mutants: Path | None = None
@@ -69,12 +72,34 @@ class RunOptions:
         from harness.nested.stacks import stack
         from harness.scenario.spec import catalogue, select
 
-        stack(self.stack)
+        stack(self.stack_name)
+        devices = self.device_names
         offer = frozenset(model.model for model in models().values())  # whether QEMU has it is seen when it is asked
-        select_devices(list(self.device), offer)
+        select_devices(devices, offer)
         self.known_mutants()
         self._check_results()
-        return select(catalogue(), list(dict.fromkeys(self.device)), list(self.scenario), self.profile)
+        if not devices:
+            raise UsageError("the host has no device to borrow", hint="name one in the inventory, or with --device")
+        return select(catalogue(), devices, list(self.scenario), self.profile)
+
+    @property
+    def _entry(self) -> HostEntry:
+        from harness.lab.inventory import HostEntry, load_inventory
+
+        path = self.inventory or OUR_INVENTORY
+        if self.inventory is None and not path.exists():  # installed without a checkout
+            return HostEntry(kind="nested", devices=())
+        return load_inventory(path).host(self.host)
+
+    @property
+    def stack_name(self) -> str:
+        """What was asked for, else the inventory's."""
+        return self.stack or self._entry.stack
+
+    @property
+    def device_names(self) -> list[str]:
+        """What was asked for, else the inventory's; each once."""
+        return list(dict.fromkeys(self.device or self._entry.devices))
 
     def known_mutants(self) -> dict[str, Mutant]:
         """Ours and the user's, once the one asked for is among them and each names endings that there are."""
@@ -137,8 +162,9 @@ class RunOptions:
     def repeat_options(self) -> str:
         """What `maskall run` needs besides the scenario's name to do the same again; empty or with a leading blank."""
         words: list[str] = []
-        if self.stack != DEFAULT_STACK:
-            words += ["--stack", self.stack]
+        words += ["--inventory", str(self.inventory)] if self.inventory else []
+        words += ["--host", self.host] if self.host else []
+        words += ["--stack", self.stack] if self.stack else []
         words += ["--mutant", self.mutant] if self.mutant else []
         words += ["--no-control"] if self.no_control else []
         words += ["--mutants", str(self.mutants)] if self.mutants else []
@@ -147,7 +173,7 @@ class RunOptions:
     def prepared_lab(self, scenarios: Iterable[Scenario], progress: Progress) -> NestedLab:
         """The lab with everything that takes long done: packages installed, image built, host booted and frozen."""
         devices = list(dict.fromkeys(scenario.device for scenario in scenarios))
-        return prepared_lab(self.stack, devices, progress, sudo=self.yes)
+        return prepared_lab(self.stack_name, devices, progress, sudo=self.yes)
 
 
 def prepared_lab(stack_name: str, devices: list[str], progress: Progress, *, sudo: bool = False) -> NestedLab:

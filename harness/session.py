@@ -74,6 +74,7 @@ class Session:
     progress: Progress
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     finished: list[ScenarioResult] = field(default_factory=list)
+    _addresses: dict[str, str] = field(default_factory=dict)
     _controls: dict[str, Control] = field(default_factory=dict)
     _begun: float = field(default_factory=time.monotonic)
     _busy: float = 0.0
@@ -88,8 +89,7 @@ class Session:
         role = self.plan.role(scenario)
         tested = self.plan.under_test or STOCK
         names = [tested] if role is ControlRole.NONE else [tested, str(self.plan.control)]
-        labels = dict(zip(names, ("stock", "control"), strict=False))
-
+        labels = dict(zip(names, (tested, "control"), strict=False))
         covered: dict[str, float] = {}
         together = self.plan.side_by_side and len(names) > 1
 
@@ -114,7 +114,7 @@ class Session:
             ending=scenario.ending,
             follow_on=scenario.follow_on,
             guest=str(scenario.guest),
-            device=scenario.device,
+            device=self._addresses.get(scenario.id, "not found"),
             device_kind=scenario.device,
             stock=sides[0],
             control=sides[1] if len(sides) > 1 else None,
@@ -169,6 +169,8 @@ class Session:
         attempts: list[Attempt],
     ) -> Side:
         record = played.record
+        if record.observations:
+            self._addresses[scenario.id] = str(record.observations[0].device)
         log = f"logs/{scenario.id}.{name}.log"
         side = convert.side(
             hypervisor=name,

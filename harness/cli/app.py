@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness.options import DEFAULT_DEVICES, DEFAULT_PROFILE, DEFAULT_STACK
+from harness.options import DEFAULT_PROFILE, DEFAULT_STACK
 
 app = typer.Typer(
     add_completion=False,
@@ -25,7 +25,10 @@ nested = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The Xen 
 app.add_typer(nested, name="nested")
 
 Stack = Annotated[str, typer.Option(help="Xen host to build, see 'maskall list'.", metavar="STACK")]
-Devices = Annotated[list[str], typer.Option("--device", help="Target device; may be repeated.", metavar="DEVICE")]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option("--device", help="Target device, may be repeated (default: the inventory's).", metavar="DEVICE"),
+]
 Device = Annotated[str, typer.Option("--device", help="Device that the host gets.", metavar="DEVICE")]
 Mirror = Annotated[
     str | None, typer.Option(help="Debian mirror to build from: 'URI' or 'URI SECURITY-URI'.", metavar="URIS")
@@ -67,8 +70,14 @@ Exit status: 0 all as expected; 1 FAIL, CRASH, REGRESSION or BLIND; 2 wrong opti
 def run(
     scenario: Annotated[list[str] | None, typer.Argument(help="Ids or globs; none: the profile's.")] = None,
     profile: Annotated[str, typer.Option(help="smoke, default or full.", metavar="PROFILE")] = DEFAULT_PROFILE,
-    stack: Stack = DEFAULT_STACK,
-    device: Devices = list(DEFAULT_DEVICES),  # noqa: B006 - typer wants the value itself, and copies it
+    inventory: Annotated[
+        Path | None, typer.Option(help="The hosts (default: inventory/nested.yaml).", metavar="FILE")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Which host of the inventory.", metavar="NAME")] = None,
+    stack: Annotated[
+        str | None, typer.Option(help="trixie, bookworm or bullseye (default: the inventory's).", metavar="STACK")
+    ] = None,
+    device: Devices = None,
     mutant: Annotated[
         str | None, typer.Option(help="The known-bad control (default: no-maskall-reset).", metavar="NAME")
     ] = None,
@@ -98,8 +107,10 @@ def run(
     options = RunOptions(
         scenario=tuple(scenario or ()),
         profile=profile,
+        inventory=inventory,
+        host=host,
         stack=stack,
-        device=tuple(device),
+        device=tuple(device or ()),
         mutant=mutant,
         no_control=no_control,
         mutants=mutants,

@@ -10,7 +10,7 @@ from harness.errors import UsageError
 from harness.nested import devices
 from harness.nested.machine import QEMU
 from harness.nested.stacks import stacks
-from harness.options import DEFAULT_CONTROL, DEFAULT_DEVICES, DEFAULT_STACK
+from harness.options import DEFAULT_CONTROL, DEFAULT_STACK, RunOptions
 from harness.process import run
 from harness.scenario.spec import Ending, FollowOn, all_scenarios, catalogue, select
 from harness.xen import mutants
@@ -39,7 +39,7 @@ def overview() -> Iterator[str]:
         yield f"            {mutant.stands_for}; must be noticed by {', '.join(mutant.notices)}"
     yield "\nprofiles"
     for name, patterns in known.profiles.items():
-        count = len(select(known, list(DEFAULT_DEVICES), [], name))
+        count = len(select(known, RunOptions().device_names, [], name))
         yield f"  {name:<9} {count} scenario{'s' if count > 1 else ''}: {', '.join(patterns)}"
     yield f"\n{len(all_scenarios(known, names))} scenarios in all: maskall list --all"
 

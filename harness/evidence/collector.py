@@ -80,9 +80,7 @@ class Collector:
         self.observations.append(observation)
         return observation
 
-    def exercise_guest(
-        self, agent: Agent, domain: str, identity: str, patience: int, deadline: Deadline
-    ) -> GuestView:
+    def exercise_guest(self, agent: Agent, domain: str, identity: str, patience: int, deadline: Deadline) -> GuestView:
         """Let the guest's driver work, and see what arrives."""
         answer = agent.run(f"sh /exercise {identity} {patience}", deadline)
         return self._exercised(answer.output, domain)

@@ -19,6 +19,13 @@ class Accelerator:
     why: str  # printed, so that a slow run explains itself
 
     @property
+    def cpus(self) -> int:
+        """CPUs of the machine. Emulated ones are threads of QEMU: with more of them than cores they wait for each
+        other's spinlocks while the holder is not even running. One each lets two hosts run side by side on two cores.
+        """
+        return 1 if self.name == "tcg" else 2
+
+    @property
     def argument(self) -> str:
         return "tcg,thread=multi" if self.name == "tcg" else self.name
 

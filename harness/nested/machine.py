@@ -59,7 +59,7 @@ class MachineSpec:
         return [
             *("-nodefaults", "-display", "none", "-no-user-config"),
             *("-machine", "q35,memory-backend=ram", "-accel", self.accelerator.argument, "-cpu", self.accelerator.cpu),
-            *("-smp", __import__("os").environ.get("SMP","2"), "-m", str(MEMORY_MIB)),
+            *("-smp", str(self.accelerator.cpus), "-m", str(MEMORY_MIB)),
             *("-object", f"memory-backend-file,id=ram,size={MEMORY_MIB}M,mem-path={ram},share={share}"),
             *("-device", "intel-iommu,intremap=on,aw-bits=48"),
             *("-drive", f"file={disk},if=none,id=root,format=qcow2,cache=unsafe"),

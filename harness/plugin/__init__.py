@@ -27,8 +27,10 @@ RUNNING: pytest.StashKey[Running] = pytest.StashKey()
 _HELP = {
     "scenario": "id or glob of scenarios, see 'maskall list'; may be repeated (default: the profile's)",
     "profile": "smoke, default or full",
-    "stack": "the Xen host to build: trixie, bookworm or bullseye",
-    "device": "target device; may be repeated",
+    "inventory": "YAML file that describes the hosts (default: inventory/nested.yaml)",
+    "host": "which host of the inventory; needed where there are several",
+    "stack": "the Xen host to build, instead of the inventory's: trixie, bookworm or bullseye",
+    "device": "target device, instead of the inventory's; may be repeated",
     "mutant": "the known-bad hypervisor to hold the scenarios against",
     "no_control": "run no control; with --maskall-mutant the mutant itself is the hypervisor under test",
     "mutants": "YAML file with mutants of your own",
@@ -69,7 +71,7 @@ def _value(field: Field[Any], given: Any) -> Any:  # noqa: ANN401 - whatever the
         return field.default
     if isinstance(field.default, tuple):
         return tuple(given)
-    return Path(given) if field.name in ("mutants", "results") else given
+    return Path(given) if field.name in ("inventory", "mutants", "results") else given
 
 
 def pytest_configure(config: pytest.Config) -> None:

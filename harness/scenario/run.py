@@ -53,7 +53,9 @@ def play(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progres
     toolstack = XlToolstack(host.transport)
     with progress.phase("identify the device"):
         borrowed = Borrowed.identify(host.transport, toolstack, target.identity, ledger)
-    record = Record(scenario, target.reset_effective, borrowed.original_driver, driver.in_dom0)
+    # dom0's driver is only made to work where it gets the device back and both moments are compared
+    dom0_traffic = driver.in_dom0 and Verb.BACK_TO_DOM0 in scenario.follow.steps
+    record = Record(scenario, target.reset_effective, borrowed.original_driver, dom0_traffic)
     collector = Collector(host.transport, borrowed.address, store, host.memory)
     stage = Stage(host, target, driver, toolstack, borrowed, collector, record, progress)
     error: MaskallError | None = None

@@ -124,13 +124,28 @@ def test_results_are_not_written_over_others(capsys: pytest.CaptureFixture[str],
 
 
 def test_options_survive_the_way_through_pytest(pytestconfig: pytest.Config) -> None:
-    given = RunOptions(("E14",), "smoke", "bookworm", ("nvme",), "m", True, Path("m.yaml"), Path("r"), True, True)
+    given = RunOptions(
+        scenario=("E14",),
+        profile="smoke",
+        inventory=Path("lab.yaml"),
+        host="a",
+        stack="bookworm",
+        device=("nvme",),
+        mutant="m",
+        no_control=True,
+        mutants=Path("m.yaml"),
+        results=Path("r"),
+        keep=True,
+        sequential=True,
+        yes=True,
+    )
     words = given.arguments()
     assert "--maskall-no-control" in words
     assert "--maskall-mutants=m.yaml" in words
     assert RunOptions().arguments() == []
     for word in words:
-        assert word.partition("=")[0] in pytestconfig._parser._anonymous.options or word.startswith("--maskall-")
+        option = word.partition("=")[0].removeprefix("--").replace("-", "_")
+        assert pytestconfig.getoption(option, default=...) is not ..., f"pytest does not know {word}"
 
 
 def test_list_names_what_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ GOLDEN = """\
 -machine q35,memory-backend=ram
 -accel tcg,thread=multi
 -cpu qemu64,+svm
--smp 2
+-smp 1
 -m 2560
 -object memory-backend-file,id=ram,size=2560M,mem-path=/c/ram,share=off
 -device intel-iommu,intremap=on,aw-bits=48
