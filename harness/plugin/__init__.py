@@ -104,9 +104,9 @@ def maskall_run(maskall_running: Running) -> Runner:
     return maskall_running.run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def maskall_host(maskall_running: Running) -> Iterator[Host]:
-    """A fresh host of the lab, with the first of the wanted devices in it."""
+    """A fresh host of the lab, with the first of the wanted devices in it; gone before other modules want the CPU."""
     with maskall_running.host() as host:
         yield host
 
