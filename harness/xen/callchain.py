@@ -20,6 +20,7 @@ TEARDOWN = "arch_pci_clean_pirqs"
 # where MASKALL is set because the table entry cannot be reached: the branch with the warning, if it was split off
 MASKING = ("msi_set_mask_bit.cold", "msi_set_mask_bit")
 _OUTERMOST = "domain_kill"
+_THUNK = "__x86_indirect_thunk"  # what compilers make of an indirect call since Spectre
 _STACK_BYTES = 4096
 _COMMAND = 4
 _MEMORY = 0x2
@@ -111,9 +112,8 @@ def _call_chain(rip: int, words: list[int], symbols: SymbolTable, machine: Stopp
     everything = _until_outermost([head, *scan_stack(words, symbols)])
     alive = [head]
     for frame in everything[1:]:
-        target = _call_target(machine.read(frame.address - 5, 5), frame.address)
-        called = symbols.lookup(target) if target is not None else None
-        if target is None or (called is not None and _stem(called[0]) == _stem(alive[-1].symbol)):
+        called = _called(machine.read(frame.address - 5, 5), frame.address, symbols)
+        if called in (None, _stem(alive[-1].symbol)):
             alive.append(frame)
     return tuple(alive if alive[-1].symbol == _OUTERMOST else everything)
 
@@ -123,11 +123,13 @@ def _until_outermost(frames: list[Frame]) -> list[Frame]:
     return frames[: names.index(_OUTERMOST) + 1] if _OUTERMOST in names else frames
 
 
-def _call_target(before: bytes, returns_to: int) -> int | None:
-    """Where the call that returns to this address went; None when it was an indirect one."""
+def _called(before: bytes, returns_to: int, symbols: SymbolTable) -> str | None:
+    """The function whose call returns to this address; None when the call was indirect and can have gone anywhere."""
     if before[:1] != b"\xe8":  # call rel32
         return None
-    return (returns_to + int.from_bytes(before[1:], "little", signed=True)) % (1 << 64)
+    target = (returns_to + int.from_bytes(before[1:], "little", signed=True)) % (1 << 64)
+    name = (symbols.lookup(target) or ("no function",))[0]
+    return None if name.startswith(_THUNK) else _stem(name)
 
 
 def _stem(symbol: str) -> str:

@@ -35,6 +35,7 @@ class Mutant(BaseModel):
     symbol: str
     offset: int = Field(0, ge=0)
     original: Pattern
+    also: tuple[Pattern, ...] = ()  # what stands there in other builds of Xen, as long as `original`
     replacement: Bytes
     stands_for: str
     notices: tuple[str, ...] = Field(min_length=1)
@@ -43,12 +44,15 @@ class Mutant(BaseModel):
     def _overwrites_only_what_was_compared(self) -> Mutant:
         if len(self.replacement) > len(self.original):
             raise ValueError("the replacement is longer than the original, so it would overwrite unknown bytes")
+        if any(len(other) != len(self.original) for other in self.also):
+            raise ValueError("the bytes of other builds under 'also' must be as many as the original's")
         return self
 
     def matches(self, data: bytes) -> bool:
-        """Whether these are the bytes that the mutant expects to find."""
-        return len(data) == len(self.original) and all(
-            wanted in ("??", f"{byte:02x}") for wanted, byte in zip(self.original, data, strict=True)
+        """Whether these are bytes that the mutant expects to find, in one of the builds it knows."""
+        return len(data) == len(self.original) and any(
+            all(wanted in ("??", f"{byte:02x}") for wanted, byte in zip(pattern, data, strict=True))
+            for pattern in (self.original, *self.also)
         )
 
     @property
@@ -93,9 +97,10 @@ def apply(name: str, mutant: Mutant, symbols: SymbolTable, debugger: Debugger) -
     with debugger.attach() as machine:
         before = machine.read(address, len(mutant.original))
         if not mutant.matches(before):
+            fitting = " or ".join(" ".join(pattern) for pattern in (mutant.original, *mutant.also))
             raise LabError(
                 f"mutant {name} does not fit this hypervisor: at {mutant.symbol}+{mutant.offset:#x} stands "
-                f"{before.hex(' ')}, expected {' '.join(mutant.original)}",
+                f"{before.hex(' ')}, expected {fitting}",
                 hint="another build of Xen; give matching bytes with --mutants FILE",
             )
         after = _write(machine, address, mutant.new_bytes)

@@ -23,7 +23,8 @@ STACK = 0xFFFF8300CAFE0D80
 CALLERS = ["do_domctl", "domain_kill", "domain_relinquish_resources", "pci_release_devices", "arch_pci_clean_pirqs",
            "pirq_guest_unbind", "__pirq_guest_unbind", "mask_msi_irq", "msi_set_mask_bit"]  # fmt: skip
 ADDRESSES = {
-    name: TEXT + 0x1000 * (place + 1) for place, name in enumerate([*CALLERS, "msi_set_mask_bit.cold", "other"])
+    name: TEXT + 0x1000 * (place + 1)
+    for place, name in enumerate([*CALLERS, "msi_set_mask_bit.cold", "other", "__x86_indirect_thunk_rax"])
 }
 
 
@@ -130,6 +131,19 @@ def test_an_indirect_call_is_kept() -> None:
     replay.machine.put(address - 5, bytes.fromhex("90 90 ff d0 90"))
     assert replay.stack[place] == address
     assert [frame.symbol for frame in replay.play().chain][-1] == "domain_kill"
+
+
+def test_an_indirect_call_through_a_thunk_does_not_end_the_filter() -> None:
+    """Xen calls desc->handler->disable() so; without this every leftover came back."""
+    replay = Replay()
+    place = replay.stack.index(ADDRESSES["__pirq_guest_unbind"] + 0x40)
+    del replay.stack[place]
+    replay.calls("__pirq_guest_unbind", "__x86_indirect_thunk_rax", offset=0x60)
+    replay.stack.insert(place, replay.stack.pop())
+    replay.calls("other", "domain_kill")
+    replay.stack.insert(place + 1, replay.stack.pop())
+    names = [frame.symbol for frame in replay.play().chain]
+    assert "__pirq_guest_unbind" in names and "other" not in names and names[-1] == "domain_kill"
 
 
 def test_a_chain_that_cannot_be_followed_is_shown_whole() -> None:

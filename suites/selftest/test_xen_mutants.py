@@ -48,6 +48,16 @@ def test_an_offset_is_from_the_start_of_the_function(machine: FakeMachine) -> No
     assert (applied.address, machine.log) == (ENTRY + 1, [f"write {ENTRY + 1:#x} 9090"])
 
 
+def test_the_bytes_of_another_known_build_fit_too(machine: FakeMachine) -> None:
+    applied = apply("m", mutant(original="90 90 90 90 90", also=["53 0f b6 ?? 45"]), TABLE, machine)
+    assert applied.after == applied.mutant.new_bytes
+
+
+def test_bytes_of_another_build_that_are_too_few_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be as many"):
+        mutant(also=["53"])
+
+
 @pytest.mark.parametrize("original", ["53 0f b7 ?? 45", "54 0f b6 77 45", "53 0f b6 77 45 49"])
 def test_other_bytes_are_refused_and_nothing_is_written(machine: FakeMachine, original: str) -> None:
     with pytest.raises(LabError, match=r"mutant m does not fit .* pci_reset_msix_state\+0x0 stands 53 0f b6"):

@@ -12,7 +12,7 @@ from typing import TypeVar
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, HostHung, HostUnreachable
 from harness.lab.transport.base import Command, CommandResult, Ending, briefly, lost_link, shown
-from harness.lab.transport.received import Received
+from harness.lab.transport.received import ReadStream
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +51,12 @@ Handler = Reply | Callable[[Executed], Reply]
 Conversation = Callable[[bytes], bytes | None]
 
 
-class FakeStream:
+class FakeStream(ReadStream):
     """`Stream` to a conversation: a function from input to output."""
 
     def __init__(self, who: str, answer: Conversation) -> None:
-        self._who = who
+        super().__init__(who)
         self._answer = answer
-        self._received = Received(who)
         self.write(b"")
 
     def write(self, data: bytes, deadline: Deadline | None = None) -> None:
@@ -68,21 +67,6 @@ class FakeStream:
             self._received.end(Ending(status=0))
         else:
             self._received.feed(answer)
-
-    def read_until(self, pattern: bytes | re.Pattern[bytes], deadline: Deadline) -> bytes:
-        return self._received.read_until(pattern, deadline)
-
-    @property
-    def received(self) -> bytes:
-        return self._received.data
-
-    @property
-    def ended(self) -> bool:
-        return self._received.ending is not None
-
-    @property
-    def ending(self) -> Ending | None:
-        return self._received.ending
 
     def close(self) -> None:
         self._received.end(Ending(signal="KILL"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import select
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from harness.deadline import Deadline
 from harness.errors import CommandFailed, HostHung, HostUnreachable
 from harness.lab.transport import files
 from harness.lab.transport.base import Command, CommandResult, Ending, Script, briefly, quote, shown
-from harness.lab.transport.received import Received
+from harness.lab.transport.received import ReadStream
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +49,12 @@ def _abandon(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-class LocalStream:
+class LocalStream(ReadStream):
     """`Stream` to a child process."""
 
     def __init__(self, process: subprocess.Popen[bytes], who: str) -> None:
         self._process = process
-        self._who = who
-        self._received = Received(who)
+        super().__init__(who)
         assert process.stdin and process.stdout  # noqa: S101  (both are pipes: see open_stream)
         self._input, self._output = process.stdin, process.stdout
         os.set_blocking(self._input.fileno(), False)
@@ -78,21 +76,6 @@ class LocalStream:
                 rest = rest[os.write(self._input.fileno(), rest[: select.PIPE_BUF]) :]
             except BrokenPipeError as error:
                 raise CommandFailed(f"{self._who}: its input is closed") from error
-
-    def read_until(self, pattern: bytes | re.Pattern[bytes], deadline: Deadline) -> bytes:
-        return self._received.read_until(pattern, deadline)
-
-    @property
-    def received(self) -> bytes:
-        return self._received.data
-
-    @property
-    def ended(self) -> bool:
-        return self._received.ending is not None
-
-    @property
-    def ending(self) -> Ending | None:
-        return self._received.ending
 
     def close(self) -> None:
         if not self._input.closed:

@@ -68,3 +68,26 @@ class Received:
     def _tail(self) -> str:
         unread = bytes(self._data[self._read :])[-_TAIL:]
         return f"; last output {unread!r}" if unread else "; no output"
+
+
+class ReadStream:
+    """The reading half of a `Stream`, the same for every transport; the writing half and `close` are its own."""
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._received = Received(who)
+
+    def read_until(self, pattern: bytes | re.Pattern[bytes], deadline: Deadline) -> bytes:
+        return self._received.read_until(pattern, deadline)
+
+    @property
+    def received(self) -> bytes:
+        return self._received.data
+
+    @property
+    def ended(self) -> bool:
+        return self._received.ending is not None
+
+    @property
+    def ending(self) -> Ending | None:
+        return self._received.ending

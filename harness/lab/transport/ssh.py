@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from harness.deadline import Deadline
 from harness.errors import CommandFailed, HostHung, HostUnreachable
 from harness.lab.transport import files
 from harness.lab.transport.base import Command, CommandResult, Ending, Script, briefly, lost_link, quote, shown
-from harness.lab.transport.received import Received
+from harness.lab.transport.received import ReadStream
 from harness.lab.transport.ssh_channel import CommandChannel, Link
 from harness.lab.transport.ssh_connect import Endpoint, HostKey, load_key
 from harness.lab.transport.ssh_watch import PeerWatch
@@ -31,13 +30,12 @@ def _line(command: Command) -> bytes:
     return line.encode("utf-8", "surrogateescape")
 
 
-class SshStream:
+class SshStream(ReadStream):
     """`Stream` over one channel, pumped by one thread."""
 
     def __init__(self, channel: CommandChannel, who: str) -> None:
         self._channel = channel
-        self._who = who
-        self._received = Received(who)
+        super().__init__(who)
         threading.Thread(target=self._pump, name=f"stream {who}", daemon=True).start()
 
     def _pump(self) -> None:
@@ -60,21 +58,6 @@ class SshStream:
             if self._channel.link_alive:
                 raise CommandFailed(f"{self._who}: its input is closed") from error
             raise HostUnreachable(f"{self._who}: link lost") from error
-
-    def read_until(self, pattern: bytes | re.Pattern[bytes], deadline: Deadline) -> bytes:
-        return self._received.read_until(pattern, deadline)
-
-    @property
-    def received(self) -> bytes:
-        return self._received.data
-
-    @property
-    def ended(self) -> bool:
-        return self._received.ending is not None
-
-    @property
-    def ending(self) -> Ending | None:
-        return self._received.ending
 
     def close(self) -> None:
         self._channel.close()
