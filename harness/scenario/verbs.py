@@ -104,7 +104,7 @@ def _destroy_with_decode_off(stage: Stage) -> None:
             deadline=stage.deadline(60),
         )
         chain = "".join(f"{frame.address:#x} {frame}\n" for frame in seen.chain)
-        text = f"COMMAND {seen.command_before:#06x} -> {seen.command_after:#06x} at arch_pci_clean_pirqs\n{chain}"
+        text = f"COMMAND {seen.command_before:#06x} -> {seen.command_after:#06x} in the teardown\n{chain}"
         stage.record.call_chain = seen.chain
         stage.record.call_chain_raw = stage.keep("call_chain.txt", text.encode())
         _await_gone(stage, note)

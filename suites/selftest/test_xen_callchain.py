@@ -218,9 +218,15 @@ def test_a_compiler_that_did_not_split_the_function() -> None:
 
 def test_a_xen_without_the_function_is_told() -> None:
     replay = Replay()
-    with pytest.raises(LabError, match="Xen has no symbol arch_pci_clean_pirqs"):
-        replay.play(symbols("arch_pci_clean_pirqs"))
+    with pytest.raises(LabError, match="Xen has no symbol pci_release_devices"):
+        replay.play(symbols("arch_pci_clean_pirqs", "pci_release_devices"))
     assert replay.machine.log == []
+
+
+def test_a_compiler_that_folded_the_cleaning_into_its_caller() -> None:
+    replay = Replay()
+    replay.play(symbols("arch_pci_clean_pirqs"))
+    assert f"break {ADDRESSES['pci_release_devices']:#x}" in replay.machine.log
 
 
 class TestEcamBase:
