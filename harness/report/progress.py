@@ -180,7 +180,7 @@ class _Running:
 
 
 def _about(expected: float | None, before: str = " about") -> str:
-    return "" if expected is None else f"{before} {expected:.0f} s"
+    return "" if expected is None or expected < 1 else f"{before} {expected:.0f} s"
 
 
 def _labelled(label: str, text: str) -> str:

@@ -128,7 +128,9 @@ def select(known: Catalogue, devices: list[str], patterns: list[str], profile: s
     for pattern in patterns:
         matching = [row for row in everything if fnmatch.fnmatch(row.id, pattern) or row.id.startswith(f"{pattern}-")]
         if not matching:
-            near = difflib.get_close_matches(pattern, [row.id for row in everything], 1, 0)
-            raise UsageError(f"no scenario matches {pattern!r}", hint=f"did you mean {near[0]}? see maskall list --all")
+            words = [*known.endings, *(row.id for row in everything)]
+            near = difflib.get_close_matches(pattern, words, 1, 0.5)
+            guess = f"did you mean {near[0]}? " if near else ""
+            raise UsageError(f"no scenario matches {pattern!r}", hint=f"{guess}see maskall list --all")
         chosen |= {row.id: row for row in matching}
     return list(chosen.values())

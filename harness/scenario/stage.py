@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from harness.deadline import Deadline
-from harness.errors import EmulatorFault
+from harness.errors import CommandFailed, EmulatorFault, HostHung
 from harness.evidence.collector import Collector
 from harness.evidence.raw import RawRef
 from harness.guest.agent import Agent
@@ -103,9 +103,21 @@ class Stage:
         guest = self.guest
         if guest.agent is None:
             return None
-        return self.collector.exercise_guest(
-            guest.agent, f"d{guest.domid}", self.target.identity, PATIENCE_SECONDS, self.deadline()
-        )
+        try:
+            return self.collector.exercise_guest(
+                guest.agent, f"d{guest.domid}", self.target.identity, PATIENCE_SECONDS, self.deadline()
+            )
+        except (HostHung, CommandFailed):
+            self._blame_emulator()
+            raise
+
+    def _blame_emulator(self) -> None:
+        """Raise EmulatorFault when Xen's console proves that the emulator is why a guest is silent."""
+        fault = self.collector.emulator_fault()
+        if fault is not None:
+            raise EmulatorFault(
+                f"the emulator, not Xen, killed {fault.domain}: triple fault at {fault.rip:#x} in Xen's text"
+            )
 
     def bring_up(self, spec: GuestSpec, label: str, verb: Verb, checkpoint: Checkpoint) -> bool:
         """Create a guest and talk to its agent. False when the toolstack refused, which is an observation."""
@@ -125,11 +137,7 @@ class Stage:
         with self.progress.phase(f"guest {guest.label} boots", 12):
             up = guest.agent is not None and guest.agent.await_up(self.deadline(GUEST_UP_SECONDS))
         if not up:
-            fault = self.collector.emulator_fault()
-            if fault is not None:
-                raise EmulatorFault(
-                    f"the emulator, not Xen, killed {fault.domain}: triple fault at {fault.rip:#x} in Xen's text"
-                )
+            self._blame_emulator()
             guest.agent = None
 
     def store_transcripts(self) -> None:
