@@ -149,7 +149,12 @@ def _send_exit_signal(channel: paramiko.Channel, name: str) -> None:
 
 
 class Wire:
-    """A TCP proxy before a port. `freeze` swallows everything and says nothing; `cut` closes both sides."""
+    """A TCP proxy before a port. `freeze` swallows everything and says nothing; `cut` closes both sides.
+
+    `cut_after` bytes of one direction cuts it in the middle of whatever goes through, at the same place every time.
+    """
+
+    cut_after: int | None = None
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -172,9 +177,13 @@ class Wire:
 
     def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
+            passed = 0
             while data := source.recv(1 << 16):
                 self._thawed.wait()
                 sink.sendall(data)
+                passed += len(data)
+                if self.cut_after is not None and passed >= self.cut_after:
+                    self.cut()
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
 

@@ -90,7 +90,7 @@ def test_the_plain_log_names_begin_and_the_end_of_what_was_long(clock: Clock) ->
     with progress.phase("create"):
         clock.now += 2.0
     assert stream.getvalue().splitlines() == [
-        "[    0.0] restore ... about 1 s",
+        "[    0.0] restore ...",
         "[    0.9] create ...",
         "[    2.9] create done after 2.0 s",
     ]
