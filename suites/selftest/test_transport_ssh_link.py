@@ -155,15 +155,20 @@ class TestSshLink:
         with pytest.raises(error, match="without an exit status"):
             transport.run(["true"], deadline=soon(), changes=changes)
 
-    def test_half_open_link_is_noticed(self, wire: Wire, dial: Dial) -> None:
+    def test_half_open_link_is_noticed(self, wire: Wire, dial: Dial, tmp_path: Path) -> None:
         transport = dial(wire.port, dead_after=1.0)
         transport.connect(soon())
         stream = transport.open_stream(["sleep", "30"], deadline=soon())
-        freezer = threading.Timer(0.1, wire.freeze)
-        freezer.start()
+        mark = tmp_path / "mark"
+
+        def freeze_when_it_runs() -> None:
+            poll(mark.exists, soon())
+            wire.freeze()
+
+        threading.Thread(target=freeze_when_it_runs, daemon=True).start()
         started = time.monotonic()
         with pytest.raises(OutcomeUnknown, match="no sign of life for 1 s"):
-            transport.run(["sleep", "30"], deadline=soon(), changes=True)
+            transport.run(Script(f"touch '{mark}'; sleep 30"), deadline=soon(), changes=True)
         assert 0.7 < time.monotonic() - started < 8
         with pytest.raises(HostUnreachable, match="link lost or closed before"):
             stream.read_until(b"never", soon())
