@@ -22,6 +22,7 @@ TEARDOWN = ("arch_pci_clean_pirqs", "pci_release_devices")
 MASKING = ("msi_set_mask_bit.cold", "msi_set_mask_bit")
 _OUTERMOST = "domain_kill"
 _THUNK = "__x86_indirect_thunk"  # what compilers make of an indirect call since Spectre
+_LONGEST_CALL = 7  # bytes
 _STACK_BYTES = 4096
 _COMMAND = 4
 _MEMORY = 0x2
@@ -106,18 +107,26 @@ def _first_of(names: tuple[str, ...], symbols: SymbolTable) -> int:
 def _call_chain(rip: int, words: list[int], symbols: SymbolTable, machine: StoppedMachine) -> tuple[Frame, ...]:
     """The frames from the masking function out to domain_kill; what lies further out is the hypercall's entry.
 
-    A stack also holds return addresses of calls that ended long ago. A frame is alive when the instruction before it
-    calls the function of the frame inside it; if that loses domain_kill (a tail call does it), all frames are kept.
+    A stack also holds return addresses of calls that ended long ago. Frames belong together when the instruction before
+    the outer one's return address calls the inner one's function, or is an indirect call, which can have called it.
+    Of all such chains from the first frame to domain_kill the one with the fewest indirect calls counts, then the
+    longest; when there is none (a tail call does it), all frames are shown.
     """
-    here = symbols.lookup(rip)
-    head = Frame(0, rip, *(here or ("?", 0)))
-    everything = _until_outermost([head, *scan_stack(words, symbols)])
-    alive = [head]
-    for frame in everything[1:]:
-        called = _called(machine.read(frame.address - 5, 5), frame.address, symbols)
-        if called in (None, _stem(alive[-1].symbol)):
-            alive.append(frame)
-    return tuple(alive if alive[-1].symbol == _OUTERMOST else everything)
+    head = Frame(0, rip, *(symbols.lookup(rip) or ("?", 0)))
+    frames = _until_outermost([head, *scan_stack(words, symbols)])
+    best: dict[int, tuple[int, int, tuple[Frame, ...]]] = {0: (0, -1, (head,))}
+    for place, frame in enumerate(frames[1:], start=1):
+        call = machine.read(frame.address - _LONGEST_CALL, _LONGEST_CALL)
+        direct, indirect = _called(call, frame.address, symbols), _is_indirect(call)
+        chains = [
+            (count + (direct != _stem(chain[-1].symbol)), length - 1, (*chain, frame))
+            for inner, (count, length, chain) in best.items()
+            if inner < place and (indirect or direct in (_THUNK, _stem(chain[-1].symbol)))
+        ]
+        if chains:
+            best[place] = min(chains, key=lambda chain: chain[:2])
+    whole = best.get(len(frames) - 1)
+    return whole[2] if whole and frames[-1].symbol == _OUTERMOST else tuple(frames)
 
 
 def _until_outermost(frames: list[Frame]) -> list[Frame]:
@@ -126,12 +135,17 @@ def _until_outermost(frames: list[Frame]) -> list[Frame]:
 
 
 def _called(before: bytes, returns_to: int, symbols: SymbolTable) -> str | None:
-    """The function whose call returns to this address; None when the call was indirect and can have gone anywhere."""
-    if before[:1] != b"\xe8":  # call rel32
+    """The function that the direct call before a return address goes to, _THUNK for one that only jumps on."""
+    if before[-5:-4] != b"\xe8":  # call rel32
         return None
-    target = (returns_to + int.from_bytes(before[1:], "little", signed=True)) % (1 << 64)
+    target = (returns_to + int.from_bytes(before[-4:], "little", signed=True)) % (1 << 64)
     name = (symbols.lookup(target) or ("no function",))[0]
-    return None if name.startswith(_THUNK) else _stem(name)
+    return _THUNK if name.startswith(_THUNK) else _stem(name)
+
+
+def _is_indirect(before: bytes) -> bool:
+    """Whether a `call *...` (ff /2, AMD64 manual volume 3) of any length ends right before a return address."""
+    return any(before[-size] == 0xFF and before[1 - size] & 0x38 == 0x10 for size in (2, 3, 4, 6, 7))
 
 
 def _stem(symbol: str) -> str:

@@ -146,6 +146,18 @@ def test_an_indirect_call_through_a_thunk_does_not_end_the_filter() -> None:
     assert "__pirq_guest_unbind" in names and "other" not in names and names[-1] == "domain_kill"
 
 
+@pytest.mark.parametrize("before", ["90 90 90 90 90 ff d0", "41 ff 94 24 a8 00 00", "90 90 90 90 90 90 90"])
+def test_a_leftover_in_the_middle_does_not_break_the_chain(before: str) -> None:
+    """A stale return address behind an indirect call (as of do_IRQ), or behind no call at all."""
+    replay = Replay()
+    address = ADDRESSES["other"] + 0x80
+    replay.machine.put(address - 7, bytes.fromhex(before))
+    replay.stack.insert(replay.stack.index(ADDRESSES["__pirq_guest_unbind"] + 0x40) + 1, address)
+    names = [frame.symbol for frame in replay.play().chain]
+    assert "other" not in names
+    assert (len(names), names[-1]) == (8, "domain_kill")
+
+
 def test_a_chain_that_cannot_be_followed_is_shown_whole() -> None:
     replay = Replay()
     del replay.stack[3]
