@@ -94,6 +94,10 @@ class EmulatorFault(LabError):
     """The machine emulator itself misbehaved, shown by evidence; worth a bounded retry."""
 
 
+class GuestDied(LabError):
+    """A guest never reached its userland, before anything was done to it or its device; worth a bounded retry."""
+
+
 class EvidenceError(MaskallError):
     """Evidence could not be stored, or what was stored is incomplete."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.deadline import Deadline
-from harness.errors import EmulatorFault, LabError, MaskallError
+from harness.errors import EmulatorFault, GuestDied, LabError, MaskallError
 from harness.evidence.store import EvidenceStore
 from harness.lab.host import Host
 from harness.pci.pciback import NoLedger
@@ -134,7 +134,7 @@ class Session:
             evidence = EvidenceStore(self.plan.results, folder)
             played = self._attempt(scenario, name, evidence, progress)
             fault = played.error
-            if not isinstance(fault, EmulatorFault) or len(attempts) == MAX_EMULATOR_RETRIES:
+            if not isinstance(fault, EmulatorFault | GuestDied) or len(attempts) == MAX_EMULATOR_RETRIES:
                 return self._stored_side(played, scenario, name, folder, progress, attempts)
             progress.note(f"{fault.message}; trying again")
             attempts.append(convert.attempt(fault.message, time.monotonic() - began))

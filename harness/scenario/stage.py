@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from harness.deadline import Deadline
-from harness.errors import CommandFailed, EmulatorFault, HostHung
+from harness.errors import CommandFailed, EmulatorFault, GuestDied, HostHung
 from harness.evidence.collector import Collector
 from harness.evidence.raw import RawRef
 from harness.guest.agent import Agent
@@ -138,7 +138,9 @@ class Stage:
             up = guest.agent is not None and guest.agent.await_up(self.deadline(GUEST_UP_SECONDS))
         if not up:
             self._blame_emulator()
-            guest.agent = None
+            self.store_transcripts()
+            if guest.label == "A":  # nothing of the scenario has happened yet, so nothing is hidden by trying again
+                raise GuestDied(f"guest A (d{guest.domid}) did not reach its userland, before any fault was made")
 
     def store_transcripts(self) -> None:
         for guest in self.guests:

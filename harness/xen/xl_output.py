@@ -20,7 +20,11 @@ def _lines(text: str) -> list[tuple[int, str]]:
 
 @dataclass(frozen=True)
 class DomainRow:
-    """One row of `xl list`. `state` are the six letters rbpscd: running, blocked, paused, shut down, crashed, dying."""
+    """One row of `xl list`.
+
+    `state` are six letters: running, blocked, paused, shut down, why it did (r reboot, s suspend, c crash, w watchdog,
+    S soft reset; Xen xl_list.c, shutdown_reason_letters), dying.
+    """
 
     name: str
     domid: int
@@ -48,7 +52,7 @@ class DomainRow:
 
 _LIST_HEADER = re.compile(r"Name +ID +Mem +VCPUs\s+State\s+Time\(s\)(?:\s.*)?")
 _LIST_ROW = re.compile(
-    r"(\S.*?) +([0-9]{1,5}) +([0-9]{1,15}) +([0-9]{1,5}) +([r-][b-][p-][s-][c-][d-]) +([0-9]{1,15}\.[0-9])(?: .*)?"
+    r"(\S.*?) +([0-9]{1,5}) +([0-9]{1,15}) +([0-9]{1,5}) +([r-][b-][p-][s-][-rscwS][d-]) +([0-9]{1,15}\.[0-9])(?: .*)?"
 )
 
 

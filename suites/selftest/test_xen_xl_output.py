@@ -55,6 +55,18 @@ def test_captured_zombie() -> None:
     ]
 
 
+def test_captured_guest_that_rebooted_and_is_preserved() -> None:
+    """Captured on Xen 4.20: on_reboot=preserve, the guest's kernel restarted while it booted."""
+    text = (
+        "Name                                        ID   Mem VCPUs\tState\tTime(s)\n"
+        "Domain-0                                     0  1024     1     r-----      58.3\n"
+        "maskall-a                                    1   127     1     ---sr-       2.5\n"
+    )
+    guest = parse_list(text)[1]
+    assert (guest.name, guest.state) == ("maskall-a", "---sr-")
+    assert not guest.crashed and not guest.dying and not guest.zombie
+
+
 def test_crashed_guest_and_name_with_a_blank() -> None:
     row = parse_list(
         HEADER + DOM0 + "my guest                                     5   256     1     ---sc-       3.2\n"
