@@ -18,7 +18,7 @@ from goodrecord import good, scenario
 from recordfaults import both_masked
 
 from harness import session as module
-from harness.errors import EmulatorFault, ExitStatus, HostUnreachable, LabError
+from harness.errors import EmulatorFault, ExitStatus, GuestDied, HostUnreachable, LabError
 from harness.evidence.store import EvidenceStore
 from harness.guest.initramfs import GuestFiles
 from harness.lab.host import Host
@@ -207,6 +207,21 @@ def test_both_sides_really_run_at_once(run: Run, played_by: Callable[[Player], N
 
 
 class TestRetries:
+    def test_a_guest_that_died_before_any_fault_is_tried_again(
+        self, run: Run, played_by: Callable[[Player], None]
+    ) -> None:
+        left = [GuestDied("guest A (d1) did not reach its userland, before any fault was made")]
+        reason = left[0].message
+
+        def spoiled(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+            played = honest(row, host, evidence)
+            return replace(played, error=left.pop()) if left else played
+
+        played_by(spoiled)
+        (result,) = run(E1)
+        assert result.stock.verdict is Verdict.PASS
+        assert [one.reason for one in result.stock.attempts] == [reason]
+
     @pytest.mark.parametrize("faults", [1, MAX_EMULATOR_RETRIES])
     def test_the_emulators_own_faults_are_retried(
         self, run: Run, played_by: Callable[[Player], None], faults: int
