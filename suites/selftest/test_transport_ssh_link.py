@@ -27,6 +27,16 @@ def lines(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+def freeze_when_it_runs(wire: Wire, mark: Path) -> None:
+    """Freeze the wire, from a thread, once the command has made its mark."""
+
+    def work() -> None:
+        poll(mark.exists, soon())
+        wire.freeze()
+
+    threading.Thread(target=work, daemon=True).start()
+
+
 class TestSshLink:
     def test_another_host_key_is_refused_before_login(self, server: SshServer, dial: Dial) -> None:
         started = time.monotonic()
@@ -161,12 +171,7 @@ class TestSshLink:
         transport.connect(soon())
         stream = transport.open_stream(["sleep", "30"], deadline=soon())
         mark = tmp_path / "mark"
-
-        def freeze_when_it_runs() -> None:
-            poll(mark.exists, soon())
-            wire.freeze()
-
-        threading.Thread(target=freeze_when_it_runs, daemon=True).start()
+        freeze_when_it_runs(wire, mark)
         started = time.monotonic()
         with pytest.raises(OutcomeUnknown, match="no sign of life for 1 s"):
             transport.run(Script(f"touch '{mark}'; sleep 30"), deadline=soon(), changes=True)
@@ -201,12 +206,7 @@ class TestSshLink:
         transport = dial(wire.port, dead_after=30)
         transport.connect(soon())
         mark = tmp_path / "mark"
-
-        def freeze_when_it_runs() -> None:
-            poll(mark.exists, soon())
-            wire.freeze()
-
-        threading.Thread(target=freeze_when_it_runs, daemon=True).start()
+        freeze_when_it_runs(wire, mark)
         started = time.monotonic()
         with pytest.raises(HostHung):
             script = Script(f": > {quote([str(mark)])}; cat > /dev/null; sleep 30")
