@@ -86,6 +86,14 @@ class RestoreFailed(LabError):
     """A change could not be undone, or its undoing could not be verified."""
 
 
+class HostQuarantined(LabError):
+    """An earlier run could not restore this host; it is not used before `maskall restore` succeeds."""
+
+
+class JournalDamaged(LabError):
+    """The record of what was done to a host cannot be trusted; somebody has to look."""
+
+
 class CommandFailed(LabError):
     """A command of the harness's own preparations ended with an error; not a product observation."""
 

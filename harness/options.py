@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,11 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.lab.inventory import HostEntry
+    from harness.lab.site import Site
     from harness.nested.lab import NestedLab
     from harness.report.progress import Progress
-    from harness.scenario.spec import Scenario
-    from harness.session import Plan
+    from harness.scenario.spec import Candidate, Scenario
+    from harness.session import Lab, Plan
     from harness.xen.mutants import Mutant
 
 DEFAULT_PROFILE = "default"
@@ -41,6 +43,9 @@ class RunOptions:
     results: Path | None = None
     keep: bool = False
     sequential: bool = False
+    accept: tuple[str, ...] = ()  # CHECK=REASON, for a lab host
+    wait: int = 0  # seconds, for a lab host that is claimed
+    take_over: str | None = None  # the reason for taking it from whoever claims it
     yes: bool = False  # missing packages may be installed through sudo
 
     def arguments(self) -> list[str]:
@@ -58,7 +63,7 @@ class RunOptions:
     @property
     def control(self) -> str | None:
         """The mutant the scenarios are held against."""
-        return None if self.no_control else self.mutant or DEFAULT_CONTROL
+        return None if self.no_control or self.in_lab else self.mutant or DEFAULT_CONTROL
 
     @property
     def under_test(self) -> str | None:
@@ -67,34 +72,68 @@ class RunOptions:
 
     def scenarios(self) -> list[Scenario]:
         """The rows asked for. Raises UsageError or InventoryError for any option that is wrong: this is the check."""
+        from harness.scenario.spec import catalogue, select
+
+        candidates = self._lab_candidates() if self.in_lab else self._nested_candidates()
+        self.known_mutants()
+        self._check_results()
+        return select(catalogue(), candidates, list(self.scenario), self.profile)
+
+    def _nested_candidates(self) -> list[Candidate]:
         from harness.nested.devices import catalogue as models
         from harness.nested.devices import select as select_devices
         from harness.nested.stacks import stack
-        from harness.scenario.spec import catalogue, select
+        from harness.scenario.spec import Candidate
 
+        for option, given in (("accept", self.accept), ("wait", self.wait), ("take-over", self.take_over)):
+            if given:
+                raise UsageError(f"--{option} is for a lab host", hint="name one with --host and --inventory")
         stack(self.stack_name)
         devices = self.device_names
         offer = frozenset(model.model for model in models().values())  # whether QEMU has it is seen when it is asked
         select_devices(devices, offer)
-        self.known_mutants()
-        self._check_results()
         if not devices:
             raise UsageError("the host has no device to borrow", hint="name one in the inventory, or with --device")
-        return select(catalogue(), devices, list(self.scenario), self.profile)
+        return Candidate.unlimited(devices)
+
+    def _lab_candidates(self) -> list[Candidate]:
+        from harness.lab.wishes import accepted
+
+        for option, given in (("stack", self.stack), ("mutant", self.mutant)):
+            if given:
+                raise UsageError(f"--{option} is for the nested host: a lab host's hypervisor is not changed")
+        if self.keep:
+            raise UsageError("--keep is for the nested host: a lab host is always given back")
+        accepted(self.accept)
+        return self._site.candidates(self.device)
+
+    @cached_property
+    def _entry(self) -> HostEntry:
+        from harness.lab.inventory import NestedEntry, load_inventory
+
+        if self.inventory is None and not OUR_INVENTORY.exists():  # installed without a checkout
+            return NestedEntry(kind="nested", stack="trixie", devices=())
+        return load_inventory(self._inventory).host(self.host)
 
     @property
-    def _entry(self) -> HostEntry:
-        from harness.lab.inventory import HostEntry, load_inventory
+    def _inventory(self) -> Path:
+        return self.inventory or OUR_INVENTORY
 
-        path = self.inventory or OUR_INVENTORY
-        if self.inventory is None and not path.exists():  # installed without a checkout
-            return HostEntry(kind="nested", devices=())
-        return load_inventory(path).host(self.host)
+    @property
+    def _site(self) -> Site:
+        from harness.lab.site import Site
+
+        return Site.find(self._inventory, self.host)
+
+    @property
+    def in_lab(self) -> bool:
+        """A machine on a bench, not one that the harness makes."""
+        return self._entry.kind == "lab"
 
     @property
     def stack_name(self) -> str:
         """What was asked for, else the inventory's."""
-        return self.stack or self._entry.stack
+        return self.stack or (self._entry.stack if self._entry.kind == "nested" else DEFAULT_STACK)
 
     @property
     def device_names(self) -> list[str]:
@@ -168,11 +207,18 @@ class RunOptions:
         words += ["--mutant", self.mutant] if self.mutant else []
         words += ["--no-control"] if self.no_control else []
         words += ["--mutants", str(self.mutants)] if self.mutants else []
+        words += [word for one in self.accept for word in ("--accept", one)]
         return f" {shlex.join(words)}" if words else ""
 
-    def prepared_lab(self, scenarios: Iterable[Scenario], progress: Progress) -> NestedLab:
-        """The lab with everything that takes long done: packages installed, image built, host booted and frozen."""
+    def prepared_lab(self, scenarios: Iterable[Scenario], progress: Progress) -> Lab:
+        """The lab, ready to hand out hosts: built and frozen, or claimed and checked."""
         devices = list(dict.fromkeys(scenario.device for scenario in scenarios))
+        if self.in_lab:
+            from harness.lab.real import RealLab
+            from harness.lab.wishes import Wishes, accepted
+
+            wishes = Wishes(accepted(self.accept), self.wait, self.take_over, reason="maskall run")
+            return RealLab.opened(self._site, devices, wishes, progress)
         return prepared_lab(self.stack_name, devices, progress, sudo=self.yes)
 
 

@@ -27,6 +27,7 @@ KILL_GRACE = 10.0
 DEBIAN_PACKAGE = {
     "apt-get": "apt",
     "fakeroot": "fakeroot",
+    "ipmi_sim": "openipmi",
     "mkfs.ext4": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "newuidmap": "uidmap",

@@ -16,7 +16,6 @@ from harness.deadline import Deadline
 from harness.errors import EmulatorFault, GuestDied, LabError, MaskallError
 from harness.evidence.store import EvidenceStore
 from harness.lab.host import Host
-from harness.pci.pciback import NoLedger
 from harness.report import convert, junit, store
 from harness.report.progress import Progress
 from harness.report.results import NESTED_LABEL, Attempt, Control, RunResult, ScenarioResult, Side
@@ -44,6 +43,12 @@ class Lab(Protocol):
 
     def abort(self) -> None:
         """End all hosts at once, so that threads which work with them come back."""
+
+    def kept(self) -> list[Path]:
+        """Run directories of the hosts that were left running, by any run."""
+
+    def close(self) -> None:
+        """Let go of whatever was held for the whole run. Safe to call twice."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ class Session:
                 if name != STOCK:
                     with progress.phase(f"apply mutant {name}"):
                         self._mutate(host, name)
-                return play(scenario, host, evidence, progress, NoLedger())
+                return play(scenario, host, evidence, progress)
         except MaskallError as error:
             return Played.failed(scenario, error)
 

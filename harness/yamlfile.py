@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-import types
-import typing
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,9 +17,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import InventoryError
+from harness.modelpath import Loc, Spot, locate
 
 M = TypeVar("M", bound=BaseModel)
-Loc = tuple[str | int, ...]
 
 MAX_BYTES = 4_000_000
 MAX_NODES = 100_000
@@ -32,6 +29,8 @@ MAX_DEPTH = 64
 
 MAX_BITS = 256
 """Of a number: Python refuses to print those of some ten thousand."""
+
+_SHOWN = 60  # characters of what was given that an error repeats at most
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,9 @@ class YamlDocument:
     """Plain data, and where each key and value of it stands."""
 
     file: str
-    data: Any = None  # what YAML can say: dict, list, str, int, float, bool, None, date
-    values: dict[Loc, Place] = field(default_factory=dict)
-    keys: dict[Loc, Place] = field(default_factory=dict)
+    data: Any = field(default=None, repr=False)  # what YAML can say: dict, list, str, int, float, bool, None, date
+    values: dict[Loc, Place] = field(default_factory=dict, repr=False)
+    keys: dict[Loc, Place] = field(default_factory=dict, repr=False)
 
     def place(self, loc: Iterable[str | int], *, key: bool = False) -> Place:
         """The place of the value (or key) at `loc`, or of the nearest thing around it."""
@@ -87,11 +86,10 @@ def load_yaml(path: Path) -> YamlDocument:
     if len(raw) > MAX_BYTES:
         raise InventoryError(f"is larger than {MAX_BYTES} bytes", file=file)
     try:
-        text = raw.decode("utf-8-sig")
+        return parse_yaml(raw.decode("utf-8-sig"), file)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise InventoryError("is not UTF-8 text", file=file, line=line) from error
-    return parse_yaml(text, file)
+    raise InventoryError("is not UTF-8 text", file=file, line=line)  # out here: Python's error holds the whole file
 
 
 def parse_yaml(text: str, file: str = "<text>") -> YamlDocument:
@@ -100,16 +98,22 @@ def parse_yaml(text: str, file: str = "<text>") -> YamlDocument:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise document.error(f"not YAML: {problem}", Place.of(error.problem_mark or error.context_mark)) from error
+        problem = _unquoted(" ".join(part for part in (error.context, error.problem) if part))
+        wrong = document.error(f"not YAML: {problem}", Place.of(error.problem_mark or error.context_mark))
     except yaml.reader.ReaderError as error:
         before = text[: error.position] if isinstance(error.position, int) else ""
         place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise document.error("not YAML: a character that YAML does not allow", place) from error
+        wrong = document.error("not YAML: a character that YAML does not allow", place)
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        raise document.error(f"not YAML: {error}", Place(1, 1)) from error
+        wrong = document.error(f"not YAML: {_unquoted(str(error))}", Place(1, 1))
     except RecursionError:
-        raise document.error("nested too deeply", Place(1, 1)) from None
+        wrong = document.error("nested too deeply", Place(1, 1))
+    else:
+        return _built(document, root)
+    raise wrong  # out here: PyYAML's error holds the whole file and prints the lines in question
+
+
+def _built(document: YamlDocument, root: yaml.Node | None) -> YamlDocument:
     if root is None or (isinstance(root, yaml.ScalarNode) and root.tag == "tag:yaml.org,2002:null"):
         raise document.error("is empty", Place(1, 1))
     document.data = _Builder(document).value(root, ())
@@ -121,27 +125,10 @@ def validate(document: YamlDocument, model: type[M]) -> M:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        # a misspelt key is both unknown and missing: say the word that stands there
-        problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
-        loc: Loc = problem["loc"]
-        name = loc[-1] if loc else ""
-        hint = ""
-        if problem["type"] == "extra_forbidden":
-            message, place = f"unknown key '{name}'", document.place(loc, key=True)
-            hint = nearest(str(name), field_names(model, loc[:-1]))
-        elif problem["type"] == "missing":
-            message, place = f"the key '{name}' is missing", document.place(loc)
-        else:
-            given = f", not {problem['input']!r:.60}" if not isinstance(problem["input"], dict | list) else ""
-            where = f"{'.'.join(map(str, loc))}: " if loc else ""
-            message, place = f"{where}{problem['msg'].removeprefix('Value error, ')}{given}", document.place(loc)
-            choices = re.findall(r"'([^']+)'", str(problem.get("ctx", {}).get("expected", "")))
-            hint = nearest(str(problem["input"]), choices)
-        raise document.error(message + more, place, hint=hint) from error
+        wrong = _first_of(error, document, model)
     except RecursionError:
-        raise document.error("nested too deeply", Place(1, 1)) from None
+        wrong = document.error("nested too deeply", Place(1, 1))
+    raise wrong  # out here, so that nothing hangs on to pydantic's error: it repeats what it was given, secrets too
 
 
 def nearest(word: str, right: Iterable[str]) -> str:
@@ -153,23 +140,63 @@ def nearest(word: str, right: Iterable[str]) -> str:
     return f"there are {', '.join(known)}" if 0 < len(known) <= 12 else ""
 
 
-def field_names(annotation: Any, loc: Loc) -> list[str]:  # noqa: ANN401 - a type expression has no better type
-    """The keys that `annotation` knows at `loc`, looking through lists, dicts, unions and nested models."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [name for choice in typing.get_args(annotation) for name in field_names(choice, loc)]
-    if typing.get_origin(annotation) is typing.Annotated:
-        return field_names(typing.get_args(annotation)[0], loc)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = {info.alias or name: info for name, info in annotation.model_fields.items()}
-        if not loc:
-            return list(fields)
-        if loc[0] in fields:
-            return field_names(fields[str(loc[0])].annotation, loc[1:])
-        return field_names(annotation, loc[1:])  # pydantic names the chosen member of a union in between
-    inner = typing.get_args(annotation)
-    if loc and inner and not issubclass(typing.get_origin(annotation) or object, Enum):
-        return field_names(inner[-1], loc[1:])
-    return []
+def _first_of(error: ValidationError, document: YamlDocument, model: type[BaseModel]) -> InventoryError:
+    """What to say of the most telling problem; a misspelt key is both unknown and missing: say what stands there."""
+    problems = error.errors(include_url=False)
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
+    context = problem.get("ctx", {})
+    if problem["type"] in ("extra_forbidden", "missing"):
+        around = locate(model, problem["loc"][:-1])
+        name = str(problem["loc"][-1])
+        if problem["type"] == "missing":
+            return document.error(f"the key '{name}' is missing{more}", document.place(around.loc))
+        return _unknown_key(document, around, name, more)
+    spot = locate(model, problem["loc"])
+    if problem["type"] == "union_tag_not_found":
+        present = [key for key in problem["input"] if key not in spot.keys]
+        near = difflib.get_close_matches(spot.discriminator, present, n=1)
+        if near:
+            return _unknown_key(document, replace(spot, type=None), near[0], more, [spot.discriminator])
+        message = f"{_where(spot.loc)}the key '{spot.discriminator}' is missing{more}"
+        return document.error(message, document.place(spot.loc), hint=f"there are {', '.join(spot.tags)}")
+    if problem["type"] == "union_tag_invalid":
+        loc = (*spot.loc, spot.discriminator)
+        message = f"{_where(loc)}there is no {spot.discriminator} {_shown(context['tag'])}{more}"
+        return document.error(message, document.place(loc), hint=nearest(context["tag"], spot.tags))
+    loc = (*spot.loc, *context.get("at", ()))
+    told = "Input should be a mapping of keys to values"
+    said = told if problem["type"] == "model_attributes_type" else problem["msg"].removeprefix("Value error, ")
+    plain = not isinstance(problem["input"], dict | list | BaseModel)
+    given = f", not {_shown(problem['input'])}" if plain and not spot.hidden else ""
+    choices = re.findall(r"'([^']+)'", str(context.get("expected", "")))
+    hint = nearest(str(problem["input"]), choices)
+    if problem["type"] == "string_type" and plain and not hint:
+        hint = "put it in quotes"  # 10:20 is a number to YAML, and so is many a MAC address
+    if not hint and spot.examples:
+        hint = f"for example {spot.examples[0]}"
+    # the key itself is wrong: it is shown once, as what was given
+    place = document.place(loc, key=spot.key)
+    return document.error(f"{_where(loc[:-1] if spot.key else loc)}{said}{given}{more}", place, hint=hint)
+
+
+def _unknown_key(
+    document: YamlDocument, around: Spot, name: str, more: str, right: Iterable[str] = ()
+) -> InventoryError:
+    place = document.place((*around.loc, name), key=True)
+    return document.error(f"unknown key {_shown(name)}{more}", place, hint=nearest(name, [*around.keys, *right]))
+
+
+def _where(loc: Loc) -> str:
+    return ".".join(_shown(part)[1:-1] if isinstance(part, str) else str(part) for part in loc) + ": " if loc else ""
+
+
+def _shown(given: object) -> str:
+    """As a Python literal in ASCII: a Cyrillic letter that looks like a Latin one is seen to be another."""
+    if given is None:
+        return "nothing"
+    text = ascii(given[:_SHOWN] if isinstance(given, str) else given)
+    return text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]}..."
 
 
 class _Builder:
@@ -203,22 +230,31 @@ class _Builder:
                 raise self.document.error("a key must be a word", place, hint="put it in quotes")
             if key in found:
                 first = self.document.keys[(*loc, key)]
-                raise self.document.error(f"the key '{key}' is given twice", place, hint=f"first in line {first.line}")
+                raise self.document.error(
+                    f"the key {_shown(key)} is given twice", place, hint=f"first in line {first.line}"
+                )
             self.document.keys[(*loc, key)] = place
             found[key] = self.value(value_node, (*loc, key))
         return found
 
     def _scalar(self, node: yaml.Node) -> Any:  # noqa: ANN401 - YAML data
+        # What was given is not repeated and not chained: nobody knows yet whether this is where a password belongs.
         try:
             value = self.scalars.construct_object(node)
-            if isinstance(value, int) and value.bit_length() > MAX_BITS:
-                raise ValueError("too large")
-            return value
-        except yaml.MarkedYAMLError as error:
-            raise self.document.error(f"not plain data: {error.problem}", Place.of(node.start_mark)) from error
-        except (ValueError, TypeError, OverflowError, KeyError, IndexError, AttributeError) as error:
-            message = f"not a value: {str(getattr(node, 'value', ''))!r:.60}"
-            raise self.document.error(message, Place.of(node.start_mark)) from error
+        except yaml.MarkedYAMLError:
+            message, hint = "not plain data: a tag that is not YAML's own", "put a value that begins with ! in quotes"
+        except (ValueError, TypeError, OverflowError, KeyError, IndexError, AttributeError):
+            message, hint = "not a value: it looks like a number or a date and is none", "put it in quotes"
+        else:
+            if not isinstance(value, int) or value.bit_length() <= MAX_BITS:
+                return value
+            message, hint = "not a value: the number is too large", ""
+        raise self.document.error(message, Place.of(node.start_mark), hint=hint)
+
+
+def _unquoted(problem: str) -> str:
+    """What PyYAML says without the words of the file that it repeats; single characters and its `<...>` may stay."""
+    return re.sub(r"'(?!<)[^']{2,}'", "'...'", problem)
 
 
 def _one_line(text: str) -> str:

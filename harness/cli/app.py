@@ -10,6 +10,9 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.app_hosts import hosts
+from harness.cli.app_nested import nested, practice
+from harness.cli.words import Accept, Device, Devices, Kept, Mirror, Stack, TakeOver, Wait, Yes
 from harness.options import DEFAULT_PROFILE, DEFAULT_STACK
 
 app = typer.Typer(
@@ -21,20 +24,6 @@ app = typer.Typer(
     help="Proves on a real Xen host that MSI-X MASKALL does not survive the guest that caused it.",
     epilog="Begin with: maskall run --profile smoke",
 )
-nested = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The Xen host that runs inside QEMU.")
-app.add_typer(nested, name="nested")
-
-Stack = Annotated[str, typer.Option(help="Xen host to build, see 'maskall list'.", metavar="STACK")]
-Devices = Annotated[
-    list[str] | None,
-    typer.Option("--device", help="Target device, may be repeated (default: the inventory's).", metavar="DEVICE"),
-]
-Device = Annotated[str, typer.Option("--device", help="Device that the host gets.", metavar="DEVICE")]
-Mirror = Annotated[
-    str | None, typer.Option(help="Debian mirror to build from: 'URI' or 'URI SECURITY-URI'.", metavar="URIS")
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Not root: install missing packages through sudo.")]
-Kept = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A host left running, see 'maskall nested status'.")]
 
 
 def _version(wanted: bool) -> None:
@@ -92,6 +81,9 @@ def run(
     sequential: Annotated[
         bool, typer.Option("--sequential", help="Stock and control one after the other, not side by side.")
     ] = False,
+    accept: Accept = None,
+    wait: Wait = 0,
+    take_over: TakeOver = None,
     mirror: Mirror = None,
     yes: Yes = False,
 ) -> int:
@@ -117,6 +109,9 @@ def run(
         results=results,
         keep=keep,
         sequential=sequential,
+        accept=tuple(accept or ()),
+        wait=wait,
+        take_over=take_over,
         yes=yes,
     )
     return run_scenarios(options, mirror)
@@ -219,52 +214,6 @@ def report(results: Annotated[Path, typer.Argument(help="A results.json, or the 
     return report_again(results)
 
 
-@nested.command(epilog="Example: maskall nested build --stack bookworm")
-def build(
-    stack: Stack = DEFAULT_STACK,
-    mirror: Mirror = None,
-    yes: Yes = False,
-) -> None:
-    """Build the host where that is not done already.
-
-    Installs what is missing, makes the image, boots it once and freezes it.
-    """
-    from harness.cli.nested import build_host
-
-    build_host(stack, mirror, sudo=yes)
-
-
-@nested.command(epilog="Example: maskall nested up --device e1000e")
-def up(stack: Stack = DEFAULT_STACK, device: Device = "nvme") -> None:
-    """Start a host and leave it running."""
-    from harness.cli.nested import start_host
-
-    start_host(stack, device)
-
-
-@nested.command(epilog="Examples: maskall nested down; maskall nested down run-k3jd82hs")
-def down(run: Kept = None) -> None:
-    """End hosts that were left running."""
-    from harness.cli.nested import end_hosts
-
-    end_hosts(run)
-
-
-@nested.command(epilog="Example: maskall nested status")
-def status() -> None:
-    """Show what is built and what runs."""
-    from harness.cli.nested import status_lines
-
-    for line in status_lines():
-        typer.echo(line)
-
-
-@nested.command(epilog="Example: maskall nested clean")
-def clean() -> None:
-    """Remove all images and snapshots.
-
-    Refused while a host runs on them.
-    """
-    from harness.cli.nested import clean_cache
-
-    clean_cache()
+app.add_typer(hosts)
+app.add_typer(nested, name="nested")
+app.add_typer(practice, name="practice")

@@ -12,7 +12,7 @@ from harness.nested.machine import QEMU
 from harness.nested.stacks import stacks
 from harness.options import DEFAULT_CONTROL, DEFAULT_STACK, RunOptions
 from harness.process import run
-from harness.scenario.spec import Ending, FollowOn, all_scenarios, catalogue, select
+from harness.scenario.spec import Candidate, Ending, FollowOn, all_scenarios, catalogue, select
 from harness.xen import mutants
 
 
@@ -39,9 +39,9 @@ def overview() -> Iterator[str]:
         yield f"            {mutant.stands_for}; must be noticed by {', '.join(mutant.notices)}"
     yield "\nprofiles"
     for name, patterns in known.profiles.items():
-        count = len(select(known, RunOptions().device_names, [], name))
+        count = len(select(known, Candidate.unlimited(RunOptions().device_names), [], name))
         yield f"  {name:<9} {count} scenario{'s' if count > 1 else ''}: {', '.join(patterns)}"
-    yield f"\n{len(all_scenarios(known, names))} scenarios in all: maskall list --all"
+    yield f"\n{len(all_scenarios(known, Candidate.unlimited(names)))} scenarios in all: maskall list --all"
 
 
 def _ending(name: str, ending: Ending) -> Iterator[str]:
@@ -79,7 +79,7 @@ def _devices() -> Iterator[str]:
 def all_ids() -> Iterator[str]:
     """Every id, with its title where the terminal has room."""
     width = shutil.get_terminal_size().columns
-    rows = all_scenarios(catalogue(), list(devices.catalogue()))
+    rows = all_scenarios(catalogue(), Candidate.unlimited(devices.catalogue()))
     longest = max(len(row.id) for row in rows)
     for row in rows:
         line = f"{row.id:<{longest}}  {row.title}"

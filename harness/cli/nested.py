@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness.cli.run import use_mirror
 from harness.errors import LockHeld, UsageError
-from harness.nested import access, prerequisites
+from harness.nested import access, practice, prerequisites
 from harness.nested.accelerator import detect
 from harness.nested.cache import Cache
 from harness.nested.rundir import all_runs, emulator_pid, kept_runs, owner_gone, remove, sweep
@@ -101,4 +101,8 @@ def clean_cache() -> None:
     if used:
         hint = "maskall nested down ends those left running; others end with their run"
         raise LockHeld(f"in use by {', '.join(path.name for path in used)}", hint=hint)
+    practising = practice.machines(cache)  # their disks are overlays over the image
+    if practising:
+        hint = "maskall practice down ends it"
+        raise LockHeld(f"in use by the practice machine {practising[0].name}", hint=hint)
     typer.echo(f"{cache.clean() // _MIB} MiB freed")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.errors import EvidenceError, ParseError
+from harness.errors import ParseError
 from harness.evidence.raw import RawRef
 from harness.evidence.store import EvidenceStore
 from harness.guest.agent import Agent
@@ -18,6 +16,7 @@ from harness.guest.exercise import parse_exercise
 from harness.guest.initramfs import exercise_script
 from harness.lab.debugger import PhysicalMemory
 from harness.lab.transport.base import Script, Transport
+from harness.lab.transport.sections import ask
 from harness.pci.address import Bdf
 from harness.pci.config import ConfigSpace, MsixCapability
 from harness.scenario.checkpoint import Checkpoint
@@ -107,18 +106,20 @@ class Collector:
         return parse_exercise(output.decode("utf-8", "replace"), domain, raw)
 
     def _snapshot(self, store: EvidenceStore) -> dict[str, tuple[RawRef, bytes]]:
-        separator = f"@{secrets.token_hex(8)}"
-        program = Path(__file__).with_name("snapshot.sh").read_text()
-        script = Script(f"set -- {separator} {self.device} {self._ring_seen} {self._dmesg_seen}\n{program}")
-        result = self.transport.run(script, deadline=Deadline.after(SNAPSHOT_SECONDS))
-        sections = {}
-        for part in re.split(rb"^%s " % separator.encode(), result.stdout, flags=re.MULTILINE)[1:]:
-            name, _, data = part.partition(b"\n")
-            data = data.removesuffix(b"\n")
-            if name != b"end":
-                sections[name.decode()] = (store.put(name.decode(), data), data)
-        if b"\n%s end" % separator.encode() not in result.stdout:
-            raise EvidenceError(f"{self.transport.name}: the observation was cut short", hint="is the host alive?")
+        sections: dict[str, tuple[RawRef, bytes]] = {}
+
+        def keep(name: str, data: bytes) -> None:
+            sections[name] = (store.put(name, data), data)
+
+        ask(
+            self.transport,
+            Path(__file__).with_name("snapshot.sh"),
+            str(self.device),
+            str(self._ring_seen),
+            str(self._dmesg_seen),
+            deadline=Deadline.after(SNAPSHOT_SECONDS),
+            keep=keep,
+        )
         self._ring_seen += len(sections["xl_dmesg.txt"][1])
         self._dmesg_seen += sections["dom0_dmesg.txt"][1].count(b"\n")
         if self._baseline:  # what stands in the logs before we began is not of this scenario

@@ -85,8 +85,10 @@ def build(busybox: bytes, modules: Iterable[tuple[str, bytes]], driver: Driver) 
     return archive(members)
 
 
-def install(transport: Transport, wanted: dict[str, Driver], deadline: Deadline) -> GuestFiles:
-    """Put an initramfs for each driver on the host; only what is not there yet is sent."""
+def install(
+    transport: Transport, wanted: dict[str, Driver], deadline: Deadline, directory: str = REMOTE_DIRECTORY
+) -> GuestFiles:
+    """Put an initramfs for each driver into `directory` on the host; only what is not there yet is sent."""
     release = transport.run(["uname", "-r"], deadline=deadline).check().text.strip()
     busybox = transport.get(_static_busybox(transport, deadline), deadline)
     paths: dict[str, str] = {}
@@ -94,9 +96,9 @@ def install(transport: Transport, wanted: dict[str, Driver], deadline: Deadline)
         listed = transport.run(["modprobe", "--show-depends", "--all", *driver.modules], deadline=deadline).check()
         modules = [(path, transport.get(path, deadline)) for path in parse_dependencies(listed.text)]
         data = build(busybox, modules, driver)
-        path = f"{REMOTE_DIRECTORY}/{name}-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
+        path = f"{directory}/{name}-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
         if not transport.run(["test", "-e", path], deadline=deadline).ok:
-            transport.run(["mkdir", "-p", REMOTE_DIRECTORY], deadline=deadline, changes=True).check()
+            transport.run(["mkdir", "-p", directory], deadline=deadline, changes=True).check()
             transport.put(data, path, 0o644, deadline)
         paths[name] = path
     return GuestFiles(f"/boot/vmlinuz-{release}", paths)

@@ -5,12 +5,16 @@ Nothing here says whether the host is a machine on a bench or nested in an emula
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from harness.guest.initramfs import GuestFiles
+from harness.journal.change import Ledger, NoLedger
 from harness.lab.debugger import Debugger, PhysicalMemory
 from harness.lab.transport.base import Transport
+from harness.pci.address import Bdf
+from harness.pci.pciback import Guard, unguarded
 
 
 class Console(Protocol):
@@ -27,6 +31,7 @@ class TargetDevice:
     identity: str  # vendor:device as lspci -n prints it
     driver: str  # key of guest/drivers.yaml
     reset_effective: bool  # whether the reset that Linux uses for it clears MASKALL
+    address: Bdf | None = None  # where it was found, on a host where that has been checked; None: look it up
 
 
 @dataclass
@@ -35,7 +40,10 @@ class Host:
     transport: Transport
     devices: dict[str, TargetDevice]
     guest_files: GuestFiles
-    disposable: bool = False  # thrown away afterwards, so that nothing has to be put back for others
+    ledger: Ledger = field(default_factory=NoLedger)
+    guard: Guard = unguarded
+    restore: Callable[[], None] | None = None
+    """Puts everything back as it was and verifies it; None for a host that is thrown away. RestoreFailed."""
     console: Console | None = None
     debugger: Debugger | None = None
     memory: PhysicalMemory | None = None

@@ -7,8 +7,11 @@ from pathlib import Path
 _CONFIG = "ssh_config"
 
 
-def write(run_dir: Path, *, name: str, port: int, host_key: str, key_file: Path) -> None:
-    """Write `ssh_config` and `known_hosts` into the run directory; ssh(1) then pins the key as the harness does."""
+def write(run_dir: Path, *, name: str, port: int, host_key: str, key_file: Path, home: Path | None = None) -> None:
+    """Write `ssh_config` and `known_hosts` into the run directory; ssh(1) then pins the key as the harness does.
+
+    `home` is where the directory will be, when it is to be renamed.
+    """
     (run_dir / "known_hosts").write_text(f"{name} {host_key}\n")
     lines = [
         f"Host {name}",
@@ -18,7 +21,7 @@ def write(run_dir: Path, *, name: str, port: int, host_key: str, key_file: Path)
         "User root",
         f"IdentityFile {_quoted(key_file)}",
         "IdentitiesOnly yes",
-        f"UserKnownHostsFile {_quoted(run_dir / 'known_hosts')}",
+        f"UserKnownHostsFile {_quoted((home or run_dir) / 'known_hosts')}",
         "GlobalKnownHostsFile /dev/null",
         "StrictHostKeyChecking yes",
         "LogLevel ERROR",

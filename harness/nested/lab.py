@@ -67,6 +67,9 @@ class NestedLab:
         """Run directories of the machines that were left running, by any run."""
         return kept_runs(self._runs)
 
+    def close(self) -> None:
+        """Nothing is held beyond a host's own run directory."""
+
     @property
     def _runs(self) -> Path:
         return self.cache.root / "runs"
@@ -196,7 +199,6 @@ class NestedLab:
             transport=transport,
             devices={device: _target(device, model)},
             guest_files=self.snapshot.guest_files,
-            disposable=True,
             console=ConsoleLog(machine.console_log),
             debugger=machine.debugger(),
             memory=machine,

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from qemu.qmp.legacy import QEMUMonitorProtocol
 from qemu.qmp.qmp_client import ExecuteError
@@ -26,6 +27,13 @@ MEMORY_MIB = 2560
 _START_SECONDS = 20.0
 
 
+class Boots(Protocol):
+    """What a machine boots."""
+
+    def arguments(self) -> list[str]:
+        """QEMU's options for it."""
+
+
 @dataclass(frozen=True)
 class Boot:
     """What the machine boots, multiboot fashion: no boot loader, QEMU loads Xen and its two modules."""
@@ -36,42 +44,54 @@ class Boot:
     xen_options: str
     dom0_options: str
 
+    def arguments(self) -> list[str]:
+        modules = f"{self.kernel} {self.dom0_options},{self.initrd}"
+        return ["-kernel", str(self.xen), "-append", self.xen_options, "-initrd", modules]
+
 
 @dataclass(frozen=True)
 class MachineSpec:
-    boot: Boot
+    boot: Boots
     accelerator: Accelerator
     devices: dict[str, DeviceModel]  # present from power-on; others are hot-added
 
-    def arguments(self, *, disk: Path, ram: Path, ram_shared: bool) -> list[str]:
+    def arguments(
+        self,
+        *,
+        disk: Path,
+        ram: Path | None,
+        ram_shared: bool = False,
+        ssh_port: int = 0,
+        serial: str = "file:console.log",
+    ) -> list[str]:
         """The command line but for what depends on the run directory, which is QEMU's working directory.
 
         The memory is a file: shared when a snapshot shall be made of it, else private, so that a restored machine
-        copies only the pages it writes.
+        copies only the pages it writes; without `ram` it is QEMU's own. `ssh_port` of 0 lets the kernel choose.
         """
-        boot = self.boot
         ports = [
             argument
             for slot in range(1, ROOT_PORTS + 1)
             for argument in ("-device", f"pcie-root-port,id=rp{slot},chassis={slot},slot={slot},addr={0x10 + slot:#x}")
         ]
         share = "on" if ram_shared else "off"
+        memory = ["-object", f"memory-backend-file,id=ram,size={MEMORY_MIB}M,mem-path={ram},share={share}"]
+        machine = "q35,memory-backend=ram" if ram else "q35"
         return [
             *("-nodefaults", "-display", "none", "-no-user-config"),
-            *("-machine", "q35,memory-backend=ram", "-accel", self.accelerator.argument, "-cpu", self.accelerator.cpu),
+            *("-machine", machine, "-accel", self.accelerator.argument, "-cpu", self.accelerator.cpu),
             *("-smp", str(self.accelerator.cpus), "-m", str(MEMORY_MIB)),
-            *("-object", f"memory-backend-file,id=ram,size={MEMORY_MIB}M,mem-path={ram},share={share}"),
+            *(memory if ram else ()),
             *("-device", "intel-iommu,intremap=on,aw-bits=48"),
             *("-drive", f"file={disk},if=none,id=root,format=qcow2,cache=unsafe"),
             *("-device", "virtio-blk-pci,drive=root,addr=0x3"),
             # restrict=on: the nested host reaches nothing outside; port 0: the kernel chooses, runs never collide
-            *("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"),
+            *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-10.0.2.15:22"),
             *("-device", "virtio-net-pci,netdev=net,addr=0x4"),
             *ports,
             *(argument for name, model in self.devices.items() for argument in _cold_plug(name, model)),
-            *("-kernel", str(boot.xen), "-append", boot.xen_options),
-            *("-initrd", f"{boot.kernel} {boot.dom0_options},{boot.initrd}"),
-            *("-serial", "file:console.log", "-qmp", "unix:qmp.sock,server=on,wait=off"),
+            *self.boot.arguments(),
+            *("-serial", serial, "-qmp", "unix:qmp.sock,server=on,wait=off"),
             *("-pidfile", "qemu.pid"),
         ]
 
@@ -82,6 +102,8 @@ def _cold_plug(name: str, model: DeviceModel) -> list[str]:
         arguments += ["-netdev", f"user,id={name}-net,restrict=on"]
     if model.backend.object:
         arguments += ["-object", f"{model.backend.object},id={name}-rng,filename=/dev/urandom"]
+    if model.backend.drive:  # the file is made by whoever switches the machine on
+        arguments += ["-drive", f"file={name}.raw,if=none,id={name}-drive,format=raw,cache=unsafe"]
     pairs = model.device_arguments(name)
     driver = pairs.pop("driver")
     return [*arguments, "-device", ",".join([driver, *(f"{key}={value}" for key, value in pairs.items())])]

@@ -51,11 +51,18 @@ PREREQUISITES = (
     Prerequisite("uidmap", "newuidmap", "mmdebstrap without being root", unprivileged_only=True),
 )
 
+PRACTICE = (
+    Prerequisite("openipmi", "ipmi_sim", "the practice machine's management controller"),
+    Prerequisite("ipmitool", "ipmitool", "to speak to a management controller"),
+)
+"""What a practice machine needs besides."""
 
-def missing(*, root: bool | None = None) -> list[Prerequisite]:
-    """What this machine lacks; `root` says for whom (default: who we are)."""
+
+def missing(*, root: bool | None = None, besides: tuple[Prerequisite, ...] = ()) -> list[Prerequisite]:
+    """What this machine lacks of the list above and of `besides`; `root` says for whom (default: who we are)."""
     privileged = os.geteuid() == 0 if root is None else root
-    return [need for need in PREREQUISITES if not (need.unprivileged_only and privileged) and not need.present()]
+    needs = (*PREREQUISITES, *besides)
+    return [need for need in needs if not (need.unprivileged_only and privileged) and not need.present()]
 
 
 def install_argv(needs: list[Prerequisite]) -> list[str]:
@@ -69,13 +76,14 @@ def install(
     log: Path | None = None,
     root: bool | None = None,
     sudo: bool = False,
+    besides: tuple[Prerequisite, ...] = (),
     run: Callable[..., object] = run,
 ) -> list[Prerequisite]:
     """Install what is missing (as root, or through `sudo`, without a question) and return what that was.
 
     Raises UsageError with the command to type when not root or without apt, CommandFailed when apt-get fails.
     """
-    needs = missing(root=root)
+    needs = missing(root=root, besides=besides)
     if not needs:
         return []
     names = ", ".join(need.package for need in needs)
@@ -96,7 +104,7 @@ def install(
             progress.note("fetching apt's package lists")
             run([*through, "apt-get", "update"], deadline=deadline, env=env, log=log)
             run([*through, *install_argv(needs)], deadline=deadline, env=env, log=log)
-    left = missing(root=root)
+    left = missing(root=root, besides=besides)
     if left:
         hint = "install them by hand"
         raise UsageError(f"still missing after apt-get: {', '.join(need.package for need in left)}", hint=hint)

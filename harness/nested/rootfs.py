@@ -16,7 +16,7 @@ ADDRESS = "10.0.2.15"
 
 SETUP = "/maskall-setup"
 
-_SSHD = """\
+SSHD = """\
 # Answer soon on a slow emulator: one small host key, no PAM, no name look-ups.
 HostKey /etc/ssh/ssh_host_ed25519_key
 KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org
@@ -32,7 +32,7 @@ MaxSessions 64
 MaxStartups 64
 """
 
-_NETWORK = f"""\
+NETWORK = f"""\
 [Unit]
 Description=Static address of the nested Xen host
 DefaultDependencies=no
@@ -69,7 +69,7 @@ exec $b switch_root /root /sbin/init
 INIT_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "crc32c_generic", "ext4")
 """What the initramfs loads, besides what these depend on. virtio_net here makes its interface eth0 for certain."""
 
-_IN_PLAIN_MODULES = " -o ".join(f"-path './{folder}*'" for folder in boottime.PLAIN_MODULES)
+IN_PLAIN_MODULES = " -o ".join(f"-path './{folder}*'" for folder in boottime.PLAIN_MODULES)
 
 _SETUP_SCRIPT = f"""\
 #!/bin/sh
@@ -82,7 +82,7 @@ printf 'XENCONSOLED_TRACE=guest\\nXENCONSOLED_ARGS="--log=guest"\\n' >> /etc/def
 mkdir -p /var/log/xen/console
 for release in $(ls /lib/modules); do
     cd "/lib/modules/$release/kernel"
-    find . -name '*.ko.xz' \\( {_IN_PLAIN_MODULES} \\) -exec busybox unxz {{}} +
+    find . -name '*.ko.xz' \\( {IN_PLAIN_MODULES} \\) -exec busybox unxz {{}} +
     cd /
     depmod "$release"
 done
@@ -114,8 +114,8 @@ FILES: dict[str, tuple[int, str]] = {
     "/etc/machine-id": (0o444, "6d61736b616c6c2d6e65737465642d31\n"),  # a first boot would preset every unit
     "/etc/fstab": (0o644, "/dev/vda / ext4 defaults,noatime 0 0\n"),
     "/etc/modules-load.d/maskall.conf": (0o644, "xen-pciback\n"),
-    "/etc/ssh/sshd_config.d/10-maskall.conf": (0o644, _SSHD),
-    "/etc/systemd/system/maskall-network.service": (0o644, _NETWORK),
+    "/etc/ssh/sshd_config.d/10-maskall.conf": (0o644, SSHD),
+    "/etc/systemd/system/maskall-network.service": (0o644, NETWORK),
     "/maskall-init": (0o755, _INIT),
     SETUP: (0o755, _SETUP_SCRIPT),
 }
@@ -146,8 +146,10 @@ class KeyPair:
         return cls(private.decode(), f"{public.decode()} {comment}\n")
 
 
-def overlay(host: KeyPair, user: KeyPair) -> bytes:
-    """A tar archive of everything above and the keys, all owned by root, to be unpacked over the root directory."""
+def overlay(
+    host: KeyPair, user: KeyPair, files: dict[str, tuple[int, str]] = FILES, links: dict[str, str] = LINKS
+) -> bytes:
+    """A tar archive of files, links and the keys, all owned by root, to be unpacked over the root directory."""
     keys = {
         "/etc/ssh/ssh_host_ed25519_key": (0o600, host.private),
         "/etc/ssh/ssh_host_ed25519_key.pub": (0o644, host.public),
@@ -158,11 +160,11 @@ def overlay(host: KeyPair, user: KeyPair) -> bytes:
         folder = tarfile.TarInfo("./root/.ssh")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o700
         archive.addfile(folder)
-        for path, (mode, text) in {**FILES, **keys}.items():
+        for path, (mode, text) in {**files, **keys}.items():
             member = tarfile.TarInfo(f".{path}")
             member.mode, member.size = mode, len(text.encode())
             archive.addfile(member, io.BytesIO(text.encode()))
-        for path, target in LINKS.items():
+        for path, target in links.items():
             member = tarfile.TarInfo(f".{path}")
             member.type, member.linkname = tarfile.SYMTYPE, target
             archive.addfile(member)

@@ -79,13 +79,14 @@ class RunDir:
         return connection
 
 
-def emulator_pid(path: Path) -> int | None:
+def emulator_pid(path: Path, pid_file: str = _PID) -> int | None:
     """The pid of the emulator that lives in this run directory now, None when there is none.
 
-    A recycled pid is told by the process's working directory: the emulator's is the run directory.
+    A recycled pid is told by the process's working directory: the emulator's is the run directory. `pid_file` names
+    another program that keeps to the same rule.
     """
     try:
-        pid = int((path / _PID).read_text())
+        pid = int((path / pid_file).read_text())
         if Path(f"/proc/{pid}/cwd").readlink() == path.resolve():
             return pid
     except (OSError, ValueError):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from harness.deadline import Deadline, poll
 from harness.errors import LabError, RestoreFailed
+from harness.journal.change import Change, Kind, Ledger
 from harness.lab.transport.base import CommandResult, Transport
 from harness.pci.address import Bdf
 from harness.pci.identity import find_device
@@ -16,17 +19,14 @@ _SECONDS = 30.0
 PCIBACK = "pciback"
 
 
-class Ledger(Protocol):
-    """Told of every change before it is made. The seam for the journal of foreign hosts."""
-
-    def about_to(self, change: str, undo: str) -> None: ...
+Guard = Callable[[Bdf, str | None], AbstractContextManager[None]]
+"""Stands around a step that takes a device (BDF, its driver) from dom0: a host may need protection from it."""
 
 
-class NoLedger:
-    """For a host that is thrown away afterwards: nothing will ever have to be undone."""
-
-    def about_to(self, change: str, undo: str) -> None:
-        del change, undo
+def unguarded(device: Bdf, driver: str | None) -> AbstractContextManager[None]:
+    """For a host that is thrown away afterwards."""
+    del device, driver
+    return contextlib.nullcontext()
 
 
 @dataclass
@@ -38,41 +38,58 @@ class Borrowed:
     address: Bdf
     original_driver: str | None
     ledger: Ledger
+    guard: Guard = unguarded
 
     @classmethod
-    def identify(cls, transport: Transport, toolstack: Toolstack, identity: str, ledger: Ledger) -> Borrowed:
-        """Find the device and note whose it is; changes nothing. A hot-added device is waited for."""
+    def identify(
+        cls,
+        transport: Transport,
+        toolstack: Toolstack,
+        identity: str,
+        ledger: Ledger,
+        guard: Guard = unguarded,
+        at: Bdf | None = None,
+    ) -> Borrowed:
+        """Find the device (only `at` that address if given) and note whose it is; changes nothing.
+
+        A hot-added device is waited for.
+        """
         deadline = Deadline.after(_SECONDS)
+        command = ["lspci", "-D", "-n", *(["-s", str(at)] if at else [])]
 
         def seen() -> str | None:
-            text = transport.run(["lspci", "-D", "-n"], deadline=deadline).check().text
+            text = transport.run(command, deadline=deadline).check().text
             return text if identity in text else None
 
         address = find_device(poll(seen, deadline) or "", identity)
-        return cls(transport, toolstack, address, driver_of(transport, address), ledger)
+        return cls(transport, toolstack, address, driver_of(transport, address), ledger, guard)
 
     def bind(self) -> CommandResult:
         """To pciback. LabError when sysfs does not show it there afterwards."""
         back = self.original_driver or "no driver"
-        self.ledger.about_to(f"bind {self.address} to pciback", undo=f"bind {self.address} to {back}")
-        result = self.toolstack.make_assignable(self.address, Deadline.after(_SECONDS))
+        self._about_to(f"bind {self.address} to pciback", undo=f"bind {self.address} to {back}")
+        with self.guard(self.address, self.original_driver):
+            result = self.toolstack.make_assignable(self.address, Deadline.after(_SECONDS))
         self._expect(PCIBACK, LabError(f"{self.address} could not be bound to pciback: {_last_line(result)}"))
         return result
 
     def unbind(self) -> CommandResult:
         """Off pciback, to no driver."""
-        self.ledger.about_to(f"unbind {self.address} from pciback", undo=f"bind {self.address} to pciback")
+        self._about_to(f"unbind {self.address} from pciback", undo=f"bind {self.address} to pciback")
         return self.toolstack.take_back(self.address, Deadline.after(_SECONDS), rebind=False)
 
     def give_back(self) -> CommandResult:
         """To the driver it came from. RestoreFailed when sysfs does not show it there afterwards."""
-        self.ledger.about_to(f"give {self.address} back to {self.original_driver}", undo="nothing: this is the undo")
+        self._about_to(f"give {self.address} back to {self.original_driver}", undo="nothing: this is the undo")
         result = self.toolstack.take_back(self.address, Deadline.after(_SECONDS), rebind=True)
         self._expect(
             self.original_driver,
             RestoreFailed(f"{self.address} did not go back to {self.original_driver}: {_last_line(result)}"),
         )
         return result
+
+    def _about_to(self, text: str, undo: str) -> None:
+        self.ledger.about_to(Change(Kind.DRIVER, str(self.address), text, undo))
 
     def _expect(self, driver: str | None, failure: LabError) -> None:
         if driver_of(self.transport, self.address) != driver:

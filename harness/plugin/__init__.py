@@ -37,6 +37,9 @@ _HELP = {
     "results": "directory for the results (default: results/<UTC time>)",
     "keep": "leave host and guest running",
     "yes": "install missing packages through sudo when not root",
+    "accept": "CHECK=REASON: accept one refusal of the safety gate of a lab host; may be repeated",
+    "wait": "seconds to wait for a lab host that somebody else uses",
+    "take_over": "take a lab host from whoever claims it; the reason, which is recorded",
     "sequential": "stock and control one after the other instead of side by side",
 }
 
@@ -71,6 +74,8 @@ def _value(field: Field[Any], given: Any) -> Any:  # noqa: ANN401 - whatever the
         return field.default
     if isinstance(field.default, tuple):
         return tuple(given)
+    if isinstance(field.default, int) and not isinstance(field.default, bool):
+        return int(given)
     return Path(given) if field.name in ("inventory", "mutants", "results") else given
 
 

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.lab.host import Host
-    from harness.nested.lab import NestedLab
     from harness.report.progress import PlainProgress, TerminalProgress
     from harness.report.results import RunResult, ScenarioResult
     from harness.scenario.spec import Scenario
-    from harness.session import Session
+    from harness.session import Lab, Session
 
 Runner = Callable[["Scenario"], "ScenarioResult"]
 
@@ -44,7 +43,7 @@ class Running:
         return self.options.scenarios()
 
     @cached_property
-    def lab(self) -> NestedLab:
+    def lab(self) -> Lab:
         with self._live() as progress:
             lab = self.options.prepared_lab(self._scenarios, progress)
         self._kept_before = set(lab.kept())
@@ -89,6 +88,17 @@ class Running:
         if session is not None and self.result is None and (session.finished or not broken_off):
             try:
                 self.result = session.finish()
+            except MaskallError as error:
+                self.error = self.error or error
+        self._close()
+
+    def _close(self) -> None:
+        """Let go of the lab, if it was ever taken."""
+        lab: Lab | None = self.__dict__.get("lab")
+        if lab is not None:
+            try:
+                with self._live():
+                    lab.close()
             except MaskallError as error:
                 self.error = self.error or error
 

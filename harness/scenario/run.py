@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from harness.errors import LabError, MaskallError, RestoreFailed
+from harness.errors import MaskallError
 from harness.evidence.collector import Collector
 from harness.evidence.store import EvidenceStore
 from harness.guest.drivers import drivers
 from harness.guest.spec import GuestSpec
 from harness.lab.host import Host
-from harness.pci.pciback import Borrowed, Ledger
+from harness.pci.pciback import Borrowed
 from harness.report.progress import Progress
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judge import judge
@@ -46,13 +46,15 @@ def _not_played(scenario: Scenario, verdict: Verdict, reason: str) -> Judgement:
     return Judgement(verdict, reason, Hazard(scenario.end.hazard, taken=False))
 
 
-def play(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress, ledger: Ledger) -> Played:
+def play(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress) -> Played:
     """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record."""
     target = host.devices[scenario.device]
     driver = drivers()[target.driver]
     toolstack = XlToolstack(host.transport)
     with progress.phase("identify the device"):
-        borrowed = Borrowed.identify(host.transport, toolstack, target.identity, ledger)
+        borrowed = Borrowed.identify(
+            host.transport, toolstack, target.identity, host.ledger, host.guard, target.address
+        )
     # dom0's driver is only made to work where it gets the device back and both moments are compared
     dom0_traffic = driver.in_dom0 and Verb.BACK_TO_DOM0 in scenario.follow.steps
     record = Record(scenario, target.reset_effective, borrowed.original_driver, dom0_traffic)
@@ -68,9 +70,10 @@ def play(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progres
     if host.console is not None:
         raw = collector.keep("host_console.txt", host.console.text())
         record.markers += [(marker, raw.at(marker.line)) for marker in _crashes(host.console.text())]
-    if not host.disposable:
+    if host.restore is not None:
         try:
-            _give_back(stage)
+            with progress.phase("put everything back"):
+                host.restore()
         except MaskallError as caught:
             error = caught
     judgement = judge(record)
@@ -109,15 +112,3 @@ def _perform(stage: Stage, scenario: Scenario) -> None:
     stage.observe(Checkpoint.C4)
     for verb in scenario.follow.steps:
         VERBS[verb](stage)
-
-
-def _give_back(stage: Stage) -> None:
-    """Destroy what we created and return the device; a host that is thrown away needs neither."""
-    with stage.progress.phase("give the device back"):
-        for guest in stage.guests:
-            stage.toolstack.destroy(guest.domid, stage.deadline())
-        try:
-            if Verb.BACK_TO_DOM0 not in stage.record.scenario.follow.steps:
-                stage.borrowed.give_back()
-        except LabError as error:
-            raise RestoreFailed(error.message, hint=error.hint) from error

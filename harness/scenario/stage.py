@@ -14,6 +14,7 @@ from harness.evidence.raw import RawRef
 from harness.guest.agent import Agent
 from harness.guest.drivers import Driver
 from harness.guest.spec import GuestSpec
+from harness.journal.change import Change, Kind
 from harness.lab.host import Host, TargetDevice
 from harness.lab.transport.base import CommandResult
 from harness.pci.pciback import Borrowed
@@ -121,6 +122,8 @@ class Stage:
 
     def bring_up(self, spec: GuestSpec, label: str, verb: Verb, checkpoint: Checkpoint) -> bool:
         """Create a guest and talk to its agent. False when the toolstack refused, which is an observation."""
+        undo = f"xl destroy {spec.name}"
+        self.host.ledger.about_to(Change(Kind.DOMAIN, spec.name, f"create domain {spec.name}", undo))
         with self.acting(verb, checkpoint) as note:
             created = self.toolstack.create(spec, self.deadline())
             note(created.result.ok, outcome(created.result), created.result.stdout + created.result.stderr)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness.errors import HarnessBug
+from harness.journal.change import Change, Kind
 from harness.lab.transport.base import CommandResult
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.spec import Verb
@@ -40,7 +41,11 @@ def _kill_device_model(stage: Stage) -> None:
 
 
 def _decode(stage: Stage, verb: Verb, value: str) -> None:
-    command = ["setpci", "-s", str(stage.borrowed.address), f"COMMAND={value}"]
+    device = str(stage.borrowed.address)
+    stage.host.ledger.about_to(
+        Change(Kind.CONFIG, device, f"write COMMAND={value} of {device}", "write COMMAND back as it was")
+    )
+    command = ["setpci", "-s", device, f"COMMAND={value}"]
     stage.act(verb, Checkpoint.C3, lambda: stage.host.transport.run(command, deadline=stage.deadline(), changes=True))
 
 

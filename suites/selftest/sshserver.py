@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import paramiko
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED, cMSG_CHANNEL_REQUEST
@@ -42,13 +42,15 @@ class _Session(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self._server.commands.append(command)
-        threading.Thread(target=self._server.execute, args=(channel, command), daemon=True).start()
+        execute = self._server.executor or self._server.execute
+        threading.Thread(target=execute, args=(channel, command), daemon=True).start()
         return True
 
 
 class SshServer:
     """Accepts the one user key. `commands` is everything it was asked to run; `before_answer` runs once a command ended
-    and its exit status was not sent yet; with `answers` False none is sent. `kex` restricts the key exchanges."""
+    and its exit status was not sent yet; with `answers` False none is sent. `kex` restricts the key exchanges.
+    `executor` replaces `execute`; it uses `run_process` and `answer`. With `refuses` nobody gets as far as a banner."""
 
     def __init__(self, host_key: paramiko.PKey, user_key: paramiko.PKey, port: int = 0) -> None:
         self.host_key = host_key
@@ -57,6 +59,8 @@ class SshServer:
         self.before_answer: Callable[[], None] | None = None
         self.answers = True
         self.kex: tuple[str, ...] = ()
+        self.executor: Callable[[paramiko.Channel, bytes], None] | None = None
+        self.refuses = False
         self._links: list[paramiko.Transport] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -66,7 +70,11 @@ class SshServer:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                link = paramiko.Transport(_nodelay(self._listener.accept()[0]))
+                plug = _nodelay(self._listener.accept()[0])
+                if self.refuses:
+                    plug.close()
+                    continue
+                link = paramiko.Transport(plug)
                 link.set_log_channel("paramiko.server")
                 link.add_server_key(self.host_key)
                 if self.kex:
@@ -75,9 +83,20 @@ class SshServer:
                 link.start_server(event=threading.Event(), server=_Session(self))
 
     def execute(self, channel: paramiko.Channel, command: bytes) -> None:
+        self.answer(channel, self.run_process(channel, [b"sh", b"-c", command]))
+
+    def run_process(
+        self,
+        channel: paramiko.Channel,
+        argv: Sequence[bytes],
+        *,
+        env: Mapping[str, str] | None = None,
+        edit: Callable[[bytes], bytes] = bytes,
+    ) -> int:
+        """Run it with the channel as its three streams, what it prints passed through `edit`. As Popen.returncode."""
         pipe = subprocess.PIPE
         process = subprocess.Popen(  # noqa: S603  (executing what it is asked is its purpose)
-            [b"sh", b"-c", command], stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+            argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, env=env
         )
         self._processes.append(process)
         assert process.stdin and process.stdout and process.stderr
@@ -92,7 +111,7 @@ class SshServer:
         def pump_out(source: int, send: Callable[[bytes], None]) -> None:
             with contextlib.suppress(OSError):
                 while data := os.read(source, 1 << 16):
-                    send(data)
+                    send(edit(data))
 
         threading.Thread(target=pump_in, daemon=True).start()
         out = threading.Thread(target=pump_out, args=(process.stdout.fileno(), channel.sendall), daemon=True)
@@ -102,10 +121,14 @@ class SshServer:
         status = process.wait()
         process.stdout.close()
         process.stderr.close()
+        return status
+
+    def answer(self, channel: paramiko.Channel, status: int | None) -> None:
+        """The end of a command: its status, that of the signal -status, or with None no status at all."""
         if self.before_answer:
             self.before_answer()
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            if not self.answers:
+            if status is None or not self.answers:
                 pass
             elif status >= 0:
                 channel.send_exit_status(status)
@@ -126,6 +149,10 @@ class SshServer:
     def stop(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.drop()
+
+    def drop(self) -> None:
+        """End every connection and everything it started, as when the machine goes down."""
         for link in self._links:
             link.close()
         for process in self._processes:
@@ -189,6 +216,11 @@ class Wire:
 
     def freeze(self) -> None:
         self._thawed.clear()
+
+    def thaw(self) -> None:
+        """After a freeze: what hung on the wire is lost, new connections go through."""
+        self.cut()
+        self._thawed.set()
 
     def cut(self) -> None:
         for plug in self._plugs:

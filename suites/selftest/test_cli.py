@@ -204,6 +204,9 @@ def fake_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, objec
         def kept(self) -> list[Path]:
             return []
 
+        def close(self) -> None:
+            answer["closed"] = True
+
     class FakeSession:
         def __init__(self, lab: object, plan: object, progress: object) -> None:
             self.lab, self.plan, self.finished = lab, plan, []

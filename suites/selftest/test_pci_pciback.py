@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,11 +11,12 @@ from hostile import damaged
 from hypothesis import given
 
 from harness.errors import LabError, ParseError, RestoreFailed
+from harness.journal.change import Change, Kind, NoLedger
 from harness.lab.transport.fake import Executed, FakeTransport, Reply
 from harness.pci import pciback
 from harness.pci.address import Bdf
 from harness.pci.identity import find_device
-from harness.pci.pciback import Borrowed, NoLedger, driver_of
+from harness.pci.pciback import Borrowed, driver_of
 from harness.xen.toolstack import XlToolstack
 
 NVME = Bdf.parse("0000:04:00.0")
@@ -38,12 +39,16 @@ class Dom0:
             connected=True,
             commands={
                 "lspci -D -n": lambda _: Reply(self.lspci.encode()),
+                "lspci -D -n -s .*": lambda executed: Reply(self.at(executed.shown.split()[-1])),
                 f"readlink /sys/bus/pci/devices/{NVME}/driver": lambda _: self.link(),
                 f"xl pci-assignable-add {NVME}": self.change(lambda: "pciback"),
                 f"xl pci-assignable-remove {NVME}": self.change(lambda: None),
                 f"xl pci-assignable-remove -r {NVME}": self.change(lambda: self._before),
             },
         )
+
+    def at(self, address: str) -> bytes:
+        return "".join(line for line in self.lspci.splitlines(True) if line.startswith(address)).encode()
 
     def link(self) -> Reply:
         if self.driver is None:
@@ -62,8 +67,9 @@ class Dom0:
 
         return work
 
-    def about_to(self, change: str, undo: str) -> None:
-        self.log.append(f"about to {change}, undo: {undo}")
+    def about_to(self, change: Change) -> None:
+        assert (change.kind, change.subject) == (Kind.DRIVER, str(NVME))
+        self.log.append(f"about to {change.text}, undo: {change.undo}")
 
     def borrowed(self) -> Borrowed:
         return Borrowed.identify(self.transport, XlToolstack(self.transport), "1b36:0010", self)
@@ -106,13 +112,40 @@ def test_the_ledger_is_told_before_each_change() -> None:
     ]
 
 
+def test_what_was_checked_at_an_address_is_only_looked_for_there() -> None:
+    host = Dom0(lspci=LSPCI + "0000:06:00.0 0108: 1b36:0010 (rev 02)\n")
+    toolstack = XlToolstack(host.transport)
+    found = Borrowed.identify(host.transport, toolstack, "1b36:0010", host, at=NVME)
+    assert found.address == NVME
+    with pytest.raises(LabError, match="2 devices"):
+        Borrowed.identify(host.transport, toolstack, "1b36:0010", host)
+
+
+def test_a_bind_is_guarded_and_nothing_else_is() -> None:
+    host = Dom0()
+    borrowed = host.borrowed()
+
+    @contextlib.contextmanager
+    def guard(device: Bdf, driver: str | None) -> Iterator[None]:
+        host.log.append(f"armed for {device} of {driver}")
+        yield
+        host.log.append("disarmed")
+
+    borrowed.guard = guard
+    borrowed.bind()
+    borrowed.give_back()
+    acts = [line for line in host.log if not line.startswith("about to")]
+    add, remove = f"xl pci-assignable-add {NVME}", f"xl pci-assignable-remove -r {NVME}"
+    assert acts == [f"armed for {NVME} of nvme", add, "disarmed", remove]
+
+
 @pytest.mark.parametrize("step", [Borrowed.bind, Borrowed.unbind, Borrowed.give_back])
 def test_a_ledger_that_cannot_write_prevents_the_change(step: Callable[[Borrowed], object]) -> None:
     host = Dom0()
     borrowed = host.borrowed()
 
     class Full:
-        def about_to(self, change: str, undo: str) -> None:
+        def about_to(self, change: Change) -> None:
             raise LabError("no space left")
 
     borrowed.ledger = Full()
@@ -224,4 +257,4 @@ class TestFindDevice:
 
 
 def test_a_host_that_is_thrown_away_needs_no_ledger() -> None:
-    NoLedger().about_to("x", "y")
+    NoLedger().about_to(Change(Kind.DRIVER, "x", "y", "z"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from goodrecord import CATALOGUE, scenario
 
-from harness.errors import UsageError
+from harness.errors import SafetyRefusal, UsageError
 from harness.scenario.checkpoint import Checkpoint
-from harness.scenario.spec import Power, Verb, all_scenarios, select
+from harness.scenario.spec import Candidate, Power, Verb, all_scenarios, select
 from harness.scenario.verbs import VERBS
 from harness.scenario.verdict import ControlRole
 from harness.xen.mutants import catalogue as mutants
@@ -16,11 +16,11 @@ DEVICES = ["nvme", "virtio-rng", "e1000e"]
 
 
 def chosen(*patterns: str, profile: str = "default", devices: list[str] = DEVICES) -> list[str]:
-    return [row.id for row in select(CATALOGUE, devices, list(patterns), profile)]
+    return [row.id for row in select(CATALOGUE, Candidate.unlimited(devices), list(patterns), profile)]
 
 
 def test_all_is_the_product_and_every_name_is_its_own() -> None:
-    rows = all_scenarios(CATALOGUE, DEVICES)
+    rows = all_scenarios(CATALOGUE, Candidate.unlimited(DEVICES))
     assert len(rows) == len({row.id for row in rows}) >= len(CATALOGUE.endings) * len(CATALOGUE.follow_ons) * 3
     assert "E14-F1-hvm-nvme" in {row.id for row in rows}
 
@@ -82,7 +82,7 @@ class TestProfiles:
         assert len(names) == len(set(names))
 
     def test_full_is_everything(self) -> None:
-        assert chosen(profile="full") == [row.id for row in all_scenarios(CATALOGUE, DEVICES)]
+        assert chosen(profile="full") == [row.id for row in all_scenarios(CATALOGUE, Candidate.unlimited(DEVICES))]
 
     def test_every_pattern_of_every_profile_matches_something(self) -> None:
         for name, patterns in CATALOGUE.profiles.items():
@@ -116,3 +116,21 @@ def test_what_a_row_promises_of_the_known_bad_control(ending: str, follow_on: st
 
 def test_every_checkpoint_has_a_name() -> None:
     assert len({one.moment for one in Checkpoint}) == 8
+
+
+class TestDevicesOfALab:
+    CARD = Candidate("nic0", "e1000e", frozenset({"E1", "E14"}))
+
+    def test_profiles_speak_of_kinds(self) -> None:
+        assert [row.id for row in select(CATALOGUE, [self.CARD], [], "default")] == ["E14-F1-hvm-nic0"]
+
+    def test_only_granted_endings_are_offered(self) -> None:
+        assert {row.ending for row in all_scenarios(CATALOGUE, [self.CARD])} == {"E1", "E14"}
+        assert {row.ending for row in select(CATALOGUE, [self.CARD], [], "full")} == {"E1", "E14"}
+
+    def test_an_ending_that_is_not_granted_is_refused_by_name(self) -> None:
+        with pytest.raises(SafetyRefusal, match="nic0 may not suffer E3"):
+            select(CATALOGUE, [self.CARD], ["E3"], "default")
+
+    def test_an_empty_list_grants_nothing(self) -> None:
+        assert all_scenarios(CATALOGUE, [Candidate("nic0", "e1000e", frozenset())]) == []

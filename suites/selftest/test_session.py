@@ -23,7 +23,6 @@ from harness.evidence.store import EvidenceStore
 from harness.guest.initramfs import GuestFiles
 from harness.lab.host import Host
 from harness.lab.transport.fake import FakeTransport, Reply
-from harness.pci.pciback import Ledger
 from harness.report import store
 from harness.report.progress import PlainProgress, Progress
 from harness.report.results import ScenarioResult
@@ -69,7 +68,7 @@ class FakeLab:
         transport = FakeTransport(connected=True, commands={"cat /proc/xen/xensyms": Reply(SYMBOLS.encode())})
         debugger = machine if self.debugger else None
         try:
-            yield Host("fake", transport, {}, GuestFiles("/k", {}), True, debugger=debugger)
+            yield Host("fake", transport, {}, GuestFiles("/k", {}), debugger=debugger)
         finally:
             with self._lock:
                 self.now -= 1
@@ -82,6 +81,12 @@ class FakeLab:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def kept(self) -> list[Path]:
+        return []
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def mutated(host: Host) -> bool:
@@ -126,7 +131,7 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def played_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Player], None]:
     def use(player: Player) -> None:
-        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, ledger: Ledger) -> Played:
+        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress) -> Played:
             with progress.phase("play"):
                 return player(row, host, evidence)
 

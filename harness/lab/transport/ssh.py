@@ -24,9 +24,14 @@ _BROKEN = (OSError, EOFError, paramiko.SSHException)  # what paramiko raises whe
 _WRITE_SECONDS = 10.0
 
 
-def _line(command: Command) -> bytes:
+# sudo(8) empties the environment; env(1) carries over the one variable that says through which address we came.
+_SUDO = 'exec sudo -n -- env SSH_CONNECTION="$SSH_CONNECTION" '
+
+
+def _line(command: Command, *, sudo: bool) -> bytes:
     """What the login shell is given: it runs a Script itself; words replace it, or a signal would come as a status."""
-    line = command.text if isinstance(command, Script) else f"exec {quote(command)}"
+    plain = command.text if isinstance(command, Script) else f"exec {quote(command)}"
+    line = _SUDO + shown(command) if sudo else plain
     return line.encode("utf-8", "surrogateescape")
 
 
@@ -67,8 +72,9 @@ class SshTransport:
     """`Transport` over ssh.
 
     `host_key` is the only key accepted, as "ssh-ed25519 AAAA..." or a paramiko key; `key_file` the private key to
-    log in with. No agent, no ~/.ssh. `dead_after`: seconds of silence, although asked, after which the peer counts as
-    gone; longer than any pause of the host that is meant (a snapshot, a stop in a debugger).
+    log in with. No agent, no ~/.ssh. `sudo`: every command runs as root by `sudo -n`. `dead_after`: seconds of
+    silence, although asked, after which the peer counts as gone; longer than any pause of the host that is meant
+    (a snapshot, a stop in a debugger).
     """
 
     def __init__(
@@ -80,9 +86,11 @@ class SshTransport:
         key_file: Path,
         port: int = 22,
         user: str = "root",
+        sudo: bool = False,
         dead_after: float = 15.0,
     ) -> None:
         self._endpoint = Endpoint(name, address, port, user, load_key(key_file), HostKey.parse(host_key))
+        self._sudo = sudo
         self._dead_after = dead_after
         self._link: Link | None = None
         self._watch: PeerWatch | None = None
@@ -151,7 +159,7 @@ class SshTransport:
             raise HostUnreachable(f"{self.name}: {self._why()}, not sent: {briefly(line)}")
         log.info("%s: %s", self.name, line)
         try:
-            return CommandChannel.start(link, self.name, _line(command), deadline, merge=merge)
+            return CommandChannel.start(link, self.name, _line(command, sudo=self._sudo), deadline, merge=merge)
         except _BROKEN as error:
             raise lost_link(self.name, line, self._why(error), changes=changes) from error
 

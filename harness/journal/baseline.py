@@ -1,0 +1,90 @@
+"""How a device was before anything was done to it, and in what it differs now. Reading apart, pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import JournalDamaged, ParseError
+from harness.lab.transport.base import Transport
+from harness.lab.transport.sections import ask
+from harness.pci.address import Bdf
+from harness.pci.config import ConfigSpace
+
+_PROGRAM = Path(__file__).with_name("baseline.sh")
+_SECONDS = 20.0
+_UP = 0x1  # IFF_UP, netdevice(7)
+COMMAND_BITS = 0x0407
+"""I/O, memory, bus master and INTx disable (PCI 3.0, 6.2.2): what a driver leaves the same each time it is bound."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One function. BARs are left to the kernel, which restores them around every reset (pci_restore_state)."""
+
+    device: str
+    driver: str | None
+    driver_override: str | None
+    power_control: str
+    reset_method: str
+    numvfs: str
+    command: int | None  # None: the device does not answer (all ones)
+    msix_control: int | None  # None: no MSI-X, or no answer
+    interfaces_up: int  # how many of its network interfaces are up
+
+    def differences(self, seen: Baseline) -> list[str]:
+        """In what `seen` is not as this was, one line each; empty when it is restored."""
+        found = []
+        for field in fields(self):
+            before, now = getattr(self, field.name), getattr(seen, field.name)
+            if field.name == "command" and before is not None and now is not None:
+                before, now = before & COMMAND_BITS, now & COMMAND_BITS
+            if before != now:
+                word = field.name.replace("_", " ")
+                found.append(f"{self.device}: {word} is {_shown(now)}, was {_shown(before)}")
+        return found
+
+    def as_payload(self) -> dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, object]) -> Baseline:
+        try:
+            found = cls(**payload)  # type: ignore[arg-type]  # checked by what follows
+            Bdf.parse(found.device)
+        except (TypeError, ParseError) as error:
+            raise JournalDamaged(f"a journal's baseline cannot be read: {error}") from error
+        return found
+
+
+def _shown(value: object) -> str:
+    return f"{value:#06x}" if isinstance(value, int) else str(value or "none")
+
+
+def read(transport: Transport, device: Bdf) -> Baseline:
+    """As it is now."""
+    return parse(device, ask(transport, _PROGRAM, str(device), deadline=Deadline.after(_SECONDS)))
+
+
+def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
+    """Accepted format: the sections of baseline.sh."""
+    text = {name: data.decode("utf-8", "replace").strip() for name, data in sections.items()}
+    try:
+        space = ConfigSpace(bytes.fromhex(text["config"].replace("\n", " ")), "config")
+    except ValueError as error:
+        raise ParseError(str(error), file="config", expected="hexadecimal bytes") from error
+    capability = None if space.gone else space.msix
+    override = text["driver_override"]
+    return Baseline(
+        device=str(device),
+        driver=text["driver"].rpartition("/")[2] or None,
+        driver_override=None if override in ("", "(null)") else override,
+        power_control=text["power/control"],
+        reset_method=text["reset_method"],
+        numvfs=text["sriov_numvfs"],
+        command=None if space.gone else space.command.value,
+        msix_control=capability.control.value if capability else None,
+        interfaces_up=sum(int(line.split()[1], 16) & _UP for line in text["interfaces"].splitlines()),
+    )

@@ -1,0 +1,16 @@
+# How a PCI function, its driver and its network interface are now; reads only. $1: separator   $2: BDF
+section() { printf '\n%s %s\n' "$separator" "$1"; }
+separator=$1 device=/sys/bus/pci/devices/$2
+section driver
+readlink "$device/driver"
+for name in driver_override power/control reset_method sriov_numvfs; do
+    section "$name"
+    cat "$device/$name" 2>/dev/null
+done
+section config
+od -An -v -tx1 "$device/config"
+section interfaces
+for interface in "$device"/net/* "$device"/virtio*/net/*; do
+    [ -e "$interface/flags" ] && echo "${interface##*/} $(cat "$interface/flags")"
+done
+section end

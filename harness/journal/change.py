@@ -1,0 +1,45 @@
+"""What the harness does to a host, one word per kind. Pure."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Kind(enum.StrEnum):
+    """Every kind of change there is; undoing goes by kind and subject, see undo.py."""
+
+    DRIVER = "driver"  # subject: BDF. Bind to or unbind from a driver, pciback among them
+    CONFIG = "config"  # subject: BDF. A write to its config space
+    RESET = "reset"  # subject: BDF. A reset of the function or its bus
+    DOMAIN = "domain"  # subject: name. Create, destroy or harm a domain of ours
+    MODULE = "module"  # subject: name. Load a kernel module
+    FILE = "file"  # subject: path below /run/maskall. Write a file
+    REBOOT = "reboot"  # subject: boot_id it ends. Reboot or power cycle
+    PERSISTENT = "persistent"  # subject: path or package. Outlives a reboot
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change about to be made: `text` says it to a person, `undo` how it is taken back."""
+
+    kind: Kind
+    subject: str
+    text: str
+    undo: str
+
+
+class Ledger(Protocol):
+    """Told of every change before it is made."""
+
+    def about_to(self, change: Change) -> None:
+        """Returns once the change is on record everywhere it must be. LabError: do not make it."""
+        ...
+
+
+class NoLedger:
+    """For a host that is thrown away afterwards: nothing will ever have to be undone."""
+
+    def about_to(self, change: Change) -> None:
+        del change

@@ -1,0 +1,276 @@
+"""One user at a time for a lab host.
+
+The claim is a file on the host, in its volatile /run: a reboot ends it together with everything it protected. Its age
+is measured by the host's own uptime, so that no clock that jumps matters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from harness.deadline import Deadline, poll
+from harness.errors import CommandFailed, HostUnreachable, LabError, LockHeld, OutcomeUnknown
+from harness.lab.transport.base import CommandResult, Script, Stream, Transport, quote
+from harness.xen.toolstack import REMOTE_RUN
+
+STALE = 60.0
+"""Seconds without a heartbeat after which a holder counts as dead. One that is only slow beats every BEAT seconds."""
+
+BEAT = 5.0
+_SECONDS = 20.0
+_HELD = 3
+
+# Prints the claim that is there, its heartbeat and the host's uptime, one per line.
+_LOOK = """\
+cd {run} 2>/dev/null && cat claim 2>/dev/null || echo
+cat {run}/heartbeat 2>/dev/null || echo
+cut -d ' ' -f 1 /proc/uptime
+"""
+
+# flock(1) ends with the shell, however that ends. {old} is the token of the claim to be replaced, or "".
+_TAKE = """\
+mkdir -p {run} && cd {run} && exec 9>lock && flock -w 10 9 || exit 1
+if [ -s claim ] && ! grep -qF -- {token} claim; then
+  [ -n {old} ] && grep -qF -- {old} claim || exit 3
+fi
+cat > claim.new && mv -f claim.new claim || {{ rm -f claim.new; exit 1; }}
+cut -d ' ' -f 1 /proc/uptime > heartbeat
+"""
+
+_RELEASE = """\
+cd {run} 2>/dev/null || exit 0
+grep -qF -- {token} claim 2>/dev/null && rm -f claim heartbeat
+exit 0
+"""
+
+# Ends with the link. The claim stays: a holder whose link was cut comes back with its token.
+_BEAT = """\
+while read -r _; do
+  grep -qF -- {token} {run}/claim 2>/dev/null || {{ echo lost; exit 1; }}
+  read -r up _ </proc/uptime && echo "$up" > {run}/heartbeat
+done
+"""
+
+
+def owner_of(environment: Mapping[str, str]) -> str:
+    """Who claims: a CI job is the same owner in each of its runs, so that a cancelled one needs no human."""
+    for job, project in (
+        ("CI_JOB_NAME", "CI_PROJECT_PATH"),  # GitLab
+        ("GITHUB_JOB", "GITHUB_REPOSITORY"),
+        ("JOB_NAME", "JENKINS_URL"),
+    ):
+        if environment.get(job):
+            return f"{environment.get(project, 'ci')}:{environment[job]}"
+    return f"{environment.get('SUDO_USER') or environment.get('USER') or f'uid{os.getuid()}'}@{socket.gethostname()}"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has a host, as the claim on it says."""
+
+    owner: str
+    reason: str
+    since: str
+    boot_id: str
+    token: str
+
+    def as_json(self, **more: object) -> bytes:
+        fields = {name: getattr(self, name) for name in ("owner", "reason", "since", "boot_id", "token")}
+        return json.dumps({**fields, **more}).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A claim as it was found. `age`: seconds since its heartbeat; None when it never had one."""
+
+    holder: Holder
+    age: float | None
+
+    @property
+    def live(self) -> bool:
+        return self.age is not None and self.age < STALE
+
+    @property
+    def told(self) -> str:
+        heart = f"last heard of {self.age:.0f} s ago" if self.age is not None else "never heard of"
+        return f"{self.holder.owner} since {self.holder.since} ({self.holder.reason}; {heart})"
+
+
+def parse(text: str) -> Claimed | None:
+    """Accepted format: what `_LOOK` prints. None: nobody has it. A claim that cannot be read is somebody's."""
+    lines = text.splitlines()
+    claim, heartbeat, uptime = [*lines, "", "", ""][:3]
+    if not claim.strip():
+        return None
+    try:
+        found = json.loads(claim)
+        names = ("owner", "reason", "since", "boot_id", "token")
+        holder = Holder(*(str(found[name]) for name in names))
+    except (ValueError, KeyError, TypeError):
+        holder = Holder("somebody whose claim cannot be read", "unknown", "unknown", "", claim.strip()[:64])
+    try:
+        return Claimed(holder, max(0.0, float(uptime) - float(heartbeat)))
+    except ValueError:
+        return Claimed(holder, None)
+
+
+def look(transport: Transport, run: str = REMOTE_RUN) -> Claimed | None:
+    """Who has the host now; changes nothing."""
+    script = Script(_LOOK.format(run=quote([run])))
+    return parse(transport.run(script, deadline=Deadline.after(_SECONDS)).check().text)
+
+
+@dataclass
+class Claim:
+    """A host that is ours, kept so by a heartbeat until `release`."""
+
+    transport: Transport
+    holder: Holder
+    extra: Mapping[str, object]
+    run: str = REMOTE_RUN
+    _stream: Stream | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    @classmethod
+    def take(
+        cls,
+        transport: Transport,
+        *,
+        owner: str,
+        reason: str,
+        boot_id: str,
+        wait: float = 0.0,
+        take_over: str | None = None,
+        notice: Callable[[str], None] = lambda _: None,
+        run: str = REMOTE_RUN,
+    ) -> Claim:
+        """Take the host. LockHeld when somebody else has it, which names who, why, since when and whether they live.
+
+        A stale claim of the same owner is taken without asking; any other only with `take_over`, a reason that is kept
+        in the new claim.
+        """
+        deadline = Deadline.after(wait)
+        told = False
+
+        def attempt() -> Claim | None:
+            nonlocal told
+            there = look(transport, run)
+            why = _why_takeable(there, owner, take_over)
+            if there is not None and why is None:
+                if not told:
+                    notice(f"{transport.name} is used by {there.told}" + ("; waiting" if wait else ""))
+                    told = True
+                return None
+            extra: dict[str, object] = {}
+            if there is not None:
+                notice(f"taking {transport.name} from {there.told}: {why}")
+                extra = {"taken_from": there.holder.owner, "taken_because": why}
+            since = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            holder = Holder(owner, reason, since, boot_id, secrets.token_hex(8))
+            claim = cls(transport, holder, extra, run)
+            old = there.holder.token if there is not None else ""
+            return claim if claim._put(old) else None
+
+        got = poll(attempt, deadline, every=1.0)
+        if got is None:
+            there = look(transport, run)
+            whom = there.told if there is not None else "somebody who came a moment earlier"
+            stale = there is not None and not there.live
+            hint = "it looks dead: --take-over REASON" if stale else "--wait SECONDS, or ask them; --take-over REASON"
+            raise LockHeld(f"{transport.name} is used by {whom}", hint=hint)
+        got._beat()
+        return got
+
+    def _put(self, old: str) -> bool:
+        """Write the claim. Sent again after a lost link: it succeeds where the claim is there already."""
+        script = Script(_TAKE.format(run=quote([self.run]), token=self.holder.token, old=quote([old]) if old else "''"))
+
+        def send() -> CommandResult:
+            return self.transport.run(
+                script, deadline=Deadline.after(_SECONDS), changes=True, stdin=self.holder.as_json(**self.extra)
+            )
+
+        try:
+            done = send()
+        except OutcomeUnknown:
+            self.transport.connect(Deadline.after(_SECONDS))
+            done = send()
+        if done.status == _HELD:
+            return False
+        done.check()
+        return True
+
+    def _beat(self) -> None:
+        self._stop.clear()
+        script = Script(_BEAT.format(token=self.holder.token, run=quote([self.run])))
+        stream = self.transport.open_stream(script, deadline=Deadline.after(_SECONDS))
+        self._stream = stream
+
+        def beat() -> None:
+            while not self._stop.wait(BEAT):
+                try:
+                    stream.write(b"\n", Deadline.after(BEAT))
+                except LabError:  # the link is gone; whoever works over it hears so, and `renew` begins anew
+                    return
+
+        stream.write(b"\n", Deadline.after(BEAT))
+        self._thread = threading.Thread(target=beat, name=f"claim on {self.transport.name}", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """LockHeld when the heartbeat has found the claim to be somebody else's."""
+        if self._stream is not None and b"lost" in self._stream.received:
+            raise LockHeld(f"{self.transport.name} was taken from us", hint="somebody used --take-over; see its claim")
+
+    def renew(self) -> None:
+        """After a reboot of the host or a cut link: the same claim again. LockHeld when somebody else has it now."""
+        self._quiet()
+        there = look(self.transport, self.run)
+        if there is not None and there.holder.token != self.holder.token:
+            raise LockHeld(f"{self.transport.name} was taken by {there.told} meanwhile")
+        if there is None and not self._put(""):
+            raise LockHeld(f"{self.transport.name} was taken by somebody else meanwhile")
+        self._beat()
+
+    @property
+    def beating(self) -> bool:
+        """The heartbeat's stream is alive."""
+        return self._stream is not None and not self._stream.ended
+
+    def let_go(self) -> None:
+        """End the heartbeat and leave the claim: the host stays ours to whoever asks, until it grows stale."""
+        self._quiet()
+
+    def release(self) -> None:
+        """Give the host free. Not reachable: the claim grows stale there."""
+        self._quiet()
+        script = Script(_RELEASE.format(run=quote([self.run]), token=self.holder.token))
+        try:
+            self.transport.run(script, deadline=Deadline.after(_SECONDS), changes=True)
+        except (HostUnreachable, OutcomeUnknown, CommandFailed):
+            return
+
+    def _quiet(self) -> None:
+        self._stop.set()
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
+
+
+def _why_takeable(there: Claimed | None, owner: str, take_over: str | None) -> str | None:
+    """Why a claim that is there may be replaced; None when it may not. Pure."""
+    if there is None:
+        return "nobody had it"
+    if take_over:
+        return take_over
+    if there.holder.owner == owner and not there.live:
+        return "an earlier run of the same owner is dead"
+    return None

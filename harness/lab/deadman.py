@@ -1,0 +1,84 @@
+"""A timer on the host that takes a risky step back by itself, should the harness never be heard of again.
+
+Armed before the step, disarmed over a *new* connection after it: a link that was made before proves nothing about a
+host whose network driver was just taken away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import HostUnreachable, LabError
+from harness.lab.transport.base import Script, Transport, quote
+from harness.pci.address import Bdf
+from harness.xen.toolstack import REMOTE_RUN
+
+_ACTION = Path(__file__).with_name("deadman.sh")
+_SECONDS = 20.0
+
+# systemd keeps the timer apart from this login; where it does not run, a session of its own has to do.
+_ARM = """\
+mkdir -p {run} && : > {run}/deadman && cat > {run}/deadman.sh || exit 1
+set -- /bin/sh {run}/deadman.sh {arguments}
+if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
+  systemctl stop maskall-deadman.timer 2>/dev/null
+  exec systemd-run --quiet --collect --unit=maskall-deadman --on-active={seconds} "$@"
+fi
+setsid sh -c 'sleep "$0"; exec "$@"' {seconds} "$@" </dev/null >/dev/null 2>&1 &
+"""
+
+_DISARM = """\
+[ -e {run}/deadman ] || {{ echo "the dead-man timer has struck" >&2; exit 1; }}
+rm {run}/deadman || exit 1
+if [ -d /run/systemd/system ]; then systemctl stop maskall-deadman.timer 2>/dev/null; fi
+exit 0
+"""
+
+
+@dataclass(frozen=True)
+class DeadMan:
+    """The timer of one host. `fresh` makes a second, unconnected transport to the same host."""
+
+    fresh: Callable[[], Transport]
+    seconds: int = 60
+    may_reboot: bool = False
+    run: str = REMOTE_RUN
+
+    @contextlib.contextmanager
+    def guarding(self, transport: Transport, device: Bdf, driver: str | None) -> Iterator[None]:
+        """Around a step that could cut the host off. LabError when the timer struck meanwhile or cannot be disarmed.
+
+        When the step itself fails the timer is disarmed too if the host still answers: undoing is then ours to do.
+        """
+        self.arm(transport, device, driver)
+        try:
+            yield
+        finally:
+            self.disarm()
+
+    def arm(self, transport: Transport, device: Bdf, driver: str | None) -> None:
+        arguments = quote([self.run, str(device), driver or "", "1" if self.may_reboot else "0"])
+        script = Script(_ARM.format(run=quote([self.run]), arguments=arguments, seconds=self.seconds))
+        action = _ACTION.read_bytes()
+        transport.run(script, deadline=Deadline.after(_SECONDS), changes=True, stdin=action).check()
+
+    def disarm(self) -> None:
+        """Over a new connection."""
+        link = self.fresh()
+        try:
+            link.connect(Deadline.after(max(1.0, self.seconds - _SECONDS)))
+            script = Script(_DISARM.format(run=quote([self.run])))
+            done = link.run(script, deadline=Deadline.after(_SECONDS), changes=True)
+        except HostUnreachable as error:
+            raise LabError(
+                f"{link.name}: cannot be reached by a new connection after a risky step: {error.message}",
+                hint=f"its own timer takes the step back within {self.seconds} s",
+            ) from error
+        finally:
+            link.close()
+        if not done.ok:
+            raise LabError(f"{link.name}: {done.stderr.decode('utf-8', 'replace').strip()}", hint="see its kernel log")

@@ -1,0 +1,48 @@
+"""Power by programs of the lab's own: a switched socket, a relay, a script of the rack's owner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.deadline import Deadline
+from harness.errors import CommandFailed, PowerFailed, UsageError
+from harness.lab.inventory import CommandPower
+from harness.lab.power.base import PowerState, Switch
+from harness.process import run
+from harness.report.inert import inert
+
+
+class Command(Switch):
+    """`Power` by command."""
+
+    def __init__(self, host: str, entry: CommandPower) -> None:
+        self._host = host
+        self._entry = entry
+
+    @property
+    def name(self) -> str:
+        return f"{self._host} (command {self._entry.status[0]})"
+
+    def state(self, deadline: Deadline) -> PowerState:
+        """`on` or `off` on the last line that `status` prints."""
+        lines = self._run(self._entry.status, deadline).strip().splitlines()
+        word = lines[-1].strip() if lines else ""
+        return PowerState(word) if word in (PowerState.ON, PowerState.OFF) else PowerState.UNKNOWN
+
+    def reset(self, deadline: Deadline) -> None:
+        if self._entry.reset is None:
+            raise PowerFailed(f"{self.name}: there is no warm reset", hint="give `reset` in the inventory, or cycle")
+        self._run(self._entry.reset, deadline)
+
+    def _order(self, wanted: PowerState, deadline: Deadline) -> None:
+        self._run(self._entry.on if wanted is PowerState.ON else self._entry.off, deadline)
+
+    def _run(self, argv: Sequence[str], deadline: Deadline) -> str:
+        try:
+            done = run(argv, deadline=deadline, check=False)
+        except (CommandFailed, UsageError) as error:
+            raise PowerFailed(f"{self.name}: {error.message.splitlines()[0]}", hint=error.hint) from error
+        if done.status != 0:
+            told = next(iter(reversed(done.stderr.strip().splitlines())), "it said nothing")
+            raise PowerFailed(f"{self.name}: {argv[0]} ended with status {done.status}: {inert(told)}")
+        return done.stdout

@@ -1,0 +1,84 @@
+"""Booting a host anew and knowing that it was: by boot_id, never by what a controller says."""
+
+from __future__ import annotations
+
+import enum
+import time
+from dataclasses import dataclass
+
+from harness.deadline import Deadline, poll
+from harness.errors import HostHung, HostUnreachable, LabError, OutcomeUnknown, PowerFailed
+from harness.lab.power.base import Power
+from harness.lab.transport.base import Transport
+
+_ASK_SECONDS = 10.0
+_LEAVE_SECONDS = 60.0
+"""How long an order to reboot may take to be felt: services are stopped first."""
+
+
+class How(enum.Enum):
+    """The ways, and how they are said to a person."""
+
+    SOFT = "reboot by its own systemctl"
+    RESET = "warm reset by its controller"
+    CYCLE = "power cycle by its controller"
+
+    @property
+    def text(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Rebooted:
+    """The new boot, and the seconds from the order to an answering ssh."""
+
+    boot_id: str
+    seconds: float
+
+
+def reboot(transport: Transport, power: Power | None, deadline: Deadline, how: How, before: str) -> Rebooted:
+    """Boot the host anew and wait for it; the transport is connected to the new boot then.
+
+    `before` is the boot_id that must be gone. PowerFailed when it is not: what was ordered was no reset.
+    HostUnreachable when nothing answers at the deadline.
+    """
+    began = time.monotonic()
+    _order(transport, power, deadline, how)
+    if how is How.SOFT or (transport.connected and how is How.RESET):
+        # an old connection into a machine that goes down tells so first; into one that was reset it never will
+        poll(lambda: not _answers(transport, before), deadline.sooner(_LEAVE_SECONDS), every=0.2)
+    transport.close()
+    transport.connect(deadline)
+    now = _boot_id(transport, deadline)
+    if now == before:
+        raise PowerFailed(
+            f"{transport.name}: '{how.text}' was none: boot_id is still {before}", hint="look at the machine's console"
+        )
+    return Rebooted(now, time.monotonic() - began)
+
+
+def _order(transport: Transport, power: Power | None, deadline: Deadline, how: How) -> None:
+    if how is How.SOFT:
+        try:
+            transport.run(["systemctl", "reboot"], deadline=deadline.sooner(_ASK_SECONDS), changes=True).check()
+        except (OutcomeUnknown, HostUnreachable, HostHung):  # it went faster than its answer; boot_id will tell
+            return
+    elif power is None:
+        raise PowerFailed(f"{transport.name}: no power control in the inventory for a {how.text}")
+    elif how is How.RESET:
+        power.reset(deadline)
+    else:
+        power.cycle(deadline)
+
+
+def _answers(transport: Transport, before: str) -> bool:
+    """Whether the boot that shall end still answers."""
+    try:
+        return transport.connected and _boot_id(transport, Deadline.after(2)) == before
+    except LabError:
+        return False
+
+
+def _boot_id(transport: Transport, deadline: Deadline) -> str:
+    command = ["cat", "/proc/sys/kernel/random/boot_id"]
+    return transport.run(command, deadline=deadline.sooner(_ASK_SECONDS)).check().text.strip()

@@ -1,0 +1,202 @@
+"""A machine on a bench, as a session sees it: claimed, checked, borrowed from, and given back as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import HostQuarantined, MaskallError, RestoreFailed
+from harness.guest.drivers import drivers
+from harness.guest.initramfs import GuestFiles, install
+from harness.journal.change import Change, Kind
+from harness.journal.entry import What
+from harness.lab.console import record
+from harness.lab.console.recorder import Recorder
+from harness.lab.deadman import DeadMan
+from harness.lab.host import Host, TargetDevice
+from harness.lab.inventory import DeviceEntry
+from harness.lab.power.base import Power
+from harness.lab.rescue import Rescue
+from harness.lab.site import Site
+from harness.lab.state import HostState
+from harness.lab.survey import Survey
+from harness.lab.visit import Visit
+from harness.lab.wishes import Wishes
+from harness.pci.address import Bdf
+from harness.report.progress import Progress
+from harness.xen.toolstack import REMOTE_RUN
+
+_GUEST_FILES = f"{REMOTE_RUN}/guest"
+_INSTALL_SECONDS = 300.0
+_SECONDS = 30.0
+_PCIBACK_MODULE = "xen-pciback"
+
+
+@dataclass
+class RealLab:
+    """One lab host and the devices wanted of it. Made by `opened`; `close` gives the host free."""
+
+    site: Site
+    devices: dict[str, DeviceEntry]
+    wishes: Wishes
+    progress: Progress
+    visit: Visit
+    console: Recorder | None = None
+    power: Power | None = None
+    guest_files: GuestFiles | None = None
+    _facts: dict[str, str] = field(default_factory=dict)
+    _packages: dict[str, str] = field(default_factory=dict)
+    _closed: bool = False
+
+    @classmethod
+    def opened(cls, site: Site, names: list[str], wishes: Wishes, progress: Progress) -> RealLab:
+        """Claim the host, undo what a dead run left, check every device. Nothing is borrowed yet.
+
+        UsageError, SafetyRefusal, LabError; then the host is free again and as it was found.
+        """
+        devices = site.devices(names)
+        power = site.power()
+        with contextlib.ExitStack() as undo:
+            console = record(HostState.of(site.name), site.entry, progress.note)
+            if console is not None:
+                undo.callback(console.stop)
+            with progress.phase(f"claim {site.name}"):
+                visit = Visit.begin(site, wishes, progress.note)
+            undo.callback(visit.end)
+            lab = cls(site, devices, wishes, progress, visit, console, power)
+            lab._refuse_quarantined()
+            if visit.left_behind:
+                with progress.phase("undo what an earlier run left"):
+                    lab.restore(whole=True)
+                    visit.close_journal()
+            lab._check()
+            undo.pop_all()
+        return lab
+
+    def _refuse_quarantined(self) -> None:
+        self.visit.state.refuse_quarantined()
+        if any(entry.what is What.QUARANTINED for entry in self.visit.journal.entries):
+            raise HostQuarantined(
+                f"{self.site.name} was put in quarantine from another controller",
+                hint=f"maskall restore {self.site.name}",
+            )
+
+    def _check(self) -> Survey:
+        """All facts anew; SafetyRefusal when one of the devices may not be touched."""
+        with self.progress.phase("read the facts, check the devices"):
+            survey = self.visit.survey(self.devices, self.wishes.accepted)
+            for name in self.devices:
+                survey.address(name)
+        return survey
+
+    @contextlib.contextmanager
+    def host(self, device: str, progress: Progress, *, keep: bool = False) -> Iterator[Host]:
+        """The host with `device` to borrow; at the end everything is put back and verified, whatever happened."""
+        del keep  # refused by the options: a lab host is always given back
+        self.visit.state.refuse_quarantined()
+        address = self._check().address(device)
+        self._begin_journal(address)
+        restored = False
+
+        def restore() -> None:
+            nonlocal restored
+            restored = True
+            self.restore()
+
+        try:
+            yield self._dressed(device, address, restore, progress)
+        finally:
+            if not restored:
+                self.restore()
+
+    def _begin_journal(self, address: Bdf) -> None:
+        visit = self.visit
+        if not visit.journal.entries:
+            visit.open_journal(self.wishes.reason)
+        visit.remember(address)
+        visit.load_module(_PCIBACK_MODULE)
+        if self.guest_files is not None:
+            return
+        with self.progress.phase("install guest files"):
+            visit.journal.about_to(
+                Change(Kind.FILE, _GUEST_FILES, "put kernel modules for guests there", "remove them")
+            )
+            wanted = {entry.driver: drivers()[entry.driver] for entry in self.devices.values()}
+            self.guest_files = install(visit.transport, wanted, Deadline.after(_INSTALL_SECONDS), _GUEST_FILES)
+
+    def _dressed(self, name: str, address: Bdf, restore: Callable[[], None], progress: Progress) -> Host:
+        entry = self.devices[name]
+        guard = DeadMan(self.site.transport, may_reboot=self.site.entry.allow_reboot)
+        visit = self.visit
+        assert self.guest_files is not None  # noqa: S101 - _begin_journal
+        return Host(
+            name=self.site.name,
+            transport=visit.transport,
+            devices={name: TargetDevice(name, entry.identity.id, entry.driver, entry.reset_effective, address=address)},
+            guest_files=self.guest_files,
+            ledger=visit.journal,
+            guard=lambda device, driver: guard.guarding(visit.transport, device, driver),
+            restore=restore,
+            console=self.console,
+            facts=self.facts(),
+        )
+
+    def restore(self, *, whole: bool = False) -> None:
+        """Back to the baseline, by the ladder if need be. RestoreFailed leaves the host in quarantine."""
+        visit = self.visit
+        try:
+            try:
+                visit.put_back(whole=whole)
+            except MaskallError as error:
+                self.progress.note(f"{self.site.name} did not go back: {error}")
+                climbed = Rescue(visit, self.power, self.console).climb()
+                if not climbed.restored:
+                    raise RestoreFailed(
+                        f"{self.site.name} is in quarantine: {climbed.told}", hint=f"maskall restore {self.site.name}"
+                    ) from error
+        except BaseException as error:
+            if not visit.state.quarantine:
+                visit.quarantine(f"restoring it was broken off: {error!r}")
+            raise
+
+    def facts(self) -> dict[str, str]:
+        """What a result says about the host it came from."""
+        if not self._facts:
+            deadline = Deadline.after(_SECONDS)
+            info = self.visit.transport.run(["xl", "info"], deadline=deadline).check().text
+            halves = (line.partition(":") for line in info.splitlines())
+            pairs = {key.strip(): value.strip() for key, _, value in halves}
+            self._facts = {
+                "host": self.site.name,
+                "xen_version": pairs.get("xen_version", "unknown"),
+                "xen_build_id": pairs.get("build_id", "unknown"),
+                "xen_commandline": pairs.get("xen_commandline", "unknown"),
+                "kernel": pairs.get("release", "unknown"),
+                **{f"accepted {check}": reason for check, reason in self.wishes.accepted.items()},
+            }
+        return self._facts
+
+    def packages(self) -> dict[str, str]:
+        """The version of every package of the host, where it is a Debian or Ubuntu."""
+        return self._packages
+
+    def abort(self) -> None:
+        """Nothing to end: a lab host is worked on by one thread, which gives it back itself."""
+
+    def kept(self) -> list[Path]:
+        """None: a lab host is always given back."""
+        return []
+
+    def close(self) -> None:
+        """Give the host free. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.visit.end()
+        finally:
+            if self.console is not None:
+                self.console.stop()

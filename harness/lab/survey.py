@@ -1,0 +1,73 @@
+"""One reading of a host and what follows from it for each device that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from harness.deadline import Deadline
+from harness.errors import SafetyRefusal
+from harness.lab.inventory import DeviceEntry
+from harness.lab.state import HostState
+from harness.lab.transport.base import Transport
+from harness.pci.address import Bdf
+from harness.safety.collect import read_facts
+from harness.safety.facts import HostFacts, parse_facts
+from harness.safety.gate import Decision, decide, explain, refuse_unknown
+from harness.safety.resolve import resolve
+
+_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was read is stored before it is parsed."""
+
+    facts: HostFacts
+    decisions: Mapping[str, Decision]
+    accepted: Mapping[str, str]
+
+    @classmethod
+    def take(
+        cls,
+        transport: Transport,
+        state: HostState,
+        devices: Mapping[str, DeviceEntry],
+        *,
+        accepted: Mapping[str, str],
+        ours: frozenset[Bdf] = frozenset(),
+        known: Mapping[tuple[str, ...], Bdf] = MappingProxyType({}),
+    ) -> Survey:
+        """Read the host once and decide. Changes nothing there."""
+        refuse_unknown(accepted)
+        sections = read_facts(transport, Deadline.after(_SECONDS))
+        state.keep("facts.txt", joined(sections))
+        facts = parse_facts(sections)
+        lent = frozenset(found for entry in devices.values() if (found := _found(facts, entry, known)) is not None)
+        decisions = {
+            name: decide(name, entry, facts, ours=ours, lent=lent, known=known) for name, entry in devices.items()
+        }
+        return cls(facts, decisions, accepted)
+
+    def address(self, name: str) -> Bdf:
+        """Where the device is. SafetyRefusal with every reason when it may not be touched."""
+        decision = self.decisions[name]
+        if not decision.allowed(self.accepted) or decision.bdf is None:
+            raise SafetyRefusal(
+                f"{name} is not touched: {'; '.join(explain(decision, self.accepted))}", hint="see maskall doctor"
+            )
+        return decision.bdf
+
+
+def joined(sections: Mapping[str, bytes]) -> bytes:
+    """The sections as one file to keep, in the form that `sections.split` reads with the separator `#`."""
+    return b"".join(b"# %s\n%s\n" % (name.encode(), data) for name, data in sections.items())
+
+
+def _found(facts: HostFacts, entry: DeviceEntry, known: Mapping[tuple[str, ...], Bdf]) -> Bdf | None:
+    """Where a device of the inventory is; None when that is not certain, which its own decision then says."""
+    try:
+        return resolve(facts, entry.identity, known)
+    except SafetyRefusal:
+        return None

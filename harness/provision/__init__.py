@@ -1,0 +1,1 @@
+"""From a plain Debian to a Xen dom0 and back."""

@@ -1,0 +1,7 @@
+"""Fixtures of the lab lane."""
+
+from __future__ import annotations
+
+from suites.lab.practice_machine import practice
+
+__all__ = ["practice"]

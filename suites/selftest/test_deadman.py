@@ -1,0 +1,111 @@
+"""The dead-man timer: strikes when nobody disarms it, and only then; disarmed over a new connection."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.deadline import Deadline, poll
+from harness.errors import HostUnreachable, LabError
+from harness.lab import deadman
+from harness.lab.deadman import DeadMan
+from harness.lab.transport.fake import FakeTransport
+from harness.lab.transport.local import LocalTransport
+from harness.pci.address import Bdf
+
+DEVICE = Bdf.parse("0000:04:00.0")
+
+
+def connected() -> LocalTransport:
+    transport = LocalTransport()
+    transport.connect(Deadline.after(5))
+    return transport
+
+
+@pytest.fixture
+def struck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file the timer's action leaves; the real action is for a real host, and tested by itself below."""
+    mark = tmp_path / "struck"
+    action = tmp_path / "action.sh"
+    action.write_text(f'[ -e "$1/deadman" ] || exit 0\necho "$@" > {mark}\n')
+    monkeypatch.setattr(deadman, "_ACTION", action)
+    return mark
+
+
+def test_it_strikes_when_nobody_disarms_it(tmp_path: Path, struck: Path) -> None:
+    timer = DeadMan(connected, seconds=1, run=str(tmp_path / "run"))
+    timer.arm(connected(), DEVICE, "nvme")
+    assert poll(struck.exists, Deadline.after(10))
+    assert poll(struck.read_text, Deadline.after(2)) == f"{tmp_path}/run 0000:04:00.0 nvme 0\n"
+
+
+def test_disarmed_it_never_strikes(tmp_path: Path, struck: Path) -> None:
+    timer = DeadMan(connected, seconds=1, run=str(tmp_path / "run"))
+    with timer.guarding(connected(), DEVICE, "nvme"):
+        pass
+    assert not (tmp_path / "run" / "deadman").exists()
+    assert not poll(struck.exists, Deadline.after(1.5))
+
+
+def test_a_step_that_fails_disarms_it_too(tmp_path: Path, struck: Path) -> None:
+    timer = DeadMan(connected, seconds=30, run=str(tmp_path / "run"))
+    with pytest.raises(LabError, match="bind failed"), timer.guarding(connected(), DEVICE, None):
+        raise LabError("bind failed")
+    assert not (tmp_path / "run" / "deadman").exists()
+
+
+def test_an_old_connection_is_not_enough(tmp_path: Path, struck: Path) -> None:
+    gone = FakeTransport("box", listening=False)
+    timer = DeadMan(lambda: gone, seconds=30, run=str(tmp_path / "run"))
+    with pytest.raises(LabError, match="new connection") as raised, timer.guarding(connected(), DEVICE, "e1000e"):
+        pass
+    assert "30 s" in raised.value.hint
+    assert isinstance(raised.value.__cause__, HostUnreachable)
+    assert (tmp_path / "run" / "deadman").exists(), "it must still be able to strike"
+
+
+def test_disarming_too_late_is_told(tmp_path: Path, struck: Path) -> None:
+    timer = DeadMan(connected, seconds=30, run=str(tmp_path / "run"))
+    with pytest.raises(LabError, match="has struck"), timer.guarding(connected(), DEVICE, "e1000e"):
+        (tmp_path / "run" / "deadman").unlink()
+
+
+@pytest.mark.parametrize(
+    ("driver", "bound", "allowed", "reboots"),
+    [
+        ("nvme", True, "1", False),
+        ("nvme", False, "1", True),
+        ("nvme", False, "0", False),
+        ("", True, "1", False),
+    ],
+)
+def test_the_action_rebinds_and_reboots_only_if_that_failed_and_may(
+    tmp_path: Path, driver: str, bound: bool, allowed: str, reboots: bool
+) -> None:
+    run, sysfs, programs = (tmp_path / name for name in ("run", "sys", "bin"))
+    device = sysfs / "devices" / str(DEVICE)
+    for folder in (run, device, sysfs / "drivers/nvme", sysfs / "drivers/pciback", programs):
+        folder.mkdir(parents=True)
+    (run / "deadman").touch()
+    (device / "driver").symlink_to(sysfs / "drivers/pciback")
+    reboot = programs / "reboot"
+    reboot.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/rebooted\n')
+    # what the kernel does when a driver takes the device
+    look = programs / "readlink"
+    look.write_text(f"#!/bin/sh\necho ../drivers/{(driver or '') if bound else 'pciback'}\n")
+    for program in (reboot, look):
+        program.chmod(0o755)
+    text = deadman._ACTION.read_text().replace("/sys/bus/pci", str(sysfs)).replace("/dev/kmsg", str(tmp_path / "kmsg"))
+    subprocess.run(  # noqa: S603
+        ["/bin/sh", "-c", text, "deadman", str(run), str(DEVICE), driver, allowed],
+        env={"PATH": f"{programs}:{os.environ['PATH']}"}, check=False, capture_output=True, timeout=10,
+    )  # fmt: skip
+    assert not (run / "deadman").exists()
+    assert (sysfs / "drivers/pciback/unbind").read_text() == f"{DEVICE}\n"
+    if driver:
+        assert (sysfs / "drivers/nvme/bind").read_text() == f"{DEVICE}\n"
+    assert (tmp_path / "rebooted").exists() is reboots
+    assert "dead-man timer" in (tmp_path / "kmsg").read_text()
