@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness.pci.config import ConfigSpace
 
 _PROGRAM = Path(__file__).with_name("baseline.sh")
 _SECONDS = 20.0
+_FUNCTION = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 _UP = 0x1  # IFF_UP, netdevice(7)
 COMMAND_BITS = 0x0407
 """I/O, memory, bus master and INTx disable (PCI 3.0, 6.2.2): what a driver leaves the same each time it is bound."""
@@ -25,6 +27,7 @@ class Baseline:
     """One function. BARs are left to the kernel, which restores them around every reset (pci_restore_state)."""
 
     device: str
+    who: str  # vendor, device, subsystem and the way there by bridges; empty: nothing is at this address
     driver: str | None
     driver_override: str | None
     power_control: str
@@ -33,9 +36,14 @@ class Baseline:
     command: int | None  # None: the device does not answer (all ones)
     msix_control: int | None  # None: no MSI-X, or no answer
     interfaces_up: int  # how many of its network interfaces are up
+    pciback_slot: bool  # pciback would seize it, whether it has it or not
 
     def differences(self, seen: Baseline) -> list[str]:
         """In what `seen` is not as this was, one line each; empty when it is restored."""
+        if not seen.who:
+            return [f"{self.device} is not there"]
+        if seen.who != self.who:
+            return [f"another device is at {self.device} now: {seen.who}"]
         found = []
         for field in fields(self):
             before, now = getattr(self, field.name), getattr(seen, field.name)
@@ -71,6 +79,8 @@ def read(transport: Transport, device: Bdf) -> Baseline:
 def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
     """Accepted format: the sections of baseline.sh."""
     text = {name: data.decode("utf-8", "replace").strip() for name, data in sections.items()}
+    if not text["config"]:
+        return Baseline(str(device), "", None, None, "", "", "", None, None, 0, False)
     try:
         space = ConfigSpace(bytes.fromhex(text["config"].replace("\n", " ")), "config")
     except ValueError as error:
@@ -79,6 +89,7 @@ def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
     override = text["driver_override"]
     return Baseline(
         device=str(device),
+        who=f"{_ids(space.data)} {_way(text['path'])}",
         driver=text["driver"].rpartition("/")[2] or None,
         driver_override=None if override in ("", "(null)") else override,
         power_control=text["power/control"],
@@ -86,5 +97,17 @@ def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
         numvfs=text["sriov_numvfs"],
         command=None if space.gone else space.command.value,
         msix_control=capability.control.value if capability else None,
+        pciback_slot=str(device) in text["slots"].split(),
         interfaces_up=sum(int(line.split()[1], 16) & _UP for line in text["interfaces"].splitlines()),
     )
+
+
+def _ids(config: bytes) -> str:
+    """Vendor, device, and those of the subsystem (PCI 3.0, 6.2.1); of a device that does not answer: all f."""
+    return " ".join(f"{int.from_bytes(config[at : at + 2], 'little'):04x}" for at in (0x00, 0x02, 0x2C, 0x2E))
+
+
+def _way(path: str) -> str:
+    """Root port, then device.function below each bridge: what stays when buses are numbered anew."""
+    way = [part for part in path.split("/") if _FUNCTION.fullmatch(part)]
+    return "/".join([*way[:1], *(part.rpartition(":")[2] for part in way[1:])])

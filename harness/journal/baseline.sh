@@ -1,6 +1,10 @@
 # How a PCI function, its driver and its network interface are now; reads only. $1: separator   $2: BDF
 section() { printf '\n%s %s\n' "$separator" "$1"; }
 separator=$1 device=/sys/bus/pci/devices/$2
+section path
+readlink -f "$device"
+section slots
+cat /sys/bus/pci/drivers/pciback/slots 2>/dev/null
 section driver
 readlink "$device/driver"
 for name in driver_override power/control reset_method sriov_numvfs; do

@@ -52,6 +52,10 @@ class HostJournal:
     remote: str = REMOTE_RUN
     still_ours: Callable[[], None] = lambda: None
     trace: Trace = lambda _: None
+    _there: int = 0  # how many lines the host is known to have
+
+    def __post_init__(self) -> None:
+        self._there = len(self.entries)
 
     def about_to(self, change: Change) -> None:
         """Returns once the change is on record on both machines. LabError: do not make it."""
@@ -74,19 +78,28 @@ class HostJournal:
             ) from error
         self.entries.append(entry)
         self.trace(f"between controller and host {what} {entry.seq}")
-        self._send(entry)
+        self._send()
         self.trace(f"after host {what} {entry.seq}")
 
-    def _send(self, entry: Entry) -> None:
-        """The script adds the line once, however often it is called, so a lost link is answered by asking again."""
+    def _send(self) -> None:
+        """All lines that the host may lack: an earlier one may have found its disk full.
+
+        The script adds them once, however often it is called, so a lost link is answered by asking again.
+        """
+        new = self.entries[self._there :]
         script = Script(
             _APPEND.format(
-                boot_id=quote([self.boot_id]), run=quote([self.remote]), this=entry.hash, prev=entry.prev, first=FIRST
+                boot_id=quote([self.boot_id]),
+                run=quote([self.remote]),
+                this=new[-1].hash,
+                prev=new[0].prev,
+                first=FIRST,
             )
         )
+        lines = b"".join(entry.line for entry in new)
 
         def send() -> CommandResult:
-            return self.transport.run(script, deadline=Deadline.after(_SECONDS), changes=True, stdin=entry.line)
+            return self.transport.run(script, deadline=Deadline.after(_SECONDS), changes=True, stdin=lines)
 
         try:
             done = send()
@@ -102,6 +115,12 @@ class HostJournal:
             told = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {done.status}"]
             hint = "free some space on the host; the change was not made"
             raise LabError(f"{name}: the journal {self.remote}/journal.jsonl cannot be written: {told[0]}", hint=hint)
+        self._there = len(self.entries)
+
+    def settle(self) -> None:
+        """Make both copies the same again, in a new boot of the host for instance."""
+        adopt(tuple(self.entries), self.transport, self.state, self.remote)
+        self._there = len(self.entries)
 
     def close(self) -> None:
         """After a verified undo: put the controller's copy aside, remove the host's and what else of ours is there."""
@@ -110,6 +129,7 @@ class HostJournal:
         self.trace("between closing host and controller")
         self.state.archive(self.run)
         self.entries.clear()
+        self._there = 0
 
 
 def remove_remote(transport: Transport, remote: str = REMOTE_RUN) -> None:

@@ -21,6 +21,9 @@ from harness.xen.toolstack import XlToolstack
 from harness.xen.xl_output import parse_list
 
 _SECONDS = 60.0
+GONE_SECONDS = 15.0
+"""How long a destroyed domain may take to be gone; libxl itself has waited for its devices before."""
+
 OUR_DOMAINS = "maskall-"
 """How the names of all our domains begin: whatever a journal says, no other is ever destroyed."""
 
@@ -58,6 +61,7 @@ class Undo:
     ledger: Ledger
     touched: Touched
     notice: Callable[[str], None] = lambda _: None
+    rebooted: bool = False  # since the baselines were read: a device may have moved, and is as the boot left it
     _toolstack: XlToolstack = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +84,11 @@ class Undo:
     def _verify(self, modules: Sequence[str]) -> None:
         differences = [f"domain {name} is still there" for name in sorted(self._our_domains())]
         for wanted in self.touched.baselines:
-            differences += wanted.differences(self._read(wanted))
+            seen = self._read(wanted)
+            if seen.who != wanted.who and self.rebooted:
+                self.notice(f"{wanted.differences(seen)[0]}; the reboot has undone what was done to it")
+            else:
+                differences += wanted.differences(seen)
         differences += [f"module {one} is still loaded" for one in modules if self._loaded(one)]
         if differences:
             raise RestoreFailed(
@@ -94,7 +102,7 @@ class Undo:
             self.ledger.about_to(Change(Kind.DOMAIN, name, f"destroy {name} (d{domid})", "nothing: this is the undo"))
             self._toolstack.destroy(domid, self._deadline)
             for wanted in self.touched.baselines:
-                self._toolstack.await_gone(domid, Bdf.parse(wanted.device), self._deadline)
+                self._toolstack.await_gone(domid, Bdf.parse(wanted.device), Deadline.after(GONE_SECONDS))
 
     def _our_domains(self) -> dict[str, int]:
         if not self.touched.domains:
@@ -108,11 +116,15 @@ class Undo:
     def _device(self, wanted: Baseline) -> None:
         seen = self._read(wanted)
         device = wanted.device
-        if seen.driver != wanted.driver and seen.driver == PCIBACK:
+        if seen.who != wanted.who:  # gone, or another device: not ours to touch
+            return
+        if seen.driver != wanted.driver and (seen.driver == PCIBACK or seen.pciback_slot):
             rebind = wanted.driver is not None
             self._tell(device, f"take {device} from pciback")
             self._toolstack.take_back(Bdf.parse(device), self._deadline, rebind=rebind)
             seen = self._read(wanted)
+        if seen.pciback_slot and not wanted.pciback_slot:
+            self._write(device, f"{_DRIVERS}/{PCIBACK}/remove_slot", device)
         if seen.driver not in (wanted.driver, None):
             self._write(device, f"{_DRIVERS}/{seen.driver}/unbind", device)
         if seen.driver_override != wanted.driver_override:

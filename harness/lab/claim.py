@@ -7,6 +7,7 @@ is measured by the host's own uptime, so that no clock that jumps matters.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import socket
@@ -16,9 +17,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from harness.deadline import Deadline, poll
-from harness.errors import CommandFailed, HostUnreachable, LabError, LockHeld, OutcomeUnknown
+from harness.errors import HostUnreachable, LabError, LockHeld, OutcomeUnknown
 from harness.lab.transport.base import CommandResult, Script, Stream, Transport, quote
 from harness.xen.toolstack import REMOTE_RUN
+
+log = logging.getLogger(__name__)
 
 STALE = 60.0
 """Seconds without a heartbeat after which a holder counts as dead. One that is only slow beats every BEAT seconds."""
@@ -27,34 +30,40 @@ BEAT = 5.0
 _SECONDS = 20.0
 _HELD = 3
 
-# Prints the claim that is there, its heartbeat and the host's uptime, one per line.
+# Prints the claim that is there, its heartbeat, the host's uptime and the claim's SHA-256, one per line.
 _LOOK = """\
-cd {run} 2>/dev/null && cat claim 2>/dev/null || echo
-cat {run}/heartbeat 2>/dev/null || echo
+[ -e {run}/claim ] && cd {run} || exit 0
+tr '\\n' ' ' <claim; echo
+printf '%s\\n' "$(head -n 1 heartbeat 2>/dev/null)"
 cut -d ' ' -f 1 /proc/uptime
-"""
-
-# flock(1) ends with the shell, however that ends. {old} is the token of the claim to be replaced, or "".
-_TAKE = """\
-mkdir -p {run} && cd {run} && exec 9>lock && flock -w 10 9 || exit 1
-if [ -s claim ] && ! grep -qF -- {token} claim; then
-  [ -n {old} ] && grep -qF -- {old} claim || exit 3
-fi
-cat > claim.new && mv -f claim.new claim || {{ rm -f claim.new; exit 1; }}
-cut -d ' ' -f 1 /proc/uptime > heartbeat
-"""
-
-_RELEASE = """\
-cd {run} 2>/dev/null || exit 0
-grep -qF -- {token} claim 2>/dev/null && rm -f claim heartbeat
+sha256sum <claim | cut -c 1-64
 exit 0
 """
 
-# Ends with the link. The claim stays: a holder whose link was cut comes back with its token.
+# flock(1) ends with the shell, however that ends. {old} is the SHA-256 of the claim to be replaced, or ""; {dead} holds
+# only while its holder has not come back. The heartbeat comes first: nobody may find the new claim with the old one's.
+_TAKE = """\
+mkdir -p {run} && cd {run} && exec 9<. && flock -w 10 9 || exit 1
+if grep -qs '[^[:space:]]' claim && ! grep -qF -- {token} claim; then
+  [ "$(sha256sum <claim | cut -c 1-64)" = {old} ] && {dead} || exit 3
+fi
+cut -d ' ' -f 1 /proc/uptime > heartbeat.new && mv -f heartbeat.new heartbeat || {{ rm -f heartbeat.new; exit 1; }}
+cat > claim.new && mv -f claim.new claim || {{ rm -f claim.new; exit 1; }}
+"""
+
+_RELEASE = """\
+cd {run} 2>/dev/null && exec 9<. && flock -w 10 9 || exit 0
+grep -qF -- {token} claim 2>/dev/null && rm -f claim heartbeat heartbeat.*
+exit 0
+"""
+
+# Ends with the link. The claim stays: a holder whose link was cut comes back with its token. The heartbeat is replaced
+# in one step: who looks in between must not find it empty and the holder dead.
 _BEAT = """\
+cd {run} || exit 1
 while read -r _; do
-  grep -qF -- {token} {run}/claim 2>/dev/null || {{ echo lost; exit 1; }}
-  read -r up _ </proc/uptime && echo "$up" > {run}/heartbeat
+  grep -qF -- {token} claim 2>/dev/null || {{ echo lost; exit 1; }}
+  read -r up _ </proc/uptime && echo "$up" > heartbeat.{token} && mv -f heartbeat.{token} heartbeat
 done
 """
 
@@ -88,10 +97,12 @@ class Holder:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A claim as it was found. `age`: seconds since its heartbeat; None when it never had one."""
+    """A claim as it was found. `age`: seconds since its heartbeat; None when it had none in this boot."""
 
     holder: Holder
     age: float | None
+    heartbeat: str = ""  # as it stands there
+    digest: str = ""  # SHA-256 of the claim's file
 
     @property
     def live(self) -> bool:
@@ -105,8 +116,7 @@ class Claimed:
 
 def parse(text: str) -> Claimed | None:
     """Accepted format: what `_LOOK` prints. None: nobody has it. A claim that cannot be read is somebody's."""
-    lines = text.splitlines()
-    claim, heartbeat, uptime = [*lines, "", "", ""][:3]
+    claim, heartbeat, uptime, digest = [*text.split("\n"), "", "", "", ""][:4]
     if not claim.strip():
         return None
     try:
@@ -116,9 +126,11 @@ def parse(text: str) -> Claimed | None:
     except (ValueError, KeyError, TypeError):
         holder = Holder("somebody whose claim cannot be read", "unknown", "unknown", "", claim.strip()[:64])
     try:
-        return Claimed(holder, max(0.0, float(uptime) - float(heartbeat)))
+        age = float(uptime) - float(heartbeat)
     except ValueError:
-        return Claimed(holder, None)
+        age = -1.0
+    # A heartbeat later than now is of an earlier boot; `not` catches nan too.
+    return Claimed(holder, None if not age >= 0 else age, heartbeat, digest)
 
 
 def look(transport: Transport, run: str = REMOTE_RUN) -> Claimed | None:
@@ -176,8 +188,7 @@ class Claim:
             since = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             holder = Holder(owner, reason, since, boot_id, secrets.token_hex(8))
             claim = cls(transport, holder, extra, run)
-            old = there.holder.token if there is not None else ""
-            return claim if claim._put(old) else None
+            return claim if claim._put(there, even_alive=bool(take_over)) else None
 
         got = poll(attempt, deadline, every=1.0)
         if got is None:
@@ -186,12 +197,27 @@ class Claim:
             stale = there is not None and not there.live
             hint = "it looks dead: --take-over REASON" if stale else "--wait SECONDS, or ask them; --take-over REASON"
             raise LockHeld(f"{transport.name} is used by {whom}", hint=hint)
-        got._beat()
+        try:
+            got._beat()
+        except BaseException:
+            got.release()
+            raise
         return got
 
-    def _put(self, old: str) -> bool:
-        """Write the claim. Sent again after a lost link: it succeeds where the claim is there already."""
-        script = Script(_TAKE.format(run=quote([self.run]), token=self.holder.token, old=quote([old]) if old else "''"))
+    def _put(self, there: Claimed | None = None, *, even_alive: bool = False) -> bool:
+        """Write the claim in place of the one that was seen. False: another one stands there by now, or it beats again.
+
+        Sent again after a lost link: it succeeds where the claim is there already.
+        """
+        heartbeat = there.heartbeat if there is not None else ""
+        script = Script(
+            _TAKE.format(
+                run=quote([self.run]),
+                token=self.holder.token,
+                old=quote([there.digest if there is not None else ""]),
+                dead="true" if even_alive else f'[ "$(head -n 1 heartbeat 2>/dev/null)" = {quote([heartbeat])} ]',
+            )
+        )
 
         def send() -> CommandResult:
             return self.transport.run(
@@ -200,7 +226,7 @@ class Claim:
 
         try:
             done = send()
-        except OutcomeUnknown:
+        except (OutcomeUnknown, HostUnreachable):
             self.transport.connect(Deadline.after(_SECONDS))
             done = send()
         if done.status == _HELD:
@@ -209,13 +235,13 @@ class Claim:
         return True
 
     def _beat(self) -> None:
-        self._stop.clear()
+        self._stop = stop = threading.Event()
         script = Script(_BEAT.format(token=self.holder.token, run=quote([self.run])))
         stream = self.transport.open_stream(script, deadline=Deadline.after(_SECONDS))
         self._stream = stream
 
         def beat() -> None:
-            while not self._stop.wait(BEAT):
+            while not stop.wait(BEAT):
                 try:
                     stream.write(b"\n", Deadline.after(BEAT))
                 except LabError:  # the link is gone; whoever works over it hears so, and `renew` begins anew
@@ -226,9 +252,15 @@ class Claim:
         self._thread.start()
 
     def check(self) -> None:
-        """LockHeld when the heartbeat has found the claim to be somebody else's."""
-        if self._stream is not None and b"lost" in self._stream.received:
+        """LockHeld when the claim is somebody else's by now. A heartbeat that a cut link has ended begins anew."""
+        if self._stream is None:
+            return
+        if b"lost" in self._stream.received:
             raise LockHeld(f"{self.transport.name} was taken from us", hint="somebody used --take-over; see its claim")
+        if not self.beating:
+            if not self.transport.connected:
+                self.transport.connect(Deadline.after(_SECONDS))
+            self.renew()
 
     def renew(self) -> None:
         """After a reboot of the host or a cut link: the same claim again. LockHeld when somebody else has it now."""
@@ -236,14 +268,15 @@ class Claim:
         there = look(self.transport, self.run)
         if there is not None and there.holder.token != self.holder.token:
             raise LockHeld(f"{self.transport.name} was taken by {there.told} meanwhile")
-        if there is None and not self._put(""):
+        if there is None and not self._put():
             raise LockHeld(f"{self.transport.name} was taken by somebody else meanwhile")
         self._beat()
 
     @property
     def beating(self) -> bool:
-        """The heartbeat's stream is alive."""
-        return self._stream is not None and not self._stream.ended
+        """The heartbeat goes on: its stream is alive, and so is who writes to it."""
+        alive = self._thread is not None and self._thread.is_alive()
+        return alive and self._stream is not None and not self._stream.ended
 
     def let_go(self) -> None:
         """End the heartbeat and leave the claim: the host stays ours to whoever asks, until it grows stale."""
@@ -255,8 +288,8 @@ class Claim:
         script = Script(_RELEASE.format(run=quote([self.run]), token=self.holder.token))
         try:
             self.transport.run(script, deadline=Deadline.after(_SECONDS), changes=True)
-        except (HostUnreachable, OutcomeUnknown, CommandFailed):
-            return
+        except LabError as error:
+            log.warning("%s: the claim is left to grow stale: %s", self.transport.name, error)
 
     def _quiet(self) -> None:
         self._stop.set()

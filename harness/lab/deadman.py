@@ -7,6 +7,7 @@ host whose network driver was just taken away.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ _SECONDS = 20.0
 
 # systemd keeps the timer apart from this login; where it does not run, a session of its own has to do.
 _ARM = """\
-mkdir -p {run} && : > {run}/deadman && cat > {run}/deadman.sh || exit 1
+mkdir -p {run} && : > {armed} && cat > {run}/deadman.sh || exit 1
 set -- /bin/sh {run}/deadman.sh {arguments}
 if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
   systemctl stop maskall-deadman.timer 2>/dev/null
@@ -31,11 +32,12 @@ fi
 setsid sh -c 'sleep "$0"; exec "$@"' {seconds} "$@" </dev/null >/dev/null 2>&1 &
 """
 
+_STOP = "if [ -d /run/systemd/system ]; then systemctl stop maskall-deadman.timer 2>/dev/null; fi; exit 0"
+
 _DISARM = """\
-[ -e {run}/deadman ] || {{ echo "the dead-man timer has struck" >&2; exit 1; }}
-rm {run}/deadman || exit 1
-if [ -d /run/systemd/system ]; then systemctl stop maskall-deadman.timer 2>/dev/null; fi
-exit 0
+[ -e {armed} ] || {{ echo "the dead-man timer has struck" >&2; exit 1; }}
+rm {armed} || exit 1
+{stop}
 """
 
 
@@ -54,24 +56,28 @@ class DeadMan:
 
         When the step itself fails the timer is disarmed too if the host still answers: undoing is then ours to do.
         """
-        self.arm(transport, device, driver)
+        armed = self.arm(transport, device, driver)
         try:
             yield
         finally:
-            self.disarm()
+            self.disarm(armed)
 
-    def arm(self, transport: Transport, device: Bdf, driver: str | None) -> None:
-        arguments = quote([self.run, str(device), driver or "", "1" if self.may_reboot else "0"])
-        script = Script(_ARM.format(run=quote([self.run]), arguments=arguments, seconds=self.seconds))
+    def arm(self, transport: Transport, device: Bdf, driver: str | None) -> str:
+        """The file that is there while it is armed: a new one each time, so that an old timer means nobody."""
+        armed = f"{self.run}/deadman.{secrets.token_hex(4)}"
+        arguments = quote([armed, str(device), driver or "", "1" if self.may_reboot else "0"])
+        run = quote([self.run])
+        script = Script(_ARM.format(run=run, armed=quote([armed]), arguments=arguments, seconds=self.seconds))
         action = _ACTION.read_bytes()
         transport.run(script, deadline=Deadline.after(_SECONDS), changes=True, stdin=action).check()
+        return armed
 
-    def disarm(self) -> None:
+    def disarm(self, armed: str) -> None:
         """Over a new connection."""
         link = self.fresh()
         try:
             link.connect(Deadline.after(max(1.0, self.seconds - _SECONDS)))
-            script = Script(_DISARM.format(run=quote([self.run])))
+            script = Script(_DISARM.format(armed=quote([armed]), stop=_STOP))
             done = link.run(script, deadline=Deadline.after(_SECONDS), changes=True)
         except HostUnreachable as error:
             raise LabError(
@@ -82,3 +88,9 @@ class DeadMan:
             link.close()
         if not done.ok:
             raise LabError(f"{link.name}: {done.stderr.decode('utf-8', 'replace').strip()}", hint="see its kernel log")
+
+
+def disarm_all(transport: Transport, run: str = REMOTE_RUN) -> None:
+    """Whatever a run that died has armed: from now on the undo is ours."""
+    script = Script(f"rm -f {quote([run])}/deadman.*\n{_STOP}")
+    transport.run(script, deadline=Deadline.after(_SECONDS), changes=True).check()

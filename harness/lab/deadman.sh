@@ -1,7 +1,7 @@
 # Run on the host by its own timer when nobody disarmed it: the harness has lost this host since a risky step, so the
-# step is taken back. What is done goes to the kernel log. $1: directory of the timer   $2: BDF   $3: its driver or ""
-# $4: 1 when the host may be rebooted
-armed=$1/deadman device=/sys/bus/pci/devices/$2
+# step is taken back. What is done goes to the kernel log. $1: file that is there while it is armed   $2: BDF
+# $3: its driver or ""   $4: 1 when the host may be rebooted
+armed=$1 device=/sys/bus/pci/devices/$2
 [ -e "$armed" ] || exit 0
 rm -f "$armed"
 echo "maskall: dead-man timer: giving $2 back to ${3:-no driver}" >/dev/kmsg

@@ -87,7 +87,7 @@ class RealLab:
     def _check(self) -> Survey:
         """All facts anew; SafetyRefusal when one of the devices may not be touched."""
         with self.progress.phase("read the facts, check the devices"):
-            survey = self.visit.survey(self.devices, self.wishes.accepted)
+            survey = Survey.take(self.visit, self.devices, self.wishes.accepted)
             for name in self.devices:
                 survey.address(name)
         return survey

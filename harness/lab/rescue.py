@@ -17,6 +17,9 @@ from harness.lab.visit import Visit
 _TAIL = 64 * 1024  # bytes of console kept before each rung
 _SECONDS = 30.0
 
+BOOT_PATIENCE = 1.0
+"""How many of the inventory's `boot_seconds` a silent host gets, which may be booting by itself."""
+
 
 @dataclass
 class Rescue:
@@ -52,7 +55,7 @@ class Rescue:
     def _reconnect(self) -> None:
         """A host that is booting by itself gets the time its inventory entry gives it."""
         self.visit.transport.close()
-        self.visit.transport.connect(Deadline.after(self.visit.site.entry.boot_seconds))
+        self.visit.transport.connect(Deadline.after(self.visit.site.entry.boot_seconds * BOOT_PATIENCE))
 
     def _reset_devices(self) -> None:
         """Each device that we touched, by the ways its inventory entry names, in that order."""

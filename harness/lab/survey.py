@@ -9,8 +9,7 @@ from types import MappingProxyType
 from harness.deadline import Deadline
 from harness.errors import SafetyRefusal
 from harness.lab.inventory import DeviceEntry
-from harness.lab.state import HostState
-from harness.lab.transport.base import Transport
+from harness.lab.visit import Visit
 from harness.pci.address import Bdf
 from harness.safety.collect import read_facts
 from harness.safety.facts import HostFacts, parse_facts
@@ -29,21 +28,28 @@ class Survey:
     accepted: Mapping[str, str]
 
     @classmethod
-    def take(
+    def take(cls, visit: Visit, devices: Mapping[str, DeviceEntry], accepted: Mapping[str, str]) -> Survey:
+        """Read the host once and decide about each device. Changes nothing there."""
+        refuse_unknown(accepted)
+        sections = read_facts(visit.transport, Deadline.after(_SECONDS))
+        visit.state.keep("facts.txt", joined(sections))
+        taken = cls.of(parse_facts(sections), devices, accepted, visit.ours, visit.addresses)
+        for name, entry in devices.items():
+            address = taken.decisions[name].bdf
+            if address is not None:
+                visit.addresses[entry.identity.mark] = address
+        return taken
+
+    @classmethod
+    def of(
         cls,
-        transport: Transport,
-        state: HostState,
+        facts: HostFacts,
         devices: Mapping[str, DeviceEntry],
-        *,
         accepted: Mapping[str, str],
         ours: frozenset[Bdf] = frozenset(),
         known: Mapping[tuple[str, ...], Bdf] = MappingProxyType({}),
     ) -> Survey:
-        """Read the host once and decide. Changes nothing there."""
-        refuse_unknown(accepted)
-        sections = read_facts(transport, Deadline.after(_SECONDS))
-        state.keep("facts.txt", joined(sections))
-        facts = parse_facts(sections)
+        """What follows from facts in hand. `ours`: devices our open journal answers for; `known`: where they are."""
         lent = frozenset(found for entry in devices.values() if (found := _found(facts, entry, known)) is not None)
         decisions = {
             name: decide(name, entry, facts, ours=ours, lent=lent, known=known) for name, entry in devices.items()

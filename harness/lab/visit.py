@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
 
 from harness.deadline import Deadline
-from harness.errors import HostUnreachable, MaskallError, OutcomeUnknown, RestoreFailed
+from harness.errors import HostUnreachable, LabError, MaskallError, OutcomeUnknown, RestoreFailed
 from harness.journal import baseline as baselines
 from harness.journal.change import Change, Kind
 from harness.journal.entry import What
@@ -21,11 +21,10 @@ from harness.journal.ledger import HostJournal, adopt, boot_id, found
 from harness.journal.undo import Touched, Undo
 from harness.lab import holdings
 from harness.lab.claim import Claim, owner_of
+from harness.lab.deadman import disarm_all
 from harness.lab.holdings import Holdings
-from harness.lab.inventory import DeviceEntry
 from harness.lab.site import Site
 from harness.lab.state import HostState
-from harness.lab.survey import Survey
 from harness.lab.transport.ssh import SshTransport
 from harness.lab.wishes import Wishes
 from harness.pci.address import Bdf
@@ -95,17 +94,6 @@ class Visit:
     def touched(self) -> Touched:
         return Touched.by(self.journal.entries)
 
-    def survey(self, devices: Mapping[str, DeviceEntry], accepted: Mapping[str, str]) -> Survey:
-        """Read the host and decide about each device; changes nothing."""
-        taken = Survey.take(
-            self.transport, self.state, devices, accepted=accepted, ours=self.ours, known=self.addresses
-        )
-        for name, entry in devices.items():
-            address = taken.decisions[name].bdf
-            if address is not None:
-                self.addresses[entry.identity.mark] = address
-        return taken
-
     def open_journal(self, reason: str) -> None:
         """The first line of a run, and how the host was before it: what it held."""
         self.journal.run = _fresh_run()
@@ -127,7 +115,9 @@ class Visit:
         self.transport.run(["modprobe", name], deadline=deadline, changes=True).check()
 
     def undo(self) -> Undo:
-        return Undo(self.transport, self.journal, self.touched, self.notice)
+        entries = self.journal.entries
+        rebooted = any(one.boot_id != self.journal.boot_id for one in entries if one.what is What.BASELINE)
+        return Undo(self.transport, self.journal, self.touched, self.notice, rebooted)
 
     def put_back(self, *, whole: bool = False) -> None:
         """Everything as the journal's baselines say, verified, and nothing left behind. RestoreFailed, HostUnreachable.
@@ -135,6 +125,7 @@ class Visit:
         Safe to call again: what is as it was is left alone. `whole`: what served several scenarios goes too.
         """
         self.meet_again()
+        disarm_all(self.transport)
         if self.journal.entries:
             self.undo().reconcile(whole=whole)
         self._refuse_leaks()
@@ -156,7 +147,7 @@ class Visit:
             self.notice(f"{self.site.name} has rebooted: what was changed is gone, as is the claim")
             self.claim.renew()
             self.journal.boot_id = boot
-            adopt(tuple(self.journal.entries), self.transport, self.state)
+            self.journal.settle()
         elif not self.claim.beating:
             self.claim.renew()
 
@@ -173,15 +164,23 @@ class Visit:
         self._left = True
         try:
             self.journal.record(What.QUARANTINED, {"reason": reason})
-        except (HostUnreachable, OutcomeUnknown) as error:
-            self.notice(f"not on record on the host itself: {error.message}")
+        except LabError as error:
+            self.notice(f"the quarantine is not on record on the host itself: {error.message}")
+
+    def _leave(self) -> None:
+        """A link that breaks in the very last moment is no reason for a quarantine: every step may be done again."""
+        try:
+            self.put_back(whole=True)
+        except (HostUnreachable, OutcomeUnknown):
+            self.transport.close()
+            self.put_back(whole=True)
+        self.close_journal()
 
     def end(self) -> None:
         """Put everything back for good and give the host free; in quarantine it stays claimed. RestoreFailed."""
         try:
             if self.journal.entries and not self._left:
-                self.put_back(whole=True)
-                self.close_journal()
+                self._leave()
         except MaskallError as error:
             self.quarantine(f"the end of the visit: {error}")
             raise

@@ -22,12 +22,16 @@ PACKAGES = (
     "dbus",
     "iproute2",
     "procps",
+    "xz-utils",
     "e2fsprogs",
 )
 """A plain Debian without recommended packages."""
 
 XEN_PACKAGES = ("xen-system-amd64", "xen-utils-common", "qemu-system-xen", "pciutils", "busybox-static")
 """What its archive offers, with all they depend on."""
+
+DOWNLOAD = f'chroot "$1" sh -c "apt-get clean && apt-get install --yes --download-only {" ".join(XEN_PACKAGES)}"'
+"""mmdebstrap's hook that fetches the archive; it comes before the files below, for those end the name service."""
 
 SETUP = "/maskall-setup"
 
@@ -55,8 +59,6 @@ _SETUP_SCRIPT = f"""\
 set -eu
 rm -f /etc/ssh/ssh_host_rsa_key* /etc/ssh/ssh_host_ecdsa_key* /etc/ssh/ssh_host_dsa_key*
 rm -f /etc/systemd/system/timers.target.wants/*
-rm -f /var/cache/apt/archives/*.deb
-apt-get install --yes --download-only {" ".join(XEN_PACKAGES)}
 mkdir -p {ARCHIVE}
 mv /var/cache/apt/archives/*.deb {ARCHIVE}/
 cd {ARCHIVE}

@@ -24,6 +24,7 @@ def soon() -> Deadline:
 
 def new_key(path: Path) -> paramiko.PKey:
     """A key pair; the private half goes to `path`."""
+    path.touch(mode=0o600)
     path.write_bytes(
         Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -25,12 +26,16 @@ def connected() -> LocalTransport:
     return transport
 
 
+def armed(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "run").glob("deadman.*") if path.suffix != ".sh"]
+
+
 @pytest.fixture
 def struck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file the timer's action leaves; the real action is for a real host, and tested by itself below."""
     mark = tmp_path / "struck"
     action = tmp_path / "action.sh"
-    action.write_text(f'[ -e "$1/deadman" ] || exit 0\necho "$@" > {mark}\n')
+    action.write_text(f'[ -e "$1" ] || exit 0\necho "$@" > {mark}\n')
     monkeypatch.setattr(deadman, "_ACTION", action)
     return mark
 
@@ -39,14 +44,24 @@ def test_it_strikes_when_nobody_disarms_it(tmp_path: Path, struck: Path) -> None
     timer = DeadMan(connected, seconds=1, run=str(tmp_path / "run"))
     timer.arm(connected(), DEVICE, "nvme")
     assert poll(struck.exists, Deadline.after(10))
-    assert poll(struck.read_text, Deadline.after(2)) == f"{tmp_path}/run 0000:04:00.0 nvme 0\n"
+    told = poll(struck.read_text, Deadline.after(2))
+    assert told is not None
+    assert re.fullmatch(rf"{tmp_path}/run/deadman\.[0-9a-f]+ 0000:04:00.0 nvme 0\n", told)
 
 
 def test_disarmed_it_never_strikes(tmp_path: Path, struck: Path) -> None:
     timer = DeadMan(connected, seconds=1, run=str(tmp_path / "run"))
     with timer.guarding(connected(), DEVICE, "nvme"):
         pass
-    assert not (tmp_path / "run" / "deadman").exists()
+    assert not armed(tmp_path)
+    assert not poll(struck.exists, Deadline.after(1.5))
+
+
+def test_an_old_timer_does_not_take_a_new_one_for_its_own(tmp_path: Path, struck: Path) -> None:
+    timer = DeadMan(connected, seconds=1, run=str(tmp_path / "run"))
+    timer.arm(connected(), DEVICE, "nvme")
+    deadman.disarm_all(connected(), str(tmp_path / "run"))
+    DeadMan(connected, seconds=30, run=str(tmp_path / "run")).arm(connected(), DEVICE, "nvme")
     assert not poll(struck.exists, Deadline.after(1.5))
 
 
@@ -54,7 +69,7 @@ def test_a_step_that_fails_disarms_it_too(tmp_path: Path, struck: Path) -> None:
     timer = DeadMan(connected, seconds=30, run=str(tmp_path / "run"))
     with pytest.raises(LabError, match="bind failed"), timer.guarding(connected(), DEVICE, None):
         raise LabError("bind failed")
-    assert not (tmp_path / "run" / "deadman").exists()
+    assert not armed(tmp_path)
 
 
 def test_an_old_connection_is_not_enough(tmp_path: Path, struck: Path) -> None:
@@ -64,13 +79,13 @@ def test_an_old_connection_is_not_enough(tmp_path: Path, struck: Path) -> None:
         pass
     assert "30 s" in raised.value.hint
     assert isinstance(raised.value.__cause__, HostUnreachable)
-    assert (tmp_path / "run" / "deadman").exists(), "it must still be able to strike"
+    assert armed(tmp_path), "it must still be able to strike"
 
 
 def test_disarming_too_late_is_told(tmp_path: Path, struck: Path) -> None:
     timer = DeadMan(connected, seconds=30, run=str(tmp_path / "run"))
     with pytest.raises(LabError, match="has struck"), timer.guarding(connected(), DEVICE, "e1000e"):
-        (tmp_path / "run" / "deadman").unlink()
+        armed(tmp_path)[0].unlink()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +104,7 @@ def test_the_action_rebinds_and_reboots_only_if_that_failed_and_may(
     device = sysfs / "devices" / str(DEVICE)
     for folder in (run, device, sysfs / "drivers/nvme", sysfs / "drivers/pciback", programs):
         folder.mkdir(parents=True)
-    (run / "deadman").touch()
+    (run / "deadman.1").touch()
     (device / "driver").symlink_to(sysfs / "drivers/pciback")
     reboot = programs / "reboot"
     reboot.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/rebooted\n')
@@ -100,10 +115,10 @@ def test_the_action_rebinds_and_reboots_only_if_that_failed_and_may(
         program.chmod(0o755)
     text = deadman._ACTION.read_text().replace("/sys/bus/pci", str(sysfs)).replace("/dev/kmsg", str(tmp_path / "kmsg"))
     subprocess.run(  # noqa: S603
-        ["/bin/sh", "-c", text, "deadman", str(run), str(DEVICE), driver, allowed],
+        ["/bin/sh", "-c", text, "deadman", str(run / "deadman.1"), str(DEVICE), driver, allowed],
         env={"PATH": f"{programs}:{os.environ['PATH']}"}, check=False, capture_output=True, timeout=10,
     )  # fmt: skip
-    assert not (run / "deadman").exists()
+    assert not (run / "deadman.1").exists()
     assert (sysfs / "drivers/pciback/unbind").read_text() == f"{DEVICE}\n"
     if driver:
         assert (sysfs / "drivers/nvme/bind").read_text() == f"{DEVICE}\n"

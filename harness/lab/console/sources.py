@@ -8,6 +8,7 @@ import pty
 import select
 import socket
 import subprocess
+import tty
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -20,8 +21,10 @@ from harness.lab.secret import Secret
 from harness.process import end_group, find, run
 
 _CHUNK = 1 << 16
-_WAIT = 0.5  # seconds after which a reader looks whether it shall stop
+WAIT = 0.5  # seconds after which a reader looks whether it shall stop
 _SECONDS = 15.0
+# A console may be silent for hours: a console server that went away is noticed within half a minute (tcp(7)).
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 
 
 class Attached(Protocol):
@@ -49,7 +52,9 @@ class _Descriptor:
         self._descriptor = descriptor
 
     def read(self) -> bytes | None:
-        if not select.select([self._descriptor], [], [], _WAIT)[0]:
+        ready = select.poll()  # not select(): a long run may have more than 1024 files open
+        ready.register(self._descriptor, select.POLLIN)
+        if not ready.poll(WAIT * 1000):
             return b""
         try:
             return os.read(self._descriptor, _CHUNK) or None
@@ -97,6 +102,9 @@ class TcpSource:
             raise LabError(f"{self.name}: {error.strerror or error}") from error
         with plug:
             plug.settimeout(None)
+            for option, value in _KEEPALIVE.items():
+                plug.setsockopt(socket.IPPROTO_TCP, option, value)
+            plug.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             yield _Descriptor(plug.fileno())
 
 
@@ -118,6 +126,7 @@ class IpmiSource:
             run([*argv, "sol", "deactivate"], deadline=Deadline.after(_SECONDS), check=False)
             ours, theirs = pty.openpty()
             try:
+                tty.setraw(theirs)  # the bytes as they come: no carriage return added to a newline
                 process = _started([*argv, "sol", "activate"], theirs, stdin=theirs)
             finally:
                 os.close(theirs)

@@ -65,8 +65,20 @@ class Switch(Power, Protocol):
         if self.state(deadline) is wanted:
             return
         self._order(wanted, deadline)
-        if poll(lambda: self.state(deadline) is wanted, deadline, every=_EVERY) is None:
+        told = ""
+
+        def switched() -> bool:
+            nonlocal told
+            try:
+                now = self.state(deadline)
+            except PowerFailed as error:  # a controller may be deaf for a moment while it switches
+                told = told if deadline.expired else error.message
+                return False
+            told = f"it reads {now}"
+            return now is wanted
+
+        if not poll(switched, deadline, every=_EVERY):
             raise PowerFailed(
-                f"{self.name}: told to switch {wanted}, still reads {self.state(Deadline.after(5))}",
-                hint="the controller accepted it and did nothing; look at the machine",
+                f"{self.name}: told to switch {wanted}, did not: {told or 'it does not answer'}",
+                hint="the controller accepted it; look at the machine",
             )

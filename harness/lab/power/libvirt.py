@@ -1,0 +1,101 @@
+"""Power of a host that is itself a domain of libvirt, through the library libvirt-python."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from harness.deadline import Deadline
+from harness.errors import LabError, PowerFailed
+from harness.lab.inventory import LibvirtPower
+from harness.lab.power.base import PowerState, Switch
+from harness.report.inert import inert
+
+_ONCE = 15.0  # seconds for one call
+
+T = TypeVar("T")
+
+
+def library() -> Any:  # noqa: ANN401 - libvirt-python has no types
+    """The module libvirt. LabError naming what to install."""
+    try:
+        import libvirt
+    except ImportError as error:
+        raise LabError(
+            f"the Python package libvirt-python cannot be loaded: {error}",
+            hint="apt-get install libvirt-dev pkg-config gcc python3-dev, then pip install 'maskall[libvirt]'",
+        ) from error
+    # it prints every error to stderr besides raising it
+    libvirt.registerErrorHandler(lambda context, error: None, None)
+    return libvirt
+
+
+@contextlib.contextmanager
+def domain(entry: LibvirtPower) -> Iterator[Any]:
+    """The domain over a connection of its own: libvirtd may have been restarted since the last. libvirtError."""
+    connection = library().open(entry.uri)
+    try:
+        yield connection.lookupByName(entry.domain)
+    finally:
+        connection.close()
+
+
+class Libvirt(Switch):
+    """`Power` by libvirt."""
+
+    def __init__(self, host: str, entry: LibvirtPower) -> None:
+        self._host = host
+        self._entry = entry
+        library()  # a missing one is told before anything is done
+
+    @property
+    def name(self) -> str:
+        return f"{self._host} (libvirt {self._entry.domain} at {self._entry.uri})"
+
+    def state(self, deadline: Deadline) -> PowerState:
+        """virDomainGetState(3): whatever has a process is on, also when paused or crashed into preservation."""
+        libvirt = library()
+        states = {
+            libvirt.VIR_DOMAIN_RUNNING: PowerState.ON,
+            libvirt.VIR_DOMAIN_BLOCKED: PowerState.ON,
+            libvirt.VIR_DOMAIN_PAUSED: PowerState.ON,
+            libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.ON,
+            libvirt.VIR_DOMAIN_SHUTDOWN: PowerState.ON,  # on its way
+            libvirt.VIR_DOMAIN_SHUTOFF: PowerState.OFF,
+        }
+        number, _ = self._asked("state", lambda one: one.state(), deadline)
+        return states.get(number, PowerState.UNKNOWN)
+
+    def reset(self, deadline: Deadline) -> None:
+        """As the reset button does (virDomainReset)."""
+        self._asked("reset", lambda one: one.reset(), deadline)
+
+    def _order(self, wanted: PowerState, deadline: Deadline) -> None:
+        if wanted is PowerState.ON:
+            self._asked("create", lambda one: one.create(), deadline)
+        else:
+            self._asked("destroy", lambda one: one.destroy(), deadline)
+
+    def _asked(self, what: str, ask: Callable[[Any], T], deadline: Deadline) -> T:
+        """In a thread of its own: the library knows no deadline. PowerFailed with libvirt's words."""
+        libvirt = library()
+        answers: list[T] = []
+        told: list[str] = []
+
+        def call() -> None:
+            try:
+                with domain(self._entry) as one:
+                    answers.append(ask(one))
+            except libvirt.libvirtError as error:
+                told.append(inert(" ".join(str(error).split())))
+
+        asking = threading.Thread(target=call, name=f"libvirt {what}", daemon=True)
+        asking.start()
+        asking.join(deadline.sooner(_ONCE).remaining)
+        if not answers:
+            why = told[0] if told else "did not answer in time"
+            hint = f"virsh -c {self._entry.uri} dominfo {self._entry.domain}"
+            raise PowerFailed(f"{self.name}: {what}: {why}", hint=hint)
+        return answers[0]

@@ -1,0 +1,82 @@
+"""One stay on the fake host, as a run makes it: a device borrowed, given to a guest, and given back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import LabError
+from harness.guest.spec import GuestSpec, GuestType
+from harness.journal.change import Change, Kind
+from harness.lab.deadman import DeadMan
+from harness.lab.ladder import Climb
+from harness.lab.rescue import Rescue
+from harness.lab.site import Site
+from harness.lab.visit import Visit
+from harness.lab.wishes import Wishes
+from harness.pci.address import Bdf
+from harness.pci.pciback import Borrowed
+from harness.xen.toolstack import XlToolstack
+from suites.selftest.fakehost import board
+from suites.selftest.fakelab import NAME, FakeLab
+
+NIC = Bdf.parse(board.NIC)
+WISHES = Wishes(reason="a self-test")
+
+
+def site(lab: FakeLab) -> Site:
+    return Site.find(lab.inventory, NAME)
+
+
+def arrive(lab: FakeLab, trace: Callable[[str], None] = lambda _: None, wishes: Wishes = WISHES) -> Visit:
+    """A visit with its journal open and the NIC's baseline on record."""
+    visit = Visit.begin(site(lab), wishes, lambda _: None)
+    visit.journal.trace = trace
+    visit.open_journal(wishes.reason)
+    visit.remember(NIC)
+    return visit
+
+
+def borrow(visit: Visit) -> None:
+    """The NIC goes to a guest of ours, with its memory decoding switched off for a moment."""
+    visit.load_module("xen-pciback")
+    toolstack = XlToolstack(visit.transport)
+    timer = DeadMan(visit.site.transport, may_reboot=True)
+    borrowed = Borrowed.identify(
+        visit.transport,
+        toolstack,
+        "8086:10d3",
+        visit.journal,
+        lambda device, driver: timer.guarding(visit.transport, device, driver),
+        NIC,
+    )
+    borrowed.bind()
+    visit.journal.about_to(Change(Kind.DOMAIN, "maskall-a", "create domain maskall-a", "destroy it"))
+    kernel = Path("/boot")
+    spec = GuestSpec(
+        "maskall-a",
+        GuestType.HVM,
+        str(kernel / f"vmlinuz-{board.RELEASE}"),
+        str(kernel / f"initrd.img-{board.RELEASE}"),
+        (NIC,),
+    )
+    toolstack.create(spec, Deadline.after(20))
+    visit.journal.about_to(Change(Kind.CONFIG, str(NIC), "write COMMAND=0:2", "write it back"))
+    command = ["setpci", "-s", str(NIC), "COMMAND=0:2"]
+    visit.transport.run(command, deadline=Deadline.after(20), changes=True).check()
+
+
+def give_back(visit: Visit, **rescue: object) -> Climb | None:
+    """As RealLab does it: straight, else by the ladder; what was climbed."""
+    try:
+        visit.put_back()
+    except LabError:
+        return Rescue(visit, **{"power": None, "console": None, **rescue}).climb()  # type: ignore[arg-type]
+    return None
+
+
+def die(visit: Visit) -> None:
+    """As a process that was killed: nothing is cleaned up, its connections close."""
+    visit.claim._stop.set()
+    visit.transport.close()
