@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from harness.deadline import Deadline
-from harness.errors import CommandFailed, HostUnreachable, JournalDamaged, LabError, OutcomeUnknown
+from harness.errors import CommandFailed, HostUnreachable, JournalDamaged, LabError, LockHeld, OutcomeUnknown
 from harness.journal.change import Change
 from harness.journal.entry import FIRST, Entry, What, merge, parse
 from harness.lab.state import HostState, append_durably, write_durably
 from harness.lab.transport.base import CommandResult, Script, Transport, quote
 from harness.xen.toolstack import REMOTE_RUN
 
-_SECONDS = 20.0
-_REBOOTED, _OTHER = 8, 9
+log = logging.getLogger(__name__)
 
-# Appends the line on stdin unless it is there already; the last line must be the one before it. A new file takes the
-# place of the old one, so that a full disk leaves no half line.
+_SECONDS = 20.0
+_LOST, _REBOOTED, _OTHER = 7, 8, 9
+
+# Appends the lines on stdin unless they are there already; the last line must be the one before them, else its hash is
+# printed. The claim is looked at in the same breath: its holder's heartbeat hears of a loss only seconds later. A new
+# file takes the place of the old one, so that a full disk leaves no half line. Nothing is synced: /run is memory, and
+# what the journal describes is lost together with it.
 _APPEND = """\
 [ "$(cat /proc/sys/kernel/random/boot_id)" = {boot_id} ] || exit 8
-mkdir -p {run} && cd {run} && touch journal.jsonl || exit 1
+mkdir -p {run} && cd {run} || exit 1
+[ -z {token} ] || grep -qsF -- {token} claim || exit 7
+touch journal.jsonl || exit 1
 last=$(tail -n 1 journal.jsonl); last=${{last##*'"hash":"'}}; last=${{last%%'"'*}}
 [ "$last" = {this} ] && exit 0
-[ "${{last:-{first}}}" = {prev} ] || exit 9
+[ "${{last:-{first}}}" = {prev} ] || {{ echo "$last"; exit 9; }}
 cat journal.jsonl - > journal.new && mv -f journal.new journal.jsonl || {{ rm -f journal.new; exit 1; }}
 """
 
@@ -41,7 +48,8 @@ def boot_id(transport: Transport) -> str:
 class HostJournal:
     """`Ledger` of a lab host. `trace` hears the name of every point between two writes: tests stop there.
 
-    `still_ours` raises when the claim on the host was lost meanwhile.
+    `still_ours` raises when the claim on the host was lost meanwhile; `token` is what the claim there must hold at each
+    write, empty: none is needed.
     """
 
     transport: Transport
@@ -52,6 +60,7 @@ class HostJournal:
     remote: str = REMOTE_RUN
     still_ours: Callable[[], None] = lambda: None
     trace: Trace = lambda _: None
+    token: str = ""
     _there: int = 0  # how many lines the host is known to have
 
     def __post_init__(self) -> None:
@@ -70,7 +79,7 @@ class HostJournal:
         entry = Entry(len(self.entries) + 1, now, self.boot_id, self.run, what, payload, prev)
         self.trace(f"before controller {what} {entry.seq}")
         try:
-            append_durably(self.state.journal, entry.line)
+            append_durably(self.state.journal, entry.line, at=sum(len(one.line) for one in self.entries))
         except OSError as error:
             hint = "free some space on this controller; the change was not made"
             raise LabError(
@@ -82,11 +91,17 @@ class HostJournal:
         self.trace(f"after host {what} {entry.seq}")
 
     def _send(self) -> None:
-        """All lines that the host may lack: an earlier one may have found its disk full.
+        """All lines that the host may lack: an earlier one may have found its disk full, or its answer was lost."""
+        done = self._add(self.entries[self._there :])
+        last = done.text.strip()
+        ahead = [entry.seq for entry in self.entries[self._there : -1] if entry.hash == last]
+        if done.status == _OTHER and ahead:
+            done = self._add(self.entries[ahead[0] :])
+        self._refuse(done)
+        self._there = len(self.entries)
 
-        The script adds them once, however often it is called, so a lost link is answered by asking again.
-        """
-        new = self.entries[self._there :]
+    def _add(self, new: Sequence[Entry]) -> CommandResult:
+        """The script adds them once, however often it is called, so a lost link is answered by asking again."""
         script = Script(
             _APPEND.format(
                 boot_id=quote([self.boot_id]),
@@ -94,6 +109,7 @@ class HostJournal:
                 this=new[-1].hash,
                 prev=new[0].prev,
                 first=FIRST,
+                token=quote([self.token]),
             )
         )
         lines = b"".join(entry.line for entry in new)
@@ -102,11 +118,15 @@ class HostJournal:
             return self.transport.run(script, deadline=Deadline.after(_SECONDS), changes=True, stdin=lines)
 
         try:
-            done = send()
+            return send()
         except (OutcomeUnknown, HostUnreachable):
             self.transport.connect(Deadline.after(_SECONDS))
-            done = send()
+            return send()
+
+    def _refuse(self, done: CommandResult) -> None:
         name = self.transport.name
+        if done.status == _LOST:
+            raise LockHeld(f"{name} is no longer ours: its claim is gone or somebody else's")
         if done.status == _REBOOTED:
             raise LabError(f"{name} has rebooted by itself: boot_id is no longer {self.boot_id}")
         if done.status == _OTHER:
@@ -115,7 +135,6 @@ class HostJournal:
             told = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {done.status}"]
             hint = "free some space on the host; the change was not made"
             raise LabError(f"{name}: the journal {self.remote}/journal.jsonl cannot be written: {told[0]}", hint=hint)
-        self._there = len(self.entries)
 
     def settle(self) -> None:
         """Make both copies the same again, in a new boot of the host for instance."""
@@ -137,7 +156,12 @@ def remove_remote(transport: Transport, remote: str = REMOTE_RUN) -> None:
     script = Script(
         f"cd {quote([remote])} 2>/dev/null || exit 0\nrm -rf guest ./*.cfg journal.jsonl journal.new deadman*"
     )
-    transport.run(script, deadline=Deadline.after(_SECONDS), changes=True).check()
+    try:
+        done = transport.run(script, deadline=Deadline.after(_SECONDS), changes=True)
+    except (OutcomeUnknown, HostUnreachable):  # removing twice is removing once
+        transport.connect(Deadline.after(_SECONDS))
+        done = transport.run(script, deadline=Deadline.after(_SECONDS), changes=True)
+    done.check()
 
 
 def found(transport: Transport, state: HostState, remote: str = REMOTE_RUN) -> tuple[Entry, ...]:
@@ -151,8 +175,14 @@ def found(transport: Transport, state: HostState, remote: str = REMOTE_RUN) -> t
 
 
 def adopt(entries: tuple[Entry, ...], transport: Transport, state: HostState, remote: str = REMOTE_RUN) -> None:
-    """Make both copies the same whole lines, so that the journal can be continued from here."""
+    """Make both copies the same whole lines, so that the journal can be continued from here.
+
+    Another story that this controller still had, of an earlier boot, is put aside.
+    """
     data = b"".join(entry.line for entry in entries)
+    old = _local(state)
+    if old != entries[: len(old)]:
+        state.archive(f"{old[0].run}-superseded")
     try:
         state.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_durably(state.journal, data)
@@ -170,7 +200,7 @@ def _local(state: HostState) -> tuple[Entry, ...]:
         return ()
     except OSError as error:
         raise LabError(f"the journal {state.journal} cannot be read: {error.strerror}") from error
-    return parse(data, str(state.journal))
+    return _parsed(data, str(state.journal))
 
 
 def _remote(transport: Transport, remote: str) -> tuple[Entry, ...]:
@@ -181,4 +211,10 @@ def _remote(transport: Transport, remote: str) -> tuple[Entry, ...]:
         if transport.run(["test", "-e", path], deadline=Deadline.after(_SECONDS)).ok:
             raise
         return ()
-    return parse(data, f"{transport.name}:{path}")
+    return _parsed(data, f"{transport.name}:{path}")
+
+
+def _parsed(data: bytes, file: str) -> tuple[Entry, ...]:
+    if data and not data.endswith(b"\n"):
+        log.warning("%s: its last line was being written when its writer died; it is left out", file)
+    return parse(data, file)

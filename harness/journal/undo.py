@@ -39,12 +39,17 @@ class Touched:
     baselines: tuple[Baseline, ...] = ()
 
     @classmethod
-    def by(cls, entries: Sequence[Entry]) -> Touched:
-        """Pure. A device's first baseline counts: later ones were taken when it was no longer as found."""
+    def by(cls, entries: Sequence[Entry], boot_id: str = "") -> Touched:
+        """Pure. A device's first baseline counts: later ones were taken when it was no longer as found.
+
+        A module loaded before the boot `boot_id` is not ours any more: whatever is loaded now, that boot has loaded.
+        """
         subjects: dict[str, set[str]] = {}
         first: dict[str, Baseline] = {}
         for entry in entries:
             if entry.what is What.INTENT:
+                if entry.payload.get("kind") == Kind.MODULE and boot_id and entry.boot_id != boot_id:
+                    continue
                 subjects.setdefault(str(entry.payload.get("kind")), set()).add(str(entry.payload.get("subject")))
             elif entry.what is What.BASELINE:
                 known = Baseline.from_payload(entry.payload)
@@ -108,8 +113,12 @@ class Undo:
         if not self.touched.domains:
             return {}
         seen = self.transport.run(["xl", "list"], deadline=self._deadline)
-        if not seen.ok:  # no Xen in this boot: no domain either
-            return {}
+        if not seen.ok:
+            hypervisor = self.transport.run(["cat", "/sys/hypervisor/type"], deadline=self._deadline)
+            if hypervisor.text.strip() == "xen":
+                told = seen.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {seen.status}"]
+                raise RestoreFailed(f"{self.transport.name}: whether our domains are gone, xl does not say: {told[0]}")
+            return {}  # no Xen in this boot: no domain either
         rows = parse_list(seen.text, file="xl list")
         return {row.name: row.domid for row in rows if row.name in self.touched.domains and row.domid != 0}
 
@@ -142,7 +151,10 @@ class Undo:
             ("sriov_numvfs", wanted.numvfs, seen.numvfs),
         ):
             if before != now and before:
-                self._write(wanted.device, self._sysfs(wanted.device, name), before)
+                path = self._sysfs(wanted.device, name)
+                if name == "sriov_numvfs" and "0" not in (before, now):  # sriov_numvfs_store: EBUSY from one to another
+                    self._write(wanted.device, path, "0")
+                self._write(wanted.device, path, before)
         if seen.interfaces_up < wanted.interfaces_up:
             folder = self._sysfs(wanted.device, "net")
             names = self.transport.run(["ls", folder], deadline=self._deadline).text.split()

@@ -18,6 +18,7 @@ from harness.lab.console.recorder import Recorder
 from harness.lab.deadman import DeadMan
 from harness.lab.host import Host, TargetDevice
 from harness.lab.inventory import DeviceEntry
+from harness.lab.planned import PCIBACK_MODULE
 from harness.lab.power.base import Power
 from harness.lab.rescue import Rescue
 from harness.lab.site import Site
@@ -32,7 +33,6 @@ from harness.xen.toolstack import REMOTE_RUN
 _GUEST_FILES = f"{REMOTE_RUN}/guest"
 _INSTALL_SECONDS = 300.0
 _SECONDS = 30.0
-_PCIBACK_MODULE = "xen-pciback"
 
 
 @dataclass
@@ -117,7 +117,7 @@ class RealLab:
         if not visit.journal.entries:
             visit.open_journal(self.wishes.reason)
         visit.remember(address)
-        visit.load_module(_PCIBACK_MODULE)
+        visit.load_module(PCIBACK_MODULE)
         if self.guest_files is not None:
             return
         with self.progress.phase("install guest files"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,19 +95,29 @@ def write_durably(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def append_durably(path: Path, data: bytes) -> None:
-    """Append and wait for the disk; what was only half written is taken off again. OSError."""
+def append_durably(path: Path, data: bytes, at: int) -> None:
+    """Write from byte `at` on, where the file must end, and wait for the disk. OSError.
+
+    What lies behind `at` was being written when somebody interrupted, and goes. What is only half written now is taken
+    off again; no buffer of Python's may bring it back when the file is closed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     new = not path.exists()
-    with path.open("ab") as file:
-        length = file.tell()
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(handle).st_size < at:
+            raise OSError(errno.ESTALE, f"it was {at} bytes long and is shorter now")
+        os.ftruncate(handle, at)
         try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        except OSError:
-            os.ftruncate(file.fileno(), length)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            os.fsync(handle)
+        except BaseException:
+            os.ftruncate(handle, at)
             raise
+    finally:
+        os.close(handle)
     if new:
         sync_folder(path.parent)
 

@@ -71,7 +71,15 @@ class Visit:
                 entries = found(transport, state)
                 if entries:
                     adopt(entries, transport, state)
-                journal = HostJournal(transport, state, _fresh_run(), boot, list(entries), still_ours=claim.check)
+                journal = HostJournal(
+                    transport,
+                    state,
+                    _fresh_run(),
+                    boot,
+                    list(entries),
+                    still_ours=claim.check,
+                    token=claim.holder.token,
+                )
             except BaseException:
                 claim.release()
                 raise
@@ -92,7 +100,7 @@ class Visit:
 
     @property
     def touched(self) -> Touched:
-        return Touched.by(self.journal.entries)
+        return Touched.by(self.journal.entries, self.journal.boot_id)
 
     def open_journal(self, reason: str) -> None:
         """The first line of a run, and how the host was before it: what it held."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from harness.deadline import Deadline, poll
 from harness.errors import HostUnreachable, LabError
 from harness.lab.transport.ssh import SshTransport
@@ -40,6 +42,9 @@ FORMAT = 1
 DISK_MIB = 4096
 BOOT_SECONDS = 600
 """From power-on to an ssh answer, at worst: firmware, boot loader, initramfs and systemd, all emulated."""
+
+NAME = "bench"
+"""What its inventory calls it."""
 
 _MIB = 1024 * 1024
 _PARTITION_START_MIB = 1  # GRUB keeps its core image in the gap before it
@@ -237,6 +242,23 @@ class PlainMachine:
         """Wait until it answers ssh; LabError at once when QEMU is gone."""
         _connect(self.transport, self.machine, deadline)
 
+    def inventory(self, folder: Path, *, allowed: bool = True, port: int | None = None) -> Path:
+        """A file that describes it as a lab host named `bench`; `port` is that of a wire before its own."""
+        entry = {
+            "kind": "lab",
+            "address": "127.0.0.1",
+            "port": port or self.machine.ssh_port,
+            "key": str(self.image.user_key),
+            "host_key": self.image.host_key,
+            "boot_seconds": BOOT_SECONDS,
+            "allow_reboot": True,
+            "allow_persistent": allowed,
+            "devices": {},
+        }
+        path = folder / f"{'' if allowed else 'strict-'}inventory.yaml"
+        path.write_text(yaml.safe_dump({"hosts": {NAME: entry}}, sort_keys=False))
+        return path
+
     def console(self) -> bytes:
         """What its serial line printed."""
         return self.machine.console_log.read_bytes() if self.machine.console_log.exists() else b""
@@ -294,7 +316,7 @@ def _started(spec: MachineSpec, disk: Path, run_dir: RunDir) -> Iterator[Machine
 
 def _transport(machine: Machine, image: PlainImage) -> SshTransport:
     return SshTransport(
-        "bench",
+        NAME,
         "127.0.0.1",
         port=machine.ssh_port,
         host_key=image.host_key,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from harness.lab.transport.base import Script, Transport, quote
 from harness.provision.job import BASE
 
 FORMAT = 1
-_SECONDS = 60.0
+_SECONDS = 120.0  # a slow disk and some initramfs images
 _PROGRAM = Path(__file__).with_name("backup.sh")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*")
@@ -36,12 +36,18 @@ class Kept:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`packages`: those that came new by provisioning. `folders`: those that were not there."""
+    """`packages`: those that came new by provisioning. `folders`: those that were not there.
+
+    GRUB's menu and the initramfs images are made anew by the system itself whenever it sees fit. `left`: path to
+    SHA-256 as provisioning left them. `exact`: those that go back byte for byte; None while that is not decided.
+    """
 
     kernels: tuple[str, ...]
     files: tuple[Kept, ...] = ()
     folders: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    left: tuple[tuple[str, str], ...] = ()
+    exact: tuple[str, ...] | None = None
 
     def as_json(self) -> bytes:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
@@ -57,7 +63,12 @@ def parse_manifest(text: str) -> Manifest:
         found = json.loads(text)
         files = tuple(Kept(**one) for one in found["files"])
         parsed = Manifest(
-            tuple(map(str, found["kernels"])), files, tuple(found["folders"]), tuple(map(str, found["packages"]))
+            tuple(map(str, found["kernels"])),
+            files,
+            tuple(found["folders"]),
+            tuple(map(str, found["packages"])),
+            tuple((str(path), str(digest)) for path, digest in found["left"]),
+            None if found["exact"] is None else tuple(map(str, found["exact"])),
         )
         sound = found["format"] == FORMAT and all(_sound(file) for file in files)
         sound = sound and all(isinstance(one, str) and one.startswith("/") for one in parsed.folders)
@@ -87,12 +98,12 @@ def parse_kept(text: str) -> tuple[tuple[Kept, ...], tuple[str, ...]]:
         words = line.split(" ", 5)
         if words[0] == "file" and len(words) == 6 and words[1].isdigit() and _SHA256.fullmatch(words[4]):
             files.append(Kept(words[5], words[4], words[2], words[3], int(words[1])))
-        elif words[0] == "absent" and len(words) == 2:
-            files.append(Kept(words[1]))
-        elif words[0] == "nofolder" and len(words) == 2:
-            folders.append(words[1])
-        elif words[0] == "other":
-            raise LabError(f"{line.partition(' ')[2]} is no plain file", hint="make it one, or provision by hand")
+        elif line.startswith("absent /"):
+            files.append(Kept(line.removeprefix("absent ")))
+        elif line.startswith("nofolder /"):
+            folders.append(line.removeprefix("nofolder "))
+        elif line.startswith("other /"):
+            raise LabError(f"{line.removeprefix('other ')} is no plain file", hint="make it one, or provision by hand")
         else:
             raise ParseError(f"{line!r}", file="backup", line=number, expected="file, absent or nofolder")
     return tuple(files), tuple(dict.fromkeys(folders))
@@ -110,9 +121,40 @@ def take(transport: Transport, known: Manifest, paths: Iterable[str], packages: 
         files, folders = (*files, *more), tuple(dict.fromkeys((*folders, *missing)))
     every = tuple(dict.fromkeys((*known.packages, *packages)))
     manifest = replace(known, files=files, folders=folders, packages=every)
+    write(transport, manifest)
+    return manifest
+
+
+def write(transport: Transport, manifest: Manifest) -> None:
+    """The manifest in one step, on the disk when this returns."""
     transport.put(manifest.as_json(), f"{BASE}/manifest.json", 0o600, Deadline.after(_SECONDS))
     transport.run(["sync", "-f", BASE], deadline=Deadline.after(_SECONDS)).check()
-    return manifest
+
+
+def generated(manifest: Manifest) -> tuple[Kept, ...]:
+    """What the system makes by itself: all that lies in /boot."""
+    return tuple(file for file in manifest.files if file.path.startswith("/boot/"))
+
+
+def decide(manifest: Manifest, kernels: tuple[str, ...], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Which generated files go back byte for byte: those that nobody made anew since provisioning left them. Pure.
+
+    `now`: path to SHA-256. Where provisioning did not come to its end, the same kernels have to do.
+    """
+    left = dict(manifest.left)
+    untouched = [
+        file.path
+        for file in generated(manifest)
+        if (now.get(file.path) == left[file.path] if file.path in left else kernels == manifest.kernels)
+    ]
+    return tuple(untouched)
+
+
+def sums(transport: Transport, files: Iterable[Kept]) -> dict[str, str]:
+    """Path to SHA-256 as they are now, of those that exist."""
+    paths = [file.path for file in files]
+    seen, _ = parse_kept(_run(transport, "look", *paths)) if paths else ((), ())
+    return {file.path: file.sha256 for file in seen if file.sha256}
 
 
 def put_back(transport: Transport, file: Kept) -> None:

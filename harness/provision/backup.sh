@@ -44,7 +44,7 @@ back)
     copy=$base/files/$2
     sum=$(sha256sum <"$copy")
     [ "${sum%% *}" = "$3" ] || { echo "the backup of $path is damaged" >&2; exit 1; }
-    mkdir -p "${path%/*}"
+    (umask 022 && mkdir -p "${path%/*}")
     trap 'rm -f "$path.maskall-new"' EXIT
     cp --preserve=all "$copy" "$path.maskall-new"
     mv -f "$path.maskall-new" "$path"

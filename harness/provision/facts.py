@@ -14,7 +14,7 @@ SECTIONS = (
     *("os-release", "boot_id", "architecture", "kernel", "kernels", "cmdline", "hypervisor", "xl_info"),
     *("boot", "space", "packages", "files", "backup"),
 )
-_PACKAGE = re.compile(r"([a-z0-9][a-z0-9+.-]*)(?::[a-z0-9-]+)? ([a-z][a-z])[ a-zA-Z]? *(\S*)")
+_PACKAGE = re.compile(r"([a-z0-9][a-z0-9+.-]*)(?::[a-z0-9-]+)? ([a-zA-Z]{2,3})(?: +(\S+))?")
 _SHA256 = re.compile(r"\\?([0-9a-f]{64})  (/.*)")
 
 
@@ -33,7 +33,8 @@ class SystemFacts:
     boot_id: str
     architecture: str
     kernel: str
-    kernels: tuple[str, ...]
+    kernels: tuple[str, ...]  # their names below /boot
+    initrds: tuple[str, ...]  # paths
     cmdline: str
     domain: str  # "" on bare metal (or in a machine that is no Xen), "dom0" or "domU"
     xen_version: str  # "" where xl does not answer
@@ -78,7 +79,8 @@ def parse_facts(sections: Mapping[str, bytes]) -> SystemFacts:
         boot_id=_one_word(text, "boot_id"),
         architecture=text["architecture"].strip(),
         kernel=_one_word(text, "kernel"),
-        kernels=tuple(sorted(text["kernels"].split())),
+        kernels=tuple(sorted(name for name in text["kernels"].split() if name.startswith("vmlinu"))),
+        initrds=tuple(sorted(f"/boot/{name}" for name in text["kernels"].split() if name.startswith("initrd"))),
         cmdline=text["cmdline"].strip(),
         domain=_domain(text["hypervisor"]),
         xen_version=xen.xen_version if xen else "",
@@ -110,7 +112,7 @@ def parse_packages(text: str) -> dict[str, str]:
         if match is None:
             raise ParseError(f"{line!r}", file="packages", line=number, expected="name, status, version")
         name, status, version = match.groups()
-        if status[1] == "i" and version:
+        if status in ("ii", "hi") and version:
             found[name] = version
     return found
 

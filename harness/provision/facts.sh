@@ -17,7 +17,7 @@ dpkg --print-architecture
 section kernel
 uname -r
 section kernels
-ls /boot | grep '^vmlinu[xz]-'
+ls /boot | grep -E '^(vmlinu[xz]|initrd[.]img)-'
 section cmdline
 cat /proc/cmdline
 section hypervisor

@@ -16,6 +16,9 @@ from harness.lab.visit import Visit
 from harness.report.inert import inert
 
 BASE = "/var/lib/maskall/provision"
+EVERY = 2.0
+"""Seconds between two questions."""
+
 _SECONDS = 60.0  # one question to a host that is busy unpacking
 
 # mkdir is the guard: whoever comes second does nothing.
@@ -78,12 +81,12 @@ def run_job(visit: Visit, job: Job, deadline: Deadline, tell: Callable[[str], No
     def ended() -> str | None:
         nonlocal last
         state, line = _ask(visit, job, deadline)
-        if line and line != last:
+        if line != last:
             last = line
             tell(inert(line)[:120])
         return state if state.startswith("ended") or state == "died" else None
 
-    state = poll(ended, deadline, every=2.0)
+    state = poll(ended, deadline, every=EVERY)
     if state is None:
         hint = f"it goes on by itself; see {job.folder}/log on the host, then call again"
         raise LabError(f"{visit.site.name}: {job.name} has not ended in time", hint=hint)
@@ -118,7 +121,7 @@ def _ask(visit: Visit, job: Job, deadline: Deadline) -> tuple[str, str]:
     def answer() -> tuple[str, str] | None:
         try:
             visit.meet_again()
-            lines = visit.transport.run(job.ask, deadline=deadline.sooner(_SECONDS)).check().text.splitlines()
+            lines = visit.transport.run(job.ask, deadline=Deadline.after(_SECONDS)).check().text.splitlines()
         except (HostUnreachable, HostHung, OutcomeUnknown) as error:
             if deadline.expired:
                 raise
@@ -126,7 +129,7 @@ def _ask(visit: Visit, job: Job, deadline: Deadline) -> tuple[str, str]:
             return None
         return (lines[0] if lines else "absent"), (lines[1] if len(lines) > 1 else "")
 
-    found = poll(answer, deadline, every=1.0)
+    found = poll(answer, deadline, every=EVERY)
     if found is None:
         raise HostUnreachable(f"{visit.site.name}: nobody could be asked what became of {job.name}")
     return found

@@ -12,7 +12,7 @@ _FREE_MIB = {"/": 1500, "/boot": 64, "/var": 600}
 """What has to be free, by mount point; Xen with qemu takes some 300 MiB, apt as much again for what it fetches."""
 
 _SYSTEMS = frozenset({"debian", "ubuntu"})
-MAINLINE_HINT = (
+BY_HAND = (
     "make it a Xen dom0 by hand: install Xen, its tools and a static busybox, make GRUB boot Xen with iommu=1, "
     "load xen-pciback, and see `xl info` say hvm_directio"
 )
@@ -57,7 +57,9 @@ def obstacles(facts: SystemFacts, wanted: Wanted) -> list[str]:
     if not facts.systemd:
         found.append("it is not run by systemd")
     if not facts.grub:
-        found.append("it is not booted by GRUB: /etc/default/grub, /boot/grub/grub.cfg and update-grub are not all there")
+        found.append(
+            "it is not booted by GRUB: /etc/default/grub, /boot/grub/grub.cfg and update-grub are not all there"
+        )
     if facts.secure_boot:
         found.append("Secure Boot is on, and Debian's Xen is not signed: the machine would not boot it")
     if not facts.iommu:

@@ -34,7 +34,9 @@ def parse_simulation(text: str) -> Simulation:
 
     All other lines are passed over: there are many kinds, none of which names a package that would change.
     """
-    new, upgraded, removed = [], [], []
+    new: list[str] = []
+    upgraded: list[str] = []
+    removed: list[str] = []
     for line in text.splitlines():
         match = _LINE.fullmatch(line.rstrip())
         if match is None:

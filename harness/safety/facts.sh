@@ -139,7 +139,7 @@ if [ -e /proc/xen/capabilities ]; then
     xl info 2>/dev/null || echo "missing xl"
 fi
 section tools
-for name in xl setpci lspci od ip blkid; do command -v "$name" >/dev/null 2>&1 && echo "$name"; done
+for name in xl xenstore-read setpci lspci od ip blkid; do command -v "$name" >/dev/null 2>&1 && echo "$name"; done
 for name in /bin/busybox /usr/bin/busybox /usr/lib/busybox/busybox-static; do [ -x "$name" ] && echo "busybox $name"; done
 section run
 for name in /run/maskall/*; do [ -e "$name" ] && echo "${name##*/}"; done

@@ -17,7 +17,8 @@ from harness.report.inert import inert
 
 _CHUNK = 1 << 16
 _EVERY = 0.02  # seconds between two looks for bytes
-_OFF_EVERY = 0.2  # and for a domain that is switched on: what its firmware says before is lost
+_STARTING_SECONDS = 3.0  # that a domain may be active without a console
+_OFF_EVERY = 0.1  # and for a domain that is switched on: what its firmware says before is lost
 _ALIVE = (5, 3)  # a libvirtd far away is given up when it is silent for 5 seconds 3 times (virConnectSetKeepAlive)
 
 
@@ -34,7 +35,10 @@ class LibvirtSource:
 
     @contextlib.contextmanager
     def attach(self) -> Iterator[Attached]:
-        """LabError without libvirt or the domain, or when somebody else reads its console: he is not thrown out."""
+        """LabError without libvirt or the domain; from `read` when the console of a domain that is on cannot be opened.
+
+        Somebody else who reads it is not thrown out.
+        """
         libvirt = library()
         _run_events()
         with contextlib.ExitStack() as stack:
@@ -42,39 +46,50 @@ class LibvirtSource:
                 connection = libvirt.open(self._entry.uri)
                 stack.callback(_quietly, connection.close)
                 connection.setKeepAlive(*_ALIVE)
-                attached = _Console(connection, connection.lookupByName(self._entry.domain))
+                attached = _Console(self.name, connection, connection.lookupByName(self._entry.domain))
                 stack.callback(attached.close)
-                attached.open()
             except libvirt.libvirtError as error:
-                raise LabError(f"{self.name}: {inert(' '.join(str(error).split()))}") from error
+                raise LabError(f"{self.name}: {_told(error)}") from error
             yield attached
 
 
 class _Console:
     """`Attached` to a stream of libvirt."""
 
-    def __init__(self, connection: Any, domain: Any) -> None:  # noqa: ANN401 - libvirt-python has no types
+    def __init__(self, name: str, connection: Any, domain: Any) -> None:  # noqa: ANN401 - libvirt-python has no types
+        self._name = name
+        self._patience: Deadline | None = None  # with an active domain whose console cannot be opened
         self._connection = connection
         self._domain = domain
         self._stream: Any = None
 
-    def open(self) -> bool:
-        """Whether the domain is on and its console open. libvirtError."""
-        libvirt = library()
-        if self._stream is None and self._domain.isActive():
-            stream = self._connection.newStream(libvirt.VIR_STREAM_NONBLOCK)
-            self._domain.openConsole(None, stream, libvirt.VIR_DOMAIN_CONSOLE_SAFE)
-            self._stream = stream
-        return self._stream is not None
-
     def read(self) -> bytes | None:
+        if not poll(self._opened, Deadline.after(WAIT), every=_OFF_EVERY):
+            return b""
         try:
-            if not poll(self.open, Deadline.after(WAIT), every=_OFF_EVERY):
-                return b""
             data = poll(self._received, Deadline.after(WAIT), every=_EVERY)
         except library().libvirtError:  # the domain was switched off, or libvirtd is gone
             return None
         return b"" if data is None else data[0] or None
+
+    def _opened(self) -> bool:
+        """Whether the domain is on and its console open. LabError when that does not come about."""
+        libvirt = library()
+        if self._stream is not None:
+            return True
+        try:
+            if not self._domain.isActive():
+                self._patience = None
+                return False
+            stream = self._connection.newStream(libvirt.VIR_STREAM_NONBLOCK)
+            self._domain.openConsole(None, stream, libvirt.VIR_DOMAIN_CONSOLE_SAFE)
+        except libvirt.libvirtError as error:
+            self._patience = self._patience or Deadline.after(_STARTING_SECONDS)
+            if self._patience.expired:
+                raise LabError(f"{self._name}: {_told(error)}") from error
+            return False  # a domain that is being started is active before its console can be opened
+        self._stream = stream
+        return True
 
     def _received(self) -> tuple[bytes] | None:
         """What is there; an empty one at the end. virStreamRecv(3): -2 is nothing yet."""
@@ -84,6 +99,10 @@ class _Console:
     def close(self) -> None:
         if self._stream is not None:
             _quietly(self._stream.abort)
+
+
+def _told(error: Exception) -> str:
+    return inert(" ".join(str(error).split()))
 
 
 def _quietly(end: Callable[[], object]) -> None:

@@ -172,4 +172,4 @@ class Recorder:
         """The same complaint once."""
         if text != self._told:
             self._told = text
-            self.notice(text)
+            self.notice(inert(text))

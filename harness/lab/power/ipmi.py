@@ -13,6 +13,7 @@ from harness.lab.inventory import IpmiPower
 from harness.lab.power.base import PowerState, Switch
 from harness.lab.secret import Secret
 from harness.process import Completed, find, run
+from harness.report.inert import inert
 
 _ORDERS = {PowerState.ON: "on", PowerState.OFF: "off"}
 _ANSWERS = {"Chassis Power is on": PowerState.ON, "Chassis Power is off": PowerState.OFF}
@@ -69,6 +70,6 @@ class Ipmi(Switch):
         if done.status != 0:
             told = next(iter(reversed(done.stderr.strip().splitlines())), f"status {done.status}")
             raise PowerFailed(
-                f"{self.name}: power {verb}: {told}", hint="try ipmitool by hand: address, user, cipher suite"
+                f"{self.name}: power {verb}: {inert(told)}", hint="try ipmitool by hand: address, user, cipher suite"
             )
         return done

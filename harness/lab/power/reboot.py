@@ -12,10 +12,7 @@ from harness.lab.power.base import Power
 from harness.lab.transport.base import Transport
 
 _ASK_SECONDS = 10.0
-_LEAVE_SECONDS = 60.0
-"""How long an order to reboot may take to be felt: services are stopped first."""
-
-
+_SOFT = ["systemctl", "reboot"]
 class How(enum.Enum):
     """The ways, and how they are said to a person."""
 
@@ -26,6 +23,10 @@ class How(enum.Enum):
     @property
     def text(self) -> str:
         return self.value
+
+
+_LEAVE_SECONDS = {How.SOFT: 150.0, How.RESET: 15.0, How.CYCLE: 0.0}
+"""How long the old boot may still answer: before a soft reboot systemd gives each service 90 s to stop."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,13 @@ def reboot(transport: Transport, power: Power | None, deadline: Deadline, how: H
     """
     began = time.monotonic()
     _order(transport, power, deadline, how)
-    if how is How.SOFT or (transport.connected and how is How.RESET):
+    leave = deadline.sooner(_LEAVE_SECONDS[how])
+    if transport.connected:
         # an old connection into a machine that goes down tells so first; into one that was reset it never will
-        poll(lambda: not _answers(transport, before), deadline.sooner(_LEAVE_SECONDS), every=0.2)
-    transport.close()
-    transport.connect(deadline)
-    now = _boot_id(transport, deadline)
+        poll(lambda: not _answers(transport, before), leave, every=0.2)
+    now = poll(lambda: _next_boot(transport, before, leave, deadline), deadline, every=0.2)
+    if now is None:
+        raise HostUnreachable(f"{transport.name}: after '{how.text}' it did not come back", hint="look at its console")
     if now == before:
         raise PowerFailed(
             f"{transport.name}: '{how.text}' was none: boot_id is still {before}", hint="look at the machine's console"
@@ -57,10 +59,21 @@ def reboot(transport: Transport, power: Power | None, deadline: Deadline, how: H
     return Rebooted(now, time.monotonic() - began)
 
 
+def _next_boot(transport: Transport, before: str, leave: Deadline, deadline: Deadline) -> str | None:
+    """The boot that answers a new connection; the old one only when it had its time to leave."""
+    transport.close()
+    transport.connect(deadline)
+    try:
+        now = _boot_id(transport, deadline)
+    except (HostUnreachable, HostHung):  # it went down while it was asked
+        return None
+    return now if now != before or leave.expired else None
+
+
 def _order(transport: Transport, power: Power | None, deadline: Deadline, how: How) -> None:
     if how is How.SOFT:
         try:
-            transport.run(["systemctl", "reboot"], deadline=deadline.sooner(_ASK_SECONDS), changes=True).check()
+            transport.run(_SOFT, deadline=deadline.sooner(_ASK_SECONDS), changes=True).check()
         except (OutcomeUnknown, HostUnreachable, HostHung):  # it went faster than its answer; boot_id will tell
             return
     elif power is None:

@@ -20,7 +20,7 @@ from harness.report.inert import inert
 
 _ONCE = 15.0  # seconds for one request; a controller that is busy takes some
 _LEAST = 0.2  # seconds that a request gets even when the deadline is over
-_LONGEST = 200  # characters of a controller's complaint in a message
+_LONGEST = 400  # characters of a controller's complaint in a message
 
 # The values of ResetType that do what is meant, best first (DSP2046, ComputerSystem.Reset).
 _ORDERS = {PowerState.ON: ("On", "ForceOn"), PowerState.OFF: ("ForceOff",)}

@@ -1,0 +1,156 @@
+"""`maskall doctor`, `plan` and `restore`: a lab host examined, and brought back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from harness.deadline import Deadline
+from harness.errors import ExitStatus, LabError, RestoreFailed
+from harness.lab.claim import look
+from harness.lab.console import record
+from harness.lab.doctor import Finding, examine
+from harness.lab.planned import changes
+from harness.lab.rescue import Rescue
+from harness.lab.site import Site
+from harness.lab.state import HostState
+from harness.lab.survey import Survey, joined
+from harness.lab.transport.ssh import SshTransport
+from harness.lab.visit import CONNECT_SECONDS, Visit
+from harness.lab.wishes import Wishes, accepted
+from harness.options import OUR_INVENTORY
+from harness.report.inert import inert
+from harness.report.progress import Progress, progress_for
+from harness.report.store import write_atomically
+from harness.safety.collect import read_facts
+from harness.safety.facts import parse_facts
+from harness.safety.gate import explain, refuse_unknown
+from harness.scenario.spec import catalogue
+
+_FACTS_SECONDS = 60.0
+
+
+def doctor(host: str, inventory: Path | None, accept: tuple[str, ...], raw: Path | None) -> int:
+    """`maskall doctor`: 0 when the host is ready and every device of it may be borrowed, else 1."""
+    site, wanted = Site.find(inventory or OUR_INVENTORY, host), accepted(accept)
+    refuse_unknown(wanted)
+    with _reading(site) as (transport, progress):
+        with progress.phase(f"read the facts of {host}"):
+            sections = read_facts(transport, Deadline.after(_FACTS_SECONDS))
+        if raw is not None:
+            write_atomically(raw, joined(sections))
+        facts = parse_facts(sections)
+        findings = examine(site.entry, facts, look(transport), HostState.of(site.name).quarantine)
+    survey = Survey.of(facts, site.entry.devices, wanted)
+    for line in [*_told(findings), "", *_devices(survey)]:
+        typer.echo(inert(line))
+    good = all(one.good for one in findings)
+    allowed = [name for name, one in survey.decisions.items() if one.allowed(wanted)]
+    usable = f"{len(allowed)} of {len(survey.decisions)} devices may be borrowed"
+    typer.echo(f"\n{host} is {'ready' if good else 'not ready'}; {usable}")
+    return ExitStatus.OK if good and len(allowed) == len(survey.decisions) else ExitStatus.FAILED
+
+
+def plan(host: str, inventory: Path | None, device: tuple[str, ...], accept: tuple[str, ...]) -> int:
+    """`maskall plan`: 0 when a run could begin, else 1."""
+    site, wanted = Site.find(inventory or OUR_INVENTORY, host), accepted(accept)
+    refuse_unknown(wanted)
+    devices = site.devices(device)
+    with _reading(site) as (transport, progress), progress.phase(f"read the facts of {host}"):
+        survey = Survey.of(parse_facts(read_facts(transport, Deadline.after(_FACTS_SECONDS))), devices, wanted)
+    refused = False
+    for name, decision in survey.decisions.items():
+        if not decision.allowed(wanted):
+            refused = True
+            for line in [f"{name} would not be touched:", *(f"  {one}" for one in explain(decision, wanted))]:
+                typer.echo(inert(line))
+            continue
+        address = survey.address(name)
+        typer.echo(inert(f"{name} at {address}, in each scenario:"))
+        driver = survey.facts.functions[address].driver
+        for change in changes(site.entry, devices[name], address, driver, catalogue()):
+            typer.echo(inert(f"  {change.text:<58} undo: {change.undo}"))
+    typer.echo(
+        "\nEvery change is written into a journal, here and on the host, before it is made; afterwards the host is"
+        "\ncompared with how it was. Whatever is wrong then is put right by 'maskall restore', from here or elsewhere."
+    )
+    return ExitStatus.FAILED if refused else ExitStatus.OK
+
+
+def restore(host: str, inventory: Path | None, wait: int, take_over: str | None) -> int:
+    """`maskall restore`: 0 when the host is as it was; RestoreFailed when it is not."""
+    site = Site.find(inventory or OUR_INVENTORY, host)
+    state = HostState.of(site.name)
+    with progress_for(Console()) as progress, contextlib.ExitStack() as stack:
+        console = record(state, site.entry, progress.note)
+        if console is not None:
+            stack.callback(console.stop)
+        with progress.phase(f"claim {host}"):
+            visit = _arrived(site, Wishes({}, wait, take_over, reason="maskall restore"), progress)
+        stack.callback(visit.end)
+        if not visit.left_behind:
+            state.cure()
+            progress.note(f"{host}: no run has left anything; nothing to do")
+            return ExitStatus.OK
+        for entry in visit.journal.entries:
+            if "text" in entry.payload:
+                progress.note(inert(f"on record: {entry.at} {entry.payload['text']}"))
+        with progress.phase("put everything back"):
+            try:
+                visit.put_back(whole=True)
+            except LabError as error:
+                progress.note(f"not at once: {error}")
+                climbed = Rescue(visit, site.power(), console).climb()
+                if not climbed.restored:
+                    raise RestoreFailed(f"{host} is still not as it was: {climbed.told}") from error
+                visit.put_back(whole=True)
+            visit.close_journal()
+    typer.echo(f"{host} is as it was before, read back and compared")
+    return ExitStatus.OK
+
+
+def _arrived(site: Site, wishes: Wishes, progress: Progress) -> Visit:
+    """A host that does not answer is switched off and on, if that is allowed: nothing else can bring it back."""
+    try:
+        return Visit.begin(site, wishes, progress.note)
+    except LabError as error:
+        power = site.power() if site.entry.allow_reboot else None
+        if power is None or not HostState.of(site.name).journal.exists():
+            raise
+        progress.note(f"{error.message}; a run of ours is not undone there, so it is power cycled")
+        power.cycle(Deadline.after(site.entry.boot_seconds))
+        link = site.transport()
+        link.connect(Deadline.after(site.entry.boot_seconds))
+        link.close()
+        return Visit.begin(site, wishes, progress.note)
+
+
+@contextlib.contextmanager
+def _reading(site: Site) -> Iterator[tuple[SshTransport, Progress]]:
+    """A link that is used for reading only, without a claim."""
+    transport = site.transport()
+    with progress_for(Console(stderr=True)) as progress:
+        try:
+            with progress.phase(f"connect to {site.name}"):
+                transport.connect(Deadline.after(CONNECT_SECONDS))
+            yield transport, progress
+        finally:
+            transport.close()
+
+
+def _told(findings: list[Finding]) -> Iterator[str]:
+    for one in findings:
+        yield f"{'ok' if one.good else 'NOT OK':<8}{one.name:<14}{one.seen}"
+        if not one.good and one.mend:
+            yield f"{'':<8}{'':<14}-> {one.mend}"
+
+
+def _devices(survey: Survey) -> Iterator[str]:
+    for name, decision in survey.decisions.items():
+        verdict = "may be borrowed" if decision.allowed(survey.accepted) else "is not touched"
+        yield f"{name} {f'at {decision.bdf} ' if decision.bdf else ''}{verdict}"
+        yield from (f"    {line}" for line in explain(decision, survey.accepted))

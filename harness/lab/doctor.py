@@ -1,0 +1,76 @@
+"""Can this host be used at all: what is there, what is missing, and how to mend it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.lab.claim import Claimed
+from harness.lab.inventory import LabEntry
+from harness.safety.facts import HostFacts
+
+_TOOLS = {
+    "xl": "apt-get install xen-utils-common, or: maskall provision",
+    "setpci": "apt-get install pciutils",
+    "lspci": "apt-get install pciutils",
+    "xenstore-read": "apt-get install xenstore-utils",
+}
+"""Programs a run calls in dom0, and how they get there on a Debian."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question about the host. `mend` says what to do when the answer is not good."""
+
+    name: str
+    good: bool
+    seen: str
+    mend: str = ""
+
+
+def examine(entry: LabEntry, facts: HostFacts, claim: Claimed | None, quarantine: str) -> list[Finding]:
+    """Every question, in the order in which they are mended."""
+    return list(_findings(entry, facts, claim, quarantine))
+
+
+def _findings(entry: LabEntry, facts: HostFacts, claim: Claimed | None, quarantine: str) -> Iterator[Finding]:
+    yield Finding("system", True, f"{facts.os_name or 'unknown system'}, Linux {facts.kernel}")
+    yield Finding("quarantine", not quarantine, quarantine or "none", "maskall restore")
+    held = claim is not None
+    mend = "ask them, --wait SECONDS, or --take-over REASON"
+    yield Finding("claim", not held, f"used by {claim.told}" if claim else "free", mend)
+    left = any(line.text.split()[-1].rpartition("/")[2] == "journal.jsonl" for line in facts.lines("run"))
+    told = "a run has left its changes undone, or is at work" if left else "nothing is left of an earlier run"
+    yield Finding("journal", not left or held, told, "maskall restore, or the next run of the same owner")
+    yield from _xen(facts)
+    yield from _programs(facts)
+    yield from _permissions(entry)
+
+
+def _xen(facts: HostFacts) -> Iterator[Finding]:
+    if facts.xen_version is None:
+        yield Finding("Xen", False, "this is not a Xen dom0", "maskall provision (Debian, Ubuntu)")
+        return
+    yield Finding("Xen", True, facts.xen_version)
+    caps = facts.virt_caps or frozenset()
+    seen = ", ".join(sorted(caps)) or "unknown"
+    mend = "switch on virtualisation and the IOMMU in the firmware; Xen's option iommu=1"
+    yield Finding("IOMMU", {"hvm", "hvm_directio"} <= caps, seen, mend)
+
+
+def _programs(facts: HostFacts) -> Iterator[Finding]:
+    lacking = {tool: mend for tool, mend in _TOOLS.items() if tool not in facts.tools}
+    for tool, mend in lacking.items():
+        yield Finding("programs", False, f"{tool} is missing", mend)
+    if not lacking:
+        yield Finding("programs", True, ", ".join(_TOOLS))
+    seen = facts.busybox[0] if facts.busybox else "no static busybox: guests are made of it"
+    yield Finding("busybox", bool(facts.busybox), seen, "apt-get install busybox-static")
+
+
+def _permissions(entry: LabEntry) -> Iterator[Finding]:
+    """No question, but what the ladder can do when something goes wrong."""
+    allowed = [word for word, given in (("reboot", entry.allow_reboot), ("persist", entry.allow_persistent)) if given]
+    power = f"power by {entry.power.kind}" if entry.power else "no power control"
+    console = f"console by {entry.console.kind}" if entry.console else "no console"
+    yield Finding("allowed", True, f"{', '.join(allowed) or 'volatile changes only'}; {power}; {console}")

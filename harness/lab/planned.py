@@ -1,0 +1,38 @@
+"""What a run would do to a lab host, said beforehand. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.journal.change import Change, Kind
+from harness.lab.inventory import DeviceEntry, LabEntry
+from harness.pci.address import Bdf
+from harness.pci.pciback import PCIBACK
+from harness.scenario.spec import Catalogue, Verb
+from harness.xen.toolstack import REMOTE_RUN
+
+PCIBACK_MODULE = "xen-pciback"
+
+
+def changes(
+    entry: LabEntry, device: DeviceEntry, address: Bdf, driver: str | None, known: Catalogue
+) -> Iterator[Change]:
+    """Every kind of change of a scenario with this device, in order; then what is done only if it does not go back."""
+    bdf = str(address)
+    back = f"bind {bdf} to {driver}" if driver else f"leave {bdf} without a driver"
+    yield Change(Kind.MODULE, PCIBACK_MODULE, f"load {PCIBACK_MODULE}, unless it is loaded", "unload it")
+    yield Change(Kind.FILE, REMOTE_RUN, f"put guest files, claim and journal into {REMOTE_RUN}", "remove them")
+    yield Change(Kind.DRIVER, bdf, f"arm a timer that gives {bdf} back by itself after 60 s", "disarm it")
+    yield Change(Kind.DRIVER, bdf, f"bind {bdf} to {PCIBACK}", back)
+    yield Change(Kind.DOMAIN, "maskall-a", "create domains maskall-a, maskall-b", "destroy them")
+    verbs = {verb for name in device.endings for verb in (*known.endings[name].fault, *known.endings[name].end)}
+    if Verb.KILL_DEVICE_MODEL in verbs:
+        yield Change(Kind.DOMAIN, "maskall-a", "kill the device model of maskall-a", "destroy the domain")
+    if Verb.DECODE_OFF in verbs:
+        yield Change(Kind.CONFIG, bdf, f"switch memory decoding of {bdf} off and on", "write COMMAND as it was")
+    ladder = [method for method in device.recover if method != "reboot"]
+    if ladder:
+        yield Change(Kind.RESET, bdf, f"only if it does not go back: reset by {', '.join(ladder)}", "none needed")
+    if entry.allow_reboot:
+        by = "reboot, then power cycle" if entry.power else "reboot"
+        yield Change(Kind.REBOOT, "", f"only if nothing else helps: {by}", "none: it undoes all of the above")

@@ -1,0 +1,1 @@
+"""One check each: what about a device could hurt the machine or its users. Pure."""

@@ -1,0 +1,19 @@
+"""Can it be reset between two owners? Pure."""
+
+from __future__ import annotations
+
+from harness.safety.facts import Function, HostFacts
+from harness.safety.finding import Context, Finding, Level
+
+
+def check(function: Function, facts: HostFacts, context: Context) -> Finding:
+    """DENY: no reset method; WARN: only the power state, or the kernel (before 5.15) does not tell which."""
+    methods = function.reset_methods
+    evidence = tuple(line for line in function.lines if " reset" in line.text)
+    if methods is None:
+        return Finding("reset", Level.WARN, "the kernel does not tell how it is reset", evidence)
+    if not methods:
+        return Finding("reset", Level.DENY, "it has no reset method", evidence or function.lines[:1])
+    if set(methods) == {"pm"}:
+        return Finding("reset", Level.WARN, "only a change of its power state resets it", evidence)
+    return Finding("reset", Level.OK, f"reset by {' '.join(methods)}")

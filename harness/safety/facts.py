@@ -1,0 +1,315 @@
+"""What the safety gate knows of a host, as facts.sh printed it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from harness.errors import ParseError
+from harness.pci.address import Bdf
+from harness.pci.config import ConfigSpace
+
+_PCI = re.compile(r"/([0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])(?=/|$)")
+_DSN = 0x0003  # extended capability ID of Device Serial Number (PCIe base spec 7.9.3)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of what the host answered: the evidence of a finding."""
+
+    section: str
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A block device, network interface or drive: its place below /sys/devices, its attributes, its neighbours."""
+
+    name: str
+    attributes: Mapping[str, str]
+    relations: frozenset[tuple[str, str]]  # (kind, other name)
+    lines: tuple[Line, ...]
+
+    @property
+    def place(self) -> str:
+        """Its directory in sysfs; empty when unknown."""
+        return self.attributes.get("realpath", "")
+
+    def related(self, *kinds: str) -> set[str]:
+        """Names of its neighbours of these kinds."""
+        return {other for kind, other in self.relations if kind in kinds}
+
+
+@dataclass(frozen=True)
+class Function:
+    """One PCI function. What sysfs did not tell is empty or None."""
+
+    bdf: Bdf
+    place: str  # below /sys/devices
+    id: str  # vendor:device
+    subsystem: str
+    class_code: int | None
+    driver: str | None
+    override: str | None
+    reset_methods: tuple[str, ...] | None  # None: the kernel is too old to tell them and a reset exists
+    boot_vga: bool
+    numvfs: int
+    is_vf: bool
+    iommu_group: str
+    config: ConfigSpace | None
+    slot: str | None
+    macs: frozenset[str]
+    netdevs: frozenset[str]
+    blocks: frozenset[str]
+    serials: frozenset[str]  # Device Serial Number, and those of its NVMe controllers
+    lines: tuple[Line, ...]
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Addresses from the root port to this function."""
+        return tuple(_PCI.findall(self.place))
+
+    @property
+    def path(self) -> str:
+        """As `Identity.path` writes it."""
+        chain = self.chain
+        return "/".join([chain[0], *(address[8:] for address in chain[1:])]) if chain else ""
+
+    @property
+    def marks(self) -> str:
+        """What tells it from its twins, for a person."""
+        named = [f"serial {text}" for text in sorted(self.serials)] + [f"mac {text}" for text in sorted(self.macs)]
+        return ", ".join([*named, *([f"slot {self.slot}"] if self.slot else []), f"path {self.path}"])
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """A host at one moment."""
+
+    functions: Mapping[Bdf, Function]
+    blocks: Mapping[str, Thing]
+    interfaces: Mapping[str, Thing]
+    sections: Mapping[str, tuple[Line, ...]]
+    boot_id: str
+    kernel: str
+    os_name: str
+    xen_version: str | None
+    virt_caps: frozenset[str] | None
+    tools: frozenset[str]
+    ssh_address: str | None  # ours on the host: the third word of SSH_CONNECTION
+    ssh_client: str | None
+    busybox: tuple[str, ...] = field(default=())
+
+    def missing(self, *names: str) -> Line | None:
+        """The first of these sections that is not there or says that it could not be read."""
+        for name in names:
+            if name not in self.sections:
+                return Line(name, 0, "not read")
+            for line in self.sections[name]:
+                if line.text.startswith("missing "):
+                    return line
+        return None
+
+    def lines(self, name: str) -> tuple[Line, ...]:
+        """Lines of a section; empty ones are left out."""
+        return self.sections.get(name, ())
+
+
+def parse_facts(sections: Mapping[str, bytes]) -> HostFacts:
+    """Accepted format: the sections of facts.sh. ParseError when functions are not told apart or contradict."""
+    lines = {
+        name: tuple(
+            Line(name, number, text.rstrip())
+            for number, text in enumerate(data.decode("utf-8", "replace").split("\n"), start=1)
+            if text.strip()
+        )
+        for name, data in sections.items()
+    }
+    for name in ("boot_id", "pci", "config", "drivers"):
+        if name not in lines:
+            raise ParseError(f"no section {name}", file="facts", expected="the sections of facts.sh")
+    boot_id = _first(lines, "boot_id")
+    if not re.fullmatch(r"[0-9a-f-]{36}", boot_id):
+        raise ParseError(f"{boot_id[:80]!r}", file="boot_id", line=1, expected="a boot ID")
+    blocks, interfaces = _things(lines, "block"), _things(lines, "net")
+    xen = _pairs(lines, "xen", ":")
+    session = _first(lines, "ssh").split()
+    words = [line.text.split() for line in lines.get("tools", ())]
+    return HostFacts(
+        functions=_functions(lines, blocks, interfaces),
+        blocks=blocks,
+        interfaces=interfaces,
+        sections=lines,
+        boot_id=boot_id,
+        kernel=_first(lines, "kernel"),
+        os_name=_pairs(lines, "os_release", "=").get("PRETTY_NAME", "").strip('"'),
+        xen_version=xen.get("xen_version"),
+        virt_caps=frozenset(xen["virt_caps"].split()) if "virt_caps" in xen else None,
+        tools=frozenset(word[0].rpartition("/")[2] for word in words),
+        ssh_address=session[2] if len(session) == 4 else None,
+        ssh_client=session[0] if len(session) == 4 else None,
+        busybox=tuple(word[1] for word in words if word[0] == "busybox" and len(word) > 1),
+    )
+
+
+def _first(lines: Mapping[str, tuple[Line, ...]], name: str) -> str:
+    return lines[name][0].text.strip() if lines.get(name) else ""
+
+
+def _pairs(lines: Mapping[str, tuple[Line, ...]], name: str, sign: str) -> dict[str, str]:
+    split = (line.text.partition(sign) for line in lines.get(name, ()))
+    return {key.strip(): value.strip() for key, _, value in split}
+
+
+def _things(lines: Mapping[str, tuple[Line, ...]], name: str) -> dict[str, Thing]:
+    """`NAME KIND VALUE` lines; neighbours keep their last path component."""
+    found: dict[str, list[tuple[str, str, Line]]] = {}
+    for line in lines.get(name, ()):
+        words = line.text.split(" ", 2)
+        if len(words) < 3 or words[0] == "missing":
+            continue
+        found.setdefault(words[0], []).append((words[1], words[2], line))
+    relations = ("holder", "slave", "master", "upper", "lower", "subsystem")
+    return {
+        key: Thing(
+            key,
+            {kind: value for kind, value, _ in rows if kind not in relations},
+            frozenset((kind, value.rpartition("/")[2]) for kind, value, _ in rows if kind in relations),
+            tuple(line for _, _, line in rows),
+        )
+        for key, rows in found.items()
+    }
+
+
+def _functions(
+    lines: Mapping[str, tuple[Line, ...]], blocks: Mapping[str, Thing], interfaces: Mapping[str, Thing]
+) -> dict[Bdf, Function]:
+    drives = _things(lines, "nvme")
+    drivers: dict[str, str] = {}
+    for line in lines["drivers"]:
+        address, _, driver = line.text.partition(" ")
+        if drivers.setdefault(address, driver) != driver:
+            raise ParseError(f"{address} has two drivers", file="drivers", line=line.number)
+    slots = {line.text.rpartition(" ")[2]: line.text.split(" ")[0] for line in lines.get("slots", ())}
+    configs = dict(_configs(lines["config"]))
+    permanent = _permanent(lines)
+    found: dict[Bdf, Function] = {}
+    for name, thing in _things(lines, "pci").items():
+        bdf = Bdf.parse(name)
+        if bdf in found or len({line.text.split(" ")[1] for line in thing.lines}) != len(thing.lines):
+            raise ParseError(f"{name} is listed twice", file="pci", line=thing.lines[0].number)
+        chain = _PCI.findall(thing.place)
+        if not chain or chain[-1] != str(bdf):
+            raise ParseError(f"{name} is at {thing.place!r}", file="pci", line=thing.lines[0].number)
+        values = thing.attributes
+        ours = {key for key, drive in drives.items() if below(drive.place, thing.place)}
+        subsystems = {other for key in ours for other in drives[key].related("subsystem")}
+        netdevs = {key for key, card in interfaces.items() if below(card.place, thing.place)}
+        config = configs.get(str(bdf))
+        serials = {drives[key].attributes.get("serial", "").strip() for key in ours} | {_dsn(config)}
+        subsystem = f"{_hex(values, 'subsystem_vendor', 4)}:{_hex(values, 'subsystem_device', 4)}"
+        methods: tuple[str, ...] | None = tuple(values.get("reset_method", "").split())
+        if "reset_method" not in values and values.get("reset"):
+            methods = None
+        override = values.get("driver_override")
+        vfs = values.get("sriov_numvfs", "0")
+        found[bdf] = Function(
+            bdf=bdf,
+            place=thing.place,
+            id=f"{_hex(values, 'vendor', 4)}:{_hex(values, 'device', 4)}",
+            subsystem=subsystem,
+            class_code=int(text, 16) if (text := _hex(values, "class", 6)) else None,
+            driver=drivers.get(str(bdf)),
+            override=None if override in (None, "(null)", "") else override,
+            reset_methods=methods,
+            boot_vga=values.get("boot_vga") == "1",
+            numvfs=int(vfs) if vfs.isascii() and vfs.isdecimal() and len(vfs) < 6 else 1,
+            is_vf=values.get("is_vf") == "1",
+            iommu_group=values.get("iommu_group", "").rpartition("/")[2],
+            config=config,
+            slot=_slot(slots, chain),
+            macs=frozenset(permanent[key] for key in netdevs if key in permanent),
+            netdevs=frozenset(netdevs),
+            blocks=frozenset(
+                key
+                for key, block in blocks.items()
+                if below(block.place, thing.place) or any(f"/{name}/" in f"{block.place}/" for name in subsystems)
+            ),
+            serials=frozenset(serials - {""}),
+            lines=thing.lines,
+        )
+    return found
+
+
+def below(place: str, above: str) -> bool:
+    """Whether one directory of sysfs is in another."""
+    return bool(place) and bool(above) and f"{place}/".startswith(f"{above}/")
+
+
+def _slot(slots: Mapping[str, str], chain: list[str]) -> str | None:
+    return slots.get(chain[-1][:-2]) or slots.get(chain[-1])
+
+
+def _hex(values: Mapping[str, str], name: str, digits: int) -> str:
+    match = re.fullmatch(rf"0x([0-9a-f]{{{digits}}})", values.get(name, ""))
+    return match[1] if match else ""
+
+
+def _permanent(lines: Mapping[str, tuple[Line, ...]]) -> dict[str, str]:
+    """Permanent address of each interface; ip(8) tells it where it is not the one in use, a bond where it is a port."""
+    found = {}
+    for name, card in _things(lines, "net").items():
+        found[name] = card.attributes.get("permanent", card.attributes.get("address", "")).lower()
+    for line in lines.get("links", ()):
+        match = re.match(r"\d+: ([^:@ ]+)[:@].* permaddr ([0-9a-f:]{17})\b", line.text)
+        if match:
+            found[match[1]] = match[2]
+    return {name: mac for name, mac in found.items() if mac}
+
+
+def _configs(lines: tuple[Line, ...]) -> Iterator[tuple[str, ConfigSpace]]:
+    """`function BDF`, then what `od -Ax -tx1` prints: `*` stands for rows equal to the one before."""
+    name, data, repeat = "", bytearray(), False
+
+    def whole() -> Iterator[tuple[str, ConfigSpace]]:
+        if name and 64 <= len(data) <= 4096:
+            yield name, ConfigSpace(bytes(data), f"config of {name}")
+
+    seen: set[str] = set()
+    for line in lines:
+        words = line.text.split()
+        if words[0] == "function" and len(words) == 2:
+            yield from whole()
+            name, data, repeat = words[1], bytearray(), False
+            if name in seen:
+                raise ParseError(f"{name} is listed twice", file="config", line=line.number)
+            seen.add(name)
+        elif words == ["*"]:
+            repeat = True
+        else:
+            try:
+                offset, row = int(words[0], 16), bytes(int(word, 16) for word in words[1:])
+            except ValueError as error:
+                raise ParseError(line.text[:80], file="config", line=line.number, expected="od -Ax -tx1") from error
+            if offset > 4096 or (offset != len(data) and not (repeat and len(data) >= 16 and offset > len(data))):
+                raise ParseError(line.text[:80], file="config", line=line.number, expected=f"offset {len(data):#x}")
+            while len(data) < offset:
+                data += data[-16:]
+            data, repeat = data + row, False
+    yield from whole()
+
+
+def _dsn(config: ConfigSpace | None) -> str:
+    """Device Serial Number as `lspci -vv` prints it; empty when there is none."""
+    if config is None or config.gone or len(config.data) < 0x104:
+        return ""
+    data, offset, seen = config.data, 0x100, set[int]()
+    while 0x100 <= offset <= len(data) - 12 and offset not in seen:
+        seen.add(offset)
+        header = int.from_bytes(data[offset : offset + 4], "little")
+        if header & 0xFFFF == _DSN:
+            return "-".join(f"{byte:02x}" for byte in reversed(data[offset + 4 : offset + 12]))
+        offset = header >> 20 & ~0b11
+    return ""

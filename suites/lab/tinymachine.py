@@ -1,0 +1,38 @@
+"""A program that stands for a machine: it counts its boots and has a serial line. Its end is the machine's power off.
+
+Usage: tinymachine.py PORT, in a directory of its own. `boots` there gets a line for each start; whatever is appended
+to `say` goes out on the serial line, a TCP port of 127.0.0.1 with one listener.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+
+def main(port: int) -> None:
+    with Path("boots").open("a") as boots:
+        boots.write(f"{os.getpid()}\n")
+    say = Path("say")
+    say.touch()
+    with socket.create_server(("127.0.0.1", port)) as server, say.open("rb") as text:
+        text.seek(0, os.SEEK_END)  # what was said before this boot is over
+        while True:
+            line, _ = server.accept()
+            with line, contextlib.suppress(OSError):  # the listener went away
+                line.sendall(f"boot {len(Path('boots').read_text().split())}\r\n".encode())
+                _speak(line, text)
+
+
+def _speak(line: socket.socket, text: BinaryIO) -> None:
+    while not select.select([line], [], [], 0.02)[0] or line.recv(1024):
+        line.sendall(text.read())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

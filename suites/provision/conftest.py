@@ -1,0 +1,54 @@
+"""A plain machine, switched on, and a wire before it that can be cut."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.lab.site import Site
+from harness.lab.transport.base import Transport
+from harness.nested import prerequisites
+from harness.nested.cache import Cache
+from harness.nested.plain import BOOT_SECONDS, NAME, PlainMachine, ensure_plain, plain_machine
+from harness.nested.stacks import DEFAULT_STACK, stack
+from harness.report.progress import PlainProgress
+from suites.selftest.sshserver import Wire
+
+
+@dataclass
+class Bench:
+    """The machine and the ways to it."""
+
+    machine: PlainMachine
+    wire: Wire
+    folder: Path
+    progress: PlainProgress
+
+    def site(self, *, allowed: bool = True) -> Site:
+        """As an inventory describes it; its link goes through the wire."""
+        return Site.find(self.machine.inventory(self.folder, allowed=allowed, port=self.wire.port), NAME)
+
+    @property
+    def link(self) -> Transport:
+        """A connection of the test's own, past the wire; made anew after a reboot."""
+        self.machine.connect(Deadline.after(BOOT_SECONDS))
+        return self.machine.transport
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    cache, progress = Cache(), PlainProgress(sys.__stderr__ or sys.stderr)
+    prerequisites.install(progress)
+    image = ensure_plain(stack(DEFAULT_STACK), cache, progress)
+    with pytest.MonkeyPatch.context() as patch, plain_machine(image, cache) as machine:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        with progress.phase("boot plain Debian from its disk", 40):
+            machine.connect(Deadline.after(BOOT_SECONDS))
+        wire = Wire(machine.machine.ssh_port)
+        yield Bench(machine, wire, tmp_path_factory.mktemp("bench"), progress)
+        wire.stop()

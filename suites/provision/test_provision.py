@@ -1,0 +1,132 @@
+"""A plain Debian becomes a Xen dom0 and plain again, over a link that is cut in the middle of apt.
+
+In the order of the file: every test goes on where the one before it ended.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import SafetyRefusal
+from harness.lab.transport.base import Script
+from harness.lab.visit import Visit
+from harness.lab.wishes import Wishes
+from harness.provision import survey
+from harness.provision.apply import provision
+from harness.provision.facts import SystemFacts
+from harness.provision.job import BASE
+from harness.provision.plan import StepKind, plan
+from harness.provision.takeback import unprovision
+from harness.provision.wanted import GRUB_FILE, MENU
+from harness.report.progress import PlainProgress
+from suites.provision.conftest import Bench
+
+SECONDS = 120.0
+
+# All that survives a reboot and that a person may have written: content, mode, owner. What apt and dpkg note for
+# themselves elsewhere is no system's configuration.
+_STATE = Script(
+    "cd / && find etc boot -type f -exec sha256sum {} + -o -type l -printf '%l  %p\\n' | sort -k 2;"
+    " find etc boot -printf '%m %U:%G %p\\n' | sort -k 3; dpkg-query -W -f '${Package} ${Version} ${Status}\\n'"
+)
+_MAKES_ITSELF = re.compile(r"etc/ld\.so\.cache|etc/mtab|boot/grub/grubenv|etc/(passwd|group|shadow|gshadow)-?$")
+
+kept: dict[str, object] = {}
+
+
+def facts(bench: Bench) -> SystemFacts:
+    return survey.read(bench.link)
+
+
+def state(bench: Bench) -> set[str]:
+    lines = bench.link.run(_STATE, deadline=Deadline.after(SECONDS)).check().text.splitlines()
+    return {line for line in lines if not _MAKES_ITSELF.search(line)}
+
+
+class Cutter(PlainProgress):
+    """Cuts the wire when apt has said that it unpacks or sets up something, once each."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench.progress._stream)
+        self.bench = bench
+        self.cuts: list[str] = []
+
+    def note(self, text: str) -> None:
+        super().note(text)
+        for word in ("Unpacking", "Setting up"):
+            if word in text and not any(word in done for done in self.cuts):
+                self.cuts.append(text)
+                self.bench.wire.cut()
+
+
+@contextmanager
+def visit(bench: Bench, *, allowed: bool = True) -> Iterator[Visit]:
+    made = Visit.begin(bench.site(allowed=allowed), Wishes(reason="proof"), bench.progress.note)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def test_a_plain_machine_is_recognised(bench: Bench) -> None:
+    found = facts(bench)
+    assert (found.os_id, found.domain, found.xen_version, found.grub, found.iommu) == ("debian", "", "", True, True)
+    steps = plan(found, survey.wanted_of(found))
+    assert {step.kind for step in steps} == set(StepKind)
+    kept["facts"], kept["state"] = found, state(bench)
+
+
+def test_without_leave_nothing_is_changed(bench: Bench) -> None:
+    with visit(bench, allowed=False) as stay, pytest.raises(SafetyRefusal, match="does not allow"):
+        provision(stay, None, bench.progress)
+    assert facts(bench) == kept["facts"] and state(bench) == kept["state"]
+
+
+def test_it_becomes_a_dom0_over_a_link_that_is_cut(bench: Bench) -> None:
+    before = facts(bench)
+    cutter = Cutter(bench)
+    with visit(bench) as stay:
+        steps = provision(stay, None, cutter)
+    assert len(cutter.cuts) == 2, "the link was to be cut twice"
+    assert {step.kind for step in steps} == set(StepKind)
+    found = facts(bench)
+    assert found.boot_id != before.boot_id
+    assert (found.domain, found.hvm_directio, found.pciback) == ("dom0", True, True)
+    jobs = bench.link.run(["ls", f"{BASE}/jobs"], deadline=Deadline.after(SECONDS)).check().text.split()
+    assert len([job for job in jobs if job.startswith("install-")]) == 1, "apt ran once"
+    memory = bench.link.run(["xl", "list"], deadline=Deadline.after(SECONDS)).check().text
+    print(memory)
+
+
+def test_a_second_time_there_is_nothing_to_do(bench: Bench) -> None:
+    found, there = facts(bench), state(bench)
+    assert plan(found, survey.wanted_of(found)) == ()
+    with visit(bench) as stay:
+        assert provision(stay, None, bench.progress) == ()
+    assert facts(bench) == found and state(bench) == there
+
+
+def test_it_becomes_plain_again(bench: Bench) -> None:
+    with visit(bench) as stay:
+        assert unprovision(stay, None, bench.progress)
+    found, before = facts(bench), kept["facts"]
+    assert isinstance(before, SystemFacts)
+    assert (found.domain, found.xen_version, found.kernel) == ("", "", before.kernel)
+    assert (found.files, found.packages, found.backup) == (before.files, before.packages, "")
+    assert GRUB_FILE not in found.files and found.files[MENU] == before.files[MENU]
+    old = kept["state"]
+    assert isinstance(old, set)
+    now = state(bench)
+    assert (sorted(now - old), sorted(old - now)) == ([], [])
+    gone = bench.link.run(["ls", "-A", "/var/lib/maskall", "/run/maskall"], deadline=Deadline.after(SECONDS))
+    assert gone.text == ""
+
+
+def test_a_machine_that_was_not_provisioned_is_left_alone(bench: Bench) -> None:
+    with visit(bench) as stay:
+        assert not unprovision(stay, None, bench.progress)
