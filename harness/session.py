@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.deadline import Deadline
-from harness.errors import EmulatorFault, GuestDied, LabError, MaskallError
+from harness.errors import EmulatorFault, GuestDied, HostQuarantined, LabError, MaskallError
 from harness.evidence.store import EvidenceStore
 from harness.lab.host import Host
 from harness.report import convert, junit, store
@@ -154,6 +154,8 @@ class Session:
                     with progress.phase(f"apply mutant {name}"):
                         self._mutate(host, name)
                 return play(scenario, host, evidence, progress)
+        except HostQuarantined as error:  # an earlier scenario could not be undone: not this one's fault, nor its chance
+            return Played.skipped(scenario, str(error))
         except MaskallError as error:
             return Played.failed(scenario, error)
 

@@ -27,7 +27,9 @@ class Baseline:
     """One function. BARs are left to the kernel, which restores them around every reset (pci_restore_state)."""
 
     device: str
-    who: str  # vendor, device, subsystem and the way there by bridges; empty: nothing is at this address
+    who: str
+    """Vendor, device, subsystem and the way there by bridges; empty: nothing is at this address. The IDs are those the
+    kernel read when it found the device (pci_setup_device): one that has fallen silent is still who it was."""
     driver: str | None
     driver_override: str | None
     power_control: str
@@ -68,6 +70,8 @@ class Baseline:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:#06x}" if isinstance(value, int) else str(value or "none")
 
 
@@ -79,7 +83,7 @@ def read(transport: Transport, device: Bdf) -> Baseline:
 def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
     """Accepted format: the sections of baseline.sh."""
     text = {name: data.decode("utf-8", "replace").strip() for name, data in sections.items()}
-    if not text["config"]:
+    if not text["ids"]:
         return Baseline(str(device), "", None, None, "", "", "", None, None, 0, False)
     try:
         space = ConfigSpace(bytes.fromhex(text["config"].replace("\n", " ")), "config")
@@ -89,7 +93,7 @@ def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
     override = text["driver_override"]
     return Baseline(
         device=str(device),
-        who=f"{_ids(space.data)} {_way(text['path'])}",
+        who=f"{' '.join(word.removeprefix('0x') for word in text['ids'].split())} {_way(text['path'])}",
         driver=text["driver"].rpartition("/")[2] or None,
         driver_override=None if override in ("", "(null)") else override,
         power_control=text["power/control"],
@@ -100,11 +104,6 @@ def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
         pciback_slot=str(device) in text["slots"].split(),
         interfaces_up=sum(int(line.split()[1], 16) & _UP for line in text["interfaces"].splitlines()),
     )
-
-
-def _ids(config: bytes) -> str:
-    """Vendor, device, and those of the subsystem (PCI 3.0, 6.2.1); of a device that does not answer: all f."""
-    return " ".join(f"{int.from_bytes(config[at : at + 2], 'little'):04x}" for at in (0x00, 0x02, 0x2C, 0x2E))
 
 
 def _way(path: str) -> str:

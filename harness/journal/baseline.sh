@@ -3,6 +3,8 @@ section() { printf '\n%s %s\n' "$separator" "$1"; }
 separator=$1 device=/sys/bus/pci/devices/$2
 section path
 readlink -f "$device"
+section ids
+cat "$device/vendor" "$device/device" "$device/subsystem_vendor" "$device/subsystem_device" 2>/dev/null
 section slots
 cat /sys/bus/pci/drivers/pciback/slots 2>/dev/null
 section driver

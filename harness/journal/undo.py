@@ -109,6 +109,10 @@ class Undo:
             for wanted in self.touched.baselines:
                 self._toolstack.await_gone(domid, Bdf.parse(wanted.device), Deadline.after(GONE_SECONDS))
 
+    def still_there(self) -> list[str]:
+        """The addresses at which there still is the device that was found there: no other may be reset or bound."""
+        return [wanted.device for wanted in self.touched.baselines if self._read(wanted).who == wanted.who]
+
     def _our_domains(self) -> dict[str, int]:
         if not self.touched.domains:
             return {}

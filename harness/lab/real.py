@@ -58,6 +58,7 @@ class RealLab:
         UsageError, SafetyRefusal, LabError; then the host is free again and as it was found.
         """
         devices = site.devices(names)
+        HostState.of(site.name).refuse_quarantined()
         power = site.power()
         with contextlib.ExitStack() as undo:
             console = record(HostState.of(site.name), site.entry, progress.note)
@@ -77,8 +78,9 @@ class RealLab:
         return lab
 
     def _refuse_quarantined(self) -> None:
-        self.visit.state.refuse_quarantined()
+        """Another controller's quarantine is in the journal on the host."""
         if any(entry.what is What.QUARANTINED for entry in self.visit.journal.entries):
+            self.visit.leave_alone()
             raise HostQuarantined(
                 f"{self.site.name} was put in quarantine from another controller",
                 hint=f"maskall restore {self.site.name}",

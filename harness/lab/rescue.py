@@ -60,8 +60,7 @@ class Rescue:
     def _reset_devices(self) -> None:
         """Each device that we touched, by the ways its inventory entry names, in that order."""
         visit = self.visit
-        by_address = {one.device: one for one in visit.touched.baselines}
-        for address in by_address:
+        for address in visit.undo().still_there():
             methods = [
                 method
                 for entry in visit.site.entry.devices.values()

@@ -169,11 +169,15 @@ class Visit:
     def quarantine(self, reason: str) -> None:
         """On record here, and on the host if it can be reached. The claim stays."""
         self.state.poison(reason)
-        self._left = True
+        self.leave_alone()
         try:
             self.journal.record(What.QUARANTINED, {"reason": reason})
         except LabError as error:
             self.notice(f"the quarantine is not on record on the host itself: {error.message}")
+
+    def leave_alone(self) -> None:
+        """`end` puts nothing back and keeps the host claimed: it is in quarantine."""
+        self._left = True
 
     def _leave(self) -> None:
         """A link that breaks in the very last moment is no reason for a quarantine: every step may be done again."""

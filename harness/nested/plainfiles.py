@@ -58,7 +58,7 @@ _SETUP_SCRIPT = f"""\
 # Run once inside the new root file system.
 set -eu
 rm -f /etc/ssh/ssh_host_rsa_key* /etc/ssh/ssh_host_ecdsa_key* /etc/ssh/ssh_host_dsa_key*
-rm -f /etc/systemd/system/timers.target.wants/*
+rm -rf /etc/systemd/system/timers.target.wants  # left empty, the next package that is purged would remove it
 mkdir -p {ARCHIVE}
 mv /var/cache/apt/archives/*.deb {ARCHIVE}/
 cd {ARCHIVE}

@@ -22,6 +22,7 @@ from harness.provision.wanted import MENU
 from harness.report.progress import Progress
 
 APT = ("apt-get", "--yes", "--option", "DPkg::Lock::Timeout=600", "--option", "Dpkg::Options::=--force-confold")
+_INSTALL = ("install", "--no-install-recommends")
 _ASK_SECONDS = 120.0
 _UPDATE_SECONDS = 900.0
 _INSTALL_SECONDS = 3600.0
@@ -86,7 +87,7 @@ def _fetch(visit: Visit, steps: Sequence[Step], progress: Progress) -> tuple[str
             run_job(visit, Job.fresh("update", quote([*APT, "update"])), Deadline.after(_UPDATE_SECONDS), progress.note)
         except CommandFailed as error:  # one source of several may be gone, and what is needed still be there
             visit.notice(str(error))
-    command = ["env", "LC_ALL=C", "apt-get", "--simulate", *_install(missing)]
+    command = ["env", "LC_ALL=C", "apt-get", "--simulate", *_INSTALL, "--", *missing]
     told = parse_simulation(visit.transport.run(command, deadline=Deadline.after(_ASK_SECONDS)).check().text)
     if told.harmful:
         raise LabError(
@@ -96,10 +97,6 @@ def _fetch(visit: Visit, steps: Sequence[Step], progress: Progress) -> tuple[str
     return told.new
 
 
-def _install(packages: Sequence[str]) -> list[str]:
-    return ["install", "--no-install-recommends", "--no-remove", "--", *packages]
-
-
 def _do(visit: Visit, step: Step, power: Power | None, progress: Progress) -> None:
     if step.kind is StepKind.REBOOT:
         boot_anew(visit, power, progress, "Xen")
@@ -107,7 +104,8 @@ def _do(visit: Visit, step: Step, power: Power | None, progress: Progress) -> No
     visit.meet_again()
     _record(visit, step.subject, step.text, step.undo)
     if step.kind is StepKind.PACKAGES:
-        install = f"dpkg --configure -a && {quote([*APT, *_install(step.packages)])}"
+        words = [*APT, *_INSTALL, "--no-remove", "--", *step.packages]
+        install = f"dpkg --configure -a && {quote(words)}"
         with progress.phase("install packages", 180):
             run_job(visit, Job.fresh("install", install), Deadline.after(_INSTALL_SECONDS), progress.note)
     elif step.kind is StepKind.FILE:

@@ -19,6 +19,9 @@ BASE = "/var/lib/maskall/provision"
 EVERY = 2.0
 """Seconds between two questions."""
 
+TELL_EVERY = 10.0
+"""Seconds between two lines of a log that are worth telling."""
+
 _SECONDS = 60.0  # one question to a host that is busy unpacking
 
 # mkdir is the guard: whoever comes second does nothing.
@@ -76,25 +79,29 @@ def run_job(visit: Visit, job: Job, deadline: Deadline, tell: Callable[[str], No
     CommandFailed with the last line when it ends with another status than 0; LabError when it died or at the deadline.
     """
     _start(visit, job, deadline)
-    last = ""
+    last, quiet = "", Deadline.after(0)
 
     def ended() -> str | None:
-        nonlocal last
+        nonlocal last, quiet
         state, line = _ask(visit, job, deadline)
-        if line != last:
-            last = line
+        if line != last and quiet.expired:
+            last, quiet = line, Deadline.after(TELL_EVERY)
             tell(inert(line)[:120])
-        return state if state.startswith("ended") or state == "died" else None
+        return None if state == "running" else state
 
     state = poll(ended, deadline, every=EVERY)
     if state is None:
         hint = f"it goes on by itself; see {job.folder}/log on the host, then call again"
         raise LabError(f"{visit.site.name}: {job.name} has not ended in time", hint=hint)
+    if state == "absent":
+        raise LabError(f"{visit.site.name}: {job.name} could not be started", hint="is systemd-run there?")
     if state == "died":
         raise LabError(f"{visit.site.name}: {job.name} was killed", hint="see `dpkg --audit` there, then call again")
     log = visit.transport.get(f"{job.folder}/log", deadline.sooner(_SECONDS)).decode("utf-8", "replace")
     if state != "ended 0":
-        told = next((line for line in reversed(log.splitlines()) if line.startswith("E: ")), last)
+        told = next(
+            (line for line in reversed(log.splitlines()) if line.startswith("E: ")), (log.splitlines() or [""])[-1]
+        )
         raise CommandFailed(
             f"{visit.site.name}: {job.name} {state}: {inert(told)[:200]}", hint=f"{job.folder}/log on the host"
         )
@@ -112,7 +119,7 @@ def _start(visit: Visit, job: Job, deadline: Deadline) -> None:
         visit.transport.run(begin, deadline=deadline.sooner(_SECONDS), changes=True).check()
     except (OutcomeUnknown, HostUnreachable, HostHung):
         if _ask(visit, job, deadline)[0] == "absent":  # asked, not guessed; and a second one would do nothing
-            visit.transport.run(begin, deadline=deadline.sooner(_SECONDS), changes=True).check()
+            visit.transport.run(begin, deadline=deadline.sooner(_SECONDS), changes=True)  # refused if it runs after all
 
 
 def _ask(visit: Visit, job: Job, deadline: Deadline) -> tuple[str, str]:

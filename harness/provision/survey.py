@@ -11,7 +11,7 @@ from harness.lab.transport.base import Transport
 from harness.lab.transport.sections import Keep, ask
 from harness.provision.facts import SystemFacts, parse_facts
 from harness.provision.plan import BY_HAND, describe, obstacles, plan
-from harness.provision.wanted import GRUB_FILE, MENU, MODULES_FILE, PACKAGES, Wanted, wanted
+from harness.provision.wanted import ASKED, GRUB_FILE, MENU, MODULES_FILE, Wanted, wanted
 
 _PROGRAM = Path(__file__).with_name("facts.sh")
 _SECONDS = 60.0
@@ -19,7 +19,7 @@ _SECONDS = 60.0
 
 def read(transport: Transport, keep: Keep | None = None) -> SystemFacts:
     """One round trip, nothing is changed. EvidenceError, ParseError, HostUnreachable."""
-    words = [*PACKAGES, "busybox", "--", GRUB_FILE, MODULES_FILE, MENU]
+    words = [*ASKED, "--", GRUB_FILE, MODULES_FILE, MENU]
     return parse_facts(ask(transport, _PROGRAM, *words, deadline=Deadline.after(_SECONDS), keep=keep))
 
 

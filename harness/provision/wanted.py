@@ -13,8 +13,18 @@ behind it."""
 MODULES_FILE = "/etc/modules-load.d/maskall.conf"
 MENU = "/boot/grub/grub.cfg"
 
-PACKAGES = ("xen-system-amd64", "xen-utils-common", "qemu-system-xen", "pciutils", "busybox-static", "kmod", "iproute2")
-"""By their names in Debian and Ubuntu. qemu-system-xen exists since Debian 12; before, xen-utils brings its own."""
+EMULATOR = "qemu-system-xen"
+PACKAGES = ("xen-system-amd64", "xen-utils-common", EMULATOR, "pciutils", "busybox-static", "kmod", "iproute2")
+"""By their names in Debian and Ubuntu of today."""
+
+_EMULATORS = {
+    **{("debian", version): "qemu-system-x86" for version in ("10", "11")},
+    **{("ubuntu", version): "qemu-system-x86-xen" for version in ("20", "21", "22", "23")},
+}
+"""What the emulator's package was called before."""
+
+ASKED = (*PACKAGES, *dict.fromkeys(_EMULATORS.values()), "busybox")
+"""The packages a host is asked about: busybox excludes busybox-static."""
 
 # A fraction is understood since Xen 4.11 (docs/misc/xen-command-line, dom0_mem).
 _XEN_OPTIONS = (
@@ -37,8 +47,8 @@ class Wanted:
 
 def wanted(os_id: str, os_version: str, cmdline: str) -> Wanted:
     """For this system, whose kernel was started with `cmdline`."""
-    old = os_id == "debian" and os_version.partition(".")[0] in ("10", "11")
-    packages = tuple(name for name in PACKAGES if not (old and name == "qemu-system-xen"))
+    emulator = _EMULATORS.get((os_id, os_version.partition(".")[0]), EMULATOR)
+    packages = tuple(emulator if name == EMULATOR else name for name in PACKAGES)
     return Wanted(packages, {GRUB_FILE: grub_text(cmdline), MODULES_FILE: "xen-pciback\n"})
 
 

@@ -152,7 +152,7 @@ def test_a_reset_is_a_new_boot_or_is_refused_in_words(real: Real) -> None:
         real.power.reset(soon())
         assert booted(real, before + 1) == 1
     else:
-        with pytest.raises(PowerFailed, match="power reset: .*Reset failed"):
+        with pytest.raises(PowerFailed, match=r"power reset: .*Reset failed"):
             real.power.reset(soon())
     assert (real.power.state(soon()), real.state()) == (ON, ON)
 
@@ -201,7 +201,9 @@ def test_a_start_that_the_controller_accepts_and_that_fails_is_found_out(tmp_pat
     with simulated(tmp_path) as bmc:
         bmc.break_start()
         began = time.monotonic()
-        with pytest.raises(PowerFailed, match=r"xenbox1 \(ipmi 127\.0\.0\.1\): told to switch on, did not: it reads off"):
+        with pytest.raises(
+            PowerFailed, match=r"xenbox1 \(ipmi 127\.0\.0\.1\): told to switch on, did not: it reads off"
+        ):
             Ipmi(HOST, bmc.entry, bmc.password).on(soon(1.5))
         assert time.monotonic() - began < 5
         assert bmc.state is OFF
@@ -212,7 +214,7 @@ def test_a_controller_that_is_gone_is_told_before_the_deadline_is_much_over(tmp_
     with simulated(tmp_path) as bmc:
         bmc.stop()
         began = time.monotonic()
-        with pytest.raises(PowerFailed, match="did not answer in time|Unable to establish"):
+        with pytest.raises(PowerFailed, match=r"did not answer in time|Unable to establish"):
             Ipmi(HOST, bmc.entry, bmc.password).state(soon(1.0))
         assert time.monotonic() - began < 5
 

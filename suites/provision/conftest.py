@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +16,22 @@ from harness.lab.site import Site
 from harness.lab.transport.base import Transport
 from harness.nested import prerequisites
 from harness.nested.cache import Cache
-from harness.nested.plain import BOOT_SECONDS, NAME, PlainMachine, ensure_plain, plain_machine
+from harness.nested.plain import ensure_plain
+from harness.nested.plainmachine import BOOT_SECONDS, NAME, PlainMachine, plain_machine
 from harness.nested.stacks import DEFAULT_STACK, stack
 from harness.report.progress import PlainProgress
 from suites.selftest.sshserver import Wire
+
+
+class LongWire(Wire):
+    """One that closes what has ended: while a machine reboots, hundreds of connections come and go."""
+
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+        super()._forward(source, sink)
+        for plug in (source, sink):
+            with contextlib.suppress(OSError):
+                plug.shutdown(socket.SHUT_RDWR)
+        source.close()
 
 
 @dataclass
@@ -32,6 +46,11 @@ class Bench:
     def site(self, *, allowed: bool = True) -> Site:
         """As an inventory describes it; its link goes through the wire."""
         return Site.find(self.machine.inventory(self.folder, allowed=allowed, port=self.wire.port), NAME)
+
+    @property
+    def inventory(self) -> Path:
+        """The file for --inventory, with everything allowed."""
+        return self.machine.inventory(self.folder, port=self.wire.port)
 
     @property
     def link(self) -> Transport:
@@ -49,6 +68,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         with progress.phase("boot plain Debian from its disk", 40):
             machine.connect(Deadline.after(BOOT_SECONDS))
-        wire = Wire(machine.machine.ssh_port)
+        wire = LongWire(machine.machine.ssh_port)
         yield Bench(machine, wire, tmp_path_factory.mktemp("bench"), progress)
         wire.stop()

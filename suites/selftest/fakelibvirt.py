@@ -14,7 +14,7 @@ class FakeLibvirt(ModuleType):
     VIR_DOMAIN_RUNNING, VIR_DOMAIN_BLOCKED, VIR_DOMAIN_PAUSED, VIR_DOMAIN_SHUTDOWN = 1, 2, 3, 4
     VIR_DOMAIN_SHUTOFF, VIR_DOMAIN_CRASHED, VIR_DOMAIN_PMSUSPENDED = 5, 6, 7
 
-    class libvirtError(Exception): ...  # noqa: N801
+    class libvirtError(Exception): ...
 
     def __init__(self) -> None:
         super().__init__("libvirt")
@@ -25,7 +25,7 @@ class FakeLibvirt(ModuleType):
         self.hears.set()
         self.silenced = False
 
-    def registerErrorHandler(self, function: object, context: object) -> None:  # noqa: N802
+    def registerErrorHandler(self, function: object, context: object) -> None:
         self.silenced = True
 
     def open(self, uri: str) -> SimpleNamespace:

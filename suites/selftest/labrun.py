@@ -23,6 +23,7 @@ from suites.selftest.fakelab import NAME, FakeLab
 
 NIC = Bdf.parse(board.NIC)
 WISHES = Wishes(reason="a self-test")
+FORCED = Wishes(reason="a self-test", take_over="the first one is dead")
 
 
 def site(lab: FakeLab) -> Site:

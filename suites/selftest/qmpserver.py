@@ -56,7 +56,9 @@ class QmpServer:
             ends = name == "quit" and self.obeys
             if ends and not self.answers_quit:
                 return False
-            answer: dict[str, object] = {"return": {"status": self.status, "running": True} if name == "query-status" else {}}
+            answer: dict[str, object] = {
+                "return": {"status": self.status, "running": True} if name == "query-status" else {}
+            }
             if name == "system_reset" and not self.obeys:
                 answer = {"error": {"class": "GenericError", "desc": "not \x1b[31mnow"}}
             echo = {"id": order["id"]} if "id" in order else {}

@@ -56,8 +56,9 @@ def claim(run: Path) -> Iterator[Claim]:
 
 
 class TestTaking:
-    def test_of_two_who_find_a_dead_claim_one_gets_it(self, run: Path) -> None:
-        for number in range(20):
+    @pytest.mark.parametrize("even_alive", [False, True])
+    def test_of_two_who_find_a_dead_claim_one_gets_it(self, run: Path, even_alive: bool) -> None:
+        for number in range(10):
             dead(run)
             there = look(HERE, str(run))
             start = threading.Barrier(2)
@@ -65,7 +66,7 @@ class TestTaking:
 
             def race(token: str, start: threading.Barrier = start, got: list[bool] = got, there=there) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
                 start.wait()
-                got.append(fresh(run, token)._put(there))
+                got.append(fresh(run, token)._put(there, even_alive=even_alive))
 
             racers = [threading.Thread(target=race, args=(f"{number:015x}{who}",)) for who in "ab"]
             for racer in racers:

@@ -132,7 +132,9 @@ def test_a_gap_is_marked_where_it_is(recorders: list[Recorder], tmp_path: Path) 
 def test_a_source_that_breaks_is_attached_again(recorders: list[Recorder], tmp_path: Path) -> None:
     broken: list[bytes | Exception] = [b"a", OSError("cut")]
     told: list[str] = []
-    one = record(recorders, tmp_path, ScriptedSource(broken, [LabError("no")], [UsageError("no program")], [b"b"]), told)
+    one = record(
+        recorders, tmp_path, ScriptedSource(broken, [LabError("no")], [UsageError("no program")], [b"b"]), told
+    )
     assert poll(lambda: one.text() == b"ab", soon())
     assert [text.rpartition(": ")[2] for text in told] == ["cut", "no", "no program"]
 

@@ -79,7 +79,8 @@ def test_a_port_that_says_nothing_something_and_goodbye(monkeypatch: pytest.Monk
 
 def test_a_connection_that_is_reset_has_ended() -> None:
     with listener() as port:
-        with TcpSource(TcpConsole(kind="tcp", address="127.0.0.1", port=port.getsockname()[1])).attach() as attached:
+        source = TcpSource(TcpConsole(kind="tcp", address="127.0.0.1", port=port.getsockname()[1]))
+        with source.attach() as attached:
             there, _ = port.accept()
             there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             there.close()
@@ -112,10 +113,10 @@ def test_serial_over_lan_on_a_terminal_byte_for_byte(tmp_path: Path, monkeypatch
 def test_serial_over_lan_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ipmitool(tmp_path, monkeypatch, "exec sleep 60")
     monkeypatch.setattr("harness.lab.console.sources.WAIT", 0.02)
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with IpmiSource(CONTROLLER, Secret(SECRET)).attach() as attached:
         assert attached.read() == b""
-    assert set(os.listdir("/proc/self/fd")) <= before
+    assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
 
 
 def test_record_takes_what_the_inventory_names(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_controller_that_does_not_answer_is_told_at_the_deadline(way: Way, ver
     began = time.monotonic()
     with pytest.raises(PowerFailed) as caught:
         getattr(way.power, verb)(soon(0.05))
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 2  # a second try by a library would take longer
     assert caught.value.message.startswith(HOST)
     assert "\n" not in caught.value.message
 

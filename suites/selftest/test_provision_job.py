@@ -84,6 +84,7 @@ def stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stay:
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(module, "EVERY", 0.02)
+    monkeypatch.setattr(module, "TELL_EVERY", 0.0)
     return Stay(CutLink("box"))
 
 
@@ -137,6 +138,16 @@ def test_one_that_was_killed_is_not_waited_for(stay: Stay, tmp_path: Path) -> No
 def test_at_the_deadline_it_goes_on_by_itself(stay: Stay, tmp_path: Path) -> None:
     done = tmp_path / "done"
     with pytest.raises(LabError, match="not ended in time") as caught:
-        start(stay, tmp_path, f"sleep 0.4; touch {done}", seconds=0.1)
+        start(stay, tmp_path, f"sleep 0.8; touch {done}", seconds=0.4)
     assert "goes on" in caught.value.hint
     assert module.poll(done.exists, soon())
+
+
+def test_one_that_cannot_be_started_is_told(stay: Stay, tmp_path: Path) -> None:
+    broken = tmp_path / "bin" / "systemd-run"
+    broken.write_text("#!/bin/sh\nexit 0\n")
+    with pytest.raises(LabError, match="could not be started"):
+        start(stay, tmp_path, "true")
+    broken.write_text("#!/bin/sh\necho 'no bus' >&2; exit 1\n")
+    with pytest.raises(CommandFailed, match="no bus"):
+        start(stay, tmp_path, "true")

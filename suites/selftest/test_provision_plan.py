@@ -11,7 +11,7 @@ from harness.lab.inventory import LabEntry
 from harness.provision import survey
 from harness.provision.facts import SystemFacts
 from harness.provision.plan import StepKind, describe, obstacles, plan
-from harness.provision.wanted import GRUB_FILE, MENU, MODULES_FILE, console_options, grub_text, sha256, wanted
+from harness.provision.wanted import ASKED, GRUB_FILE, MENU, MODULES_FILE, console_options, grub_text, sha256, wanted
 from suites.selftest.provisionfacts import XL_INFO, facts, sections
 
 DOM0 = b"xen\ncontrol_d\n"
@@ -159,9 +159,20 @@ def test_debians_xen_cfg_sees_our_choice() -> None:
     assert "\nXEN_OVERRIDE_GRUB_DEFAULT=1\n" in grub_text("")
 
 
-def test_old_debian_has_no_package_qemu_system_xen() -> None:
-    assert "qemu-system-xen" not in wanted("debian", "11", "").packages
-    assert "qemu-system-xen" in wanted("debian", "13", "").packages
+@pytest.mark.parametrize(
+    ("system", "version", "emulator"),
+    [
+        ("debian", "13", "qemu-system-xen"),
+        ("debian", "", "qemu-system-xen"),  # testing has no VERSION_ID
+        ("debian", "11", "qemu-system-x86"),
+        ("ubuntu", "22.04", "qemu-system-x86-xen"),
+        ("ubuntu", "24.04", "qemu-system-xen"),
+    ],
+)
+def test_the_emulators_package_by_its_name_there(system: str, version: str, emulator: str) -> None:
+    packages = wanted(system, version, "").packages
+    assert [name for name in packages if name.startswith("qemu")] == [emulator]
+    assert set(packages) <= set(ASKED)
 
 
 @pytest.mark.parametrize("allowed", [(), ("allow_reboot",), ("allow_persistent",)])

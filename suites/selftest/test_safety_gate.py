@@ -136,9 +136,9 @@ STORAGE = [
     ({"signatures": "=nvme1n1 127 00 00 00 *\n"}, Level.OK),
     ({"signatures": "=nvme1n1 127 00 53 ef *\n"}, Level.DENY),
     ({"signatures": "=nvme1n1 127 unreadable\n"}, Level.DENY),
-    ({"zpool": "missing zpool\n"}, Level.DENY),
-    ({"block": "-"}, Level.DENY),
-    ({"mounts": "-"}, Level.DENY),
+    ({"zpool": "missing zpool\n"}, Level.LETHAL),
+    ({"block": "-"}, Level.LETHAL),
+    ({"mounts": "-"}, Level.LETHAL),
 ]  # fmt: skip
 
 
@@ -167,9 +167,9 @@ NETWORK = [
     ({"addresses": "3: eth1    inet 198.51.100.1/24 x\n"}, Level.DENY),
     ({"addresses": "3: eth1    inet6 fe80::1/64 scope link\n"}, Level.OK),
     ({"net": "eth1 master /sys/devices/virtual/net/br0\n" + card("br0")}, Level.DENY),
-    ({"ssh": "=\n"}, Level.DENY),
-    ({"ssh": "-"}, Level.DENY),
-    ({"addresses": "=", "routes": "=x\n"}, Level.DENY),
+    ({"ssh": "=\n"}, Level.LETHAL),
+    ({"ssh": "-"}, Level.LETHAL),
+    ({"addresses": "=", "routes": "=x\n"}, Level.LETHAL),
     ({"net": "-"}, Level.DENY),
 ]  # fmt: skip
 
@@ -273,5 +273,5 @@ def test_hostile_facts_never_open_the_gate(noise: dict[str, bytes], without: set
     for device in IDENTITIES:
         found = decision(device, seen)
         assert not found.allowed({}), explain(found, {})
-        if not without & {"mounts", "addresses", "block", "net", "ssh"}:
+        if not without & {"block", "net"}:  # then nothing tells that it has a disk or an interface at all
             assert not found.allowed(ACCEPT_ALL), explain(found, {})

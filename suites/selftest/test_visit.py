@@ -17,13 +17,11 @@ from harness.lab.ladder import Climb, Rung
 from harness.lab.power.fake import FakePower
 from harness.lab.state import HostState
 from harness.lab.visit import Visit
-from harness.lab.wishes import Wishes
 from suites.selftest.fakehost.machine import Moment
 from suites.selftest.fakelab import NAME, FakeLab, fake_host, make_lab
-from suites.selftest.labrun import NIC, WISHES, arrive, borrow, die, give_back, site
+from suites.selftest.labrun import FORCED, NIC, WISHES, arrive, borrow, die, give_back, site
 
 __all__ = ["fake_host"]
-FORCED = Wishes(reason="a self-test", take_over="the first one is dead")
 
 
 @pytest.fixture(autouse=True)

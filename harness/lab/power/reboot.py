@@ -13,6 +13,8 @@ from harness.lab.transport.base import Transport
 
 _ASK_SECONDS = 10.0
 _SOFT = ["systemctl", "reboot"]
+
+
 class How(enum.Enum):
     """The ways, and how they are said to a person."""
 

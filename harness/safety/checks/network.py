@@ -16,7 +16,10 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def check(function: Function, facts: HostFacts, context: Context) -> Finding:
-    """LETHAL: it carries our session or a default route, through bridge, bond or VLAN too; DENY: otherwise in use."""
+    """LETHAL: it carries our session or a default route, through bridge, bond or VLAN too, or that cannot be known.
+
+    DENY: it is in use otherwise.
+    """
     gone = facts.missing("net")
     if gone and not function.netdevs:
         return Finding("network", Level.DENY, "unknown: the host's network interfaces cannot be read", (gone,))
@@ -38,9 +41,9 @@ def check(function: Function, facts: HostFacts, context: Context) -> Finding:
     gone = facts.missing("net", "ssh", "routes", "routes6")
     if gone or "addresses" not in facts.sections:  # without ip(8) the routes tell enough
         evidence = (gone,) if gone else ()
-        return Finding("network", Level.DENY, "unknown: the host's network cannot be read", evidence)
+        return Finding("network", Level.LETHAL, "unknown: the host's network cannot be read", evidence)
     if not carrying - {"lo"}:
-        return Finding("network", Level.DENY, "unknown: which interface carries our own session", facts.lines("ssh"))
+        return Finding("network", Level.LETHAL, "unknown: which interface carries our session", facts.lines("ssh"))
     linked = tuple(line for name in sorted(function.netdevs) for line in facts.interfaces[name].lines
                    if line.text.split(" ")[1] in ("master", "upper"))  # fmt: skip
     if linked or mine - function.netdevs:

@@ -14,10 +14,12 @@ _PASSING = {None, "pciback", "xen-pciback", "vfio-pci", "pci-stub"}
 
 
 def check(function: Function, facts: HostFacts, context: Context) -> Finding:
-    """LETHAL: in use, directly or through dm, md, LVM, crypt; DENY: holds something; OK: nothing is there."""
+    """LETHAL: in use, directly or through dm, md, LVM, crypt, or that cannot be known; DENY: it holds something."""
     gone = facts.missing("block", "nvme")
+    controller = (function.class_code is None or function.class_code >> 16 == _STORAGE) or bool(function.blocks)
     if gone:
-        return Finding("storage", Level.DENY, "unknown: the host's block devices cannot be read", (gone,))
+        level = Level.LETHAL if controller else Level.DENY
+        return Finding("storage", level, "unknown: the host's block devices cannot be read", (gone,))
     if not function.blocks:
         if (function.class_code or 0) >> 16 == _STORAGE and function.driver not in _PASSING:
             return Finding("storage", Level.DENY, "unknown: a storage controller whose disks are not seen")
@@ -28,7 +30,7 @@ def check(function: Function, facts: HostFacts, context: Context) -> Finding:
         return Finding("storage", Level.LETHAL, "the running system or a domain stores on it", uses)
     gone = facts.missing(*_NEEDED)
     if gone:
-        return Finding("storage", Level.DENY, "unknown: what its disks are used for cannot be read", (gone,))
+        return Finding("storage", Level.LETHAL, "unknown: what its disks are used for cannot be read", (gone,))
     held = tuple(_held(function, stack, facts))
     if held:
         return Finding("storage", Level.DENY, "its disk holds data, or that is unknown", held)

@@ -1,0 +1,82 @@
+"""A stay on the practice machine as a run makes it, to be killed at a point of its journal.
+
+    python -m suites.lab.stay INVENTORY HOST DEVICE [POINT]
+
+borrows DEVICE and gives it to a guest that never boots; with POINT (a number) the process kills itself by SIGKILL at
+that point between two writes of the journal, else everything is put back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.journal.change import Change, Kind
+from harness.lab.deadman import DeadMan
+from harness.lab.site import Site
+from harness.lab.survey import Survey
+from harness.lab.visit import Visit
+from harness.lab.wishes import Wishes
+from harness.pci.address import Bdf
+from harness.pci.pciback import Borrowed
+from harness.xen.toolstack import XlToolstack
+
+SECONDS = 60.0
+# a guest that is built and stays paused: nothing in it matters here
+_GUEST = 'name="maskall-a"\ntype="hvm"\nmemory=64\npci=["{device}"]\non_crash="preserve"\n'
+
+
+def arrive(site: Site, device: str, reason: str = "the lab lane") -> tuple[Visit, Bdf]:
+    """Claimed, the device checked and its baseline on record."""
+    visit = Visit.begin(site, Wishes(reason=reason), print)
+    survey = Survey.take(visit, site.devices([device]), {})
+    visit.open_journal(reason)
+    visit.remember(survey.address(device))
+    return visit, survey.address(device)
+
+
+def borrow(visit: Visit, device: str, address: Bdf) -> None:
+    """To pciback, and to a guest of ours."""
+    visit.load_module("xen-pciback")
+    timer = DeadMan(visit.site.transport, may_reboot=True)
+    borrowed = Borrowed.identify(
+        visit.transport,
+        XlToolstack(visit.transport),
+        visit.site.entry.devices[device].identity.id,
+        visit.journal,
+        lambda bdf, driver: timer.guarding(visit.transport, bdf, driver),
+        address,
+    )
+    borrowed.bind()
+    visit.journal.about_to(Change(Kind.DOMAIN, "maskall-a", "create domain maskall-a", "destroy it"))
+    config = _GUEST.format(device=address).encode()
+    deadline = Deadline.after(SECONDS)
+    visit.transport.put(config, "/run/maskall/maskall-a.cfg", 0o600, deadline)
+    command = ["xl", "create", "-p", "/run/maskall/maskall-a.cfg"]
+    visit.transport.run(command, deadline=deadline, changes=True).check()
+
+
+def main() -> None:
+    inventory, host, device, *point = sys.argv[1:]
+    site = Site.find(Path(inventory), host)
+    left = int(point[0]) if point else -1
+
+    def trace(name: str) -> None:
+        nonlocal left
+        print(name, flush=True)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+
+    visit, address = arrive(site, device)
+    visit.journal.trace = trace
+    borrow(visit, device, address)
+    visit.put_back()
+    visit.end()
+
+
+if __name__ == "__main__":
+    main()

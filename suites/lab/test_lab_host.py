@@ -1,0 +1,244 @@
+"""The lab lane on a real Xen host, reached like any stranger's machine: over ssh, and by its management controller.
+
+In the order of the file; each test leaves the machine on, and as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.deadline import Deadline, poll
+from harness.errors import ExitStatus, LabError, LockHeld
+from harness.journal import baseline as baselines
+from harness.journal.baseline import Baseline
+from harness.lab import holdings
+from harness.lab.claim import look
+from harness.lab.inventory import DeviceEntry
+from harness.lab.ladder import Rung
+from harness.lab.rescue import Rescue
+from harness.lab.site import Site
+from harness.lab.state import HostState
+from harness.lab.survey import Survey
+from harness.lab.transport.base import Script
+from harness.lab.transport.ssh import SshTransport
+from harness.lab.visit import Visit
+from harness.lab.wishes import Wishes
+from harness.nested.practice import Practice
+from harness.nested.workbench import DATA_DISK
+from harness.pci.address import Bdf
+from harness.pci.identity import Identity
+from harness.safety.collect import read_facts
+from harness.safety.facts import HostFacts, parse_facts
+from harness.safety.gate import Level
+from suites.lab.practice_machine import link_to
+from suites.lab.stay import arrive, borrow
+from suites.selftest.sshserver import Wire
+
+DEVICE = "virtio-rng"
+ROOT_DISK, MANAGEMENT = "0000:00:03.0", "0000:00:04.0"
+_DATA_DISK = """\
+for c in /sys/class/nvme/*; do
+  read -r serial <"$c/serial"
+  [ "$serial" != maskall-datadisk ] || echo "$c"/nvme*n1
+done
+"""
+KILLED_AT = (4, 10, 16)
+"""Points of the journal: before the bind, behind it, and while the guest exists. The self-tests take every one."""
+
+
+@pytest.fixture(autouse=True)
+def controller(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("controller")))
+
+
+@pytest.fixture
+def site(practice: Practice) -> Site:
+    link_to(practice).close()  # it may have been booted anew by the test before
+    return Site.find(practice.inventory, practice.name)
+
+
+@pytest.fixture
+def as_before(site: Site) -> Iterator[Baseline]:
+    """How the device is; afterwards it must be the same, nothing may be left, and nobody may hold the host."""
+
+    def seen() -> tuple[Baseline, holdings.Holdings]:
+        link = site.transport()
+        link.connect(Deadline.after(site.entry.boot_seconds))
+        try:
+            return baselines.read(link, Bdf.parse("0000:02:00.0")), holdings.survey(link)
+        finally:
+            link.close()
+
+    before, held = seen()
+    assert before.driver == "virtio-pci"
+    yield before
+    after, holds = seen()
+    assert before.differences(after) == []
+    assert holds.leaks(held) == []
+    link = link_to_site(site)
+    try:
+        assert look(link) is None
+        left = link.run(Script("ls /run/maskall 2>/dev/null; true"), deadline=Deadline.after(20)).text
+        assert left == ""
+    finally:
+        link.close()
+
+
+def link_to_site(site: Site) -> SshTransport:
+    link = site.transport()
+    link.connect(Deadline.after(site.entry.boot_seconds))
+    return link
+
+
+def facts_of(site: Site) -> HostFacts:
+    link = link_to_site(site)
+    try:
+        return parse_facts(read_facts(link, Deadline.after(60)))
+    finally:
+        link.close()
+
+
+def granted(identity: Identity) -> DeviceEntry:
+    return DeviceEntry(identity=identity, driver="nvme", endings=("E3",), recover=(), reset_effective=True)
+
+
+class TestGate:
+    def test_doctor_tells_what_may_be_borrowed(
+        self, practice: Practice, site: Site, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        status = main(["doctor", practice.name, "--inventory", str(practice.inventory)])
+        told = capsys.readouterr().out
+        for name in ("nvme", "virtio-rng", "e1000e"):
+            assert any(line.startswith(f"{name} at") and "may be borrowed" in line for line in told.splitlines()), told
+        assert f"{DATA_DISK} at 0000:05:00.0 is not touched" in told
+        assert status == ExitStatus.FAILED, "the data disk is in the inventory and must not be touched"
+
+    def test_what_the_host_lives_on_is_lethal(self, site: Site) -> None:
+        facts = facts_of(site)
+        for address, check in ((ROOT_DISK, "storage"), (MANAGEMENT, "network")):
+            function = facts.functions[Bdf.parse(address)]
+            entry = granted(Identity(id=function.id, path=function.path))
+            decision = Survey.of(facts, {"it": entry}, {}).decisions["it"]
+            lethal = [one.check for one in decision.findings if one.level is Level.LETHAL]
+            assert check in lethal
+            assert not decision.allowed(dict.fromkeys((one.check for one in decision.findings), "I insist"))
+
+    def test_a_disk_in_use_is_lethal(self, site: Site) -> None:
+        link = link_to_site(site)
+        try:
+            script = Script(_DATA_DISK)
+            disk = link.run(script, deadline=Deadline.after(20)).check().text.split()[-1].rpartition("/")[2]
+            mount = ["mount", f"/dev/{disk}", "/mnt"]
+            link.run(mount, deadline=Deadline.after(20), changes=True).check()
+            decision = Survey.of(facts_of(site), site.devices([DATA_DISK]), {}).decisions[DATA_DISK]
+            assert decision.level is Level.LETHAL
+            assert any("/mnt" in line.text for one in decision.findings for line in one.evidence)
+        finally:
+            link.run(["umount", "/mnt"], deadline=Deadline.after(20), changes=True)
+            link.close()
+
+
+def test_a_scenario_from_inventory_to_verdict(
+    practice: Practice, site: Site, as_before: Baseline, tmp_path: Path
+) -> None:
+    words = ["--host", practice.name, "--inventory", str(practice.inventory), "--device", DEVICE]
+    status = main(["run", "E14-F1", *words, "--results", str(tmp_path / "results")])
+    assert status == ExitStatus.OK
+    result = json.loads((tmp_path / "results/results.json").read_text())
+    (scenario,) = result["scenarios"]
+    assert scenario["stock"]["verdict"] == "PASS"
+    assert scenario["stock"]["hazard"]["taken"] is True
+    assert result["host"]["name"] == practice.name
+    assert not result["host"]["nested"]
+
+
+@pytest.mark.parametrize("point", KILLED_AT)
+def test_killed_and_restored_from_another_controller(
+    practice: Practice, site: Site, as_before: Baseline, point: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    argv = [sys.executable, "-m", "suites.lab.stay", str(practice.inventory), practice.name, DEVICE, str(point)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=300)  # noqa: S603
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    host = [practice.name, "--inventory", str(practice.inventory)]
+    assert main(["restore", *host]) == ExitStatus.UNDECIDED, "the dead one's claim is fresh: it might be slow"
+    assert main(["restore", *host, "--take-over", "it was killed by a test"]) == ExitStatus.OK
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_mid_run_gives_the_device_back(
+    practice: Practice, site: Site, as_before: Baseline, number: signal.Signals, tmp_path: Path
+) -> None:
+    words = ["--host", practice.name, "--inventory", str(practice.inventory), "--device", DEVICE]
+    argv = [sys.executable, "-m", "harness.cli", "run", "E1-F1", *words, "--results", str(tmp_path / "results")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:  # noqa: S603
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if "boots ..." in line:
+                os.kill(process.pid, number)
+                break
+        rest, _ = process.communicate(timeout=200)
+    assert process.returncode == 128 + number, "".join(said) + rest
+    assert "Traceback" not in rest
+
+
+def test_the_link_breaks_at_the_bind(practice: Practice, site: Site, as_before: Baseline) -> None:
+    wire = Wire(site.entry.port)
+    try:
+        behind = Site(site.name, site.entry.model_copy(update={"port": wire.port}), site.inventory)
+        visit, address = arrive(behind, DEVICE)
+        visit.journal.trace = lambda point: wire.cut() if point.startswith("after host intent") else None
+        with pytest.raises(LabError):
+            borrow(visit, DEVICE, address)
+        visit.journal.trace = lambda _: None
+        visit.put_back()
+        visit.end()
+    finally:
+        wire.stop()
+
+
+def test_two_controllers(site: Site, as_before: Baseline) -> None:
+    visit, _ = arrive(site, DEVICE)
+    with pytest.raises(LockHeld, match="the lab lane"):
+        Visit.begin(site, Wishes(reason="somebody else"), print)
+    visit.put_back()
+    visit.end()
+
+
+def test_the_host_reboots_by_itself(practice: Practice, site: Site, as_before: Baseline) -> None:
+    visit, address = arrive(site, DEVICE)
+    borrow(visit, DEVICE, address)
+    power = site.power()
+    assert power is not None
+    power.reset(Deadline.after(60))
+    climbed = Rescue(visit, power, None).climb()
+    assert climbed.restored
+    assert climbed.tried[-1].rung in (Rung.RECONNECT, Rung.UNDO), "its own reboot has undone everything"
+    visit.end()
+
+
+def test_a_host_that_hangs_is_power_cycled(practice: Practice, site: Site, as_before: Baseline) -> None:
+    visit, address = arrive(site, DEVICE)
+    borrow(visit, DEVICE, address)
+    emulator = practice.emulator
+    assert emulator is not None
+    os.kill(emulator, signal.SIGSTOP)  # as QMP's stop: every CPU stands still, the controller lives
+    visit.transport.close()
+    visit.site = Site(site.name, site.entry.model_copy(update={"boot_seconds": 60}), site.inventory)
+    climbed = Rescue(visit, site.power(), None).climb()
+    assert climbed.restored, climbed.told
+    assert climbed.tried[-1].rung is Rung.POWER_CYCLE
+    assert poll(lambda: practice.emulator not in (None, emulator), Deadline.after(5))
+    visit.end()
+    assert not HostState.of(site.name).quarantine

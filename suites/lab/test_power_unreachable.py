@@ -1,0 +1,41 @@
+"""Redfish over https with a certificate of its own, and controllers that are not there: told in words, in time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import PowerFailed
+from harness.lab import power as package
+from harness.lab.inventory import RedfishPower
+from harness.lab.power.base import PowerState
+from suites.lab.bench import libvirt_bench, redfish_emulator
+from suites.selftest.certificate import certificate
+
+HOST = "bench"
+PASSWORD = "r3dfish-Zebra"  # noqa: S105 - of the emulator
+
+
+def test_https_and_every_way_not_to_be_there(tmp_path: Path) -> None:
+    pem, secret = certificate(tmp_path), tmp_path / "password"
+    secret.touch(mode=0o600)
+    secret.write_text(f"{PASSWORD}\n")
+    with libvirt_bench() as bench, redfish_emulator(tmp_path / "emulator", bench, pem, "lab", PASSWORD) as url:
+        system = f"/redfish/v1/Systems/{bench.uuid}"
+        entry = RedfishPower(kind="redfish", url=url, user="lab", password=f"file:{secret}", system=system, ca_file=pem)
+        assert package.make(HOST, entry).state(Deadline.after(20)) is PowerState.OFF
+        for wrong in (
+            bench.entry.model_copy(update={"uri": f"qemu+unix:///session?socket={tmp_path}/none"}),
+            bench.entry.model_copy(update={"domain": "nobody"}),
+            entry.model_copy(update={"url": "https://127.0.0.1:9"}),
+            entry.model_copy(update={"system": "/redfish/v1/Systems/none"}),
+            entry.model_copy(update={"ca_file": None}),  # nobody vouched for it
+        ):
+            began = time.monotonic()
+            with pytest.raises(PowerFailed) as caught:
+                package.make(HOST, wrong).state(Deadline.after(3))
+            assert time.monotonic() - began < 5
+            assert caught.value.message.startswith(HOST) and PASSWORD not in str(caught.value)
