@@ -128,9 +128,17 @@ class Undo:
 
     def _device(self, wanted: Baseline) -> None:
         seen = self._read(wanted)
-        device = wanted.device
         if seen.who != wanted.who:  # gone, or another device: not ours to touch
             return
+        if wanted.differences(seen):
+            self._driver(wanted, seen)
+            seen = self._read(wanted)
+        if wanted.differences(seen):
+            self._attributes(wanted, seen)
+            self._registers(wanted)
+
+    def _driver(self, wanted: Baseline, seen: Baseline) -> None:
+        device = wanted.device
         if seen.driver != wanted.driver and (seen.driver == PCIBACK or seen.pciback_slot):
             rebind = wanted.driver is not None
             self._tell(device, f"take {device} from pciback")
@@ -144,11 +152,8 @@ class Undo:
             self._write(device, self._sysfs(device, "driver_override"), wanted.driver_override or "")
         if wanted.driver is not None and self._read(wanted).driver is None:
             self._write(device, f"{_DRIVERS}/{wanted.driver}/bind", device)
-        self._attributes(wanted)
-        self._registers(wanted)
 
-    def _attributes(self, wanted: Baseline) -> None:
-        seen = self._read(wanted)
+    def _attributes(self, wanted: Baseline, seen: Baseline) -> None:
         for name, before, now in (
             ("power/control", wanted.power_control, seen.power_control),
             ("reset_method", wanted.reset_method, seen.reset_method),

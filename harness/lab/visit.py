@@ -148,9 +148,7 @@ class Visit:
 
     def meet_again(self) -> None:
         """A link that is alive and to the host as it is in this boot, with the claim still ours."""
-        if not self.transport.connected:
-            self.transport.connect(Deadline.after(CONNECT_SECONDS))
-        boot = boot_id(self.transport)
+        boot = self._boot_now()
         if boot != self.journal.boot_id:
             self.notice(f"{self.site.name} has rebooted: what was changed is gone, as is the claim")
             self.claim.renew()
@@ -158,6 +156,16 @@ class Visit:
             self.journal.settle()
         elif not self.claim.beating:
             self.claim.renew()
+
+    def _boot_now(self) -> str:
+        """The boot_id, over a new link when the old one turns out to be dead: a link is not heard breaking."""
+        if self.transport.connected:
+            try:
+                return boot_id(self.transport)
+            except HostUnreachable:
+                self.transport.close()
+        self.transport.connect(Deadline.after(CONNECT_SECONDS))
+        return boot_id(self.transport)
 
     def close_journal(self) -> None:
         """After a whole `put_back`: on record as restored, nothing of ours is on the host but the claim."""

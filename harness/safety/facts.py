@@ -196,7 +196,8 @@ def _functions(
     configs = dict(_configs(lines["config"]))
     permanent = _permanent(lines)
     found: dict[Bdf, Function] = {}
-    for name, thing in _things(lines, "pci").items():
+    things = _things(lines, "pci")
+    for name, thing in things.items():
         bdf = Bdf.parse(name)
         if bdf in found or len({line.text.split(" ")[1] for line in thing.lines}) != len(thing.lines):
             raise ParseError(f"{name} is listed twice", file="pci", line=thing.lines[0].number)
@@ -204,9 +205,12 @@ def _functions(
         if not chain or chain[-1] != str(bdf):
             raise ParseError(f"{name} is at {thing.place!r}", file="pci", line=thing.lines[0].number)
         values = thing.attributes
+        # what its virtual functions carry goes with it
+        places = [thing.place, *(one.place for one in things.values() if one.attributes.get("physfn") == thing.place)]
         ours = {key for key, drive in drives.items() if below(drive.place, thing.place)}
         subsystems = {other for key in ours for other in drives[key].related("subsystem")}
-        netdevs = {key for key, card in interfaces.items() if below(card.place, thing.place)}
+        cards = {key for key, card in interfaces.items() if below(card.place, thing.place)}
+        netdevs = {key for key, card in interfaces.items() if any(below(card.place, place) for place in places)}
         config = configs.get(str(bdf))
         serials = {drives[key].attributes.get("serial", "").strip() for key in ours} | {_dsn(config)}
         subsystem = f"{_hex(values, 'subsystem_vendor', 4)}:{_hex(values, 'subsystem_device', 4)}"
@@ -230,12 +234,13 @@ def _functions(
             iommu_group=values.get("iommu_group", "").rpartition("/")[2],
             config=config,
             slot=_slot(slots, chain),
-            macs=frozenset(permanent[key] for key in netdevs if key in permanent),
+            macs=frozenset(permanent[key] for key in cards if key in permanent),
             netdevs=frozenset(netdevs),
             blocks=frozenset(
                 key
                 for key, block in blocks.items()
-                if below(block.place, thing.place) or any(f"/{name}/" in f"{block.place}/" for name in subsystems)
+                if any(below(block.place, place) for place in places)
+                or any(f"/{name}/" in f"{block.place}/" for name in subsystems)
             ),
             serials=frozenset(serials - {""}),
             lines=thing.lines,
@@ -260,8 +265,11 @@ def _hex(values: Mapping[str, str], name: str, digits: int) -> str:
 def _permanent(lines: Mapping[str, tuple[Line, ...]]) -> dict[str, str]:
     """Permanent address of each interface; ip(8) tells it where it is not the one in use, a bond where it is a port."""
     found = {}
+    asked = {match[1] for line in lines.get("links", ()) if (match := re.match(r"\d+: ([^:@ ]+)[:@]", line.text))}
     for name, card in _things(lines, "net").items():
-        found[name] = card.attributes.get("permanent", card.attributes.get("address", "")).lower()
+        born = card.attributes.get("assigned", "0") == "0"  # NET_ADDR_PERM, linux/netdevice.h: nobody has changed it
+        address = card.attributes.get("address", "") if born or name in asked else ""
+        found[name] = card.attributes.get("permanent", address).lower()
     for line in lines.get("links", ()):
         match = re.match(r"\d+: ([^:@ ]+)[:@].* permaddr ([0-9a-f:]{17})\b", line.text)
         if match:

@@ -43,6 +43,7 @@ for device in /sys/bus/pci/devices/*; do
     done
     [ -e "$device/reset" ] && echo "$bdf reset 1"
     [ -e "$device/physfn" ] && echo "$bdf is_vf 1"
+    real "$bdf" physfn "$device/physfn"
     real "$bdf" iommu_group "$device/iommu_group"
 done
 section drivers
@@ -70,6 +71,7 @@ for block in /sys/class/block/*; do
     attribute "$name" dev "$block/dev"
     attribute "$name" size "$block/size"
     [ -e "$block/partition" ] && echo "$name partition 1"
+    [ -e "$block/hidden" ] && attribute "$name" hidden "$block/hidden"
     [ -e "$block/dm/name" ] && attribute "$name" dm "$block/dm/name"
     [ -e "$block/loop/backing_file" ] && attribute "$name" backing "$block/loop/backing_file"
     for other in "$block"/holders/*; do [ -e "$other" ] && echo "$name holder ${other##*/}"; done
@@ -93,7 +95,11 @@ done
 section btrfs
 for member in /sys/fs/btrfs/*/devices/*; do [ -e "$member" ] && echo "${member##*/}"; done
 section signatures
-for name in $disks; do # NAME STATUS, and what was found; status 2: nothing there (blkid(8))
+for name in $disks; do # NAME STATUS, and what was found; status 2: nothing there, or it cannot be read (blkid(8))
+    if ! od -N 512 "/dev/$name" >/dev/null 2>&1; then
+        echo "$name 1 unreadable"
+        continue
+    fi
     found=$(blkid -p "/dev/$name" 2>/dev/null)
     status=$?
     [ "$status" -eq 127 ] && found=$(od -An -tx1 -N 131072 "/dev/$name" 2>/dev/null || echo unreadable)
@@ -102,6 +108,12 @@ for name in $disks; do # NAME STATUS, and what was found; status 2: nothing ther
 done
 section mounts
 whole /proc/self/mountinfo
+seen=" $(stat -L -c %i /proc/self/ns/mnt 2>/dev/null) "
+stat -L -c '%i %n' /proc/[0-9]*/ns/mnt 2>/dev/null | while read -r inode name; do # what containers have mounted
+    case $seen in *" $inode "*) continue ;; esac
+    seen="$seen$inode "
+    cat "${name%/ns/mnt}/mountinfo" 2>/dev/null
+done
 section swaps
 whole /proc/swaps
 section zpool
@@ -113,6 +125,7 @@ for interface in /sys/class/net/*; do
     real "$name" realpath "$interface"
     attribute "$name" address "$interface/address"
     attribute "$name" flags "$interface/flags"
+    attribute "$name" assigned "$interface/addr_assign_type"
     [ -e "$interface/bonding_slave/perm_hwaddr" ] && attribute "$name" permanent "$interface/bonding_slave/perm_hwaddr"
     real "$name" master "$interface/master"
     for other in "$interface"/upper_*; do [ -e "$other" ] && echo "$name upper ${other##*/upper_}"; done
@@ -130,7 +143,9 @@ section owners
 xenstore-ls -f /libxl/pci 2>/dev/null
 section backends
 if command -v xenstore-ls >/dev/null 2>&1; then
-    xenstore-ls -f /local/domain/0/backend 2>/dev/null
+    # before the first guest there is no such path; that the store answers at all is asked then
+    xenstore-ls -f /local/domain/0/backend 2>/dev/null || xenstore-ls /local/domain >/dev/null 2>&1 ||
+        echo "missing xenstore"
 else
     echo "missing xenstore-ls"
 fi

@@ -169,16 +169,18 @@ def test_stop_does_not_wait_for_a_source_that_does_not_open(
     recorders: list[Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_ATTACH_SECONDS", 0.1)
-    opens = threading.Event()
+    opens, entered = threading.Event(), threading.Event()
 
     class Slow(ScriptedSource):
         @contextlib.contextmanager
         def attach(self) -> Iterator[ScriptedSource]:
+            entered.set()
             opens.wait(10)
             with super().attach() as attached:
                 yield attached
 
     one = record(recorders, tmp_path, Slow([b""]))
+    assert entered.wait(10)
     began = time.monotonic()
     one.stop()
     assert time.monotonic() - began < 1

@@ -229,7 +229,7 @@ class TestChanges:
         link, fake = fake_host.transport(), fake_host.fake
         before = fake.state()
         dead_man = DeadMan(lambda: fake_host.transport(connect=False), seconds=60, may_reboot=True)
-        dead_man.arm(link, Bdf.parse(NIC), "e1000e")
+        armed = dead_man.arm(link, Bdf.parse(NIC), "e1000e")
         run(link, ADD, changes=True)
         fake.advance(59)
         assert fake.functions[NIC].bound == "pciback"
@@ -238,9 +238,9 @@ class TestChanges:
         assert fake.state()["timers"] == before["timers"] == []
         assert fake.boots == 1
         with pytest.raises(LabError, match="has struck"):
-            dead_man.disarm()
-        dead_man.arm(link, Bdf.parse(NIC), "e1000e")
-        dead_man.disarm()
+            dead_man.disarm(armed)
+        armed = dead_man.arm(link, Bdf.parse(NIC), "e1000e")
+        dead_man.disarm(armed)
         assert fake.timers == {}
 
 

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from harness.safety.facts import Function, HostFacts, Line
 from harness.safety.finding import Context, Finding, Level
 
+_NETWORK = 0x02
+_PASSING = {None, "pciback", "xen-pciback", "vfio-pci", "pci-stub"}
+_FAR = {"nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "afs", "9p", "ocfs2"}
 _UP = 0x1  # IFF_UP, netdevice(7)
 _REJECT = 0x200  # RTF_REJECT, linux/ipv6_route.h
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -23,6 +26,9 @@ def check(function: Function, facts: HostFacts, context: Context) -> Finding:
     gone = facts.missing("net")
     if gone and not function.netdevs:
         return Finding("network", Level.DENY, "unknown: the host's network interfaces cannot be read", (gone,))
+    if not function.netdevs and (function.class_code or 0) >> 16 == _NETWORK and function.driver not in _PASSING:
+        text = "unknown: a network card whose interface is not seen; a container may have it"
+        return Finding("network", Level.DENY, text, function.lines[:1])
     if not function.netdevs:
         return Finding("network", Level.OK, "no network interface below it")
     mine = _uppers(function, facts)
@@ -44,18 +50,35 @@ def check(function: Function, facts: HostFacts, context: Context) -> Finding:
         return Finding("network", Level.LETHAL, "unknown: the host's network cannot be read", evidence)
     if not carrying - {"lo"}:
         return Finding("network", Level.LETHAL, "unknown: which interface carries our session", facts.lines("ssh"))
+    flags = [facts.interfaces[name].attributes.get("flags", "") for name in sorted(function.netdevs)]
+    known = all(re.fullmatch(r"0x[0-9a-f]{1,8}", flag) for flag in flags)
+    up = known and any(int(flag, 16) & _UP for flag in flags)
+    far = tuple(_far_storage(facts))
     linked = tuple(line for name in sorted(function.netdevs) for line in facts.interfaces[name].lines
                    if line.text.split(" ")[1] in ("master", "upper"))  # fmt: skip
-    if linked or mine - function.netdevs:
-        return Finding("network", Level.DENY, "another interface is built on it", linked)
     used = tuple(line for name, address, line in addresses if name in mine and not address.is_link_local)
     used += tuple(line for name, network, line in routes if name in mine and not _local(network))
-    flags = [facts.interfaces[name].attributes.get("flags", "") for name in sorted(function.netdevs)]
-    if not all(re.fullmatch(r"0x[0-9a-f]{1,8}", flag) for flag in flags):
+    if far and up and (used or linked):
+        return Finding("network", Level.LETHAL, "it is in use, and this machine stores over the network", far)
+    if linked or mine - function.netdevs:
+        return Finding("network", Level.DENY, "another interface is built on it", linked)
+    if not known:
         return Finding("network", Level.DENY, "unknown: whether its interface is up")
-    if used and any(int(flag, 16) & _UP for flag in flags):
+    if used and up:
         return Finding("network", Level.DENY, "its interface is up and has an address", used)
     return Finding("network", Level.OK, "its interfaces are not in use")
+
+
+def _far_storage(facts: HostFacts) -> Iterator[Line]:
+    """Mounts and disks that would hang if the card to their server went away; which card that is nobody says."""
+    for line in facts.lines("mounts"):
+        words = line.text.split(" ")
+        kind, source = words[words.index("-") + 1 : words.index("-") + 3] if "-" in words[:-2] else ("", "")
+        if kind in _FAR or source.startswith(("/dev/nbd", "/dev/rbd", "/dev/drbd")):
+            yield line
+    for block in facts.blocks.values():
+        if re.search(r"/host\d+/session\d+/|/nvme-fabrics/", block.place):  # iSCSI, NVMe over fabrics
+            yield block.lines[0]
 
 
 def _some(names: set[str]) -> str:

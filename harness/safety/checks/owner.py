@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.safety.facts import Function, HostFacts, Line
 from harness.safety.finding import Context, Finding, Level
 
-_PASSING = {"pciback", "xen-pciback", "vfio-pci", "pci-stub"}
+_PASSING = {"pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic", "igb_uio"}
 
 
 def check(function: Function, facts: HostFacts, context: Context) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harness.safety.facts import Function, HostFacts, Line
+from harness.safety.facts import Function, HostFacts, Line, Thing
 from harness.safety.finding import Context, Finding, Level
 
 _NEEDED = ("block", "nvme", "btrfs", "signatures", "mounts", "swaps", "zpool", "backends", "cmdline")
@@ -15,6 +15,10 @@ _PASSING = {None, "pciback", "xen-pciback", "vfio-pci", "pci-stub"}
 
 def check(function: Function, facts: HostFacts, context: Context) -> Finding:
     """LETHAL: in use, directly or through dm, md, LVM, crypt, or that cannot be known; DENY: it holds something."""
+    stack = _stack(function, facts)
+    uses = tuple(_uses(stack, facts))
+    if uses:
+        return Finding("storage", Level.LETHAL, "the running system or a domain stores on it", uses)
     gone = facts.missing("block", "nvme")
     controller = (function.class_code is None or function.class_code >> 16 == _STORAGE) or bool(function.blocks)
     if gone:
@@ -24,13 +28,12 @@ def check(function: Function, facts: HostFacts, context: Context) -> Finding:
         if (function.class_code or 0) >> 16 == _STORAGE and function.driver not in _PASSING:
             return Finding("storage", Level.DENY, "unknown: a storage controller whose disks are not seen")
         return Finding("storage", Level.OK, "no block device below it")
-    stack = _stack(function, facts)
-    uses = tuple(_uses(stack, facts))
-    if uses:
-        return Finding("storage", Level.LETHAL, "the running system or a domain stores on it", uses)
     gone = facts.missing(*_NEEDED)
     if gone:
         return Finding("storage", Level.LETHAL, "unknown: what its disks are used for cannot be read", (gone,))
+    lost = tuple(line for line, path in _backed(facts) if _name(path, facts) not in facts.blocks)
+    if lost:
+        return Finding("storage", Level.DENY, "unknown: on which disk a domain stores", lost)
     held = tuple(_held(function, stack, facts))
     if held:
         return Finding("storage", Level.DENY, "its disk holds data, or that is unknown", held)
@@ -84,15 +87,18 @@ def _uses(stack: set[str], facts: HostFacts) -> Iterator[Line]:
             if {_name(word, facts) for word in words if word.startswith("/dev/") or section == "btrfs"} & stack:
                 yield line
     for line in facts.lines("backends"):
-        match = re.search(r'/backend/(?:vbd|vbd3|qdisk|tap)/.*/(params|physical-device) = "(.*)"', line.text)
-        if match is None:
-            continue
-        if match[1] == "params":
-            path = "/dev/" + match[2].partition("/dev/")[2] if "/dev/" in match[2] else ""
-            if path and _name(path, facts) in stack:
-                yield line
-        elif _number(match[2]) in numbers:
+        match = re.search(r'/backend/(?:vbd|vbd3|qdisk|tap)/.*/physical-device = "(.*)"', line.text)
+        if match is not None and _number(match[1]) in numbers:
             yield line
+    yield from (line for line, path in _backed(facts) if _name(path, facts) in stack)
+
+
+def _backed(facts: HostFacts) -> Iterator[tuple[Line, str]]:
+    """Device nodes that domains store on, as their configuration names them: perhaps a link, /dev/disk/by-id/..."""
+    for line in facts.lines("backends"):
+        match = re.search(r'/backend/(?:vbd|vbd3|qdisk|tap)/.*/params = "[^"]*?(/dev/.*)"', line.text)
+        if match is not None:
+            yield line, match[1]
 
 
 def _number(text: str) -> str:
@@ -113,12 +119,18 @@ def _held(function: Function, stack: set[str], facts: HostFacts) -> Iterator[Lin
         block, line = facts.blocks[name], looked.get(name)
         if block.attributes.get("partition"):
             yield block.lines[0]
-        elif block.attributes.get("size") == "0":
+        elif block.attributes.get("size") == "0" or _one_path(block, function, facts):
             continue
         elif line is None:
             yield Line("signatures", 0, f"{name} was not looked at")
         elif not _blank(line.text):
             yield line
+
+
+def _one_path(block: Thing, function: Function, facts: HostFacts) -> bool:
+    """A path of an NVMe multipath drive has no node to look at; the drive itself stands beside it."""
+    whole = [name for name in function.blocks if "/nvme-subsystem/" in facts.blocks[name].place]
+    return block.attributes.get("hidden") == "1" and bool(whole)
 
 
 def _blank(text: str) -> bool:
