@@ -154,7 +154,7 @@ class Session:
                     with progress.phase(f"apply mutant {name}"):
                         self._mutate(host, name)
                 return play(scenario, host, evidence, progress)
-        except HostQuarantined as error:  # an earlier scenario could not be undone: not this one's fault, nor its chance
+        except HostQuarantined as error:  # an earlier scenario could not be undone, this one was never tried
             return Played.skipped(scenario, str(error))
         except MaskallError as error:
             return Played.failed(scenario, error)

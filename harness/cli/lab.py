@@ -23,6 +23,8 @@ from harness.lab.transport.ssh import SshTransport
 from harness.lab.visit import CONNECT_SECONDS, Visit
 from harness.lab.wishes import Wishes, accepted
 from harness.options import OUR_INVENTORY
+from harness.provision.survey import plan_lines
+from harness.provision.survey import read as read_system
 from harness.report.inert import inert
 from harness.report.progress import Progress, progress_for
 from harness.report.store import write_atomically
@@ -62,6 +64,10 @@ def plan(host: str, inventory: Path | None, device: tuple[str, ...], accept: tup
     devices = site.devices(device)
     with _reading(site) as (transport, progress), progress.phase(f"read the facts of {host}"):
         survey = Survey.of(parse_facts(read_facts(transport, Deadline.after(_FACTS_SECONDS))), devices, wanted)
+        xen = survey.facts.xen_version is not None
+        provisioning = [] if xen else plan_lines(read_system(transport))
+    for line in provisioning:
+        typer.echo(inert(line))
     refused = False
     for name, decision in survey.decisions.items():
         if not decision.allowed(wanted):
