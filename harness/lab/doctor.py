@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.errors import LabError
 from harness.lab.claim import Claimed
 from harness.lab.inventory import LabEntry
 from harness.safety.facts import HostFacts
@@ -31,6 +32,14 @@ class Finding:
 def examine(entry: LabEntry, facts: HostFacts, claim: Claimed | None, quarantine: str) -> list[Finding]:
     """Every question, in the order in which they are mended."""
     return list(_findings(entry, facts, claim, quarantine))
+
+
+def refuse_unfit(name: str, findings: list[Finding]) -> None:
+    """Nothing is borrowed from a host that lacks something. LabError with the first that it lacks."""
+    bad = [one for one in findings if not one.good]
+    if bad:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise LabError(f"{name} is not ready: {bad[0].name}: {bad[0].seen}{more}", hint=bad[0].mend or "maskall doctor")
 
 
 def _findings(entry: LabEntry, facts: HostFacts, claim: Claimed | None, quarantine: str) -> Iterator[Finding]:

@@ -28,6 +28,11 @@ class Holdings:
     boot_id: str
     things: Mapping[tuple[str, str], int]
 
+    @property
+    def zombies(self) -> list[str]:
+        """Domains that are dead and not gone."""
+        return sorted(name for kind, name in self.things if kind == "domain" and name.startswith("zombie "))
+
     def leaks(self, before: Holdings) -> list[str]:
         """What is there more often than before, one line each, in words for a person. Empty: nothing was left behind.
 

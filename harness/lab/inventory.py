@@ -40,7 +40,9 @@ class RedfishPower(_Model):
     """A management controller that speaks Redfish (DSP0266)."""
 
     kind: Literal["redfish"]
-    url: Url = Field(description="Where the controller answers. Over http the password is sent in clear.")
+    url: Url = Field(
+        description="Where the controller answers, by https; http is for a controller on this machine only."
+    )
     user: Word | None = Field(None, description="Needs the right to switch the system, no more.")
     password: SecretReference | None = Field(None, description="Where the password is found, never itself.")
     system: str = Field(

@@ -16,6 +16,7 @@ from harness.journal.entry import What
 from harness.lab.console import record
 from harness.lab.console.recorder import Recorder
 from harness.lab.deadman import DeadMan
+from harness.lab.doctor import examine, refuse_unfit
 from harness.lab.host import Host, TargetDevice
 from harness.lab.inventory import DeviceEntry
 from harness.lab.planned import PCIBACK_MODULE
@@ -73,7 +74,8 @@ class RealLab:
                 with progress.phase("undo what an earlier run left"):
                     lab.restore(whole=True)
                     visit.close_journal()
-            lab._check()
+            survey = lab._check()
+            refuse_unfit(site.name, examine(site.entry, survey.facts, None, ""))
             undo.pop_all()
         return lab
 

@@ -106,6 +106,11 @@ class Visit:
         """The first line of a run, and how the host was before it: what it held."""
         self.journal.run = _fresh_run()
         self.before = holdings.survey(self.transport)
+        if self.before.zombies:
+            raise LabError(
+                f"{self.site.name} holds on to dead domains: {', '.join(self.before.zombies)}",
+                hint="what they still have is lent to nobody else; reboot it",
+            )
         self.journal.record(What.OPENED, {"owner": self.claim.holder.owner, "reason": reason})
 
     def remember(self, device: Bdf) -> None:

@@ -155,7 +155,7 @@ if [ -e /proc/xen/capabilities ]; then
 fi
 section tools
 for name in xl xenstore-read setpci lspci od ip blkid; do command -v "$name" >/dev/null 2>&1 && echo "$name"; done
-for name in /bin/busybox /usr/bin/busybox /usr/lib/busybox/busybox-static; do [ -x "$name" ] && echo "busybox $name"; done
+busybox=$(command -v busybox) && ! ldd "$busybox" >/dev/null 2>&1 && echo "busybox $busybox"
 section run
 for name in /run/maskall/*; do [ -e "$name" ] && echo "${name##*/}"; done
 section end

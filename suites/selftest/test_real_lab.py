@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import main
 from harness.deadline import Deadline
 from harness.errors import HostQuarantined, LabError, LockHeld, RestoreFailed, SafetyRefusal, UsageError
 from harness.guest.initramfs import GuestFiles
@@ -20,6 +21,7 @@ from harness.pci.pciback import Borrowed
 from harness.report.progress import PlainProgress
 from harness.xen.toolstack import XlToolstack
 from suites.selftest.fakehost import board
+from suites.selftest.fakehost.machine import Domain
 from suites.selftest.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.labrun import FORCED, arrive, borrow, die, site
 
@@ -150,6 +152,43 @@ def test_a_host_that_cannot_be_restored_is_left_alone(fake_host: FakeLab, said: 
 def _make_unbindable(lab: FakeLab) -> None:
     """The driver is gone: nothing can bind the device to it again."""
     lab.fake.modules.discard("e1000e")
+
+
+def test_a_second_interrupt_in_the_undo_is_a_quarantine_that_says_so(
+    fake_host: FakeLab, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fake_host.fake.state()
+    lab = opened(fake_host, said)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), lab.host("nic0", PlainProgress(said)) as host:
+        borrowed(host).bind()
+        monkeypatch.setattr(lab.visit, "put_back", interrupted)
+        raise KeyboardInterrupt
+    lab.close()
+    assert "broken off" in HostState.of(NAME).quarantine
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_STATE_HOME", str(HostState.of(NAME).folder.parents[2]))
+    assert main(["restore", NAME, "--inventory", str(fake_host.inventory), "--take-over", "a test"]) == 0
+    assert fake_host.fake.state() == before
+
+
+def test_a_host_that_lacks_a_program_lends_nothing(fake_host: FakeLab, said: io.StringIO) -> None:
+    (fake_host.fake.root / "bin" / "xenstore-read").unlink()
+    with pytest.raises(LabError, match="not ready: programs: xenstore-read is missing"):
+        opened(fake_host, said)
+    assert look(fake_host.transport()) is None
+
+
+def test_a_zombie_from_before_is_a_reason_not_to_begin(fake_host: FakeLab, said: io.StringIO) -> None:
+    fake_host.fake.domains[7] = Domain("(null)", 7, zombie=True)
+    lab = opened(fake_host, said)
+    with pytest.raises(LabError, match="dead domains: zombie 7"), lab.host("nic0", PlainProgress(said)):
+        pytest.fail("lent")
+    lab.close()
+    assert fake_host.fake.ran("pci-assignable-add") == 0
 
 
 def test_facts_name_the_host_and_what_was_accepted(fake_host: FakeLab, said: io.StringIO) -> None:

@@ -101,6 +101,7 @@ class Executor:
         for name, body in (
             (".client", text),
             ("sudo", _SUDO),
+            ("busybox", "#!/bin/sh\n# a script is static, as far as ldd(1) is asked\n"),
             (".absent", '#!/bin/sh\necho "$0: not found" >&2\nexit 127\n'),
         ):
             (folder / name).write_text(body)
