@@ -6,7 +6,6 @@ is measured by the host's own uptime, so that no clock that jumps matters.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
@@ -18,13 +17,11 @@ from datetime import UTC, datetime
 
 from harness.deadline import Deadline, poll
 from harness.errors import HostUnreachable, LabError, LockHeld, OutcomeUnknown
+from harness.lab.holder import Claimed, Holder, parse, why_takeable
 from harness.lab.transport.base import CommandResult, Script, Stream, Transport, quote
 from harness.xen.toolstack import REMOTE_RUN
 
 log = logging.getLogger(__name__)
-
-STALE = 60.0
-"""Seconds without a heartbeat after which a holder counts as dead. One that is only slow beats every BEAT seconds."""
 
 BEAT = 5.0
 _SECONDS = 20.0
@@ -80,59 +77,6 @@ def owner_of(environment: Mapping[str, str]) -> str:
     return f"{environment.get('SUDO_USER') or environment.get('USER') or f'uid{os.getuid()}'}@{socket.gethostname()}"
 
 
-@dataclass(frozen=True)
-class Holder:
-    """Who has a host, as the claim on it says."""
-
-    owner: str
-    reason: str
-    since: str
-    boot_id: str
-    token: str
-
-    def as_json(self, **more: object) -> bytes:
-        fields = {name: getattr(self, name) for name in ("owner", "reason", "since", "boot_id", "token")}
-        return json.dumps({**fields, **more}).encode() + b"\n"
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """A claim as it was found. `age`: seconds since its heartbeat; None when it had none in this boot."""
-
-    holder: Holder
-    age: float | None
-    heartbeat: str = ""  # as it stands there
-    digest: str = ""  # SHA-256 of the claim's file
-
-    @property
-    def live(self) -> bool:
-        return self.age is not None and self.age < STALE
-
-    @property
-    def told(self) -> str:
-        heart = f"last heard of {self.age:.0f} s ago" if self.age is not None else "never heard of"
-        return f"{self.holder.owner} since {self.holder.since} ({self.holder.reason}; {heart})"
-
-
-def parse(text: str) -> Claimed | None:
-    """Accepted format: what `_LOOK` prints. None: nobody has it. A claim that cannot be read is somebody's."""
-    claim, heartbeat, uptime, digest = [*text.split("\n"), "", "", "", ""][:4]
-    if not claim.strip():
-        return None
-    try:
-        found = json.loads(claim)
-        names = ("owner", "reason", "since", "boot_id", "token")
-        holder = Holder(*(str(found[name]) for name in names))
-    except (ValueError, KeyError, TypeError):
-        holder = Holder("somebody whose claim cannot be read", "unknown", "unknown", "", claim.strip()[:64])
-    try:
-        age = float(uptime) - float(heartbeat)
-    except ValueError:
-        age = -1.0
-    # A heartbeat later than now is of an earlier boot; `not` catches nan too.
-    return Claimed(holder, None if not age >= 0 else age, heartbeat, digest)
-
-
 def look(transport: Transport, run: str = REMOTE_RUN) -> Claimed | None:
     """Who has the host now; changes nothing."""
     script = Script(_LOOK.format(run=quote([run])))
@@ -175,7 +119,7 @@ class Claim:
         def attempt() -> Claim | None:
             nonlocal told
             there = look(transport, run)
-            why = _why_takeable(there, owner, take_over)
+            why = why_takeable(there, owner, take_over)
             if there is not None and why is None:
                 if not told:
                     notice(f"{transport.name} is used by {there.told}" + ("; waiting" if wait else ""))
@@ -296,14 +240,3 @@ class Claim:
         if self._stream is not None:
             self._stream.close()
         self._stream = None
-
-
-def _why_takeable(there: Claimed | None, owner: str, take_over: str | None) -> str | None:
-    """Why a claim that is there may be replaced; None when it may not. Pure."""
-    if there is None:
-        return "nobody had it"
-    if take_over:
-        return take_over
-    if there.holder.owner == owner and not there.live:
-        return "an earlier run of the same owner is dead"
-    return None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.errors import LabError
-from harness.lab.claim import Claimed
+from harness.lab.holder import Claimed
 from harness.lab.inventory import LabEntry
 from harness.safety.facts import HostFacts
 

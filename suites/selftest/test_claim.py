@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from harness.deadline import Deadline, poll
 from harness.errors import LockHeld
-from harness.lab import claim as claims
-from harness.lab.claim import Claim, look, owner_of, parse
+from harness.lab.claim import Claim, look, owner_of
+from harness.lab.holder import STALE, parse
 from harness.lab.transport.local import LocalTransport
 
 
@@ -73,7 +73,7 @@ def test_a_live_claim_is_nobody_elses_and_says_whose(taker: Taker) -> None:
 
 def test_a_dead_claim_of_the_same_owner_needs_no_human(taker: Taker, run: str) -> None:
     taker.take("group/project:job")
-    taker.silence(claims.STALE + 1)
+    taker.silence(STALE + 1)
     claim = taker.take("group/project:job")
     assert "is dead" in taker.notices[-1]
     assert json.loads((Path(run) / "claim").read_text())["taken_from"] == "group/project:job"
@@ -82,14 +82,14 @@ def test_a_dead_claim_of_the_same_owner_needs_no_human(taker: Taker, run: str) -
 
 def test_a_slow_holder_is_not_a_dead_one(taker: Taker) -> None:
     taker.take()
-    taker.silence(claims.STALE / 2)
+    taker.silence(STALE / 2)
     with pytest.raises(LockHeld):
         taker.take()
 
 
 def test_a_dead_claim_of_somebody_else_is_not_broken_silently(taker: Taker, run: str) -> None:
     taker.take("bob@box")
-    taker.silence(claims.STALE + 100)
+    taker.silence(STALE + 100)
     with pytest.raises(LockHeld) as raised:
         taker.take("ada@box")
     assert "looks dead" in raised.value.hint

@@ -13,7 +13,8 @@ import pytest
 from harness.deadline import Deadline, poll
 from harness.errors import HostUnreachable, LockHeld
 from harness.lab import claim as claims
-from harness.lab.claim import Claim, Holder, look
+from harness.lab.claim import Claim, look
+from harness.lab.holder import STALE, Holder
 from harness.lab.transport.base import Script, quote
 from harness.lab.transport.local import LocalTransport
 
@@ -41,7 +42,7 @@ def fresh(run: Path, token: str, owner: str = "ci") -> Claim:
 def dead(run: Path, owner: str = "ci") -> None:
     """A claim whose holder has not been heard of for long."""
     assert fresh(run, "d" * 16, owner)._put()
-    silent(run, claims.STALE + 1)
+    silent(run, STALE + 1)
 
 
 def silent(run: Path, seconds: float) -> None:
@@ -83,7 +84,7 @@ class TestTaking:
         script = Script(claims._TAKE.format(run=quote([str(run)]), token="t" * 16, old="''", dead="true"))
         stream = HERE.open_stream(script, deadline=Deadline.after(5))
         assert poll((run / "claim.new").exists, Deadline.after(5))
-        assert uptime() - float((run / "heartbeat").read_text()) < claims.STALE
+        assert uptime() - float((run / "heartbeat").read_text()) < STALE
         assert not (run / "claim").exists()
         stream.close()
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli import main
 from harness.deadline import Deadline
-from harness.errors import HostQuarantined, LabError, LockHeld, RestoreFailed, SafetyRefusal, UsageError
+from harness.errors import ExitStatus, HostQuarantined, LabError, LockHeld, RestoreFailed, SafetyRefusal, UsageError
 from harness.guest.initramfs import GuestFiles
 from harness.lab.claim import look
 from harness.lab.host import Host
@@ -97,6 +97,25 @@ def test_a_refused_device_is_not_touched_and_the_host_is_free_again(fake_host: F
     assert fake_host.fake.state() == before
     assert not fake_host.fake.ran("xl|tee|setpci")
     assert look(fake_host.transport()) is None
+
+
+def test_a_run_on_a_refused_device_is_one_line_and_changes_nothing(
+    fake_host: FakeLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = fake_host.transport()
+    mask = ["setpci", "-s", board.NIC, "CAP_MSIX+2.w=c004"]
+    link.run(mask, deadline=Deadline.after(10), changes=True).check()
+    before = fake_host.fake.state()
+    results = tmp_path / "results"
+    words = ["--host", NAME, "--inventory", str(fake_host.inventory), "--device", "nic0", "--results", str(results)]
+    assert main(["run", "E3-F1", *words]) == ExitStatus.USAGE
+    told = capsys.readouterr()
+    assert told.err.startswith("maskall: nic0 is not touched: DENY msix")
+    assert "Traceback" not in told.out + told.err
+    assert fake_host.fake.state() == before
+    assert not results.exists()
+    assert main(["run", "E14-F1", *words]) == ExitStatus.USAGE
+    assert "nic0 may not suffer E14" in capsys.readouterr().err
 
 
 def test_a_check_that_does_not_exist_cannot_be_accepted(fake_host: FakeLab, said: io.StringIO) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import HostKeyMismatch, HostQuarantined, JournalDamaged, LabError, LockHeld, MaskallError
 from harness.journal.ledger import found
-from harness.lab import claim as claims
+from harness.lab.holder import STALE
 from harness.lab.ladder import Climb, Rung
 from harness.lab.power.fake import FakePower
 from harness.lab.state import HostState
@@ -297,7 +297,7 @@ def test_a_dead_run_of_the_same_owner_is_undone_by_the_next(fake_host: FakeLab) 
     die(visit)
     with pytest.raises(LockHeld):
         Visit.begin(visit.site, WISHES, lambda _: None)
-    fake_host.fake.advance(claims.STALE + 1)
+    fake_host.fake.advance(STALE + 1)
     again = Visit.begin(visit.site, WISHES, lambda _: None)
     assert again.left_behind
     again.put_back(whole=True)

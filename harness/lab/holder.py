@@ -1,0 +1,76 @@
+"""Who has a lab host, as the claim on it says, and when it may be taken from them. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+STALE = 60.0
+"""Seconds without a heartbeat after which a holder counts as dead; one that is only slow beats far more often."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has a host, as the claim on it says."""
+
+    owner: str
+    reason: str
+    since: str
+    boot_id: str
+    token: str
+
+    def as_json(self, **more: object) -> bytes:
+        fields = {name: getattr(self, name) for name in ("owner", "reason", "since", "boot_id", "token")}
+        return json.dumps({**fields, **more}).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A claim as it was found. `age`: seconds since its heartbeat; None when it had none in this boot."""
+
+    holder: Holder
+    age: float | None
+    heartbeat: str = ""  # as it stands there
+    digest: str = ""  # SHA-256 of the claim's file
+
+    @property
+    def live(self) -> bool:
+        return self.age is not None and self.age < STALE
+
+    @property
+    def told(self) -> str:
+        heart = f"last heard of {self.age:.0f} s ago" if self.age is not None else "never heard of"
+        return f"{self.holder.owner} since {self.holder.since} ({self.holder.reason}; {heart})"
+
+
+def parse(text: str) -> Claimed | None:
+    """Accepted format: what `claim.look` has printed: claim, heartbeat, uptime, SHA-256, a line each.
+
+    None: nobody has it. A claim that cannot be read is somebody's.
+    """
+    claim, heartbeat, uptime, digest = [*text.split("\n"), "", "", "", ""][:4]
+    if not claim.strip():
+        return None
+    try:
+        found = json.loads(claim)
+        names = ("owner", "reason", "since", "boot_id", "token")
+        holder = Holder(*(str(found[name]) for name in names))
+    except (ValueError, KeyError, TypeError):
+        holder = Holder("somebody whose claim cannot be read", "unknown", "unknown", "", claim.strip()[:64])
+    try:
+        age = float(uptime) - float(heartbeat)
+    except ValueError:
+        age = -1.0
+    # A heartbeat later than now is of an earlier boot; `not` catches nan too.
+    return Claimed(holder, None if not age >= 0 else age, heartbeat, digest)
+
+
+def why_takeable(there: Claimed | None, owner: str, take_over: str | None) -> str | None:
+    """Why a claim that is there may be replaced; None when it may not."""
+    if there is None:
+        return "nobody had it"
+    if take_over:
+        return take_over
+    if there.holder.owner == owner and not there.live:
+        return "an earlier run of the same owner is dead"
+    return None
