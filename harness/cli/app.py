@@ -142,7 +142,7 @@ def list_(
     epilog="""Examples:
 
 \b
-  maskall test                    lint, types, import rules, self-tests, and the nested lane
+  maskall test                    lint, types, import rules, self-tests, the nested lane and the lab lane
   maskall test -e self            the self-tests: no root, no QEMU, no network
   maskall test -e nested -- -k E14    one lane, with arguments for pytest""",
 )
