@@ -41,6 +41,7 @@ exit 0
 # only while its holder has not come back. The heartbeat comes first: nobody may find the new claim with the old one's.
 _TAKE = """\
 mkdir -p {run} && cd {run} && exec 9<. && flock -w 10 9 || exit 1
+[ . -ef {run} ] || exit 3  # who released it meanwhile has removed the empty directory
 if grep -qs '[^[:space:]]' claim && ! grep -qF -- {token} claim; then
   [ "$(sha256sum <claim | cut -c 1-64)" = {old} ] && {dead} || exit 3
 fi
@@ -50,7 +51,7 @@ cat > claim.new && mv -f claim.new claim || {{ rm -f claim.new; exit 1; }}
 
 _RELEASE = """\
 cd {run} 2>/dev/null && exec 9<. && flock -w 10 9 || exit 0
-grep -qF -- {token} claim 2>/dev/null && rm -f claim heartbeat heartbeat.*
+grep -qF -- {token} claim 2>/dev/null && rm -f claim heartbeat heartbeat.* && cd / && rmdir {run} 2>/dev/null
 exit 0
 """
 

@@ -61,6 +61,7 @@ def test_a_free_host_is_taken_and_given_back(taker: Taker, run: str) -> None:
     assert (there.holder.owner, there.holder.reason) == ("ada@box", "a test")
     claim.release()
     assert look(claim.transport, run) is None
+    assert not Path(run).exists(), "not even an empty directory stays"
 
 
 def test_a_live_claim_is_nobody_elses_and_says_whose(taker: Taker) -> None:
