@@ -13,6 +13,7 @@ from harness.scenario.spec import Verb
 from harness.scenario.stage import Stage, outcome
 from harness.xen.callchain import decode_off_at_teardown, ecam_base
 from harness.xen.symbols import parse_xensyms
+from harness.xen.toolstack import Signal
 
 _ENABLE = 0x8000  # message control, bit 15
 _GONE_SECONDS = 30.0
@@ -36,7 +37,7 @@ def _kill_device_model(stage: Stage) -> None:
     stage.act(
         Verb.KILL_DEVICE_MODEL,
         Checkpoint.C3,
-        lambda: stage.toolstack.kill_device_model(stage.guest.domid, stage.deadline()),
+        lambda: stage.toolstack.signal_device_model(stage.guest.domid, Signal.KILL, stage.deadline()).result,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,28 @@ from harness.lab.transport.base import CommandResult, Script, Stream, Transport
 from harness.pci.address import Bdf
 
 REMOTE_RUN = "/run/maskall"
+
+
+class Signal(enum.StrEnum):
+    """What a device model may be sent."""
+
+    KILL = "KILL"
+    SEGV = "SEGV"
+    ABRT = "ABRT"
+    STOP = "STOP"
+
+    @property
+    def states(self) -> str:
+        """The states of proc(5) that show it took effect, as a pattern of sh."""
+        return "T|t" if self is Signal.STOP else "''|Z"
+
+
+@dataclass(frozen=True)
+class Signalled:
+    """A signal that was sent; `pid` is the device model's, None when there is none."""
+
+    result: CommandResult
+    pid: int | None
 
 
 @dataclass(frozen=True)
@@ -46,8 +69,28 @@ class Toolstack(Protocol):
         """Off pciback, and with `rebind` back to the driver it had."""
         ...
 
-    def kill_device_model(self, domid: int, deadline: Deadline) -> CommandResult:
-        """SIGKILL the domain's qemu and see it gone."""
+    def attach(self, domid: int, device: Bdf, deadline: Deadline) -> CommandResult:
+        """Hot-plug a device into a running domain."""
+        ...
+
+    def detach(self, domid: int, device: Bdf, deadline: Deadline, *, force: bool) -> CommandResult:
+        """Hot-unplug; with `force` whether the guest lets go of it or not."""
+        ...
+
+    def save(self, domid: int, deadline: Deadline) -> CommandResult:
+        """Save the domain to a file; of a domain with a device it must be refused."""
+        ...
+
+    def domid(self, name: str, deadline: Deadline) -> int | None:
+        """The domain that has this name now; None when there is none."""
+        ...
+
+    def signal_device_model(self, domid: int, signal: Signal, deadline: Deadline) -> Signalled:
+        """Send a signal to the domain's qemu and see that it took effect."""
+        ...
+
+    def kill_process(self, pid: int, deadline: Deadline) -> CommandResult:
+        """SIGKILL a device model whose domain is no more, and see it gone."""
         ...
 
 
@@ -68,15 +111,19 @@ done
 xl list; xenstore-read {key}; exit 1
 """
 
-_KILL_DEVICE_MODEL = """\
-pid=$(xenstore-read /local/domain/{domid}/image/device-model-pid) || exit 2
-kill -KILL "$pid" || exit 3
-for attempt in $(seq 100); do
-  case $(cut -d ' ' -f 3 "/proc/$pid/stat" 2>/dev/null) in ''|Z) echo "killed $pid"; exit 0;; esac
+# a stopped process has state T, one that ended none or Z; the name may hold blanks, so what follows its ')' is read
+_SIGNAL = """\
+pid={pid}
+kill -{signal} "$pid" || exit 3
+echo "pid $pid"
+for attempt in $(seq 200); do
+  state=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -c 1)
+  case $state in {wanted}) exit 0;; esac
   sleep 0.05
 done
-echo "pid $pid survives" >&2; exit 4
+echo "pid $pid is still in state $state" >&2; exit 4
 """
+_DEVICE_MODEL_PID = "$(xenstore-read /local/domain/{domid}/image/device-model-pid) || exit 2"
 
 
 # xenconsole(1) takes no input unless it has a terminal, so the pty that xenconsoled serves is opened directly.
@@ -109,7 +156,7 @@ class XlToolstack:
         return self._transport.open_stream(Script(_CONSOLE.format(domid=domid)), deadline=deadline)
 
     def destroy(self, domid: int, deadline: Deadline) -> CommandResult:
-        return self._transport.run(["xl", "destroy", str(domid)], deadline=deadline, changes=True)
+        return self._change(["xl", "destroy", str(domid)], deadline)
 
     def start_destroy(self, domid: int, deadline: Deadline) -> Stream:
         return self._transport.open_stream(["xl", "destroy", str(domid)], deadline=deadline)
@@ -121,14 +168,37 @@ class XlToolstack:
         return self._transport.run(script, deadline=Deadline.after(deadline.remaining + 30))
 
     def make_assignable(self, device: Bdf, deadline: Deadline) -> CommandResult:
-        return self._transport.run(["xl", "pci-assignable-add", str(device)], deadline=deadline, changes=True)
+        return self._change(["xl", "pci-assignable-add", str(device)], deadline)
 
     def take_back(self, device: Bdf, deadline: Deadline, *, rebind: bool) -> CommandResult:
         option = ["-r"] if rebind else []
-        return self._transport.run(
-            ["xl", "pci-assignable-remove", *option, str(device)], deadline=deadline, changes=True
-        )
+        return self._change(["xl", "pci-assignable-remove", *option, str(device)], deadline)
 
-    def kill_device_model(self, domid: int, deadline: Deadline) -> CommandResult:
-        script = Script(_KILL_DEVICE_MODEL.format(domid=domid))
+    def attach(self, domid: int, device: Bdf, deadline: Deadline) -> CommandResult:
+        return self._change(["xl", "pci-attach", str(domid), str(device)], deadline)
+
+    def detach(self, domid: int, device: Bdf, deadline: Deadline, *, force: bool) -> CommandResult:
+        option = ["-f"] if force else []
+        return self._change(["xl", "pci-detach", *option, str(domid), str(device)], deadline)
+
+    def save(self, domid: int, deadline: Deadline) -> CommandResult:
+        return self._change(["xl", "save", str(domid), f"{REMOTE_RUN}/saved"], deadline)
+
+    def domid(self, name: str, deadline: Deadline) -> int | None:
+        found = self._transport.run(["xl", "domid", name], deadline=deadline)
+        return int(found.text) if found.ok and found.text.strip().isdecimal() else None
+
+    def signal_device_model(self, domid: int, signal: Signal, deadline: Deadline) -> Signalled:
+        result = self._signal(_DEVICE_MODEL_PID.format(domid=domid), signal, deadline)
+        pid = re.search(r"^pid (\d+)$", result.text, re.MULTILINE)
+        return Signalled(result, int(pid[1]) if pid else None)
+
+    def kill_process(self, pid: int, deadline: Deadline) -> CommandResult:
+        return self._signal(str(pid), Signal.KILL, deadline)
+
+    def _signal(self, pid: str, signal: Signal, deadline: Deadline) -> CommandResult:
+        script = Script(_SIGNAL.format(pid=pid, signal=signal, wanted=signal.states))
         return self._transport.run(script, deadline=deadline, changes=True)
+
+    def _change(self, command: list[str], deadline: Deadline) -> CommandResult:
+        return self._transport.run(command, deadline=deadline, changes=True)

@@ -14,7 +14,7 @@ from harness.guest.spec import GuestSpec, GuestType
 from harness.lab.transport.base import CommandResult
 from harness.lab.transport.fake import Conversation, Cut, Executed, FakeTransport, Reply
 from harness.pci.address import Bdf
-from harness.xen.toolstack import Toolstack, XlToolstack
+from harness.xen.toolstack import Signal, Toolstack, XlToolstack
 
 NVME = Bdf.parse("0000:04:00.0")
 SPEC = GuestSpec("maskall-a", GuestType.HVM, "/boot/vmlinuz", "/var/lib/maskall/x.cpio", (NVME,))
@@ -71,6 +71,10 @@ class TestCreate:
 DEADLINE = Deadline.after(600)
 SIMPLE: list[tuple[Callable[[XlToolstack], CommandResult], str]] = [
     (lambda xl: xl.destroy(5, DEADLINE), "xl destroy 5"),
+    (lambda xl: xl.attach(5, NVME, DEADLINE), "xl pci-attach 5 0000:04:00.0"),
+    (lambda xl: xl.detach(5, NVME, DEADLINE, force=False), "xl pci-detach 5 0000:04:00.0"),
+    (lambda xl: xl.detach(5, NVME, DEADLINE, force=True), "xl pci-detach -f 5 0000:04:00.0"),
+    (lambda xl: xl.save(5, DEADLINE), "xl save 5 /run/maskall/saved"),
     (lambda xl: xl.make_assignable(NVME, DEADLINE), "xl pci-assignable-add 0000:04:00.0"),
     (lambda xl: xl.take_back(NVME, DEADLINE, rebind=False), "xl pci-assignable-remove 0000:04:00.0"),
     (lambda xl: xl.take_back(NVME, DEADLINE, rebind=True), "xl pci-assignable-remove -r 0000:04:00.0"),
@@ -95,13 +99,40 @@ class TestCommands:
         assert [one.shown for one in machine.executed] == [line]
 
 
-def test_killing_the_device_model() -> None:
-    machine = host(Reply(stderr=b"pid 77 survives\n", status=4))
-    assert XlToolstack(machine).kill_device_model(6, soon()).status == 4
-    ((sent),) = machine.executed
-    assert sent.changes
-    assert "xenstore-read /local/domain/6/image/device-model-pid) || exit 2" in sent.shown
-    assert 'kill -KILL "$pid" || exit 3' in sent.shown
+@pytest.mark.parametrize("signal", list(Signal))
+def test_signals_to_the_device_model(signal: Signal) -> None:
+    machine = host(Reply(b"pid 77\n", b"pid 77 is still in state S\n", status=4))
+    sent = XlToolstack(machine).signal_device_model(6, signal, soon())
+    assert (sent.result.status, sent.pid) == (4, 77)
+    (executed,) = machine.executed
+    assert executed.changes
+    assert "xenstore-read /local/domain/6/image/device-model-pid) || exit 2" in executed.shown
+    assert f'kill -{signal} "$pid" || exit 3' in executed.shown
+
+
+def test_a_domain_without_device_model_has_no_pid() -> None:
+    assert XlToolstack(host(Reply(status=2))).signal_device_model(6, Signal.STOP, soon()).pid is None
+
+
+def _process_script(signal: Signal, pid: int) -> subprocess.CompletedProcess[str]:
+    machine = host()
+    toolstack = XlToolstack(machine)
+    toolstack._signal(str(pid), signal, soon())
+    return subprocess.run(f"sh -c {machine.executed[0].shown.removeprefix('sh -c ')}", shell=True, text=True,  # noqa: S602
+                          capture_output=True, check=False)  # fmt: skip
+
+
+def test_the_signal_script_sees_its_effect_on_a_real_process() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:  # noqa: S607
+        stopped = _process_script(Signal.STOP, process.pid)
+        assert (stopped.returncode, stopped.stdout) == (0, f"pid {process.pid}\n")
+        assert _process_script(Signal.KILL, process.pid).returncode == 0
+    assert _process_script(Signal.KILL, process.pid).returncode == 3
+
+
+@pytest.mark.parametrize(("text", "status", "found"), [(b"7\n", 0, 7), (b"", 1, None), (b"what\n", 0, None)])
+def test_the_domid_of_a_name(text: bytes, status: int, found: int | None) -> None:
+    assert XlToolstack(host(Reply(text, status=status))).domid("maskall-a", soon()) == found
 
 
 def test_waiting_until_a_domain_is_gone() -> None:
@@ -139,10 +170,11 @@ def test_every_script_parses() -> None:
     machine = host(Reply(status=1))
     xl = XlToolstack(machine)
     xl.create(SPEC, soon())
-    xl.kill_device_model(6, soon())
+    xl.signal_device_model(6, Signal.KILL, soon())
+    xl.kill_process(7, soon())
     xl.await_gone(6, NVME, Deadline.after(10))
     xl.console(6, soon())
-    assert len(machine.executed) == 4
+    assert len(machine.executed) == 5
     for sent in machine.executed:
         words = subprocess.run(["dash", "-c", f"printf '%s\\0' {sent.shown}"], capture_output=True, check=True)  # noqa: S603, S607
         shell, option, program, _ = words.stdout.decode().split("\0")
