@@ -23,10 +23,42 @@ class PhysicalMemory(Protocol):
 
 @dataclass(frozen=True)
 class Registers:
-    """The registers of a stopped CPU that tell where it is."""
+    """The registers of a stopped CPU (x86-64): where it is, what its caller passed, whose memory it sees."""
 
     rip: int
     rsp: int
+    rax: int = 0
+    rbx: int = 0
+    rcx: int = 0
+    rdx: int = 0
+    rsi: int = 0
+    rdi: int = 0
+    rbp: int = 0
+    r8: int = 0
+    r9: int = 0
+    r10: int = 0
+    r11: int = 0
+    r12: int = 0
+    r13: int = 0
+    r14: int = 0
+    r15: int = 0
+    cr3: int = 0
+    fs_base: int = 0
+    gs_base: int = 0
+    k_gs_base: int = 0
+
+    @property
+    def arguments(self) -> tuple[int, int, int, int, int, int]:
+        """The first six arguments at a function's entry (System V ABI, which Xen and Linux follow)."""
+        return self.rdi, self.rsi, self.rdx, self.rcx, self.r8, self.r9
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why the machine stands: at a breakpoint (`registers.rip`), or just behind a write to the address `written`."""
+
+    registers: Registers
+    written: int | None = None
 
 
 class StoppedMachine(Protocol):
@@ -46,12 +78,18 @@ class StoppedMachine(Protocol):
 
     def clear(self, address: int) -> None: ...
 
-    def go(self) -> None:
-        """Let the machine run until `wait` reports a stop."""
+    def watch(self, address: int, length: int) -> None:
+        """Stop behind every write to these bytes of virtual memory (1, 2, 4 or 8, aligned)."""
         ...
 
-    def wait(self, deadline: Deadline) -> Registers | None:
-        """The registers of the CPU that reached a breakpoint; None when the deadline came first."""
+    def unwatch(self, address: int, length: int) -> None: ...
+
+    def go(self) -> None:
+        """Let the machine run until `wait` reports a stop. A breakpoint that was just reported is stepped over."""
+        ...
+
+    def wait(self, deadline: Deadline) -> Stop | None:
+        """Where the CPU that met a breakpoint or a watched write stands; None when the deadline came first."""
         ...
 
     def stop(self) -> None:

@@ -1,6 +1,6 @@
 """A client of QEMU's gdbstub: the GDB remote serial protocol over a unix socket.
 
-Only what the harness needs: memory by virtual and physical address, breakpoints, go and stop.
+Only what the harness needs: memory by virtual and physical address, registers, breakpoints, watched writes, go, stop.
 Protocol: GDB manual, appendix "Remote Serial Protocol"; the physical mode is QEMU's own `Qqemu.PhyMemMode`.
 While a client is attached QEMU stops all vCPUs, so sessions are kept short.
 """
@@ -8,17 +8,27 @@ While a client is attached QEMU stops all vCPUs, so sessions are kept short.
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 
 from harness.deadline import Deadline
 from harness.errors import LabError
-from harness.lab.debugger import Registers
+from harness.lab.debugger import Registers, Stop
 
 _CHUNK = 1024  # bytes per memory packet; QEMU's packet buffer is 4096 characters
 _ANSWER_SECONDS = 10.0
-_RIP_OFFSET = 16 * 8  # behind the sixteen general registers in a 'g' answer
-_RSP_OFFSET = 7 * 8
+# a 'g' answer, QEMU gdb-xml/i386-64bit.xml: name and bytes, in order; what follows is not wanted
+_LAYOUT = (
+    *((name, 8) for name in ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp")),
+    *((name, 8) for name in ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip")),
+    *((name, 4) for name in ("eflags", "cs", "ss", "ds", "es", "fs", "gs")),
+    *((name, 8) for name in ("fs_base", "gs_base", "k_gs_base", "cr0", "cr2", "cr3")),
+)
+_WANTED = frozenset(field.name for field in fields(Registers))
+_BREAKPOINT, _WATCHED_WRITE = 0, 2  # of the packets Z and z
+_WRITTEN = re.compile(rb"\bwatch:([0-9a-f]+);")
 
 
 class GdbStub:
@@ -27,8 +37,9 @@ class GdbStub:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._buffer = b""
-        self._breakpoints: set[int] = set()
+        self._planted: set[tuple[int, int, int]] = set()  # the protocol's type, address, length
         self._running = False
+        self._reported: int | None = None  # the breakpoint that `wait` told of and `go` has to get over
         self._ask(b"qC")  # swallows the stop reply that QEMU sends on its own when a client connects
 
     def read(self, address: int, length: int) -> bytes:
@@ -55,25 +66,47 @@ class GdbStub:
             self.write(address, data)
 
     def break_at(self, address: int) -> None:
-        self._expect_ok(b"Z0,%x,1" % address)
-        self._breakpoints.add(address)
+        self._plant(_BREAKPOINT, address, 1)
 
     def clear(self, address: int) -> None:
-        self._expect_ok(b"z0,%x,1" % address)
-        self._breakpoints.discard(address)
+        self._remove(_BREAKPOINT, address, 1)
+
+    def watch(self, address: int, length: int) -> None:
+        self._plant(_WATCHED_WRITE, address, length)
+
+    def unwatch(self, address: int, length: int) -> None:
+        self._remove(_WATCHED_WRITE, address, length)
+
+    def _plant(self, kind: int, address: int, length: int) -> None:
+        self._expect_ok(b"Z%d,%x,%x" % (kind, address, length))
+        self._planted.add((kind, address, length))
+
+    def _remove(self, kind: int, address: int, length: int) -> None:
+        self._expect_ok(b"z%d,%x,%x" % (kind, address, length))
+        self._planted.discard((kind, address, length))
 
     def go(self) -> None:
+        if (_BREAKPOINT, self._reported, 1) in self._planted:
+            # QEMU passes over breakpoints while it steps, and takes no interrupt; with `c` it would not move
+            self._send(b"s")
+            if self._stopped(Deadline.after(_ANSWER_SECONDS)) is None:
+                raise LabError(f"the machine could not be stepped over the breakpoint at {self._reported:#x}")
+        self._reported = None
         self._send(b"c")
         self._running = True
 
-    def wait(self, deadline: Deadline) -> Registers | None:
+    def wait(self, deadline: Deadline) -> Stop | None:
+        written = None
         if self._running:
-            try:
-                self._receive(deadline)
-            except TimeoutError:
+            packet = self._stopped(deadline)
+            if packet is None:
                 return None
             self._running = False
-        return self._registers()
+            found = _WRITTEN.search(packet)
+            written = int(found[1], 16) if found else None
+        registers = self._registers()
+        self._reported = registers.rip
+        return Stop(registers, written)
 
     def stop(self) -> None:
         if self._running:
@@ -81,20 +114,30 @@ class GdbStub:
             self._receive(Deadline.after(_ANSWER_SECONDS))
             self._running = False
 
+    def _stopped(self, deadline: Deadline) -> bytes | None:
+        """The next stop reply; None when the deadline came first."""
+        try:
+            return self._receive(deadline)
+        except TimeoutError:
+            return None
+
     def detach(self) -> None:
         """Remove what we planted and let the machine run."""
         self.stop()
-        for address in sorted(self._breakpoints):
-            self.clear(address)
+        for kind, address, length in sorted(self._planted):
+            self._remove(kind, address, length)
         self._expect_ok(b"D;1")
 
     def _registers(self) -> Registers:
         raw = bytes.fromhex(self._ask(b"g").decode("ascii"))
-
-        def value(offset: int) -> int:
-            return int.from_bytes(raw[offset : offset + 8], "little")
-
-        return Registers(rip=value(_RIP_OFFSET), rsp=value(_RSP_OFFSET))
+        values: dict[str, int] = {}
+        offset = 0
+        for name, size in _LAYOUT:
+            values[name] = int.from_bytes(raw[offset : offset + size], "little")
+            offset += size
+        if len(raw) < offset:
+            raise LabError(f"the gdbstub's registers are {len(raw)} bytes, not an x86-64 CPU's {offset}")
+        return Registers(**{name: value for name, value in values.items() if name in _WANTED})
 
     @contextlib.contextmanager
     def _physical(self) -> Iterator[None]:

@@ -81,9 +81,10 @@ def decode_off_at_teardown(
         hit = machine.wait(deadline.sooner(10))
         chain: tuple[Frame, ...] = ()
         if hit is not None:
-            stack = machine.read(hit.rsp, min(_STACK_BYTES, 0x1000 - hit.rsp % 0x1000))
-            words = [int.from_bytes(stack[at : at + 8], "little") for at in range(0, len(stack) - 7, 8)]
-            chain = _call_chain(hit.rip, words, symbols, machine)
+            at = hit.registers
+            stack = machine.read(at.rsp, min(_STACK_BYTES, 0x1000 - at.rsp % 0x1000))
+            words = [int.from_bytes(stack[place : place + 8], "little") for place in range(0, len(stack) - 7, 8)]
+            chain = _call_chain(at.rip, words, symbols, machine)
     return DecodeOff(before, after, chain)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.deadline import Deadline
-from harness.lab.debugger import Registers
+from harness.lab.debugger import Stop
 
 
 @dataclass
@@ -16,7 +16,7 @@ class FakeMachine:
 
     memory: dict[int, int] = field(default_factory=dict)  # virtual address -> byte
     physical: dict[int, int] = field(default_factory=dict)
-    stops: list[Registers | None] = field(default_factory=list)
+    stops: list[Stop | None] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     breakpoints: set[int] = field(default_factory=set)
     read_only: bool = False
@@ -62,10 +62,16 @@ class FakeMachine:
         self._note(f"clear {address:#x}")
         self.breakpoints.remove(address)
 
+    def watch(self, address: int, length: int) -> None:
+        self._note(f"watch {address:#x} {length}")
+
+    def unwatch(self, address: int, length: int) -> None:
+        self._note(f"unwatch {address:#x} {length}")
+
     def go(self) -> None:
         self._note("go")
 
-    def wait(self, deadline: Deadline) -> Registers | None:
+    def wait(self, deadline: Deadline) -> Stop | None:
         self._note("wait")
         return self.stops.pop(0) if self.stops else None
 

@@ -17,11 +17,12 @@ class GdbServer:
         self.physical = bytearray(0x10000)
         self.packets: list[bytes] = []
         self.breakpoints: set[int] = set()
+        self.watched: set[tuple[int, int]] = set()
         self.refuse: re.Pattern[bytes] | None = None
         self.stop_at: Callable[[], bytes | None] = lambda: (
             b"T05thread:01;"
         )  # after `c`: a stop packet, or None: runs on
-        self.registers = bytes(range(136)) + bytes(100)
+        self.registers = bytes(range(212)) + bytes(396)  # up to cr3, and the rest of what QEMU 7.2 sends
         self.acks = 0
         self.bad_checksums = 0
         self.running = False
@@ -72,6 +73,8 @@ class GdbServer:
     def _answer(self, command: bytes) -> None:
         if self.refuse and self.refuse.fullmatch(command):
             self.send(b"E22")
+        elif command == b"s":
+            self.send(b"T05thread:01;")
         elif command == b"c":
             stop = self.stop_at()
             self.running = stop is None
@@ -92,8 +95,13 @@ class GdbServer:
             assert len(data) == 2 * size <= 4096
             memory[address : address + size] = bytes.fromhex(data.decode())
         elif kind in (b"Z", b"z"):
-            address = int(rest.split(b",")[1], 16)
-            (self.breakpoints.add if kind == b"Z" else self.breakpoints.remove)(address)
+            what, address, size = (int(word, 16) for word in rest.split(b","))
+            if what == 0:
+                (self.breakpoints.add if kind == b"Z" else self.breakpoints.remove)(address)
+            elif what == 2:
+                (self.watched.add if kind == b"Z" else self.watched.remove)((address, size))
+            else:
+                return b""  # as QEMU does with what it does not know
         elif kind == b"g":
             return self.registers.hex().encode()
         elif command == b"qC":

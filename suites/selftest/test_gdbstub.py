@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import pytest
 from gdbserver import GdbServer
 
 from harness.deadline import Deadline, poll
 from harness.errors import LabError
-from harness.lab.debugger import Debugger, Registers
+from harness.lab.debugger import Debugger, Stop
 from harness.nested import gdbstub
 from harness.nested.gdbstub import GdbDebugger
+
+GENERAL = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{number}" for number in range(8, 16)), "rip"]
 
 
 @pytest.fixture
@@ -104,13 +107,76 @@ def test_break_continue_stop(server: GdbServer) -> None:
         assert server.breakpoints == {0x1234}
         machine.go()
         seen = machine.wait(soon())
-        assert seen == Registers(
-            rip=int.from_bytes(bytes(range(128, 136)), "little"), rsp=int.from_bytes(bytes(range(56, 64)), "little")
-        )
+        assert seen is not None and seen.written is None
+        assert {name: value & 0xFF for name, value in asdict(seen.registers).items()} == {
+            **{name: 8 * place for place, name in enumerate(GENERAL)},
+            **{"fs_base": 164, "gs_base": 172, "k_gs_base": 180, "cr3": 204},  # behind flags and six selectors, 4 each
+        }
+        assert seen.registers.arguments[:2] == (seen.registers.rdi, seen.registers.rsi)
         machine.clear(0x1234)
         assert server.breakpoints == set()
     assert server.detached
     assert b"\x03" not in server.packets, "a machine that stands still is not stopped again"
+
+
+def standing_at(server: GdbServer, address: int) -> None:
+    server.registers = server.registers[:128] + address.to_bytes(8, "little") + server.registers[136:]
+
+
+def went(server: GdbServer) -> list[bytes]:
+    return [packet for packet in server.packets if packet in (b"s", b"c")]
+
+
+def test_a_reported_breakpoint_is_stepped_over(server: GdbServer) -> None:
+    """With `c` alone QEMU would report the same breakpoint again without moving."""
+    standing_at(server, 0x20)
+    with debugger(server).attach() as machine:
+        machine.break_at(0x20)
+        machine.break_at(0x30)
+        for _ in range(2):
+            machine.go()
+            stop = machine.wait(soon())
+            assert stop is not None and stop.registers.rip == 0x20
+    assert went(server) == [b"c", b"s", b"c"]
+
+
+def test_a_breakpoint_that_was_cleared_or_not_reported_is_not(server: GdbServer) -> None:
+    standing_at(server, 0x20)
+    with debugger(server).attach() as machine:
+        machine.break_at(0x20)
+        machine.go()
+        machine.wait(soon())
+        machine.clear(0x20)
+        machine.go()
+        server.stop_at = lambda: None
+        machine.wait(soon())
+        machine.go()
+        machine.stop()  # perhaps it stands at a breakpoint nobody was told of: going on must report it
+        machine.break_at(0x20)
+        machine.go()
+    assert went(server) == [b"c", b"c", b"c", b"c"]
+
+
+def test_a_watched_write_is_told_from_a_breakpoint(server: GdbServer) -> None:
+    server.stop_at = lambda: b"T05thread:01;watch:ffff82d080000acc;"
+    with debugger(server).attach() as machine:
+        machine.watch(0xFFFF82D080000ACC, 4)
+        machine.watch(0x40, 1)
+        machine.unwatch(0x40, 1)
+        assert server.watched == {(0xFFFF82D080000ACC, 4)}
+        machine.go()
+        stop = machine.wait(soon())
+        assert isinstance(stop, Stop) and stop.written == 0xFFFF82D080000ACC
+    assert server.watched == set()
+    assert server.detached
+
+
+def test_registers_of_another_cpu(server: GdbServer) -> None:
+    server.registers = bytes(64)
+    with debugger(server).attach() as machine:
+        machine.go()
+        with pytest.raises(LabError, match="registers are 64 bytes, not an x86-64 CPU's 212"):
+            machine.wait(soon())
 
 
 def test_a_breakpoint_that_is_never_reached(server: GdbServer) -> None:

@@ -9,7 +9,7 @@ from fakemachine import FakeMachine
 
 from harness.deadline import Deadline
 from harness.errors import LabError
-from harness.lab.debugger import Registers
+from harness.lab.debugger import Registers, Stop
 from harness.pci.address import Bdf
 from harness.xen.callchain import DecodeOff, decode_off_at_teardown, ecam_base
 from harness.xen.symbols import SymbolTable, parse_xensyms
@@ -42,8 +42,8 @@ class Replay:
         self.machine.put_physical(FUNCTION, bytes.fromhex("361b1000 0604 1000"))
         self.begun: list[list[str]] = []
         self.machine.stops = [
-            Registers(ADDRESSES["arch_pci_clean_pirqs"], STACK),
-            Registers(ADDRESSES["msi_set_mask_bit.cold"], STACK),
+            Stop(Registers(ADDRESSES["arch_pci_clean_pirqs"], STACK)),
+            Stop(Registers(ADDRESSES["msi_set_mask_bit.cold"], STACK)),
         ]
         self.stack: list[int] = []
         for caller, called in reversed(list(itertools.pairwise(CALLERS))):
@@ -222,7 +222,7 @@ def test_breakpoints_go_when_the_teardown_cannot_begin() -> None:
 
 def test_a_compiler_that_did_not_split_the_function() -> None:
     replay = Replay()
-    replay.machine.stops[1] = Registers(ADDRESSES["msi_set_mask_bit"] + 8, STACK)
+    replay.machine.stops[1] = Stop(Registers(ADDRESSES["msi_set_mask_bit"] + 8, STACK))
     chain = replay.play(symbols("msi_set_mask_bit.cold")).chain
     assert f"break {ADDRESSES['msi_set_mask_bit']:#x}" in replay.machine.log
     assert (chain[0].symbol, chain[0].offset, chain[-1].symbol) == ("msi_set_mask_bit", 8, "domain_kill")
