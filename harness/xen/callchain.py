@@ -14,15 +14,14 @@ from harness.deadline import Deadline
 from harness.errors import LabError
 from harness.lab.debugger import Debugger, StoppedMachine
 from harness.pci.address import Bdf
-from harness.xen.symbols import Frame, SymbolTable, scan_stack
+from harness.xen.frames import linked, stack_frames, words_of
+from harness.xen.symbols import Frame, SymbolTable
 
 # where a dying domain's pirqs begin to be cleaned: Xen 4.15 and newer; before, the compiler folds it into its caller
 TEARDOWN = ("arch_pci_clean_pirqs", "pci_release_devices")
 # where MASKALL is set because the table entry cannot be reached: the branch with the warning, if it was split off
 MASKING = ("msi_set_mask_bit.cold", "msi_set_mask_bit")
 _OUTERMOST = "domain_kill"
-_THUNK = "__x86_indirect_thunk"  # what compilers make of an indirect call since Spectre
-_LONGEST_CALL = 7  # bytes
 _STACK_BYTES = 4096
 _COMMAND = 4
 _MEMORY = 0x2
@@ -83,8 +82,7 @@ def decode_off_at_teardown(
         if hit is not None:
             at = hit.registers
             stack = machine.read(at.rsp, min(_STACK_BYTES, 0x1000 - at.rsp % 0x1000))
-            words = [int.from_bytes(stack[place : place + 8], "little") for place in range(0, len(stack) - 7, 8)]
-            chain = _call_chain(at.rip, words, symbols, machine)
+            chain = _chain_to_kill(at.rip, words_of(stack), symbols, machine)
     return DecodeOff(before, after, chain)
 
 
@@ -105,50 +103,16 @@ def _first_of(names: tuple[str, ...], symbols: SymbolTable) -> int:
     return symbols.address_of(names[-1])
 
 
-def _call_chain(rip: int, words: list[int], symbols: SymbolTable, machine: StoppedMachine) -> tuple[Frame, ...]:
+def _chain_to_kill(rip: int, words: list[int], symbols: SymbolTable, machine: StoppedMachine) -> tuple[Frame, ...]:
     """The frames from the masking function out to domain_kill; what lies further out is the hypercall's entry.
 
-    A stack also holds return addresses of calls that ended long ago. Frames belong together when the instruction before
-    the outer one's return address calls the inner one's function, or is an indirect call, which can have called it.
-    Of all such chains from the first frame to domain_kill the one with the fewest indirect calls counts, then the
-    longest; when there is none (a tail call does it), all frames are shown.
+    When there is no such chain (a tail call does it), all frames are shown.
     """
-    head = Frame(0, rip, *(symbols.lookup(rip) or ("?", 0)))
-    frames = _until_outermost([head, *scan_stack(words, symbols)])
-    best: dict[int, tuple[int, int, tuple[Frame, ...]]] = {0: (0, -1, (head,))}
-    for place, frame in enumerate(frames[1:], start=1):
-        call = machine.read(frame.address - _LONGEST_CALL, _LONGEST_CALL)
-        direct, indirect = _called(call, frame.address, symbols), _is_indirect(call)
-        chains = [
-            (count + (direct != _stem(chain[-1].symbol)), length - 1, (*chain, frame))
-            for inner, (count, length, chain) in best.items()
-            if inner < place and (indirect or direct in (_THUNK, _stem(chain[-1].symbol)))
-        ]
-        if chains:
-            best[place] = min(chains, key=lambda chain: chain[:2])
-    whole = best.get(len(frames) - 1)
-    return whole[2] if whole and frames[-1].symbol == _OUTERMOST else tuple(frames)
+    frames = _until_outermost(stack_frames(rip, words, symbols))
+    chain = linked(frames, symbols, machine.read)
+    return chain if chain[-1] == frames[-1] and chain[-1].symbol == _OUTERMOST else tuple(frames)
 
 
 def _until_outermost(frames: list[Frame]) -> list[Frame]:
     names = [frame.symbol for frame in frames]
     return frames[: names.index(_OUTERMOST) + 1] if _OUTERMOST in names else frames
-
-
-def _called(before: bytes, returns_to: int, symbols: SymbolTable) -> str | None:
-    """The function that the direct call before a return address goes to, _THUNK for one that only jumps on."""
-    if before[-5:-4] != b"\xe8":  # call rel32
-        return None
-    target = (returns_to + int.from_bytes(before[-4:], "little", signed=True)) % (1 << 64)
-    name = (symbols.lookup(target) or ("no function",))[0]
-    return _THUNK if name.startswith(_THUNK) else _stem(name)
-
-
-def _is_indirect(before: bytes) -> bool:
-    """Whether a `call *...` (ff /2, AMD64 manual volume 3) of any length ends right before a return address."""
-    return any(before[-size] == 0xFF and before[1 - size] & 0x38 == 0x10 for size in (2, 3, 4, 6, 7))
-
-
-def _stem(symbol: str) -> str:
-    """A function's name without what the compiler appends to the parts it splits off (.cold, .part.0, .isra.0)."""
-    return symbol.partition(".")[0]
