@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from harness.lab.site import Site
     from harness.nested.lab import NestedLab
     from harness.report.progress import Progress
-    from harness.scenario.spec import Candidate, Scenario
+    from harness.scenario.choose import Candidate
+    from harness.scenario.spec import Scenario
     from harness.session import Lab, Plan
     from harness.xen.mutants import Mutant
 
@@ -72,7 +73,8 @@ class RunOptions:
 
     def scenarios(self) -> list[Scenario]:
         """The rows asked for. Raises UsageError or InventoryError for any option that is wrong: this is the check."""
-        from harness.scenario.spec import catalogue, select
+        from harness.scenario.choose import select
+        from harness.scenario.spec import catalogue
 
         candidates = self._lab_candidates() if self.in_lab else self._nested_candidates()
         self.known_mutants()
@@ -80,10 +82,10 @@ class RunOptions:
         return select(catalogue(), candidates, list(self.scenario), self.profile)
 
     def _nested_candidates(self) -> list[Candidate]:
+        from harness.nested.devices import candidates
         from harness.nested.devices import catalogue as models
         from harness.nested.devices import select as select_devices
         from harness.nested.stacks import stack
-        from harness.scenario.spec import Candidate
 
         for option, given in (("accept", self.accept), ("wait", self.wait), ("take-over", self.take_over)):
             if given:
@@ -91,10 +93,10 @@ class RunOptions:
         stack(self.stack_name)
         devices = self.device_names
         offer = frozenset(model.model for model in models().values())  # whether QEMU has it is seen when it is asked
-        select_devices(devices, offer)
+        chosen = select_devices(devices, offer)
         if not devices:
             raise UsageError("the host has no device to borrow", hint="name one in the inventory, or with --device")
-        return Candidate.unlimited(devices)
+        return candidates(chosen)
 
     def _lab_candidates(self) -> list[Candidate]:
         from harness.lab.wishes import accepted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shlex
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -35,7 +36,9 @@ _SYMBOL_SECONDS = 30.0
 class Lab(Protocol):
     """Where hosts come from. Each call gives a host in its original state."""
 
-    def host(self, device: str, progress: Progress, *, keep: bool = False) -> AbstractContextManager[Host]: ...
+    def host(
+        self, devices: Sequence[str], progress: Progress, *, keep: bool = False
+    ) -> AbstractContextManager[Host]: ...
 
     def facts(self) -> dict[str, str]: ...
 
@@ -146,7 +149,7 @@ class Session:
 
     def _attempt(self, scenario: Scenario, name: str, evidence: EvidenceStore, progress: Progress) -> Played:
         try:
-            with self.lab.host(scenario.device, progress, keep=self.plan.keep) as host:
+            with self.lab.host(scenario.devices, progress, keep=self.plan.keep) as host:
                 missing = [power for power in scenario.end.needs if not _has(host, power)]
                 if missing:
                     return Played.skipped(scenario, f"the host has no {missing[0]}")
@@ -219,7 +222,7 @@ class Session:
 
 
 def _has(host: Host, power: Power) -> bool:
-    return {Power.DEBUGGER: host.debugger}[power] is not None
+    return {Power.DEBUGGER: host.debugger, Power.RESET: host.reset}[power] is not None
 
 
 def _control(applied: AppliedMutant) -> Control:

@@ -112,7 +112,7 @@ def _restores(lab: NestedLab, device: str, progress: Progress, figures: Figures)
     for number in range(_RESTORES):
         side = progress.side(f"restore {number + 1}")
         began = time.monotonic()
-        with lab.host(device, side) as host:
+        with lab.host([device], side) as host:
             whole.append(time.monotonic() - began)
             host.transport.close()
         added.append(side.phases.seconds.get(f"hot-add {device}", 0.0))

@@ -12,14 +12,16 @@ from harness.nested.machine import QEMU
 from harness.nested.stacks import stacks
 from harness.options import DEFAULT_CONTROL, DEFAULT_STACK, RunOptions
 from harness.process import run
-from harness.scenario.spec import Candidate, Ending, FollowOn, all_scenarios, catalogue, select
+from harness.scenario.choose import all_scenarios, select
+from harness.scenario.spec import Ending, FollowOn, catalogue
 from harness.xen import mutants
 
 
 def overview() -> Iterator[str]:
     """Everything there is, with what it does and what it expects."""
     known = catalogue()
-    names = list(devices.catalogue())
+    usual = devices.candidates({name: devices.catalogue()[name] for name in RunOptions().device_names})
+    everything = devices.candidates(devices.catalogue())
     yield "A scenario is ENDING-FOLLOWON-GUEST-DEVICE, for example E14-F1-hvm-nvme.\n"
     yield "endings: how the domain of guest A ends"
     for name, ending in known.endings.items():
@@ -38,10 +40,10 @@ def overview() -> Iterator[str]:
         yield f"  {name}{' (default control)' if name == DEFAULT_CONTROL else ''}"
         yield f"            {mutant.stands_for}; must be noticed by {', '.join(mutant.notices)}"
     yield "\nprofiles"
-    for name, patterns in known.profiles.items():
-        count = len(select(known, Candidate.unlimited(RunOptions().device_names), [], name))
-        yield f"  {name:<9} {count} scenario{'s' if count > 1 else ''}: {', '.join(patterns)}"
-    yield f"\n{len(all_scenarios(known, Candidate.unlimited(names)))} scenarios in all: maskall list --all"
+    for name, profile in known.profiles.items():
+        count = len(select(known, usual, [], name))
+        yield f"  {name:<9} {count} scenario{'s' if count > 1 else ''}: {profile.why}"
+    yield f"\n{len(all_scenarios(known, everything))} scenarios in all: maskall list --all"
 
 
 def _ending(name: str, ending: Ending) -> Iterator[str]:
@@ -79,7 +81,7 @@ def _devices() -> Iterator[str]:
 def all_ids() -> Iterator[str]:
     """Every id, with its title where the terminal has room."""
     width = shutil.get_terminal_size().columns
-    rows = all_scenarios(catalogue(), Candidate.unlimited(devices.catalogue()))
+    rows = all_scenarios(catalogue(), devices.candidates(devices.catalogue()))
     longest = max(len(row.id) for row in rows)
     for row in rows:
         line = f"{row.id:<{longest}}  {row.title}"

@@ -36,7 +36,7 @@ def start_host(stack_name: str, device: str) -> None:
     with progress_for(Console()) as progress:
         lab = prepared_lab(stack_name, [device], progress)
         before = set(lab.kept())
-        with lab.host(device, progress, keep=True) as host:
+        with lab.host([device], progress, keep=True) as host:
             host.transport.close()
     for path in set(lab.kept()) - before:
         typer.echo(f"{path.name} is up with {device}")

@@ -36,7 +36,7 @@ def open_shell(run: str | None, stack_name: str, device: str) -> int:
     with contextlib.ExitStack() as host:
         with progress_for(Console(stderr=True)) as progress:
             lab = prepared_lab(stack_name, [device], progress)
-            made = host.enter_context(lab.host(device, progress))
+            made = host.enter_context(lab.host([device], progress))
         made.transport.close()
         argv = _command(lab.running()[0])
         typer.echo(_HINT, err=True)

@@ -79,15 +79,21 @@ class Collector:
         self.observations.append(observation)
         return observation
 
-    def exercise_guest(self, agent: Agent, domain: str, identity: str, patience: int, deadline: Deadline) -> GuestView:
-        """Let the guest's driver work, and see what arrives."""
-        answer = agent.run(f"sh /exercise {identity} {patience}", deadline)
+    def exercise_guest(
+        self, agent: Agent, domain: str, driver: str, identity: str, patience: int, deadline: Deadline
+    ) -> GuestView:
+        """Let the guest's driver (a key of drivers.yaml) work, and see what arrives."""
+        answer = agent.run(f"sh /exercise/{driver} {identity} {patience}", deadline)
         return self._exercised(answer.output, domain)
 
     def exercise_dom0(self, driver: Driver, identity: str, patience: int, deadline: Deadline) -> GuestView:
         """The same in dom0, whose driver owns the device."""
         script = Script(f"set -- {identity} {patience}\n{exercise_script(driver)}")
         return self._exercised(self.transport.run(script, deadline=deadline, changes=True).stdout, "d0")
+
+    def host_rebooted(self) -> None:
+        """Its logs begin anew, and all of them belong to the scenario."""
+        self._ring_seen = self._dmesg_seen = 0
 
     def keep(self, name: str, data: bytes) -> RawRef:
         """Store something else that belongs to this scenario, in the order of events."""

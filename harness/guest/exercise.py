@@ -12,7 +12,7 @@ from harness.pci.config import ConfigSpace
 from harness.scenario.observation import GuestView
 
 _SECTION = re.compile(r"^== (\w+)$")
-_WANTED = ("ready", "interrupts_before", "traffic", "interrupts_after", "msi_irqs", "driver", "config", "end")
+_WANTED = ("ready", "interrupts_before", "traffic", "interrupts_after", "msi_irqs", "intx", "driver", "config", "end")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,14 @@ def parse_exercise(text: str, domain: str, raw: RawRef) -> GuestView:
         raise ParseError(
             f"config space: {error}", file=raw.path, line=config.line, expected="hexadecimal bytes"
         ) from error
-    irqs = _numbers(sections["msi_irqs"], raw)
+    vectors = _numbers(sections["msi_irqs"], raw)
+    irqs = vectors or _numbers(sections["intx"], raw)
     capability = None if space.gone else space.msix
     return GuestView(
         domain=domain,
         command=None if space.gone else space.command,
         control=capability.control if capability else None,
-        vectors=len(irqs),
+        vectors=len(vectors),
         before=parse_interrupts(sections["interrupts_before"].text, file=raw.path).sum_of(irqs),
         after=parse_interrupts(sections["interrupts_after"].text, file=raw.path).sum_of(irqs),
         # the last line alone: above it the traffic prints what it likes

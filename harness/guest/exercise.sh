@@ -13,8 +13,10 @@ section device
 [ -n "$device" ] || { echo none; section end; exit 0; }
 echo "${device##*/}"
 vectors() { ls "$device/msi_irqs" 2>/dev/null; }
+# what interrupts: its MSI or MSI-X vectors, or the one line of INTx
+lines() { [ -d "$device/msi_irqs" ] && vectors || cat "$device/irq"; }
 fired() {
-  awk -v irqs="$(vectors | tr '\n' ' ')" '
+  awk -v irqs="$(lines | tr '\n' ' ')" '
     BEGIN { n = split(irqs, list, " "); for (i = 1; i <= n; i++) wanted[list[i] ":"] = 1 }
     NR == 1 { cpus = NF }
     $1 in wanted { for (i = 2; i <= cpus + 1; i++) sum += $i }
@@ -53,6 +55,8 @@ section interrupts_after
 cat /proc/interrupts
 section msi_irqs
 vectors
+section intx
+cat "$device/irq"
 section driver
 link=$(readlink "$device/driver"); echo "${link##*/}"
 section config

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import lzma
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +18,7 @@ from harness.guest.newc import Member, archive
 from harness.lab.transport.base import Script, Transport
 
 REMOTE_DIRECTORY = "/var/lib/maskall"
+PV_FRONTEND = "xen-pcifront"  # a PV guest sees its devices through it; elsewhere it refuses to load, which harms nobody
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class GuestFiles:
     """What a guest boots from, as paths on the host."""
 
     kernel: str
-    initramfs: dict[str, str]  # driver name -> path
+    initramfs: str  # one for all guests: which drivers a guest loads its kernel's command line says
 
 
 def exercise_script(driver: Driver) -> str:
@@ -64,44 +64,58 @@ def _plain(path: str, data: bytes) -> bytes:
     raise LabError(f"cannot unpack the module {path}", hint="modules as .ko, .ko.xz or .ko.gz are understood")
 
 
-def build(busybox: bytes, modules: Iterable[tuple[str, bytes]], driver: Driver) -> bytes:
-    """The archive; `modules` are (path, content) in loading order. Pure but for reading our own data files."""
+@dataclass(frozen=True)
+class Wanted:
+    """A driver with its modules, (path, content) in loading order."""
+
+    driver: Driver
+    modules: tuple[tuple[str, bytes], ...]
+
+
+def build(busybox: bytes, wanted: dict[str, Wanted]) -> bytes:
+    """The archive for guests with any of these drivers. Pure but for reading our own data files."""
     init = Path(__file__).with_name("init.sh").read_bytes()
-    names = []
     members = [
-        *(Member.directory(name) for name in ("bin", "dev", "modules")),
+        *(Member.directory(name) for name in ("bin", "dev", "modules", "drivers", "exercise")),
         Member.character_device("dev/console", 5, 1),
         Member.character_device("dev/null", 1, 3),
         Member.file("bin/busybox", busybox, 0o755),
         Member.file("init", init, 0o755),
         Member.file("actions", Path(__file__).with_name("actions.sh").read_bytes()),
-        Member.file("exercise", exercise_script(driver).encode(), 0o755),
     ]
-    for path, data in modules:
-        name = PurePosixPath(path).name.split(".ko")[0] + ".ko"
-        names.append(name)
-        members.append(Member.file(f"modules/{name}", _plain(path, data)))
-    members.append(Member.file("modules/list", "".join(f"{name}\n" for name in names).encode()))
+    files = {path: data for one in wanted.values() for path, data in one.modules}
+    members += [Member.file(f"modules/{_module(path)}", _plain(path, data)) for path, data in files.items()]
+    for name, one in wanted.items():
+        listed = "".join(f"{_module(path)}\n" for path, _ in one.modules)
+        members.append(Member.file(f"drivers/{name}", listed.encode()))
+        members.append(Member.file(f"exercise/{name}", exercise_script(one.driver).encode(), 0o755))
     return archive(members)
+
+
+def _module(path: str) -> str:
+    return PurePosixPath(path).name.split(".ko")[0] + ".ko"
 
 
 def install(
     transport: Transport, wanted: dict[str, Driver], deadline: Deadline, directory: str = REMOTE_DIRECTORY
 ) -> GuestFiles:
-    """Put an initramfs for each driver into `directory` on the host; only what is not there yet is sent."""
+    """Put the initramfs for these drivers into `directory` on the host, if it is not there yet."""
     release = transport.run(["uname", "-r"], deadline=deadline).check().text.strip()
     busybox = transport.get(_static_busybox(transport, deadline), deadline)
-    paths: dict[str, str] = {}
+    content: dict[str, bytes] = {}
+    found = {}
     for name, driver in wanted.items():
-        listed = transport.run(["modprobe", "--show-depends", "--all", *driver.modules], deadline=deadline).check()
-        modules = [(path, transport.get(path, deadline)) for path in parse_dependencies(listed.text)]
-        data = build(busybox, modules, driver)
-        path = f"{directory}/{name}-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
-        if not transport.run(["test", "-e", path], deadline=deadline).ok:
-            transport.run(["mkdir", "-p", directory], deadline=deadline, changes=True).check()
-            transport.put(data, path, 0o644, deadline)
-        paths[name] = path
-    return GuestFiles(f"/boot/vmlinuz-{release}", paths)
+        modules = [PV_FRONTEND, *driver.modules]
+        listed = transport.run(["modprobe", "--show-depends", "--all", *modules], deadline=deadline).check()
+        paths = parse_dependencies(listed.text)
+        content |= {path: transport.get(path, deadline) for path in paths if path not in content}
+        found[name] = Wanted(driver, tuple((path, content[path]) for path in paths))
+    data = build(busybox, found)
+    path = f"{directory}/guest-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
+    if not transport.run(["test", "-e", path], deadline=deadline).ok:
+        transport.run(["mkdir", "-p", directory], deadline=deadline, changes=True).check()
+        transport.put(data, path, 0o644, deadline)
+    return GuestFiles(f"/boot/vmlinuz-{release}", path)
 
 
 def _static_busybox(transport: Transport, deadline: Deadline) -> str:

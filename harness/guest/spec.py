@@ -11,6 +11,7 @@ from harness.pci.address import Bdf
 class GuestType(enum.StrEnum):
     HVM = "hvm"
     PV = "pv"
+    PVH = "pvh"
 
 
 class OnEvent(enum.StrEnum):
@@ -39,18 +40,23 @@ class GuestSpec:
     kernel: str  # path on the host
     initramfs: str  # path on the host
     devices: tuple[Bdf, ...]
+    drivers: tuple[str, ...] = ()  # keys of drivers.yaml, loaded as it boots
     memory_mib: int = 128
+    vcpus: int = 1
+    cmdline: str = ""  # more options for its kernel
     on_reboot: OnEvent = OnEvent.PRESERVE
     on_crash: OnEvent = OnEvent.PRESERVE
 
     def xl_config(self) -> str:
         """The text `xl create` reads."""
         options = _HVM_OPTIONS if self.type is GuestType.HVM else _PV_OPTIONS
+        options += f" {self.cmdline}" if self.cmdline else ""
+        options += f" maskall.drivers={','.join(self.drivers)}" if self.drivers else ""
         lines = [
             f'name = "{self.name}"',
             f'type = "{self.type}"',
             f"memory = {self.memory_mib}",
-            "vcpus = 1",
+            f"vcpus = {self.vcpus}",
             f'kernel = "{self.kernel}"',
             f'ramdisk = "{self.initramfs}"',
             f'cmdline = "console=hvc0 rdinit=/init panic=-1 quiet {options}"',

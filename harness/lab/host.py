@@ -46,5 +46,7 @@ class Host:
     """Puts everything back as it was and verifies it; None for a host that is thrown away. RestoreFailed."""
     console: Console | None = None
     debugger: Debugger | None = None
+    reset: Callable[[], None] | None = None
+    """Orders a warm reset, as a reset button does; returns at once. None where there is none, or it is not allowed."""
     memory: PhysicalMemory | None = None
     facts: dict[str, str] = field(default_factory=dict)

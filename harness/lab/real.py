@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,12 +97,14 @@ class RealLab:
         return survey
 
     @contextlib.contextmanager
-    def host(self, device: str, progress: Progress, *, keep: bool = False) -> Iterator[Host]:
-        """The host with `device` to borrow; at the end everything is put back and verified, whatever happened."""
+    def host(self, devices: Sequence[str], progress: Progress, *, keep: bool = False) -> Iterator[Host]:
+        """The host with `devices` to borrow; at the end everything is put back and verified, whatever happened."""
         del keep  # refused by the options: a lab host is always given back
         self.visit.state.refuse_quarantined()
-        address = self._check().address(device)
-        self._begin_journal(address)
+        survey = self._check()
+        addresses = {device: survey.address(device) for device in devices}
+        for address in addresses.values():
+            self._begin_journal(address)
         restored = False
 
         def restore() -> None:
@@ -111,7 +113,7 @@ class RealLab:
             self.restore()
 
         try:
-            yield self._dressed(device, address, restore, progress)
+            yield self._dressed(addresses, restore, progress)
         finally:
             if not restored:
                 self.restore()
@@ -131,15 +133,14 @@ class RealLab:
             wanted = {entry.driver: drivers()[entry.driver] for entry in self.devices.values()}
             self.guest_files = install(visit.transport, wanted, Deadline.after(_INSTALL_SECONDS), _GUEST_FILES)
 
-    def _dressed(self, name: str, address: Bdf, restore: Callable[[], None], progress: Progress) -> Host:
-        entry = self.devices[name]
+    def _dressed(self, addresses: dict[str, Bdf], restore: Callable[[], None], progress: Progress) -> Host:
         guard = DeadMan(self.site.transport, may_reboot=self.site.entry.allow_reboot)
         visit = self.visit
         assert self.guest_files is not None  # noqa: S101 - _begin_journal
         return Host(
             name=self.site.name,
             transport=visit.transport,
-            devices={name: TargetDevice(name, entry.identity.id, entry.driver, entry.reset_effective, address=address)},
+            devices={name: self._target(name, address) for name, address in addresses.items()},
             guest_files=self.guest_files,
             ledger=visit.journal,
             guard=lambda device, driver: guard.guarding(visit.transport, device, driver),
@@ -147,6 +148,10 @@ class RealLab:
             console=self.console,
             facts=self.facts(),
         )
+
+    def _target(self, name: str, address: Bdf) -> TargetDevice:
+        entry = self.devices[name]
+        return TargetDevice(name, entry.identity.id, entry.driver, entry.reset_effective, address=address)
 
     def restore(self, *, whole: bool = False) -> None:
         """Back to the baseline, by the ladder if need be. RestoreFailed leaves the host in quarantine."""

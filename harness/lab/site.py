@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.lab.inventory import DeviceEntry, LabEntry, load_inventory
-from harness.scenario.spec import Candidate
+from harness.scenario.choose import Candidate
 from harness.yamlfile import nearest
 
 if TYPE_CHECKING:
@@ -77,4 +77,7 @@ class Site:
     def candidates(self, wanted: Iterable[str]) -> list[Candidate]:
         """The devices as scenarios are chosen for them."""
         found = self.devices(wanted)
-        return [Candidate(name, device.driver, frozenset(device.endings)) for name, device in found.items()]
+        return [
+            Candidate(name, device.driver, frozenset(device.endings), device.reset_effective)
+            for name, device in found.items()
+        ]

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from harness.errors import UsageError
+from harness.scenario.choose import Candidate
 from harness.yamlfile import load_models
 
 ROOT_PORTS = 6
@@ -58,6 +59,11 @@ def catalogue() -> dict[str, DeviceModel]:
 def offered(device_help: str) -> frozenset[str]:
     """Accepted format: `qemu-system-x86_64 -device help`, lines `name "nvme", bus PCI, desc "..."`."""
     return frozenset(re.findall(r'^name "([^"]+)"', device_help, re.MULTILINE))
+
+
+def candidates(models: dict[str, DeviceModel]) -> list[Candidate]:
+    """The devices as scenarios are chosen for them: each may suffer anything, for it is thrown away afterwards."""
+    return [Candidate(name, name, reset_effective=model.reset == "effective") for name, model in models.items()]
 
 
 def select(names: list[str], offer: frozenset[str]) -> dict[str, DeviceModel]:

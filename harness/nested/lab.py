@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -129,13 +129,13 @@ class NestedLab:
         return self.image.packages()
 
     @contextlib.contextmanager
-    def host(self, device: str, progress: Progress, *, keep: bool = False) -> Iterator[Host]:
-        """A fresh host with `device` in it. Thrown away at the end, or left running with `keep`."""
+    def host(self, devices: Sequence[str], progress: Progress, *, keep: bool = False) -> Iterator[Host]:
+        """A fresh host with `devices` in it. Thrown away at the end, or left running with `keep`."""
         run_dir = RunDir.create(self._runs)
         try:
             machine = self._restored(run_dir, progress, survives=keep)
             try:
-                host = self._dressed(machine, device, progress)
+                host = self._dressed(machine, devices, progress)
                 if keep:
                     run_dir.keep()
                 yield host
@@ -180,12 +180,13 @@ class NestedLab:
                 raise
         return machine
 
-    def _dressed(self, machine: Machine, device: str, progress: Progress) -> Host:
+    def _dressed(self, machine: Machine, devices: Sequence[str], progress: Progress) -> Host:
         """Add what cannot be frozen, connect, and describe the host without a word of how it was made."""
-        model = self.devices[device]
-        if device not in machine.spec.devices:
-            with progress.phase(f"hot-add {device}"):
-                machine.hot_add(device, model)
+        models = {device: self.devices[device] for device in devices}
+        for device, model in models.items():
+            if device not in machine.spec.devices:
+                with progress.phase(f"hot-add {device}"):
+                    machine.hot_add(device, model)
         transport = connect(machine, self.image, Deadline.after(_RESTORE_SECONDS), progress)
         access.write(
             machine.run_dir.path,
@@ -197,10 +198,11 @@ class NestedLab:
         return Host(
             name=transport.name,
             transport=transport,
-            devices={device: _target(device, model)},
+            devices={device: _target(device, model) for device, model in models.items()},
             guest_files=self.snapshot.guest_files,
             console=ConsoleLog(machine.console_log),
             debugger=machine.debugger(),
+            reset=machine.reset,
             memory=machine,
             facts=self.facts(),
         )

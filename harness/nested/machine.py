@@ -233,6 +233,10 @@ class Machine:
         self.qmp("device_add", **model.device_arguments(name))
         self.spec = replace(self.spec, devices={**self.spec.devices, name: model})
 
+    def reset(self) -> None:
+        """A warm reset, as by the button; what the machine does next is its own business."""
+        self.qmp("system_reset")
+
     def debugger(self) -> GdbDebugger:
         if not self._gdb_started:
             self.hmp("gdbserver unix:gdb.sock,server=on,wait=off")

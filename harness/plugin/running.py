@@ -78,7 +78,7 @@ class Running:
         """A fresh host with the first scenario's device."""
         with contextlib.ExitStack() as stack:
             with self._guarded(), self._live() as progress:
-                host = stack.enter_context(self.lab.host(self._scenarios[0].device, progress))
+                host = stack.enter_context(self.lab.host(self._scenarios[0].devices, progress))
             yield host
 
     def finish(self) -> None:

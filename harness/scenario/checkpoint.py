@@ -6,7 +6,7 @@ import enum
 
 
 class Checkpoint(enum.StrEnum):
-    """C0..C7 as docs/scenarios.md describes them; guest A suffers the ending, guest B follows."""
+    """C0..C8 as docs/scenarios.md describes them; guest A suffers the ending, guest B follows."""
 
     C0 = "C0"
     C1 = "C1"
@@ -16,6 +16,7 @@ class Checkpoint(enum.StrEnum):
     C5 = "C5"
     C6 = "C6"
     C7 = "C7"
+    C8 = "C8"
 
     @property
     def moment(self) -> str:
@@ -31,4 +32,5 @@ _MOMENTS = {
     Checkpoint.C5: "next create returned",
     Checkpoint.C6: "guest B's driver up",
     Checkpoint.C7: "back to dom0's driver",
+    Checkpoint.C8: "the rest of A's domain ended under guest B",
 }

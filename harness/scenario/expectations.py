@@ -6,15 +6,18 @@ seen is MISSING, never met.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.evidence.raw import RawRef
+from harness.pci.address import Bdf
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judgement import Check, Outcome
 from harness.scenario.observation import GuestView, HardwareView, Observation, XenView
+from harness.xen.console import Marker, MarkerKind
 
 QUARANTINE = "DomIO"
+ZOMBIE = "(null)"  # how xl list calls a domain that xenstore has forgotten
 
 
 @dataclass(frozen=True)
@@ -135,27 +138,72 @@ def works(at: Checkpoint, view: GuestView | None, *, control: bool = True) -> It
     if control:
         yield from _control(at, "guest", view.control, Expected(enabled=True, masked=False), view.raw)
     yield check(at, "guest", "vectors of the driver", "1 or more", view.vectors, view.vectors > 0, view.raw)
+    yield from _interrupts(at, view)
+
+
+def works_by_intx(at: Checkpoint, view: GuestView | None) -> Iterator[Check]:
+    """The owner uses the interrupt line, and MSI-X stays off."""
+    if view is None:
+        yield missing(at, "guest")
+        return
+    yield from _control(at, "guest", view.control, Expected(enabled=False), view.raw)
+    yield check(at, "guest", "vectors of the driver", "none", view.vectors, view.vectors == 0, view.raw)
+    yield from _interrupts(at, view)
+
+
+def _interrupts(at: Checkpoint, view: GuestView) -> Iterator[Check]:
     yield check(at, "guest", "interrupts under traffic", "more than 0", view.delta, view.delta > 0, view.raw)
     yield check(
         at, "guest", "traffic", "succeeds", "succeeded" if view.traffic_ok else "failed", view.traffic_ok, view.raw
     )
 
 
+def fixed_at_boot(at: Checkpoint, device: Bdf, markers: Sequence[tuple[Marker, RawRef]]) -> Check:
+    """Xen has said that it found MASKALL at boot and cleared it (913751d7af, pdev_msi_init)."""
+    said = [(one, raw) for one, raw in markers if one.kind is MarkerKind.INITIAL_STATE_FIXED and one.device == device]
+    seen, raw = (said[0][0].text, said[0][1]) if said else ("Xen says nothing", None)
+    return check(at, "xen", "MASKALL left by firmware", "found and cleared", seen, bool(said), raw)
+
+
 def gone(at: Checkpoint, seen: Observation, domid: int | None) -> Iterator[Check]:
     """The domain is no more, not even as a zombie, and libxl has forgotten that it had the device."""
+    yield from _fate(at, seen, domid, "gone", (None,))
+
+
+def dying(at: Checkpoint, seen: Observation, domid: int | None) -> Iterator[Check]:
+    """The domain is a zombie at most, and libxl has forgotten that it had the device."""
+    yield from _fate(at, seen, domid, "a zombie at most", (None, ZOMBIE))
+
+
+def alive(at: Checkpoint, seen: Observation, domid: int | None, name: str) -> Iterator[Check]:
+    """The domain lives on, and libxl has forgotten that it had the device."""
+    yield from _fate(at, seen, domid, f"alive as {name}", (name,))
+
+
+def _fate(
+    at: Checkpoint, seen: Observation, domid: int | None, wanted: str, names: Sequence[str | None]
+) -> Iterator[Check]:
     view = seen.domains
     if view is None or domid is None:
         yield missing(at, "toolstack")
         return
     name = view.names.get(domid)
-    yield check(at, "toolstack", f"domain {domid}", "gone", "gone" if name is None else name, name is None, view.raw)
+    shown = "gone" if name is None else name
+    yield check(at, "toolstack", f"domain {domid}", wanted, shown, name in names, view.raw)
     note = view.device_owner
-    yield check(
-        at,
-        "toolstack",
-        "libxl's owner of the device",
-        f"not {domid}",
-        note if note is not None else "none",
-        note != domid,
-        view.raw,
-    )
+    owned = note if note is not None else "none"
+    yield check(at, "toolstack", "libxl's owner of the device", f"not {domid}", owned, note != domid, view.raw)
+
+
+def never_there(at: Checkpoint, seen: Observation, name: str) -> Iterator[Check]:
+    """A refused create leaves neither a domain nor a note of libxl that the device has an owner."""
+    view = seen.domains
+    if view is None:
+        yield missing(at, "toolstack")
+        return
+    found = [domid for domid, other in view.names.items() if other in (name, ZOMBIE)]
+    shown = " ".join(f"domain {domid}" for domid in found) or "none"
+    yield check(at, "toolstack", f"domains called {name}", "none", shown, not found, view.raw)
+    note = view.device_owner
+    shown = "none" if note is None else str(note)
+    yield check(at, "toolstack", "libxl's owner of the device", "none", shown, note is None, view.raw)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from harness.scenario import expectations as expect
 from harness.scenario.checkpoint import Checkpoint
@@ -10,11 +12,12 @@ from harness.scenario.expectations import QUARANTINE, Expected, check
 from harness.scenario.judgement import Check, Hazard, Judgement, Outcome
 from harness.scenario.observation import Observation
 from harness.scenario.record import Record
-from harness.scenario.spec import Verb
+from harness.scenario.spec import Fate, Interrupts, Verb
 from harness.scenario.verdict import Verdict
 from harness.xen.console import MarkerKind
 
 PCIBACK = "pciback"
+GUEST_A = "maskall-a"
 _EBUSY = -16
 _WORKING = Expected(memory=True, enabled=True, masked=False)
 
@@ -44,8 +47,10 @@ def _reason(one: Check) -> str:
 
 
 def _hazard(record: Record) -> Hazard:
-    """Taken when Xen said so for this device, or when MASKALL stands in its message control after the fault."""
+    """Taken when Xen said so for this device, MASKALL stands in its message control after the fault, or was planted."""
     promised = record.scenario.end.hazard
+    if record.planted is not None:
+        return Hazard(promised, True, "MASKALL was set before Xen booted", record.planted)
     devices = {seen.device for seen in record.observations}
     for marker, raw in record.markers:
         if marker.kind.is_hazard and marker.device in devices:
@@ -58,47 +63,95 @@ def _hazard(record: Record) -> Hazard:
 
 
 def _checks(record: Record) -> Iterator[Check]:
-    first = record.at(Checkpoint.C1)
-    for done in record.actions:
-        if done.verb != Verb.SAME_GUEST and done.verb != Verb.OTHER_GUEST:
-            yield check(done.checkpoint, "toolstack", done.verb, "succeeds", done.detail, done.ok, done.raw)
+    yield from _actions(record)
     yield from _left_out(record)
-    yield from _at(record, Checkpoint.C0, _c0)
-    yield from _at(record, Checkpoint.C1, _c1)
-    yield from _at(record, Checkpoint.C2, _c2)
-    yield from _at(record, Checkpoint.C3, _c3)
-    yield from _at(record, Checkpoint.C4, _c4)
-    after = record.at(Checkpoint.C4)
-    if after is not None:
-        yield from expect.no_leaks(Checkpoint.C4, after.xen, first.xen if first else None)
-    steps = record.scenario.follow.steps
-    if Verb.SAME_GUEST in steps or Verb.OTHER_GUEST in steps:
-        yield from _next_guest(record)
-    if Verb.BACK_TO_DOM0 in steps:
-        yield from _at(record, Checkpoint.C7, _c7)
+    yield from _device(record)
+    if record.scenario.bystander:
+        yield from _of_second(record.second, _bystander)
+    elif len(record.scenario.devices) > 1:
+        yield from _of_second(record.second, _device)
+
+
+def _of_second(record: Record | None, rule: Callable[[Record], Iterator[Check]]) -> Iterator[Check]:
+    """The checks of the second device, each with the device in front of its subject."""
+    if record is None:
+        yield expect.missing(Checkpoint.C0, "second device")
+        return
+    name = record.scenario.devices[1]
+    for one in rule(record):
+        yield replace(one, subject=f"{name}: {one.subject}")
+
+
+def _actions(record: Record) -> Iterator[Check]:
+    """Every step went as it should: most succeed, some must be refused with the right words."""
+    refusals = record.scenario.end.refusals
+    for done in record.actions:
+        verb = Verb(done.verb)
+        if verb in refusals:
+            met = not done.ok and re.search(refusals[verb], done.said) is not None
+            wanted = f"refused: {refusals[verb]}"
+            yield check(done.checkpoint, "toolstack", done.verb, wanted, done.detail, met, done.raw)
+        elif not verb.makes_next_guest:
+            yield check(done.checkpoint, "toolstack", done.verb, "succeeds", done.detail, done.ok, done.raw)
 
 
 def _left_out(record: Record) -> Iterator[Check]:
     """Steps of the scenario that nobody carried out: whatever was seen, it was not this scenario."""
     scenario = record.scenario
+    refused = scenario.end.fate is Fate.REFUSED
     steps = (
         (Checkpoint.C2, (Verb.CREATE,)),
-        (Checkpoint.C3, scenario.end.fault),
-        (Checkpoint.C4, scenario.end.end),
+        (Checkpoint.C3, () if refused else scenario.end.fault),
+        (Checkpoint.C4, () if refused else scenario.end.end),
         (Checkpoint.C5, scenario.follow.steps),
+        (Checkpoint.C8, scenario.end.late if _ends_late(record) else ()),
     )
     for at, verbs in steps:
         for verb in verbs:
-            if record.action(verb) is None:
+            wanted, done = verbs.count(verb), sum(one.verb == verb for one in record.actions)
+            if done < wanted:
                 yield check(at, "toolstack", verb, "carried out", None, False, None)
 
 
-def _at(record: Record, at: Checkpoint, rule: object) -> Iterator[Check]:
+def _ends_late(record: Record) -> bool:
+    """Something is left of guest A under guest B, which is another domain."""
+    return bool(record.scenario.end.late) and record.guests.get("A") != record.guests.get("B")
+
+
+def _device(record: Record) -> Iterator[Check]:
+    """All that must be seen of one device, checkpoint by checkpoint."""
+    end, steps = record.scenario.end, record.scenario.follow.steps
+    yield from _at(record, Checkpoint.C0, _c0)
+    yield from _at(record, Checkpoint.C1, _c1)
+    if end.fate is not Fate.REFUSED:
+        yield from _at(record, Checkpoint.C2, _c2)
+        yield from _at(record, Checkpoint.C3, _c3)
+    if end.fate is not Fate.RESTARTED:
+        yield from _at(record, Checkpoint.C4, _c4)
+        first, after = record.at(Checkpoint.C1), record.at(Checkpoint.C4)
+        if after is not None:
+            yield from expect.no_leaks(Checkpoint.C4, after.xen, first.xen if first else None)
+    if any(verb.makes_next_guest for verb in steps):
+        yield from _next_guest(record)
+    if Verb.BACK_TO_DOM0 in steps:
+        yield from _at(record, Checkpoint.C7, _c7)
+    if _ends_late(record) and record.at(Checkpoint.C6) is not None:
+        yield from _at(record, Checkpoint.C8, _c8)
+
+
+def _bystander(record: Record) -> Iterator[Check]:
+    """Guest C has the second device and gets its interrupts, whatever becomes of the first."""
+    yield from _at(record, Checkpoint.C1, _c1)
+    for at in (Checkpoint.C2, Checkpoint.C4, Checkpoint.C6):
+        yield from _at(record, at, lambda record, seen: _guest_works(record, seen, "C"))
+
+
+def _at(record: Record, at: Checkpoint, rule: Callable[[Record, Observation], Iterator[Check]]) -> Iterator[Check]:
     seen = record.at(at)
     if seen is None:
         yield expect.missing(at, "all views")
     else:
-        yield from rule(record, seen)  # type: ignore[operator]
+        yield from rule(record, seen)
 
 
 def _c0(record: Record, seen: Observation) -> Iterator[Check]:
@@ -122,19 +175,34 @@ def _c2(record: Record, seen: Observation) -> Iterator[Check]:
 def _c3(record: Record, seen: Observation) -> Iterator[Check]:
     """What the fault did is recorded by the hazard; the device itself must still answer."""
     yield from expect.hardware(Checkpoint.C3, seen.hardware, Expected())
+    if record.scenario.end.works_after_fault:
+        yield from _guest_works(record, seen, "A")
 
 
 def _c4(record: Record, seen: Observation) -> Iterator[Check]:
-    memory = None if record.scenario.end.decoding_stays_off else True
+    end, at = record.scenario.end, Checkpoint.C4
+    memory = None if end.decoding_stays_off else True
     wanted = Expected(memory=memory, enabled=False, driver=PCIBACK)  # Masked either way: legal on a fixed hypervisor
-    yield from expect.hardware(Checkpoint.C4, seen.hardware, wanted)
-    yield from expect.owner(Checkpoint.C4, seen.xen, QUARANTINE)
-    yield from expect.no_irqs(Checkpoint.C4, seen.xen)
-    yield from expect.gone(Checkpoint.C4, seen, record.guests.get("A"))
+    yield from expect.hardware(at, seen.hardware, wanted)
+    yield from expect.owner(at, seen.xen, QUARANTINE)
+    yield from expect.no_irqs(at, seen.xen)
+    domid = record.guests.get("A")
+    match end.fate:
+        case Fate.GONE:
+            yield from expect.gone(at, seen, domid)
+        case Fate.ZOMBIE:
+            yield from expect.dying(at, seen, domid)
+        case Fate.DETACHED:
+            yield from expect.alive(at, seen, domid, GUEST_A)
+        case Fate.REFUSED:
+            yield from expect.never_there(at, seen, GUEST_A)
+        case Fate.REBOOTED:
+            yield expect.fixed_at_boot(at, seen.device, record.markers)
+            yield from expect.never_there(at, seen, GUEST_A)
 
 
 def _next_guest(record: Record) -> Iterator[Check]:
-    created = record.action(Verb.SAME_GUEST) or record.action(Verb.OTHER_GUEST)
+    created = next((done for done in reversed(record.actions) if Verb(done.verb).makes_next_guest), None)
     if created is None:
         yield expect.missing(Checkpoint.C5, "toolstack")
         return
@@ -170,7 +238,15 @@ def _c5(record: Record, seen: Observation) -> Iterator[Check]:
 
 
 def _c6(record: Record, seen: Observation) -> Iterator[Check]:
+    if record.scenario.end.next.interrupts is Interrupts.INTX:
+        yield from _guest_works_by_intx(record, seen)
+    else:
+        yield from _guest_works(record, seen, "B")
+
+
+def _c8(record: Record, seen: Observation) -> Iterator[Check]:
     yield from _guest_works(record, seen, "B")
+    yield from expect.gone(Checkpoint.C8, seen, record.guests.get("A"))
 
 
 def _guest_works(record: Record, seen: Observation, guest: str) -> Iterator[Check]:
@@ -179,11 +255,18 @@ def _guest_works(record: Record, seen: Observation, guest: str) -> Iterator[Chec
         yield expect.missing(at, "guest")
         return
     domain = f"d{record.guests.get(guest)}"
-    before = record.at(Checkpoint.C2) if at is Checkpoint.C6 else None
+    before = None if at is Checkpoint.C2 else record.at(Checkpoint.C2)
     yield from expect.hardware(at, seen.hardware, _WORKING)
     yield from expect.owner(at, seen.xen, domain)
     yield from expect.works(at, seen.guest)
     yield from expect.vectors(at, seen, domain, before.xen if before else None)
+
+
+def _guest_works_by_intx(record: Record, seen: Observation) -> Iterator[Check]:
+    at = seen.checkpoint
+    yield from expect.hardware(at, seen.hardware, Expected(memory=True, enabled=False))
+    yield from expect.owner(at, seen.xen, f"d{record.guests.get('B')}")
+    yield from expect.works_by_intx(at, seen.guest)
 
 
 def _c7(record: Record, seen: Observation) -> Iterator[Check]:

@@ -22,10 +22,13 @@ class Action:
     detail: str  # exit status, last message
     seconds: float
     raw: RawRef | None = None
+    said: str = ""  # all that the product said
 
 
 @dataclass
 class Record:
+    """What is known of one device. That of a second device stands in `second`; what was done is in both."""
+
     scenario: Scenario
     reset_effective: bool  # whether the device's reset clears MASKALL, from the inventory
     dom0_driver: str | None = None
@@ -33,9 +36,11 @@ class Record:
     observations: list[Observation] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     markers: list[tuple[Marker, RawRef]] = field(default_factory=list)
-    guests: dict[str, int] = field(default_factory=dict)  # "A", "B" -> domid
+    guests: dict[str, int] = field(default_factory=dict)  # "A", "B", "C" -> domid
     call_chain: tuple[Frame, ...] = ()
     call_chain_raw: RawRef | None = None
+    planted: RawRef | None = None  # MASKALL was set behind Xen's back before it booted
+    second: Record | None = None
 
     def at(self, checkpoint: Checkpoint) -> Observation | None:
         """The last observation of this checkpoint."""

@@ -10,18 +10,19 @@ from harness.evidence.store import EvidenceStore
 from harness.guest.drivers import drivers
 from harness.guest.spec import GuestSpec
 from harness.lab.host import Host
+from harness.pci.address import Bdf
 from harness.pci.pciback import Borrowed
 from harness.report.progress import Progress
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judge import judge
 from harness.scenario.judgement import Hazard, Judgement
 from harness.scenario.record import Record
-from harness.scenario.spec import Scenario, Verb
-from harness.scenario.stage import Stage
+from harness.scenario.spec import Fate, Scenario, Verb
+from harness.scenario.stage import Part, Stage
 from harness.scenario.verbs import VERBS
 from harness.scenario.verdict import Verdict
 from harness.xen.console import Marker, find_markers
-from harness.xen.toolstack import XlToolstack
+from harness.xen.toolstack import Toolstack, XlToolstack
 
 
 @dataclass(frozen=True)
@@ -48,27 +49,18 @@ def _not_played(scenario: Scenario, verdict: Verdict, reason: str) -> Judgement:
 
 def play(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress) -> Played:
     """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record."""
-    target = host.devices[scenario.device]
-    driver = drivers()[target.driver]
-    toolstack = XlToolstack(host.transport)
-    with progress.phase("identify the device"):
-        borrowed = Borrowed.identify(
-            host.transport, toolstack, target.identity, host.ledger, host.guard, target.address
-        )
-    # dom0's driver is only made to work where it gets the device back and both moments are compared
-    dom0_traffic = driver.in_dom0 and Verb.BACK_TO_DOM0 in scenario.follow.steps
-    record = Record(scenario, target.reset_effective, borrowed.original_driver, dom0_traffic)
-    collector = Collector(host.transport, borrowed.address, store, host.memory)
-    stage = Stage(host, target, driver, toolstack, borrowed, collector, record, progress)
+    stage = set_up(scenario, host, store, progress)
+    record = stage.record
     error: MaskallError | None = None
     try:
-        _perform(stage, scenario)
+        if up_to_c2(stage):
+            from_c2(stage)
     except MaskallError as caught:
         error = caught
     finally:
         stage.store_transcripts()
     if host.console is not None:
-        raw = collector.keep("host_console.txt", host.console.text())
+        raw = stage.keep("host_console.txt", host.console.text())
         record.markers += [(marker, raw.at(marker.line)) for marker in _crashes(host.console.text())]
     if host.restore is not None:
         try:
@@ -87,28 +79,87 @@ def _crashes(console: bytes) -> tuple[Marker, ...]:
     return tuple(marker for marker in markers if marker.kind.is_host_crash)
 
 
-def _perform(stage: Stage, scenario: Scenario) -> None:
-    stage.observe(Checkpoint.C0)
-    with stage.progress.phase("bind to pciback"):
-        stage.borrowed.bind()
-    stage.observe(Checkpoint.C1)
-    files = stage.host.guest_files
+def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress) -> Stage:
+    """The stage with the devices identified; nothing is changed yet."""
+    toolstack = XlToolstack(host.transport)
+    with progress.phase("identify the device"):
+        parts = [
+            _part(scenario, host, name, toolstack, store if place == 0 else store.below("second"))
+            for place, name in enumerate(scenario.devices)
+        ]
+    if len(parts) > 1:
+        parts[0].record.second = parts[1].record
+        parts[1].record.actions = parts[0].record.actions
+    files, options = host.guest_files, scenario.end.guest
+    held = parts[:1] if scenario.bystander else parts
+    devices = [part.borrowed.address for part in held]
     spec = GuestSpec(
         name="maskall-a",
         type=scenario.guest,
         kernel=files.kernel,
-        initramfs=files.initramfs[stage.target.driver],
-        devices=(stage.borrowed.address,),
+        initramfs=files.initramfs,
+        devices=(*devices, *([Bdf.parse(options.also_wants)] if options.also_wants else [])),
+        drivers=tuple(part.target.driver for part in held),
+        vcpus=options.vcpus,
+        cmdline=options.cmdline,
+        on_reboot=options.on_reboot,
+        on_crash=options.on_crash,
     )
-    if not stage.bring_up(spec, "A", Verb.CREATE, Checkpoint.C2):
-        return
-    stage.await_userland()
-    stage.observe(Checkpoint.C2)
-    for verb in scenario.end.fault:
+    return Stage(host, scenario, toolstack, parts, spec, progress)
+
+
+def _part(scenario: Scenario, host: Host, name: str, toolstack: Toolstack, store: EvidenceStore) -> Part:
+    target = host.devices[name]
+    driver = drivers()[target.driver]
+    borrowed = Borrowed.identify(host.transport, toolstack, target.identity, host.ledger, host.guard, target.address)
+    # dom0's driver is only made to work where it gets the device back and both moments are compared
+    dom0_traffic = driver.in_dom0 and Verb.BACK_TO_DOM0 in scenario.follow.steps
+    record = Record(scenario, target.reset_effective, borrowed.original_driver, dom0_traffic)
+    collector = Collector(host.transport, borrowed.address, store, host.memory)
+    return Part(target, driver, borrowed, collector, record)
+
+
+def up_to_c2(stage: Stage) -> bool:
+    """From dom0's driver to a guest A that works. False when the toolstack refused what it should not have."""
+    stage.observe(Checkpoint.C0)
+    with stage.progress.phase("bind to pciback"):
+        for part in stage.parts:
+            part.borrowed.bind()
+    stage.observe(Checkpoint.C1)
+    if stage.scenario.bystander and not _bystander(stage):
+        return False
+    created = stage.bring_up(stage.spec, "A", Verb.CREATE, Checkpoint.C2)
+    if stage.scenario.end.fate is Fate.REFUSED:
+        return not created
+    if created:
+        stage.await_userland()
+        stage.observe(Checkpoint.C2)
+    return created
+
+
+def _bystander(stage: Stage) -> bool:
+    second = stage.parts[1]
+    spec = replace(stage.spec, name="maskall-c", devices=(second.borrowed.address,), drivers=(second.target.driver,))
+    created = stage.bring_up(spec, "C", Verb.CREATE, Checkpoint.C2)
+    if created:
+        stage.await_userland(stage.bystander)
+    return created
+
+
+def from_c2(stage: Stage) -> None:
+    """The fault, guest A's end, what follows, and what is left of A ended under guest B."""
+    end = stage.scenario.end
+    if end.fate is not Fate.REFUSED:
+        for verb in end.fault:
+            VERBS[verb](stage)
+        stage.observe(Checkpoint.C3)
+        for verb in end.end:
+            VERBS[verb](stage)
+    if end.fate is not Fate.RESTARTED:
+        stage.observe(Checkpoint.C4)
+    for verb in stage.scenario.follow.steps:
         VERBS[verb](stage)
-    stage.observe(Checkpoint.C3)
-    for verb in scenario.end.end:
-        VERBS[verb](stage)
-    stage.observe(Checkpoint.C4)
-    for verb in scenario.follow.steps:
-        VERBS[verb](stage)
+    if end.late and len(stage.guests) > 1 and stage.record.at(Checkpoint.C6) is not None:
+        for verb in end.late:
+            VERBS[verb](stage)
+        stage.observe(Checkpoint.C8)

@@ -1,82 +1,187 @@
-"""Scenarios as data: endings, follow-ons, profiles (catalogue.yaml), and the rows made of them.
+"""Scenarios as data: endings, follow-ons, profiles (catalogue.yaml), and the row that is made of one of each.
 
-Pure but for reading our own data file.
+Pure but for reading our own data file. Which rows there are is harness/scenario/choose.py.
 """
 
 from __future__ import annotations
 
-import difflib
 import enum
-import fnmatch
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from harness.errors import SafetyRefusal, UsageError
-from harness.guest.spec import GuestType
+from harness.guest.spec import GuestType, OnEvent
 from harness.scenario.verdict import ControlRole
 from harness.yamlfile import load_models
 
 
 class Verb(enum.StrEnum):
-    """The steps a scenario is made of; harness/scenario/verbs.py carries them out."""
+    """The steps a scenario is made of; harness/scenario/verbs carries them out."""
 
     CREATE = "create"
+    # to a guest that lives on
     UNLOAD_DRIVER = "unload_driver"
     KILL_DEVICE_MODEL = "kill_device_model"
+    SEGFAULT_DEVICE_MODEL = "segfault_device_model"
+    ABORT_DEVICE_MODEL = "abort_device_model"
+    STOP_DEVICE_MODEL = "stop_device_model"
     DECODE_OFF = "decode_off"
     GUEST_CLEARS_ENABLE = "guest_clears_enable"
     DECODE_ON = "decode_on"
+    START_LOAD = "start_load"
+    START_CHURN = "start_churn"
+    ATTACH = "attach"
+    DETACH = "detach"
+    FORCE_DETACH = "force_detach"
+    UNBIND_IN_USE = "unbind_in_use"
+    SAVE = "save"
+    CRASH_AND_STAY = "crash_and_stay"
+    # that end it
     SHUT_DOWN = "shut_down"
     POWER_OFF_WITH_MSIX_ON = "power_off_with_msix_on"
+    REBOOT_GUEST = "reboot_guest"
+    CRASH = "crash"
+    TRIPLE_FAULT = "triple_fault"
     DESTROY = "destroy"
     DESTROY_WITH_DECODE_OFF = "destroy_with_decode_off"
+    DESTROY_TO_ZOMBIE = "destroy_to_zombie"
+    RESET_HOST_MASKED = "reset_host_masked"
+    # to the idle device
+    ASSIGN = "assign"
+    BUS_RESET = "bus_reset"
+    REBIND = "rebind"
+    BIND_AGAIN = "bind_again"
+    # that give it to the next owner
     SAME_GUEST = "same_guest"
     OTHER_GUEST = "other_guest"
+    PV_GUEST = "pv_guest"
+    HVM_GUEST = "hvm_guest"
     BACK_TO_DOM0 = "back_to_dom0"
-    REBIND = "rebind"
+    # once that one works
+    KILL_STOPPED_DEVICE_MODEL = "kill_stopped_device_model"
+    DESTROY_FORMER = "destroy_former"
+
+    @property
+    def makes_next_guest(self) -> bool:
+        return self in (Verb.SAME_GUEST, Verb.OTHER_GUEST, Verb.PV_GUEST, Verb.HVM_GUEST)
 
 
 class Power(enum.StrEnum):
     """What a host must be able to do for an ending; without it the scenario is skipped."""
 
     DEBUGGER = "debugger"
+    RESET = "reset"
 
 
-class Ending(BaseModel):
+class Fate(enum.StrEnum):
+    """What must have become of guest A's domain at C4."""
+
+    GONE = "gone"
+    ZOMBIE = "zombie"  # dying, kept by a device model that does not run; the device is free all the same
+    DETACHED = "detached"  # alive, without the device
+    RESTARTED = "restarted"  # the toolstack creates it again by itself: there is no C4
+    REFUSED = "refused"  # it never came to be
+    REBOOTED = "rebooted"  # with its host
+
+
+class Interrupts(enum.StrEnum):
+    MSIX = "msi-x"
+    INTX = "intx"
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+    return pattern
+
+
+Words = Annotated[str, AfterValidator(_compiles)]
+
+
+class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+class GuestOptions(_Model):
+    """How guest A differs from the ordinary one."""
+
+    cmdline: str = ""
+    vcpus: int = Field(default=1, ge=1)
+    on_reboot: OnEvent = OnEvent.PRESERVE
+    on_crash: OnEvent = OnEvent.PRESERVE
+    also_wants: str = Field(
+        default="", description="BDF of a device that is not assignable, so that the create fails half-way"
+    )
+
+
+class NextGuest(_Model):
+    """How guest B differs from A."""
+
+    type: GuestType | None = None
+    cmdline: str = ""
+    interrupts: Interrupts = Interrupts.MSIX
+
+
+Pairing = Literal["no", "may", "must"]
+
+
+class Ending(_Model):
     title: str
     why: str
     hazard: bool = False  # the hazard is promised: a run that did not take it proves nothing
     needs: tuple[Power, ...] = ()
+    kinds: tuple[GuestType, ...] = (GuestType.HVM,)
+    not_for: dict[GuestType, str] = Field({}, description="guests for which this ending makes no sense, and why")
+    no_op_reset: bool = False  # only for a device whose reset does not clear MASKALL
+    second_device: Pairing = "no"
+    bystander: bool = False  # the second device belongs to a guest of its own, which must not notice anything
     decoding_stays_off: bool = False
-    fault: tuple[Verb, ...]
-    end: tuple[Verb, ...]
+    guest: GuestOptions = GuestOptions()
+    fault: tuple[Verb, ...] = ()
+    works_after_fault: bool = False  # guest A must still get interrupts at C3
+    end: tuple[Verb, ...] = ()
+    fate: Fate = Fate.GONE
+    next: NextGuest = NextGuest()
+    late: tuple[Verb, ...] = Field((), description="done to what is left of A once guest B works; B is looked at again")
+    refusals: dict[Verb, Words] = Field({}, description="steps that must be refused, and the words that must be said")
+
+    @model_validator(mode="after")
+    def _kinds_are_disjoint(self) -> Ending:
+        if both := set(self.kinds) & set(self.not_for):
+            raise ValueError(f"{', '.join(sorted(both))} is under both 'kinds' and 'not_for'")
+        return self
 
 
-class FollowOn(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class FollowOn(_Model):
     title: str
     why: str = ""
     cures: bool = False
+    kinds: tuple[GuestType, ...] = tuple(GuestType)
+    second_device: Pairing = "no"
     steps: tuple[Verb, ...]
 
 
-class Catalogue(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Profile(_Model):
+    """Which combinations a run takes when none is named: ENDING-FOLLOWON-GUEST-DEVICE, * is any."""
 
+    why: str
+    rows: tuple[str, ...] = Field(min_length=1)
+
+
+class Catalogue(_Model):
     endings: dict[str, Ending]
     follow_ons: dict[str, FollowOn]
-    profiles: dict[str, tuple[str, ...]]
+    profiles: dict[str, Profile]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row: how guest A ends, what follows, with which kind of guest and which device."""
+    """One row: how guest A ends, what follows, with which kind of guest and which device, or two joined by a plus."""
 
     ending: str
     follow_on: str
@@ -93,98 +198,32 @@ class Scenario:
     def title(self) -> str:
         return f"{self.end.title}; then {self.follow.title}"
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The device the scenario is about, and perhaps a second one."""
+        return tuple(self.device.split("+"))
+
+    @property
+    def bystander(self) -> bool:
+        """The second device stays out of it: with a guest of its own."""
+        return self.end.bystander or self.follow.second_device == "must"
+
+    @property
+    def next_type(self) -> GuestType:
+        """What guest B is."""
+        if Verb.PV_GUEST in self.follow.steps:
+            return GuestType.PV
+        if Verb.HVM_GUEST in self.follow.steps:
+            return GuestType.HVM
+        return self.end.next.type or self.guest
+
     def control_role(self, notices: tuple[str, ...]) -> ControlRole:
         """What this row promises of a mutant that the endings `notices` must see."""
         if self.ending not in notices:
             return ControlRole.NONE
-        return ControlRole.CURES if self.follow.cures else ControlRole.NOTICES
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A device that scenarios may be played with."""
-
-    name: str
-    kind: str  # what profiles call it: its driver, or the nested host's name for it, which are the same words
-    endings: frozenset[str] | None = None  # the endings it may suffer; None: all, it is thrown away afterwards
-
-    @classmethod
-    def unlimited(cls, names: Iterable[str]) -> list[Candidate]:
-        """Devices of a host that is thrown away afterwards."""
-        return [cls(name, name) for name in names]
-
-    def may_suffer(self, ending: str) -> bool:
-        return self.endings is None or ending in self.endings
+        harmless = self.follow.cures or self.end.next.interrupts is Interrupts.INTX
+        return ControlRole.CURES if harmless else ControlRole.NOTICES
 
 
 def catalogue() -> Catalogue:
     return load_models(Path(__file__).with_name("catalogue.yaml"), Catalogue)
-
-
-def all_scenarios(known: Catalogue, devices: Iterable[Candidate]) -> list[Scenario]:
-    """Every combination that these devices allow."""
-    return [row for row in _combinations(known, devices) if _allowed(row, devices)]
-
-
-def _combinations(known: Catalogue, devices: Iterable[Candidate]) -> list[Scenario]:
-    return [
-        Scenario(ending, follow_on, GuestType.HVM, device.name, end, follow)
-        for device in devices
-        for ending, end in known.endings.items()
-        for follow_on, follow in known.follow_ons.items()
-    ]
-
-
-def _allowed(row: Scenario, devices: Iterable[Candidate]) -> bool:
-    return any(device.name == row.device and device.may_suffer(row.ending) for device in devices)
-
-
-def select(known: Catalogue, devices: Sequence[Candidate], patterns: list[str], profile: str) -> list[Scenario]:
-    """The scenarios that match the patterns; without patterns those of the profile. UsageError when one is empty.
-
-    SafetyRefusal when a pattern names only what the inventory does not let its device suffer.
-    """
-    everything = all_scenarios(known, devices)
-    if not patterns:
-        return _of_profile(known, devices, everything, profile)
-    chosen: dict[str, Scenario] = {}
-    for pattern in patterns:
-        matching = _matching(everything, pattern)
-        if not matching:
-            refused = _matching(_combinations(known, devices), pattern)
-            if refused:
-                raise SafetyRefusal(
-                    f"{refused[0].device} may not suffer {refused[0].ending}",
-                    hint="the inventory says which endings it may: `endings` of the device",
-                )
-            words = [*known.endings, *(row.id for row in everything)]
-            near = difflib.get_close_matches(pattern, words, 1, 0.5)
-            guess = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"no scenario matches {pattern!r}", hint=f"{guess}see maskall list --all")
-        chosen |= {row.id: row for row in matching}
-    return list(chosen.values())
-
-
-def _matching(rows: Iterable[Scenario], pattern: str) -> list[Scenario]:
-    return [row for row in rows if fnmatch.fnmatch(row.id, pattern) or row.id.startswith(f"{pattern}-")]
-
-
-def _of_profile(
-    known: Catalogue, devices: Sequence[Candidate], everything: Iterable[Scenario], profile: str
-) -> list[Scenario]:
-    """A profile's patterns name kinds of device, whatever the inventory calls the device itself."""
-    if profile not in known.profiles:
-        near = difflib.get_close_matches(profile, known.profiles, 1, 0)
-        raise UsageError(f"there is no profile {profile!r}", hint=f"did you mean {near[0]}?")
-    kinds = {device.name: device.kind for device in devices}
-    wanted = [
-        row
-        for row in everything
-        if any(fnmatch.fnmatch(replace(row, device=kinds[row.device]).id, one) for one in known.profiles[profile])
-    ]
-    if not wanted:
-        names = ", ".join(kinds)
-        raise UsageError(
-            f"profile {profile} has no scenario for {names}", hint="see maskall list, or take --profile full"
-        )
-    return wanted

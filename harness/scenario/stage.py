@@ -1,4 +1,4 @@
-"""The stage a scenario plays on: one host, one device, its guests, and everything noted down on the way."""
+"""The stage a scenario plays on: one host, its devices and guests, and everything noted down on the way."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from harness.guest.spec import GuestSpec
 from harness.journal.change import Change, Kind
 from harness.lab.host import Host, TargetDevice
 from harness.lab.transport.base import CommandResult
+from harness.pci.address import Bdf
 from harness.pci.pciback import Borrowed
 from harness.report.progress import Progress
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.observation import GuestView
 from harness.scenario.record import Action, Record
-from harness.scenario.spec import Verb
+from harness.scenario.spec import Scenario, Verb
 from harness.xen.toolstack import Toolstack
 
 Note = Callable[[bool, str, bytes], None]
 GUEST_UP_SECONDS = 90.0
 PATIENCE_SECONDS = 6
 TOOLSTACK_SECONDS = 120.0
+_GONE_SECONDS = 30.0
 
 
 @dataclass
@@ -36,25 +38,68 @@ class Guest:
     spec: GuestSpec
     domid: int
     agent: Agent | None
-    label: str  # "A" or "B"
+    label: str  # "A", "B", or "C" for the bystander
+    device_model: int | None = None  # pid of its qemu, once it was sent a signal
+
+
+@dataclass
+class Part:
+    """One device of the scenario, and what was noted of it."""
+
+    target: TargetDevice
+    driver: Driver
+    borrowed: Borrowed
+    collector: Collector
+    record: Record
 
 
 @dataclass
 class Stage:
     host: Host
-    target: TargetDevice
-    driver: Driver
+    scenario: Scenario
     toolstack: Toolstack
-    borrowed: Borrowed
-    collector: Collector
-    record: Record
+    parts: list[Part]  # the device the scenario is about, and perhaps a second one
+    spec: GuestSpec  # of guest A, and of every guest but for what differs
     progress: Progress
     guests: list[Guest] = field(default_factory=list)
+    bystander: Guest | None = None
 
     @property
     def guest(self) -> Guest:
         """The guest that has the device now."""
         return self.guests[-1]
+
+    @property
+    def part(self) -> Part:
+        """The device the scenario is about."""
+        return self.parts[0]
+
+    @property
+    def target(self) -> TargetDevice:
+        return self.part.target
+
+    @property
+    def borrowed(self) -> Borrowed:
+        return self.part.borrowed
+
+    @property
+    def collector(self) -> Collector:
+        return self.part.collector
+
+    @property
+    def record(self) -> Record:
+        return self.part.record
+
+    @property
+    def held_by_next(self) -> tuple[Bdf, ...]:
+        """The devices that guest A had and B gets; a bystander keeps its own."""
+        held = self.parts[:1] if self.scenario.bystander else self.parts
+        return tuple(part.borrowed.address for part in held)
+
+    @property
+    def next_checkpoint(self) -> Checkpoint:
+        """The one that an action on the idle device leads to: C4 while A's end is going on, C5 afterwards."""
+        return Checkpoint.C5 if self.record.at(Checkpoint.C4) else Checkpoint.C4
 
     def deadline(self, seconds: float = TOOLSTACK_SECONDS) -> Deadline:
         return Deadline.after(seconds)
@@ -68,7 +113,8 @@ class Stage:
             def note(ok: bool, detail: str, output: bytes) -> None:
                 raw = self.keep(f"{verb}.txt", output) if output else None
                 seconds = time.monotonic() - begun
-                self.record.actions.append(Action(verb, checkpoint, ok, detail, seconds, raw))
+                said = output.decode("utf-8", "replace")
+                self.record.actions.append(Action(verb, checkpoint, ok, detail, seconds, raw, said))
 
             yield note
 
@@ -79,34 +125,51 @@ class Stage:
             note(result.ok, outcome(result), result.stdout + result.stderr)
         return result
 
+    def await_gone(self, guest: Guest, note: Note) -> None:
+        """Wait until the guest's domain is no more, and note whether it is."""
+        gone = self.toolstack.await_gone(guest.domid, self.borrowed.address, self.deadline(_GONE_SECONDS))
+        note(gone.ok, "gone" if gone.ok else "the domain is still there", gone.stdout + gone.stderr)
+
     def keep(self, name: str, data: bytes) -> RawRef:
         return self.collector.keep(name, data)
 
     def observe(self, checkpoint: Checkpoint) -> None:
-        """All views at a checkpoint; where a driver must work, it is made to work first."""
-        exercise = {
-            Checkpoint.C0: self._exercise_dom0,
-            Checkpoint.C2: self._exercise_guest,
-            Checkpoint.C6: self._exercise_guest,
-            Checkpoint.C7: self._exercise_dom0,
-        }.get(checkpoint)
+        """All views of every device at a checkpoint; where a driver must work, it is made to work first."""
         with self.progress.phase(f"observe {checkpoint}"):
-            view = exercise() if exercise else None
-            self.record.observations.append(self.collector.observe(checkpoint, view))
-            self.record.markers = self.collector.markers
+            for part in self.parts:
+                view = self._exercise(part, checkpoint)
+                part.record.observations.append(part.collector.observe(checkpoint, view))
+                part.record.markers = part.collector.markers
 
-    def _exercise_dom0(self) -> GuestView | None:
-        if not self.record.dom0_traffic:
+    def _exercise(self, part: Part, checkpoint: Checkpoint) -> GuestView | None:
+        if checkpoint in (Checkpoint.C0, Checkpoint.C7):
+            return self._exercise_dom0(part)
+        if part is not self.part and self.bystander is not None:
+            busy = (Checkpoint.C2, Checkpoint.C4, Checkpoint.C6)
+            return self.exercise(part, self.bystander) if checkpoint in busy else None
+        if checkpoint in (Checkpoint.C2, Checkpoint.C6, Checkpoint.C8):
+            return self.exercise(part, self.guest)
+        if checkpoint is Checkpoint.C3 and self.scenario.end.works_after_fault:
+            return self.exercise(part, self.guest)
+        return None
+
+    def _exercise_dom0(self, part: Part) -> GuestView | None:
+        if not part.record.dom0_traffic:
             return None
-        return self.collector.exercise_dom0(self.driver, self.target.identity, PATIENCE_SECONDS, self.deadline())
+        return part.collector.exercise_dom0(part.driver, part.target.identity, PATIENCE_SECONDS, self.deadline())
 
-    def _exercise_guest(self) -> GuestView | None:
-        guest = self.guest
+    def exercise(self, part: Part, guest: Guest) -> GuestView | None:
+        """Let a guest's driver work; None when the guest cannot be asked."""
         if guest.agent is None:
             return None
         try:
-            return self.collector.exercise_guest(
-                guest.agent, f"d{guest.domid}", self.target.identity, PATIENCE_SECONDS, self.deadline()
+            return part.collector.exercise_guest(
+                guest.agent,
+                f"d{guest.domid}",
+                part.target.driver,
+                part.target.identity,
+                PATIENCE_SECONDS,
+                self.deadline(),
             )
         except (HostHung, CommandFailed):
             self._blame_emulator()
@@ -129,24 +192,34 @@ class Stage:
             note(created.result.ok, outcome(created.result), created.result.stdout + created.result.stderr)
         if not created.result.ok or created.domid is None:
             return False
-        self.record.guests[label] = created.domid
-        agent = Agent(self.toolstack.console(created.domid, self.deadline()))
-        self.guests.append(Guest(spec, created.domid, agent, label))
+        self.adopt(spec, created.domid, label)
         return True
 
-    def await_userland(self) -> None:
-        """Wait for the newest guest's agent. Raises EmulatorFault when the emulator is to blame that it never came."""
-        guest = self.guest
+    def adopt(self, spec: GuestSpec, domid: int, label: str) -> None:
+        """A domain that runs is a guest of this scenario from now on."""
+        agent = Agent(self.toolstack.console(domid, self.deadline()))
+        guest = Guest(spec, domid, agent, label)
+        for part in self.parts:
+            part.record.guests[label] = domid
+        if label == "C":
+            self.bystander = guest
+        else:
+            self.guests.append(guest)
+
+    def await_userland(self, guest: Guest | None = None) -> None:
+        """Wait for a guest's agent, the newest's. EmulatorFault when the emulator is to blame that it never came."""
+        guest = guest or self.guest
         with self.progress.phase(f"guest {guest.label} boots", 12):
             up = guest.agent is not None and guest.agent.await_up(self.deadline(GUEST_UP_SECONDS))
         if not up:
             self._blame_emulator()
             self.store_transcripts()
-            if guest.label == "A":  # nothing of the scenario has happened yet, so nothing is hidden by trying again
-                raise GuestDied(f"guest A (d{guest.domid}) did not reach its userland, before any fault was made")
+            if guest.label != "B":  # nothing of the scenario has happened yet, so nothing is hidden by trying again
+                name = f"guest {guest.label} (d{guest.domid})"
+                raise GuestDied(f"{name} did not reach its userland, before any fault was made")
 
     def store_transcripts(self) -> None:
-        for guest in self.guests:
+        for guest in (*self.guests, *([self.bystander] if self.bystander else [])):
             if guest.agent is not None:
                 self.keep(f"console-{guest.label}-d{guest.domid}.txt", guest.agent.transcript)
                 guest.agent.close()

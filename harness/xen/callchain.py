@@ -65,7 +65,7 @@ def decode_off_at_teardown(
     function = ecam + device.ecam_offset
     teardown = _first_of(TEARDOWN, symbols)
     with debugger.attach() as machine:
-        _check_identity(machine, function, identity)
+        check_identity(machine, function, identity)
         machine.break_at(teardown)
         machine.go()
         begin()
@@ -86,7 +86,8 @@ def decode_off_at_teardown(
     return DecodeOff(before, after, chain)
 
 
-def _check_identity(machine: StoppedMachine, function: int, identity: str) -> None:
+def check_identity(machine: StoppedMachine, function: int, identity: str) -> None:
+    """LabError when the device at `function`, an address in ECAM, is not the one of this vendor:device."""
     raw = machine.read_physical(function, 4)
     seen = f"{int.from_bytes(raw[:2], 'little'):04x}:{int.from_bytes(raw[2:], 'little'):04x}"
     if seen != identity:

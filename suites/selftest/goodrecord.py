@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from harness.guest.spec import GuestType
 from harness.pci.address import Bdf
 from harness.pci.config import Command, MsixControl
 from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.choose import Candidate, all_scenarios
 from harness.scenario.judge import PCIBACK
 from harness.scenario.observation import (
     DomainView,
@@ -21,27 +23,37 @@ from harness.scenario.observation import (
     XenView,
 )
 from harness.scenario.record import Action, Record
-from harness.scenario.spec import Scenario, Verb, catalogue
+from harness.scenario.spec import Fate, Interrupts, Scenario, Verb, catalogue
 from harness.xen.console import Marker, MarkerKind
 
 NVME = Bdf.parse("0000:04:00.0")
 OTHER = Bdf.parse("0000:05:00.0")
 CATALOGUE = catalogue()
-C0, C1, C2, C3, C4, C5, C6, C7 = Checkpoint
-A, B = 3, 4  # domids
+C0, C1, C2, C3, C4, C5, C6, C7, C8 = Checkpoint
+A, B, C = 3, 4, 2  # domids
 
 IDLE, WORKING, WORKING_MASKED, IDLE_MASKED = 0x0040, 0x8040, 0xC040, 0x4040
 _MEMORY_ON, _MASTER = 0x0002, 0x0406
-_CHECKPOINT_OF_STEP = {Verb.REBIND: C5, Verb.SAME_GUEST: C5, Verb.OTHER_GUEST: C5, Verb.BACK_TO_DOM0: C7}
+_CHECKPOINT_OF_STEP = {Verb.BACK_TO_DOM0: C7}  # the others lead to C5
 
 
 def raw(name: str, line: int = 0) -> RawRef:
     return RawRef(f"raw/{name}", "ab" * 32, line)
 
 
-def scenario(ending: str, follow_on: str, device: str = "nvme") -> Scenario:
+def scenario(ending: str, follow_on: str, device: str = "nvme", guest: GuestType = GuestType.HVM) -> Scenario:
     end, follow = CATALOGUE.endings[ending], CATALOGUE.follow_ons[follow_on]
-    return Scenario(ending, follow_on, GuestType.HVM, device, end, follow)
+    return Scenario(ending, follow_on, guest, device, end, follow)
+
+
+@functools.cache
+def rows() -> list[Scenario]:
+    """Every kind of scenario once: with the first guest and the fewest devices that it is for."""
+    devices = [Candidate("nvme", "nvme"), Candidate("e1000e", "e1000e", reset_effective=False)]
+    known: dict[tuple[str, str], Scenario] = {}
+    for row in all_scenarios(CATALOGUE, devices):
+        known.setdefault((row.ending, row.follow_on), row)
+    return list(known.values())
 
 
 def hardware(at: Checkpoint, command: int, control: int, driver: str | None) -> HardwareView:
@@ -98,21 +110,92 @@ def refusal(error: int = -16, device: Bdf = NVME) -> tuple[Marker, RawRef]:
 
 def good(ending: str = "E14", follow_on: str = "F1") -> Record:
     """A complete record of a run on a fixed hypervisor with a device whose reset works."""
-    row = scenario(ending, follow_on)
-    record = Record(row, reset_effective=True, dom0_driver="nvme", dom0_traffic=True, guests={"A": A})
-    steps = [(C2, Verb.CREATE), *((C3, verb) for verb in row.end.fault), *((C4, verb) for verb in row.end.end)]
-    steps += [(_CHECKPOINT_OF_STEP[verb], verb) for verb in row.follow.steps]
-    record.actions = [Action(verb, at, True, "status 0", 0.5, raw(f"{verb}.txt")) for at, verb in steps]
-    record.observations = [in_use(C0, 0, "nvme"), idle(C1), in_use(C2, A)]
-    record.observations += [replace(in_use(C3, A), guest=None), idle(C4, IDLE_MASKED if row.end.hazard else IDLE)]
+    return good_run(next(row for row in rows() if (row.ending, row.follow_on) == (ending, follow_on)))
+
+
+def good_run(row: Scenario) -> Record:
+    """The same for any scenario."""
+    record = Record(row, reset_effective=True, dom0_driver="nvme", dom0_traffic=True)
+    record.actions = _actions(row)
+    record.guests = {} if row.end.fate is Fate.REFUSED else {"A": A}
+    record.observations = [in_use(C0, 0, "nvme"), idle(C1)]
+    if row.end.fate is not Fate.REFUSED:
+        last = in_use(C3, A) if row.end.works_after_fault else replace(in_use(C3, A), guest=None)
+        record.observations += [in_use(C2, A), last]
+    if row.end.fate is not Fate.RESTARTED:
+        record.observations.append(_after(row))
     if Verb.BACK_TO_DOM0 in row.follow.steps:
         record.observations.append(in_use(C7, 0, "nvme"))
     else:
-        record.guests["B"] = B
-        record.observations += [created(C5, B), in_use(C6, B)]
-    if row.end.hazard:
+        _next(row, record)
+    if row.end.fate is Fate.REBOOTED:
+        record.planted = raw("planted.txt")
+        record.markers = [marker(MarkerKind.INITIAL_STATE_FIXED, f"{NVME}: unexpected initial MSI-X state")]
+    elif row.end.hazard:
         record.markers = [hazard_marker()]
+    if len(row.devices) > 1:
+        record.second = _second(row, record)
     return record
+
+
+def _actions(row: Scenario) -> list[Action]:
+    refused = row.end.fate is Fate.REFUSED
+    steps = [(C2, Verb.CREATE)]
+    steps += [] if refused else [(C3, verb) for verb in row.end.fault] + [(C4, verb) for verb in row.end.end]
+    steps += [(_CHECKPOINT_OF_STEP.get(verb, C5), verb) for verb in row.follow.steps]
+    steps += [(C8, verb) for verb in row.end.late] if _is_another(row) else []
+    return [
+        Action(verb, at, True, "status 0", 0.5, raw(f"{verb}.txt"))
+        if verb not in row.end.refusals
+        else Action(verb, at, False, "status 1: no", 0.5, raw(f"{verb}.txt"), SAID[verb])
+        for at, verb in steps
+    ]
+
+
+SAID = {
+    Verb.CREATE: "libxl: error: passthrough not yet supported for x86 PVH guests; 0000:00:00.0 is not assignable",
+    Verb.DETACH: "libxl: error: timed out waiting for DM to remove pci-pt-04_00.0",
+    Verb.ASSIGN: "libxl: error: xc_assign_device failed: Device or resource busy",
+    Verb.SAVE: "Save failed: domain has a device",
+}
+
+
+def _is_another(row: Scenario) -> bool:
+    """Guest B is not the same domain as A."""
+    return not (row.end.fate is Fate.DETACHED and row.follow.steps == (Verb.SAME_GUEST,))
+
+
+def _after(row: Scenario) -> Observation:
+    """The idle device once guest A has ended as it should."""
+    names = {Fate.DETACHED: {0: "Domain-0", A: "maskall-a"}, Fate.ZOMBIE: {0: "Domain-0", A: "(null)"}}
+    seen = idle(C4, IDLE_MASKED if row.end.hazard and row.end.fate is Fate.GONE else IDLE)
+    found = DomainView(names.get(row.end.fate, {0: "Domain-0"}), None, raw(f"{C4}/xl_list.txt"))
+    return replace(seen, domains=found)
+
+
+def _next(row: Scenario, record: Record) -> None:
+    domid = record.guests["B"] = B if _is_another(row) else A
+    works = in_use(C6, domid)
+    if row.end.next.interrupts is Interrupts.INTX:
+        control = {"control": MsixControl(IDLE)}
+        assert works.hardware and works.guest
+        works = replace(
+            works, hardware=replace(works.hardware, **control), guest=replace(works.guest, **control, vectors=0)
+        )
+    record.observations += [created(C5, domid), works]
+    if row.end.late and _is_another(row):
+        record.observations.append(in_use(C8, domid))
+
+
+def _second(row: Scenario, record: Record) -> Record:
+    second = Record(row, reset_effective=True, dom0_driver="nvme", dom0_traffic=True, actions=record.actions)
+    second.guests = record.guests
+    if row.bystander:
+        record.guests["C"] = C
+        second.observations = [idle(C1), in_use(C2, C), in_use(C4, C), in_use(C6, C)]
+    else:
+        second.observations = list(record.observations)
+    return second
 
 
 def refused() -> Record:

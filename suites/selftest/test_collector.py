@@ -227,8 +227,10 @@ class TestExercises:
             return f"{exercised()}\n@{token} 0\n".encode()
 
         collector = Dom0().collector(tmp_path)
-        view = collector.exercise_guest(Agent(FakeStream("g", console)), "d3", "1b36:0010", 6, Deadline.after(5))
-        assert commands == ["sh /exercise 1b36:0010 6"]
+        view = collector.exercise_guest(
+            Agent(FakeStream("g", console)), "d3", "nvme", "1b36:0010", 6, Deadline.after(5)
+        )
+        assert commands == ["sh /exercise/nvme 1b36:0010 6"]
         assert view is not None and (view.domain, view.delta) == ("d3", 9)
         assert exercised().encode() in (tmp_path / "raw/01-exercise-d3.txt").read_bytes()
 

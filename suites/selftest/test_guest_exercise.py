@@ -36,6 +36,7 @@ def text(**changed: str) -> str:
         "traffic": "16+0 records in\n16+0 records out\nstatus 0\n",
         "interrupts_after": AFTER,
         "msi_irqs": "55  56\n",
+        "intx": "30\n",
         "driver": "nvme\n",
         "config": CONFIG,
         "dmesg": "[    6.3] nvme nvme0: 1/0/0 default/read/poll queues\n",
@@ -84,7 +85,7 @@ def test_traffic_succeeds_only_by_its_own_last_word(traffic: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ready", "interrupts_before", "traffic", "interrupts_after", "msi_irqs", "driver", "config", "end"],
+    ["ready", "interrupts_before", "traffic", "interrupts_after", "msi_irqs", "intx", "driver", "config", "end"],
 )
 def test_a_missing_section_is_told(name: str) -> None:
     with pytest.raises(ParseError, match=rf"07-exercise-d3.txt: the section '{name}' is missing"):

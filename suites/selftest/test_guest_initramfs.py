@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, LabError, ParseError
 from harness.guest.drivers import Driver, drivers
-from harness.guest.initramfs import REMOTE_DIRECTORY, build, exercise_script, install, parse_dependencies
+from harness.guest.initramfs import REMOTE_DIRECTORY, Wanted, build, exercise_script, install, parse_dependencies
 from harness.guest.newc import Member, archive
 from harness.lab.transport.fake import FakeTransport, Reply
 
@@ -89,33 +89,42 @@ MODULES = [
 ]
 
 
+WANTED = {
+    "nvme": Wanted(driver(["nvme"]), tuple(MODULES)),
+    "other": Wanted(driver(["other"]), (MODULES[0], ("/lib/modules/6.12/kernel/other.ko", b"other"))),
+}
+
+
 def test_modules_are_plain_and_listed_in_loading_order() -> None:
-    entries = {one.name: one for one in unpack(build(BUSYBOX, MODULES, driver(["nvme"])))}
-    assert entries["modules/list"].data == b"nvme-core.ko\nnvme.ko\na-last.ko\n"
+    entries = {one.name: one for one in unpack(build(BUSYBOX, WANTED))}
+    assert entries["drivers/nvme"].data == b"nvme-core.ko\nnvme.ko\na-last.ko\n"
+    assert entries["drivers/other"].data == b"nvme-core.ko\nother.ko\n"
+    assert sum(name.startswith("modules/") for name in entries) == 4, "what two drivers need is there once"
     assert entries["modules/nvme-core.ko"].data == b"core"
     assert entries["modules/nvme.ko"].data == b"nvme"
     assert entries["modules/a-last.ko"].data == b"last"
 
 
 def test_what_a_guest_needs_to_start() -> None:
-    entries = {one.name: one for one in unpack(build(BUSYBOX, MODULES, driver(["nvme"])))}
+    entries = {one.name: one for one in unpack(build(BUSYBOX, WANTED))}
     assert entries["bin/busybox"].data == BUSYBOX
     assert {name for name, one in entries.items() if one.mode & 0o111 and stat.S_ISREG(one.mode)} == {
         "bin/busybox",
         "init",
-        "exercise",
+        "exercise/nvme",
+        "exercise/other",
     }
     assert entries["dev/console"].rdev == (5, 1)
     names = list(entries)
     for name in names:
         folder = name.rpartition("/")[0]
         assert not folder or names.index(folder) < names.index(name), "a folder comes before what is in it"
-    assert build(BUSYBOX, MODULES, driver(["nvme"])) == build(BUSYBOX, MODULES, driver(["nvme"]))
+    assert build(BUSYBOX, WANTED) == build(BUSYBOX, WANTED)
 
 
 @pytest.mark.skipif(shutil.which("cpio") is None, reason="cpio is not installed here")
 def test_cpio_reads_it_too() -> None:
-    image = build(BUSYBOX, MODULES, driver(["nvme"]))
+    image = build(BUSYBOX, WANTED)
     listed = subprocess.run(["cpio", "-t", "--quiet"], input=image, capture_output=True, check=True)  # noqa: S607
     assert listed.stdout.decode().split() == [one.name for one in unpack(image)]
     assert listed.stderr == b""
@@ -123,7 +132,7 @@ def test_cpio_reads_it_too() -> None:
 
 def test_a_module_in_a_form_we_do_not_know() -> None:
     with pytest.raises(LabError, match=r"cannot unpack the module /x\.ko\.zst"):
-        build(BUSYBOX, [("/x.ko.zst", b"")], driver(["x"]))
+        build(BUSYBOX, {"x": Wanted(driver(["x"]), (("/x.ko.zst", b""),))})
 
 
 class TestDependencies:
@@ -152,8 +161,12 @@ class Dom0:
             commands={
                 "uname -r": Reply(b"6.12.1-amd64\n"),
                 "sh -c .*busybox.*ldd.*": Reply(b"/usr/bin/busybox\n", status=0 if self.static else 1),
-                "modprobe --show-depends --all nvme": Reply(b"insmod /m/nvme-core.ko\ninsmod /m/nvme.ko\n"),
-                "modprobe --show-depends --all virtio_pci virtio_rng": Reply(b"builtin x\ninsmod /m/rng.ko\n"),
+                "modprobe --show-depends --all xen-pcifront nvme": Reply(
+                    b"insmod /m/nvme-core.ko\ninsmod /m/nvme.ko\n"
+                ),
+                "modprobe --show-depends --all xen-pcifront virtio_pci virtio_rng": Reply(
+                    b"builtin x\ninsmod /m/rng.ko\n"
+                ),
                 "modprobe .*": Reply(stderr=b"modprobe: FATAL: Module nope not found\n", status=1),
                 f"mkdir -p {REMOTE_DIRECTORY}": Reply(),
                 "test -e .*": lambda executed: Reply(status=0 if executed.shown.split()[-1] in host.files else 1),
@@ -174,24 +187,22 @@ class TestInstall:
         wanted = {name: drivers()[name] for name in ("nvme", "virtio-rng")}
         files = install(host, wanted, soon())
         assert files.kernel == "/boot/vmlinuz-6.12.1-amd64"
-        assert list(files.initramfs) == ["nvme", "virtio-rng"]
-        for name, path in files.initramfs.items():
-            assert path.startswith(f"{REMOTE_DIRECTORY}/{name}-")
-            entries = {one.name: one.data for one in unpack(host.files[path][0])}
-            assert entries["exercise"].decode() == exercise_script(wanted[name])
-        entries = {one.name: one.data for one in unpack(host.files[files.initramfs["nvme"]][0])}
-        assert entries["modules/list"] == b"nvme-core.ko\nnvme.ko\n"
+        assert files.initramfs.startswith(f"{REMOTE_DIRECTORY}/guest-")
+        entries = {one.name: one.data for one in unpack(host.files[files.initramfs][0])}
+        for name, driver in wanted.items():
+            assert entries[f"exercise/{name}"].decode() == exercise_script(driver)
+        assert entries["drivers/nvme"] == b"nvme-core.ko\nnvme.ko\n"
         sent = [one for one in host.executed if one.shown.startswith("put ")]
-        assert len(sent) == 2
+        assert len(sent) == 1
         assert install(host, wanted, soon()) == files
         assert [one for one in host.executed if one.shown.startswith("put ")] == sent
 
     def test_another_module_makes_another_file(self) -> None:
         host = Dom0().transport()
         wanted = {"nvme": drivers()["nvme"]}
-        before = install(host, wanted, soon()).initramfs["nvme"]
+        before = install(host, wanted, soon()).initramfs
         host.files["/m/nvme.ko"] = (b"newer", 0o644)
-        assert install(host, wanted, soon()).initramfs["nvme"] != before
+        assert install(host, wanted, soon()).initramfs != before
 
     def test_a_dynamic_busybox_is_refused(self) -> None:
         with pytest.raises(LabError, match="no static busybox"):

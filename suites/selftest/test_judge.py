@@ -22,6 +22,7 @@ from goodrecord import (
     marker,
     refusal,
     refused,
+    rows,
     view,
     without,
 )
@@ -34,7 +35,7 @@ from harness.scenario.verdict import Verdict
 from harness.xen.console import MarkerKind
 
 V = Verdict
-ROWS = [(ending, follow_on) for ending in CATALOGUE.endings for follow_on in CATALOGUE.follow_ons]
+ROWS = [(row.ending, row.follow_on) for row in rows()]
 
 
 @pytest.mark.parametrize(("ending", "follow_on"), ROWS)

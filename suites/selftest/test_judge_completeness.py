@@ -14,12 +14,15 @@ from goodrecord import (
     C5,
     C6,
     C7,
-    CATALOGUE,
+    C8,
     IDLE,
+    A,
     B,
     good,
+    good_run,
     redo,
     reseen,
+    rows,
     view,
     without,
 )
@@ -31,11 +34,11 @@ from harness.pci.config import Command, MsixControl
 from harness.scenario.judge import judge
 from harness.scenario.judgement import Outcome
 from harness.scenario.record import Record
-from harness.scenario.spec import Verb
+from harness.scenario.spec import Scenario, Verb
 from harness.scenario.verdict import Verdict
 
 V = Verdict
-ROWS = [(ending, follow_on) for ending in CATALOGUE.endings for follow_on in CATALOGUE.follow_ons]
+ROWS = [(row.ending, row.follow_on) for row in rows()]
 
 
 UNKNOWN: dict[str, Mutation] = {
@@ -73,9 +76,10 @@ def needed(record: Record) -> list[tuple[int, str]]:
     found = []
     for place, seen in enumerate(record.observations):
         names = ["hardware"]
-        names += ["xen"] if seen.checkpoint is not C3 else []
-        names += ["guest"] if seen.checkpoint in (C0, C2, C6, C7) else []
-        names += ["domains"] if seen.checkpoint is C4 else []
+        works = record.scenario.end.works_after_fault and seen.checkpoint is C3
+        names += ["xen"] if seen.checkpoint is not C3 or works else []
+        names += ["guest"] if seen.checkpoint in (C0, C2, C6, C7, C8) or works else []
+        names += ["domains"] if seen.checkpoint in (C4, C8) else []
         found += [(place, name) for name in names]
     return found
 
@@ -103,7 +107,8 @@ def test_pass_is_lost_with_every_single_observation_and_action(ending: str, foll
         del record.actions[place]
         assert judge(record).verdict is V.UNDECIDED, whole.actions[place].verb
         record = good(ending, follow_on)
-        record.actions[place] = replace(record.actions[place], ok=False, detail="status 1")
+        turned = replace(record.actions[place], ok=not record.actions[place].ok, detail="the other way")
+        record.actions[place] = turned
         assert judge(record).verdict is V.FAIL, whole.actions[place].verb
 
 
@@ -159,4 +164,72 @@ def test_nothing_seen_is_not_a_pass() -> None:
     record = good()
     record.observations.clear()
     record.actions.clear()
+    assert judge(record).verdict is V.UNDECIDED
+
+
+@pytest.mark.parametrize("row", [row for row in rows() if row.end.refusals], ids=lambda row: row.id)
+def test_a_refusal_in_other_words_fails(row: Scenario) -> None:
+    for verb in row.end.refusals:
+        record = good_run(row)
+        redo(record, verb, said="segmentation fault")
+        assert judge(record).verdict is V.FAIL
+
+
+@pytest.mark.parametrize("row", [row for row in rows() if len(row.devices) > 1], ids=lambda row: row.id)
+def test_the_second_device_counts_as_much(row: Scenario) -> None:
+    record = good_run(row)
+    record.second = None
+    assert judge(record).verdict is V.UNDECIDED
+    record = good_run(row)
+    assert record.second is not None
+    view(C6, "guest", after=13)(record.second)
+    judgement = judge(record)
+    assert judgement.verdict is V.FAIL
+    assert judgement.reason.startswith(f"C6 guest: {row.devices[1]}: interrupts under traffic")
+
+
+def test_a_late_teardown_that_harms_the_next_guest_fails() -> None:
+    record = good("E5", "F1")
+    view(C8, "xen", masks=masks((44, False, False, True), (45, False, False, True)))(record)
+    assert judge(record).reason == "C8 xen: irq 44: expected not masked by Xen, seen host=0 guest=0 hardware=1"
+
+
+def test_what_was_left_of_guest_a_must_go_in_the_end() -> None:
+    record = good("E5", "F1")
+    view(C8, "domains", names={0: "Domain-0", A: "(null)", B: "maskall-a"})(record)
+    assert judge(record).reason == f"C8 toolstack: domain {A}: expected gone, seen (null)"
+
+
+FATES: list[tuple[str, str, Mutation, str]] = [
+    ("E5", "F1", view(C4, "domains", names={A: "maskall-a"}), f"domain {A}: expected a zombie at most, seen maskall-a"),
+    ("E5", "F1", view(C4, "xen", irqs=(44, 45)), "irqs of the device: expected none, seen 44 45"),
+    ("E9", "F2", view(C4, "domains", names={0: "Domain-0"}), f"domain {A}: expected alive as maskall-a, seen gone"),
+    ("E9", "F2", view(C4, "domains", device_owner=A), f"libxl's owner of the device: expected not {A}, seen {A}"),
+    (
+        "E13",
+        "F1",
+        view(C4, "domains", names={9: "maskall-a"}),
+        "domains called maskall-a: expected none, seen domain 9",
+    ),
+    ("E13", "F1", view(C4, "domains", names={9: "(null)"}), "domains called maskall-a: expected none, seen domain 9"),
+    ("E13", "F1", view(C4, "domains", device_owner=9), "libxl's owner of the device: expected none, seen 9"),
+    ("E17", "F1", lambda record: record.markers.clear(), "found and cleared, seen Xen says nothing"),
+    ("E24", "F1", view(C6, "guest", vectors=2), "vectors of the driver: expected none, seen 2"),
+    ("E24", "F1", view(C6, "guest", after=13), "interrupts under traffic: expected more than 0, seen 0"),
+    ("E24", "F1", view(C6, "hardware", control=MsixControl(0x8040)), "expected Enable-, seen Enable+ Masked-"),
+    ("E19", "F1", view(C3, "guest", after=13), "C3 guest: interrupts under traffic: expected more than 0, seen 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ending", "follow_on", "mutation", "reason"), FATES)
+def test_what_must_have_become_of_guest_a(ending: str, follow_on: str, mutation: Mutation, reason: str) -> None:
+    record = good(ending, follow_on)
+    mutation(record)
+    assert judge(record).verdict is V.FAIL
+    assert reason in judge(record).reason
+
+
+def test_a_hazard_that_was_not_planted_proves_nothing() -> None:
+    record = good("E17", "F1")
+    record.planted = None
     assert judge(record).verdict is V.UNDECIDED

@@ -33,7 +33,7 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller"))
     monkeypatch.setattr("harness.journal.undo.GONE_SECONDS", 0.1)
     # building an initramfs reads a real host's modules; the lab lane does it
-    monkeypatch.setattr("harness.lab.real.install", lambda *_: GuestFiles("/boot/vmlinuz", {}))
+    monkeypatch.setattr("harness.lab.real.install", lambda *_: GuestFiles("/boot/vmlinuz", "/guest.cpio"))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def borrowed(host: Host) -> Borrowed:
 def test_a_device_is_lent_and_given_back(fake_host: FakeLab, said: io.StringIO) -> None:
     before = fake_host.fake.state()
     lab = opened(fake_host, said)
-    with lab.host("nic0", PlainProgress(said)) as host:
+    with lab.host(["nic0"], PlainProgress(said)) as host:
         assert host.devices["nic0"].address is not None
         borrowed(host).bind()
         assert fake_host.fake.state()["functions"][board.NIC]["driver"] == "pciback"
@@ -79,7 +79,7 @@ def test_whatever_ends_a_scenario_the_device_goes_back(
 ) -> None:
     before = fake_host.fake.state()
     lab = opened(fake_host, said)
-    with pytest.raises(type(error)), lab.host("nic0", PlainProgress(said)) as host:
+    with pytest.raises(type(error)), lab.host(["nic0"], PlainProgress(said)) as host:
         borrowed(host).bind()
         raise error
     lab.close()
@@ -141,25 +141,25 @@ def test_what_a_dead_run_left_is_undone_first(fake_host: FakeLab, said: io.Strin
 def test_a_twin_that_appears_before_the_bind_is_noticed(real: RealLab, fake_host: FakeLab, said: io.StringIO) -> None:
     """All facts are read again for every scenario."""
     fake_host.fake.plug_twin(board.NIC)  # the same MAC too
-    with pytest.raises(SafetyRefusal, match="several functions are"), real.host("nic0", PlainProgress(said)):
+    with pytest.raises(SafetyRefusal, match="several functions are"), real.host(["nic0"], PlainProgress(said)):
         pytest.fail("lent")
     assert fake_host.fake.ran("pci-assignable-add") == 0
 
 
 def test_a_twin_with_another_mac_is_no_matter(real: RealLab, fake_host: FakeLab, said: io.StringIO) -> None:
     fake_host.fake.plug_twin(board.NIC, mac="52:54:00:aa:00:99")
-    with real.host("nic0", PlainProgress(said)) as host:
+    with real.host(["nic0"], PlainProgress(said)) as host:
         assert str(host.devices["nic0"].address) == board.NIC
 
 
 def test_a_host_that_cannot_be_restored_is_left_alone(fake_host: FakeLab, said: io.StringIO) -> None:
     lab = opened(fake_host, said)
     lab.site.entry.__dict__["allow_reboot"] = False
-    with pytest.raises(RestoreFailed, match="in quarantine") as raised, lab.host("nic0", PlainProgress(said)) as host:
+    with pytest.raises(RestoreFailed, match="in quarantine") as raised, lab.host(["nic0"], PlainProgress(said)) as host:
         borrowed(host).bind()
         _make_unbindable(fake_host)
     assert raised.value.hint == f"maskall restore {NAME}"
-    with pytest.raises(HostQuarantined), lab.host("nic0", PlainProgress(said)):
+    with pytest.raises(HostQuarantined), lab.host(["nic0"], PlainProgress(said)):
         pytest.fail("lent")
     lab.close()
     assert look(fake_host.transport()) is not None, "it stays claimed"
@@ -182,7 +182,7 @@ def test_a_second_interrupt_in_the_undo_is_a_quarantine_that_says_so(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), lab.host("nic0", PlainProgress(said)) as host:
+    with pytest.raises(KeyboardInterrupt), lab.host(["nic0"], PlainProgress(said)) as host:
         borrowed(host).bind()
         monkeypatch.setattr(lab.visit, "put_back", interrupted)
         raise KeyboardInterrupt
@@ -204,7 +204,7 @@ def test_a_host_that_lacks_a_program_lends_nothing(fake_host: FakeLab, said: io.
 def test_a_zombie_from_before_is_a_reason_not_to_begin(fake_host: FakeLab, said: io.StringIO) -> None:
     fake_host.fake.domains[7] = Domain("(null)", 7, zombie=True)
     lab = opened(fake_host, said)
-    with pytest.raises(LabError, match="dead domains: zombie 7"), lab.host("nic0", PlainProgress(said)):
+    with pytest.raises(LabError, match="dead domains: zombie 7"), lab.host(["nic0"], PlainProgress(said)):
         pytest.fail("lent")
     lab.close()
     assert fake_host.fake.ran("pci-assignable-add") == 0

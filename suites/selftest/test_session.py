@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -56,7 +56,7 @@ class FakeLab:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
-    def host(self, device: str, progress: Progress, *, keep: bool = False) -> Iterator[Host]:
+    def host(self, devices: Sequence[str], progress: Progress, *, keep: bool = False) -> Iterator[Host]:
         if self.unreachable:
             raise HostUnreachable("nested: no answer")
         with self._lock:
@@ -68,7 +68,7 @@ class FakeLab:
         transport = FakeTransport(connected=True, commands={"cat /proc/xen/xensyms": Reply(SYMBOLS.encode())})
         debugger = machine if self.debugger else None
         try:
-            yield Host("fake", transport, {}, GuestFiles("/k", {}), debugger=debugger)
+            yield Host("fake", transport, {}, GuestFiles("/k", "/i"), debugger=debugger)
         finally:
             with self._lock:
                 self.now -= 1

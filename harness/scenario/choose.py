@@ -1,0 +1,140 @@
+"""Which scenarios there are for given devices, why others cannot be, and choosing among them. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from harness.errors import SafetyRefusal, UsageError
+from harness.guest.spec import GuestType
+from harness.scenario.spec import Catalogue, Fate, Scenario, Verb
+
+PVH_REFUSED = "Xen does not support passthrough for x86 PVH guests"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A device that scenarios may be played with."""
+
+    name: str
+    kind: str  # what profiles call it: its driver, or the nested host's name for it, which are the same words
+    endings: frozenset[str] | None = None  # the endings it may suffer; None: all, it is thrown away afterwards
+    reset_effective: bool = True
+
+    @classmethod
+    def unlimited(cls, names: Iterable[str]) -> list[Candidate]:
+        """Devices of a host that is thrown away afterwards."""
+        return [cls(name, name) for name in names]
+
+    def may_suffer(self, ending: str) -> bool:
+        return self.endings is None or ending in self.endings
+
+
+def why_not(row: Scenario, reset_effective: bool = True) -> str | None:
+    """Why this combination cannot be; None when it can. `reset_effective`: the device's reset clears MASKALL."""
+    end, follow = row.end, row.follow
+    if row.guest not in end.kinds:
+        usual = PVH_REFUSED if row.guest is GuestType.PVH else f"not written for {row.guest} guests"
+        return end.not_for.get(row.guest, usual)
+    if row.guest not in follow.kinds:
+        return f"{row.follow_on} begins with a guest of another kind"
+    wants = [one.second_device for one in (end, follow)]
+    if len(row.devices) > 1 and not {"may", "must"} & set(wants):
+        return f"{row.ending}-{row.follow_on} is about one device"
+    if len(row.devices) == 1 and "must" in wants:
+        return "it takes two devices, joined by a plus"
+    if end.fate is Fate.RESTARTED and follow.steps != (Verb.SAME_GUEST,):
+        return "the toolstack starts the same guest again by itself, so only F1 can follow"
+    if end.late and not any(verb.makes_next_guest for verb in follow.steps):
+        return "what is left of guest A is ended late, under the next guest, and here is none"
+    if end.next.type and follow.kinds != tuple(GuestType):
+        return f"after {row.ending} the next guest is {end.next.type} in any case"
+    if end.no_op_reset and reset_effective:
+        return "only for a device whose reset does nothing"
+    return None
+
+
+def combinations(known: Catalogue, devices: Sequence[Candidate]) -> Iterator[tuple[Scenario, bool]]:
+    """Every row there could be, and whether the reset of its device has an effect."""
+    pairs = [(f"{one.name}+{other.name}", one) for one, other in itertools.permutations(devices, 2)]
+    for name, first in [*((device.name, device) for device in devices), *pairs]:
+        for guest in GuestType:
+            for ending, end in known.endings.items():
+                for follow_on, follow in known.follow_ons.items():
+                    yield Scenario(ending, follow_on, guest, name, end, follow), first.reset_effective
+
+
+def all_scenarios(known: Catalogue, devices: Sequence[Candidate]) -> list[Scenario]:
+    """Every combination that these devices allow."""
+    may = {device.name: device for device in devices}
+    return [
+        row
+        for row, effective in combinations(known, devices)
+        if why_not(row, effective) is None and all(may[name].may_suffer(row.ending) for name in row.devices)
+    ]
+
+
+def select(known: Catalogue, devices: Sequence[Candidate], patterns: list[str], profile: str) -> list[Scenario]:
+    """The scenarios that match the patterns; without patterns those of the profile. UsageError when one is empty.
+
+    SafetyRefusal when a pattern names only what the inventory does not let its device suffer.
+    """
+    everything = all_scenarios(known, devices)
+    if not patterns:
+        return _of_profile(known, devices, everything, profile)
+    chosen: dict[str, Scenario] = {}
+    for pattern in patterns:
+        matching = _matching(everything, pattern)
+        if not matching:
+            raise _nothing_matches(pattern, known, devices, everything)
+        chosen |= {row.id: row for row in matching}
+    return list(chosen.values())
+
+
+def _nothing_matches(
+    pattern: str, known: Catalogue, devices: Sequence[Candidate], everything: Sequence[Scenario]
+) -> UsageError | SafetyRefusal:
+    possible = list(combinations(known, devices))
+    named = set(map(id, _matching((row for row, _ in possible), pattern)))
+    reasons = [why_not(row, effective) for row, effective in possible if id(row) in named]
+    if None in reasons:
+        row = next(row for row, effective in possible if id(row) in named and why_not(row, effective) is None)
+        return SafetyRefusal(
+            f"{row.device} may not suffer {row.ending}",
+            hint="the inventory says which endings it may: `endings` of the device",
+        )
+    if reasons:
+        return UsageError(f"{pattern} cannot be: {reasons[0]}", hint="see maskall coverage")
+    words = [*known.endings, *(row.id for row in everything)]
+    near = difflib.get_close_matches(pattern, words, 1, 0.5)
+    guess = f"did you mean {near[0]}? " if near else ""
+    return UsageError(f"no scenario matches {pattern!r}", hint=f"{guess}see maskall list --all")
+
+
+def _matching(rows: Iterable[Scenario], pattern: str) -> list[Scenario]:
+    return [row for row in rows if fnmatch.fnmatch(row.id, pattern) or row.id.startswith(f"{pattern}-")]
+
+
+def _of_profile(
+    known: Catalogue, devices: Sequence[Candidate], everything: Iterable[Scenario], profile: str
+) -> list[Scenario]:
+    """A profile's patterns name kinds of device, whatever the inventory calls the device itself."""
+    if profile not in known.profiles:
+        near = difflib.get_close_matches(profile, known.profiles, 1, 0)
+        raise UsageError(f"there is no profile {profile!r}", hint=f"did you mean {near[0]}?")
+    kinds = {device.name: device.kind for device in devices}
+
+    def by_kind(row: Scenario) -> str:
+        return replace(row, device="+".join(kinds[name] for name in row.devices)).id
+
+    patterns = known.profiles[profile].rows
+    wanted = [row for row in everything if any(fnmatch.fnmatch(by_kind(row), one) for one in patterns)]
+    if not wanted:
+        names = ", ".join(kinds)
+        raise UsageError(
+            f"profile {profile} has no scenario for {names}", hint="see maskall list, or take --profile full"
+        )
+    return wanted

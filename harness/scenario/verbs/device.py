@@ -1,0 +1,82 @@
+"""What dom0 does to the device itself."""
+
+from __future__ import annotations
+
+from harness.journal.change import Change, Kind
+from harness.lab.transport.base import CommandResult, Script
+from harness.pci.pciback import PCIBACK, driver_of
+from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.spec import Verb
+from harness.scenario.stage import Stage, outcome
+
+# A write to `reset` may report an error and reset the device all the same, so the register is judged, not the status.
+# reset_method exists since Linux 5.15; before, a device without FLR that sits behind its own bridge gets the bus reset.
+_BUS_RESET = """\
+cd /sys/bus/pci/devices/{device} || exit 2
+old=$(cat reset_method 2>/dev/null)
+[ -z "$old" ] || echo bus > reset_method || exit 3
+echo 1 > reset
+status=$?
+[ -z "$old" ] || echo "$old" > reset_method || exit 4
+echo "write to reset: status $status"
+"""
+
+
+def decode(stage: Stage, verb: Verb, value: str) -> None:
+    """Memory decoding (COMMAND bit 1) off or on, behind the guest's back."""
+    device = str(stage.borrowed.address)
+    stage.host.ledger.about_to(
+        Change(Kind.CONFIG, device, f"write COMMAND={value} of {device}", "write COMMAND back as it was")
+    )
+    command = ["setpci", "-s", device, f"COMMAND={value}"]
+    stage.act(verb, Checkpoint.C3, lambda: stage.host.transport.run(command, deadline=stage.deadline(), changes=True))
+
+
+def unbind_in_use(stage: Stage) -> None:
+    """pciback lets go of the device through sysfs, past the toolstack, while a guest has it."""
+    device = str(stage.borrowed.address)
+    undo = f"bind {device} to pciback"
+    stage.host.ledger.about_to(Change(Kind.DRIVER, device, f"unbind {device} from pciback", undo))
+    script = Script(f"echo {device} > /sys/bus/pci/drivers/pciback/unbind")
+    stage.act(
+        Verb.UNBIND_IN_USE,
+        Checkpoint.C3,
+        lambda: stage.host.transport.run(script, deadline=stage.deadline(), changes=True),
+    )
+
+
+def bus_reset(stage: Stage) -> None:
+    """A secondary bus reset, whatever method Linux prefers for the device."""
+    device = str(stage.borrowed.address)
+    stage.host.ledger.about_to(Change(Kind.RESET, device, f"bus reset of {device}", "reset_method as it was"))
+    script = Script(_BUS_RESET.format(device=device))
+    stage.act(
+        Verb.BUS_RESET,
+        Checkpoint.C4,
+        lambda: stage.host.transport.run(script, deadline=stage.deadline(), changes=True),
+    )
+
+
+def rebind(stage: Stage) -> None:
+    """Off pciback and on again, the historic cure."""
+
+    def deed() -> CommandResult:
+        off = stage.borrowed.unbind()
+        return stage.borrowed.bind() if off.ok else off
+
+    stage.act(Verb.REBIND, stage.next_checkpoint, deed)
+
+
+def bind_again(stage: Stage) -> None:
+    """To pciback, from which it was torn: whether that works is what is asked."""
+    device = stage.borrowed.address
+    with stage.acting(Verb.BIND_AGAIN, Checkpoint.C4) as note:
+        result = stage.toolstack.make_assignable(device, stage.deadline())
+        bound = driver_of(stage.host.transport, device) == PCIBACK
+        note(result.ok and bound, outcome(result), result.stdout + result.stderr)
+
+
+def back_to_dom0(stage: Stage) -> None:
+    """To the driver it came from."""
+    stage.act(Verb.BACK_TO_DOM0, Checkpoint.C7, stage.borrowed.give_back)
+    stage.observe(Checkpoint.C7)

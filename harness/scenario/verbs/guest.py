@@ -1,0 +1,53 @@
+"""What is done in, or to, a guest that lives on."""
+
+from __future__ import annotations
+
+from harness.errors import HarnessBug
+from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.spec import Verb
+from harness.scenario.stage import Stage
+
+_ENABLE = 0x8000  # message control, bit 15
+
+
+def in_guest(stage: Stage, verb: Verb, command: str) -> None:
+    """A command of actions.sh that the guest answers."""
+    agent = stage.guest.agent
+    with stage.acting(verb, Checkpoint.C3) as note:
+        if agent is None:
+            note(False, "the guest has no agent", b"")
+            return
+        answer = agent.run(f". /actions; {command}", stage.deadline())
+        note(answer.status == 0, f"status {answer.status}", answer.output)
+
+
+def unload_driver(stage: Stage) -> None:
+    """The driver lets go of the device, as on a clean shutdown."""
+    in_guest(stage, Verb.UNLOAD_DRIVER, f"unload_driver {stage.target.identity}")
+
+
+def start_load(stage: Stage) -> None:
+    """Traffic without end."""
+    in_guest(stage, Verb.START_LOAD, f"start_load {stage.target.driver} {stage.target.identity}")
+
+
+def start_churn(stage: Stage) -> None:
+    """CPUs come and go, vectors change their CPU."""
+    in_guest(stage, Verb.START_CHURN, f"start_churn {stage.target.identity}")
+
+
+def clears_enable(stage: Stage) -> None:
+    """One 16-bit write to message control from inside the guest: qemu unmaps and unbinds its pirqs."""
+    seen = stage.record.at(Checkpoint.C2)
+    offset = stage.collector.msix_offset
+    if seen is None or seen.guest is None or seen.guest.control is None or offset is None:
+        raise HarnessBug("inject-unbind needs the guest's view of C2")
+    value = seen.guest.control.value & ~_ENABLE
+    low, high = (f"{byte:03o}" for byte in value.to_bytes(2, "little"))
+    command = f"write_control {stage.target.identity} {offset + 2} {low} {high}"
+    in_guest(stage, Verb.GUEST_CLEARS_ENABLE, command)
+
+
+def save(stage: Stage) -> None:
+    """The toolstack is asked to save the guest."""
+    stage.act(Verb.SAVE, Checkpoint.C3, lambda: stage.toolstack.save(stage.guest.domid, stage.deadline()))

@@ -1,0 +1,55 @@
+"""MASKALL planted between a reset and Xen's first look at the device."""
+
+from __future__ import annotations
+
+import pytest
+from fakemachine import FakeMachine
+
+from harness.deadline import Deadline
+from harness.errors import LabError
+from harness.lab.debugger import Registers
+from harness.xen.plant import Planted, plant_maskall
+from harness.xen.symbols import parse_xensyms
+
+PLACE = 0xFFFF82D040300000
+SYMBOLS = parse_xensyms(f"{PLACE:016x} t drivers/passthrough/pci.c#pdev_msi_init\n{PLACE + 4096:016x} T _etext\n")
+FUNCTION = 0xB0400000
+CONTROL = FUNCTION + 0x40 + 2
+
+
+def machine(*, device: str = "361b1000", control: bytes = b"\x40\x00", reached: bool = True) -> FakeMachine:
+    made = FakeMachine(stops=[Registers(rip=PLACE, rsp=0)] if reached else [])
+    made.physical = dict(enumerate(bytes.fromhex(device), FUNCTION)) | dict(enumerate(control, CONTROL))
+    return made
+
+
+def plant(on: FakeMachine, resets: list[str]) -> Planted:
+    return plant_maskall(
+        on, SYMBOLS, FUNCTION, identity="1b36:0010", msix_offset=0x40, reset=lambda: resets.append("reset"),
+        deadline=Deadline.after(1),
+    )  # fmt: skip
+
+
+def test_it_is_set_before_xen_looks() -> None:
+    on, resets = machine(), []
+    planted = plant(on, resets)
+    assert (planted.before, planted.after, planted.took) == (0x0040, 0x4040, True)
+    assert resets == ["reset"]
+    assert on.physical[CONTROL + 1] == 0x40
+    assert on.physical[FUNCTION] == 0x36
+
+
+def test_a_bit_that_does_not_stick_was_not_planted() -> None:
+    assert not Planted(before=0x0040, after=0x0040).took
+
+
+def test_another_device_is_not_touched() -> None:
+    on = machine(device="86803412")
+    with pytest.raises(LabError, match="shows 8086:1234, not 1b36:0010"):
+        plant(on, [])
+    assert on.physical[CONTROL + 1] == 0
+
+
+def test_a_xen_that_does_not_come_by() -> None:
+    with pytest.raises(LabError, match="did not come by pdev_msi_init"):
+        plant(machine(reached=False), [])
