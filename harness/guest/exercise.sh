@@ -5,9 +5,16 @@
 # its own timeout (60 s for nvme) would tell nothing more.
 patience=$2
 section() { printf '\n== %s\n' "$1"; }
-device=
-for candidate in /sys/bus/pci/devices/*; do
-  [ "$(cat "$candidate/vendor"):$(cat "$candidate/device")" = "0x${1%:*}:0x${1#*:}" ] && device=$candidate && break
+seconds() { read -r up _ < /proc/uptime; echo "${up%.*}"; }
+# a hot-plugged device, or one behind the PV frontend, comes a while after the guest is up
+start=$(seconds) device=
+while [ -z "$device" ]; do
+  for candidate in /sys/bus/pci/devices/*; do
+    [ -e "$candidate/vendor" ] || continue
+    [ "$(cat "$candidate/vendor"):$(cat "$candidate/device")" = "0x${1%:*}:0x${1#*:}" ] && device=$candidate && break
+  done
+  [ $(($(seconds) - start)) -lt "$patience" ] || break
+  [ -n "$device" ] || sleep 0.1
 done
 section device
 [ -n "$device" ] || { echo none; section end; exit 0; }
@@ -22,7 +29,6 @@ fired() {
     $1 in wanted { for (i = 2; i <= cpus + 1; i++) sum += $i }
     END { print sum + 0 }' /proc/interrupts
 }
-seconds() { read -r up _ < /proc/uptime; echo "${up%.*}"; }
 start=$(seconds) silent_since= is_ready=no
 while :; do
   now=$(seconds)
