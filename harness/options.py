@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.nested.lab import NestedLab
     from harness.report.progress import Progress
     from harness.scenario.choose import Candidate
+    from harness.scenario.known import KnownIssue
     from harness.scenario.spec import Scenario
     from harness.session import Lab, Plan
     from harness.xen.mutants import Mutant
@@ -41,6 +42,7 @@ class RunOptions:
     mutant: str | None = None
     no_control: bool = False
     mutants: Path | None = None
+    known_issues: Path | None = None
     results: Path | None = None
     keep: bool = False
     sequential: bool = False
@@ -78,6 +80,7 @@ class RunOptions:
 
         candidates = self._lab_candidates() if self.in_lab else self._nested_candidates()
         self.known_mutants()
+        self._known_issues()
         self._check_results()
         return select(catalogue(), candidates, list(self.scenario), self.profile)
 
@@ -159,6 +162,12 @@ class RunOptions:
                     )
         return known
 
+    def _known_issues(self) -> dict[str, KnownIssue]:
+        """Ours and the user's."""
+        from harness.scenario.known import known_issues
+
+        return known_issues(self.known_issues)
+
     def _check_results(self) -> None:
         """Evidence is never written over other evidence."""
         folder = self.results
@@ -181,6 +190,7 @@ class RunOptions:
             results=self._results_directory(),
             side_by_side=not self.sequential,
             keep=self.keep,
+            issues=self._known_issues(),
             repeat_options=self.repeat_options,
         )
 
@@ -209,6 +219,7 @@ class RunOptions:
         words += ["--mutant", self.mutant] if self.mutant else []
         words += ["--no-control"] if self.no_control else []
         words += ["--mutants", str(self.mutants)] if self.mutants else []
+        words += ["--known-issues", str(self.known_issues)] if self.known_issues else []
         words += [word for one in self.accept for word in ("--accept", one)]
         return f" {shlex.join(words)}" if words else ""
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -22,9 +23,12 @@ from harness.report.progress import Progress
 from harness.report.results import NESTED_LABEL, Attempt, Control, RunResult, ScenarioResult, Side
 from harness.report.results import Host as HostSeen
 from harness.report.timeline import timeline
+from harness.scenario.forecast import Forecast, foresee
+from harness.scenario.known import KnownIssue
 from harness.scenario.run import Played, play
 from harness.scenario.spec import Power, Scenario
 from harness.scenario.verdict import ControlRole
+from harness.xen.fixes import registry
 from harness.xen.mutants import AppliedMutant, Mutant, apply
 from harness.xen.symbols import parse_xensyms
 
@@ -65,6 +69,7 @@ class Plan:
     results: Path
     side_by_side: bool = True
     keep: bool = False
+    issues: dict[str, KnownIssue] = field(default_factory=dict)
     repeat_options: str = ""  # what `maskall run` needs besides the scenario's id to do the same again
 
     def role(self, scenario: Scenario) -> ControlRole:
@@ -90,6 +95,14 @@ class Session:
     @property
     def run_id(self) -> str:
         return self.plan.results.name
+
+    @cached_property
+    def _facts(self) -> dict[str, str]:
+        return self.lab.facts()
+
+    def forecast(self, scenario: Scenario) -> Forecast:
+        """What the hypervisor under test is expected to come to, judged by the host's facts as if it were stock."""
+        return foresee(scenario, self._facts, registry(), self.plan.issues)
 
     def run(self, scenario: Scenario) -> ScenarioResult:
         """Play one scenario on each side and conclude."""
@@ -124,6 +137,7 @@ class Session:
             guest=str(scenario.guest),
             device=self._addresses.get(scenario.id, "not found"),
             device_kind=scenario.device,
+            forecast=self.forecast(scenario),
             stock=sides[0],
             control=sides[1] if len(sides) > 1 else None,
             control_role=role,
@@ -199,7 +213,7 @@ class Session:
     def finish(self) -> RunResult:
         """Write results.json and junit.xml."""
         wall = time.monotonic() - self._begun
-        facts = self.lab.facts()
+        facts = self._facts
         result = convert.run_result(
             tool_version=importlib.metadata.version("maskall"),
             run_id=self.run_id,

@@ -53,7 +53,7 @@ def top(
   maskall run --mutant no-maskall-reset --no-control
                                          the broken hypervisor as the one under test: exit status 1
 
-Exit status: 0 all as expected; 1 FAIL, CRASH, REGRESSION or BLIND; 2 wrong options or files;
+Exit status: 0 all as expected, known issues too; 1 REGRESSION, BLIND or CHANGED; 2 wrong options or files;
 3 ERROR or UNDECIDED; 5 nothing ran; 130 Ctrl-C, 143 SIGTERM."""
 )
 def run(
@@ -74,6 +74,9 @@ def run(
         bool, typer.Option("--no-control", help="No control; with --mutant that one is under test.")
     ] = False,
     mutants: Annotated[Path | None, typer.Option(help="YAML file with mutants of your own.", metavar="FILE")] = None,
+    known_issues: Annotated[
+        Path | None, typer.Option(help="YAML file with known issues of your own.", metavar="FILE")
+    ] = None,
     results: Annotated[
         Path | None, typer.Option(help="New directory for the results (default: results/<UTC time>).", metavar="DIR")
     ] = None,
@@ -106,6 +109,7 @@ def run(
         mutant=mutant,
         no_control=no_control,
         mutants=mutants,
+        known_issues=known_issues,
         results=results,
         keep=keep,
         sequential=sequential,

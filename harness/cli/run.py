@@ -76,13 +76,13 @@ def run_tox(arguments: list[str]) -> int:
 
 def report_again(path: Path) -> int:
     """The table and the failures of stored results."""
-    from harness.report.failure import failures, skipped
+    from harness.report.failure import failures, remarks, skipped
     from harness.report.store import load
     from harness.report.table import plain
 
     result = load(path / "results.json" if path.is_dir() else path)
     typer.echo(plain(result, width=shutil.get_terminal_size().columns), nl=False)
-    paragraphs = [*skipped(result), *failures(result)]
+    paragraphs = [*skipped(result), *remarks(result), *failures(result)]
     if paragraphs:
         typer.echo("\n".join(["", *paragraphs]))
     return result.exit_status

@@ -34,6 +34,7 @@ _HELP = {
     "mutant": "the known-bad hypervisor to hold the scenarios against",
     "no_control": "run no control; with --maskall-mutant the mutant itself is the hypervisor under test",
     "mutants": "YAML file with mutants of your own",
+    "known_issues": "YAML file with known issues of your own",
     "results": "directory for the results (default: results/<UTC time>)",
     "keep": "leave host and guest running",
     "yes": "install missing packages through sudo when not root",
@@ -76,7 +77,7 @@ def _value(field: Field[Any], given: Any) -> Any:  # noqa: ANN401 - whatever the
         return tuple(given)
     if isinstance(field.default, int) and not isinstance(field.default, bool):
         return int(given)
-    return Path(given) if field.name in ("inventory", "mutants", "results") else given
+    return Path(given) if field.name in ("inventory", "mutants", "known_issues", "results") else given
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -122,7 +123,8 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
         return None
     if report.when != "call" and report.passed:
         return "", "", ""
-    return report.outcome, "", report.outcome.upper()
+    outcome = "xfailed" if hasattr(report, "wasxfail") else report.outcome
+    return outcome, "", outcome.upper()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -51,13 +51,17 @@ class Running:
 
     @cached_property
     def session(self) -> Session:
+        from harness.report.announce import announced
         from harness.session import Session
 
         lab = self.lab  # first: without a lab no results directory is made
         with self._live() as progress:
             plan = self.options.plan(self._scenarios)
             progress.note(f"results: {plan.results}")
-            return Session(lab, plan, progress)
+            session = Session(lab, plan, progress)
+            for line in announced({row.id: session.forecast(row) for row in self._scenarios}):
+                progress.note(line)
+            return session
 
     def run(self, scenario: Scenario) -> ScenarioResult:
         """Play one scenario with its phases on the screen."""
@@ -68,7 +72,8 @@ class Running:
                 control = f", control {result.control.verdict}" if result.control else ""
                 place = f"{len(session.finished)} of {len(self._scenarios)}"
                 progress.note(
-                    f"{result.conclusion} {result.id}: stock {result.stock.verdict}{control}, "
+                    f"{result.conclusion} {result.id}: expected {result.expected.verdict}, "
+                    f"stock {result.stock.verdict}{control}, "
                     f"{result.seconds:.0f} s ({place})"
                 )
             return result
@@ -112,7 +117,7 @@ class Running:
         from rich.console import Console
 
         from harness.report.failure import failures as explained
-        from harness.report.failure import skipped
+        from harness.report.failure import remarks, skipped
         from harness.report.table import report
 
         if self.result is None:
@@ -124,7 +129,7 @@ class Running:
         with console.capture() as captured:
             console.print(report(self.result, width=width))
         yield from (line.rstrip() for line in captured.get().splitlines())
-        paragraphs = [*skipped(self.result), *(explained(self.result) if failures else [])]
+        paragraphs = [*skipped(self.result), *remarks(self.result), *(explained(self.result) if failures else [])]
         if paragraphs:
             yield from ("", *paragraphs)
         yield f"results: {self.session.plan.results / 'results.json'}"

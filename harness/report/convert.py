@@ -14,6 +14,7 @@ from harness.report.results import (
     CheckSeen,
     Control,
     EmulatorFaultSeen,
+    Expected,
     Frame,
     GuestSeen,
     HazardSeen,
@@ -26,6 +27,7 @@ from harness.report.results import (
     Side,
     Source,
 )
+from harness.scenario.forecast import Forecast
 from harness.scenario.judgement import Check, Hazard, Judgement
 from harness.scenario.observation import GuestView, Observation, XenView
 from harness.scenario.verdict import ControlRole, conclude, exit_status
@@ -130,6 +132,15 @@ def attempt(reason: str, seconds: float, raw: RawRef | None = None) -> Attempt:
     return Attempt(reason=reason, seconds=round(seconds, 3), raw=source(raw) if raw else None)
 
 
+def expected(forecast: Forecast) -> Expected:
+    return Expected(
+        verdict=forecast.verdict,
+        because=forecast.because,
+        issues=tuple(name for name, _ in forecast.due),
+        documents=tuple(issue.document for _, issue in forecast.due if issue.document),
+    )
+
+
 def scenario_result(
     *,
     id: str,
@@ -139,6 +150,7 @@ def scenario_result(
     guest: str,
     device: str,
     device_kind: str,
+    forecast: Forecast,
     stock: Side,
     control: Side | None,
     control_role: ControlRole,
@@ -154,10 +166,18 @@ def scenario_result(
         guest=guest,
         device=device,
         device_kind=device_kind,
+        expected=expected(forecast),
         stock=stock,
         control=control,
         control_role=control_role,
-        conclusion=conclude(stock.verdict, control.verdict if control else None, control_role),
+        conclusion=conclude(
+            stock.verdict,
+            control.verdict if control else None,
+            control_role,
+            due=bool(forecast.certain),
+            known=bool(forecast.explains(stock.checks)),
+        ),
+        remark=forecast.remark(stock.verdict, stock.checks),
         seconds=round(seconds, 3),
         command_to_repeat=command_to_repeat,
     )

@@ -12,7 +12,7 @@ from harness.scenario.judgement import Outcome
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict
 
 _MOST_CHECKS = 4  # the first violation is nearest to the cause; the log has them all
-_UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.UNDECIDED)
+_UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED, Conclusion.UNDECIDED)
 
 
 def failures(run: RunResult) -> list[str]:
@@ -33,6 +33,15 @@ def skipped(run: RunResult) -> list[str]:
     ]
 
 
+def remarks(run: RunResult) -> list[str]:
+    """One line for each scenario that needs no paragraph and yet has something to tell: a known issue above all."""
+    return [
+        inert(f"{scenario.conclusion} {scenario.id}: {scenario.remark}")
+        for scenario in run.scenarios
+        if scenario.remark and scenario.conclusion not in _UNEXPECTED
+    ]
+
+
 def explain(scenario: ScenarioResult) -> list[str]:
     """The paragraph of one scenario, whatever its conclusion."""
     lines = [
@@ -42,6 +51,7 @@ def explain(scenario: ScenarioResult) -> list[str]:
     for name, side in scenario.sides:
         if _to_blame(scenario, name, side):
             lines += _side(name, side, _wanted(scenario, name))
+    lines += [f"  {scenario.remark}"] if scenario.remark else []
     lines.append(f"  repeat just this: {scenario.command_to_repeat}")
     return [inert(line) for line in lines]
 
@@ -51,21 +61,26 @@ def _to_blame(scenario: ScenarioResult, name: str, side: Side) -> bool:
     if side.verdict.unsettled:
         return True
     if name == "stock":
-        return side.verdict is not Verdict.PASS
-    return scenario.conclusion is not Conclusion.PROVEN and not scenario.stock.verdict.blames_product
+        return side.verdict is not Verdict.PASS or scenario.conclusion is Conclusion.CHANGED
+    return (
+        scenario.conclusion not in (Conclusion.PROVEN, Conclusion.CHANGED) and not scenario.stock.verdict.blames_product
+    )
 
 
 def _wanted(scenario: ScenarioResult, name: str) -> str:
     if name == "control" and scenario.control_role is ControlRole.NOTICES:
         return "FAIL, for the defect is there"
-    return "PASS, the historic cure was applied" if name == "control" else "PASS"
+    if name == "control":
+        return "PASS, the historic cure was applied"
+    because = "" if scenario.expected.verdict is Verdict.PASS else f", {scenario.expected.because}"
+    return f"{scenario.expected.verdict}{because}"
 
 
 def _side(name: str, side: Side, wanted: str) -> list[str]:
     where = side.hypervisor if name == "stock" else f"the control {side.hypervisor}"
     lines = [f"  on {where}: expected {wanted}; came to {side.verdict}: {side.reason}"]
     shown = side.violations
-    if side.verdict is Verdict.PASS:  # a blind control: the last checks show what was looked at and thought good
+    if side.verdict is Verdict.PASS:  # wrongly so: the last checks show what was looked at and thought good
         shown = side.checks[-_MOST_CHECKS:]
     for check in shown[:_MOST_CHECKS]:
         lines += _check(check)

@@ -2,7 +2,8 @@
 
 One per scenario and not per side, because the side on the known-bad hypervisor is *meant* to fail: as a test case of
 its own it would be red on every good day. Its verdict is a property of the case instead.
-REGRESSION and BLIND are failures, UNDECIDED is an error, SKIPPED is skipped, PROVEN and UNPROVEN pass.
+REGRESSION, BLIND and CHANGED are failures, UNDECIDED is an error, SKIPPED is skipped, PROVEN and UNPROVEN pass. So does
+KNOWN, for it was expected; what failed is in the properties and at the head of system-out.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from harness.scenario.verdict import Conclusion
 _TAGS = {
     Conclusion.REGRESSION: "failure",
     Conclusion.BLIND: "failure",
+    Conclusion.CHANGED: "failure",
     Conclusion.UNDECIDED: "error",
     Conclusion.SKIPPED: "skipped",
 }
@@ -65,15 +67,17 @@ def _case(suite: ET.Element, scenario: ScenarioResult) -> None:
         outcome = ET.SubElement(case, tag, {"message": inert(reason), "type": scenario.conclusion.value})
         if tag != "skipped":
             outcome.text = "\n".join(explain(scenario))
-    if any(side.timeline for _, side in scenario.sides):
-        ET.SubElement(case, "system-out").text = "\n\n".join(
-            f"on {inert(side.hypervisor)}:\n{timeline(side.timeline)}" for _, side in scenario.sides
-        )
+    told = ["\n".join(explain(scenario))] if scenario.conclusion is Conclusion.KNOWN else []
+    told += [f"on {inert(side.hypervisor)}:\n{timeline(side.timeline)}" for _, side in scenario.sides if side.timeline]
+    if told:
+        ET.SubElement(case, "system-out").text = "\n\n".join(told)
 
 
 def _reason(scenario: ScenarioResult) -> str:
     """Why the scenario is not green, from the side that made it so."""
     stock, control = scenario.stock, scenario.control
+    if scenario.conclusion is Conclusion.CHANGED:
+        return scenario.remark
     decisive = stock.verdict.blames_product or stock.verdict.unsettled or scenario.conclusion is Conclusion.SKIPPED
     if control is None or decisive:
         return stock.reason
@@ -102,6 +106,11 @@ def _scenario_properties(scenario: ScenarioResult) -> dict[str, str]:
         "title": scenario.title,
         "device": f"{scenario.device_kind} {scenario.device}",
         "conclusion": scenario.conclusion.value,
+        "expected.verdict": scenario.expected.verdict.value,
+        "expected.because": scenario.expected.because,
+        "expected.issues": " ".join(scenario.expected.issues),
+        "expected.documents": " ".join(scenario.expected.documents),
+        "remark": scenario.remark,
         "control_role": scenario.control_role.value,
         "repeat": scenario.command_to_repeat,
     }

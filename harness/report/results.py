@@ -163,6 +163,15 @@ class Side(Model):
         return tuple(check for check in self.checks if check.outcome is not Outcome.MET)
 
 
+class Expected(Model):
+    """What was expected of the hypervisor under test before the scenario was played."""
+
+    verdict: Verdict
+    because: Text
+    issues: tuple[str, ...] = Field(default=(), description="ids of known_issues.yaml that were expected to show")
+    documents: tuple[str, ...] = Field(default=(), description="where those issues are written up")
+
+
 class ScenarioResult(Model):
     """A scenario with both of its sides and what they say together."""
 
@@ -173,10 +182,12 @@ class ScenarioResult(Model):
     guest: str
     device: str = Field(description="PCI address in dom0")
     device_kind: str
+    expected: Expected
     stock: Side
     control: Side | None
     control_role: ControlRole
     conclusion: Conclusion
+    remark: Text = Field(default="", description="how stock stands to what was expected, and what to do about it")
     seconds: Seconds
     command_to_repeat: str
 

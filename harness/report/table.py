@@ -19,7 +19,7 @@ from harness.report.inert import inert
 from harness.report.results import Control, RunResult, ScenarioResult, Side
 from harness.scenario.verdict import Conclusion, Verdict
 
-_TITLES = ("scenario", "guest", "device", "stock", "control", "hazard", "conclusion", "time")
+_TITLES = ("scenario", "expected", "stock", "control", "hazard", "conclusion", "time")
 _ROOMY = 100  # columns from which the table can afford two blanks between its cells
 _NARROWEST = 12  # columns the scenario's name keeps on any terminal
 _FACTS = (
@@ -42,6 +42,8 @@ _CONCLUSION_STYLES = {
     Conclusion.UNPROVEN: "cyan",
     Conclusion.BLIND: "bold magenta",
     Conclusion.REGRESSION: "bold red",
+    Conclusion.KNOWN: "magenta",
+    Conclusion.CHANGED: "bold red",
     Conclusion.UNDECIDED: "bold yellow",
     Conclusion.SKIPPED: "dim",
 }
@@ -93,7 +95,7 @@ def table(run: RunResult, *, width: int = 80) -> Table:
         shown = "tested" if title == "stock" and mutated else title
         made.add_column(shown, overflow="fold", justify="right" if title == "time" else "left")
     for scenario, (name, *cells) in zip(run.scenarios, rows, strict=True):
-        styles = ("", "", _VERDICT_STYLES[scenario.stock.verdict], "", "", _CONCLUSION_STYLES[scenario.conclusion], "")
+        styles = ("", _VERDICT_STYLES[scenario.stock.verdict], "", "", _CONCLUSION_STYLES[scenario.conclusion], "")
         # No colour on the control: a FAIL is what is wanted there, and the conclusion says whether it was.
         made.add_row(
             Text(textwrap.fill(name, max(_NARROWEST, width - taken))),
@@ -155,8 +157,7 @@ def _control(control: Control, *, under_test: bool) -> list[tuple[str, str]]:
 def _cells(scenario: ScenarioResult) -> tuple[str, ...]:
     return (
         inert(scenario.id),
-        inert(scenario.guest),
-        inert(scenario.device_kind),
+        scenario.expected.verdict.value,
         scenario.stock.verdict.value,
         scenario.control.verdict.value if scenario.control else "-",
         _hazard(scenario),

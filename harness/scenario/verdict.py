@@ -41,17 +41,26 @@ class Conclusion(enum.StrEnum):
     BLIND = "BLIND"  # the control did not fail: this scenario cannot see the defect
     REGRESSION = "REGRESSION"  # the hypervisor under test is wrong
     UNPROVEN = "UNPROVEN"  # stock passed, no control was run
+    KNOWN = "KNOWN"  # stock failed just as a known issue or a missing fix says: expected, and no PASS
+    CHANGED = "CHANGED"  # stock passed where a failure was expected: the expectation is out of date
     UNDECIDED = "UNDECIDED"  # a lab error or missing evidence on either side, or a control that died instead of failing
     SKIPPED = "SKIPPED"
 
 
-def conclude(stock: Verdict, control: Verdict | None, role: ControlRole) -> Conclusion:
-    """The conclusion of a scenario from the verdicts of its sides.
+def conclude(
+    stock: Verdict, control: Verdict | None, role: ControlRole, *, due: bool = False, known: bool = False
+) -> Conclusion:
+    """The conclusion of a scenario from the verdicts of its sides and from what was expected of stock.
 
-    A product failure on stock outweighs everything. `control` is None when it was not run. A control that must notice
-    proves the scenario only by FAIL, an expectation that was seen to be violated; one that died of a CRASH has shown
-    nothing about the observation.
+    `due`: a failure had to come. `known`: everything that was violated on stock is what an expected failure violates;
+    only a FAIL can be that, never a CRASH. A product failure on stock outweighs everything. `control` is None when it
+    was not run. A control that must notice proves the scenario only by FAIL, an expectation that was seen to be
+    violated; one that died of a CRASH has shown nothing about the observation.
     """
+    if stock is Verdict.FAIL and known:
+        return Conclusion.KNOWN
+    if stock is Verdict.PASS and due:
+        return Conclusion.CHANGED
     if stock.blames_product:
         return Conclusion.REGRESSION
     if stock is Verdict.SKIP:
@@ -66,11 +75,11 @@ def conclude(stock: Verdict, control: Verdict | None, role: ControlRole) -> Conc
 
 
 def exit_status(conclusions: list[Conclusion]) -> ExitStatus:
-    """Exit status of a whole run; a product failure or blindness outweighs an undecided scenario."""
+    """Exit status of a whole run; a product failure, blindness or a change outweighs an undecided scenario."""
     ran = [conclusion for conclusion in conclusions if conclusion is not Conclusion.SKIPPED]
     if not ran:
         return ExitStatus.NOTHING_RAN
-    if any(conclusion in (Conclusion.REGRESSION, Conclusion.BLIND) for conclusion in ran):
+    if any(conclusion in (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED) for conclusion in ran):
         return ExitStatus.FAILED
     if any(conclusion is Conclusion.UNDECIDED for conclusion in ran):
         return ExitStatus.UNDECIDED

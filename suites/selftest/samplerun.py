@@ -15,7 +15,9 @@ from harness.pci.config import Command, MsixControl
 from harness.report import convert
 from harness.report.results import NESTED_LABEL, Control, Host, RunResult, ScenarioResult, Side
 from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.forecast import Forecast
 from harness.scenario.judgement import Check, Hazard, Judgement, Outcome
+from harness.scenario.known import KnownIssue
 from harness.scenario.observation import GuestView, HardwareView, Observation, TableView, VectorMask, XenView
 from harness.scenario.verdict import ControlRole, Verdict
 
@@ -82,7 +84,24 @@ def side(name: str, judgement: Judgement, hypervisor: str = "stock", **more: Any
     )
 
 
-def scenario(id: str, kind: str, stock: Side, control: Side | None, role: ControlRole) -> ScenarioResult:
+def known(name: str, **where: object) -> Forecast:
+    """What is expected where this issue shows: guest B gets no interrupts."""
+    issue = {
+        "title": "guest B gets no interrupts",
+        "scenarios": ["*"],
+        "violated": [{"at": "C6", "view": "guest", "subject": "interrupts"}],
+        "also": [{"at": "C6", "view": "table", "subject": "vector *"}],
+        **where,
+    }
+    because = (
+        f"known issue {name}, docs/findings/{name}.md" if "document" in where else "fix 913751d7af is not in Xen 4.14.6"
+    )
+    return Forecast(because, ((name, KnownIssue.model_validate(issue)),))
+
+
+def scenario(
+    id: str, kind: str, stock: Side, control: Side | None, role: ControlRole, forecast: Forecast | None = None
+) -> ScenarioResult:
     ending, _, follow_on = id.rpartition("-")
     return convert.scenario_result(
         id=id,
@@ -92,6 +111,7 @@ def scenario(id: str, kind: str, stock: Side, control: Side | None, role: Contro
         guest="hvm",
         device=str(NVME),
         device_kind=kind,
+        forecast=forecast or Forecast(),
         stock=stock,
         control=control,
         control_role=role,
@@ -113,6 +133,8 @@ def scenarios() -> list[ScenarioResult]:
     ]
     fault = convert.attempt("triple fault inside the hypervisor's text", 31.5, raw("e14-f1-attempt-1", 88))
     mutant = "no-maskall-reset"
+    zombie = known("zombie-keeps-irqs", document="docs/findings/zombie-keeps-irqs.md", xen=["4.20"])
+    unfixed = known("maskall-at-boot", fix="913751d7af")
     traced = side("replay/stock", good, call_chain=chain, call_chain_raw=raw("chain", 3))
     traced_control = side("replay/control", bad, mutant, call_chain=chain)
     return [
@@ -126,6 +148,8 @@ def scenarios() -> list[ScenarioResult]:
         scenario("E14-F8", "nvme", side("e14-f8/stock", good), side("e14-f8/control", lost, mutant),
                  ControlRole.CURES),
         scenario("E21-F1", "igb", side("e21-f1/stock", absent), None, ControlRole.NONE),
+        scenario("E5-F1", "nvme", side("e5-f1/stock", bad), None, ControlRole.NONE, zombie),
+        scenario("E17-F1", "nvme", side("e17-f1/stock", good), None, ControlRole.NONE, unfixed),
     ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from harness.errors import ExitStatus, LabError
 from harness.options import RunOptions
 from harness.report.results import ScenarioResult
 from harness.report.store import dump
+from harness.scenario.forecast import Forecast
 from harness.scenario.verdict import Conclusion
 
 VERBS = ["run", "list", "test", "bench", "shell", "schema", "report"]
@@ -134,6 +135,7 @@ def test_options_survive_the_way_through_pytest(pytestconfig: pytest.Config) -> 
         mutant="m",
         no_control=True,
         mutants=Path("m.yaml"),
+        known_issues=Path("k.yaml"),
         results=Path("r"),
         keep=True,
         sequential=True,
@@ -183,6 +185,8 @@ def _finished(*conclusions: Conclusion) -> dict[str, ScenarioResult]:
         (Conclusion.UNPROVEN, ExitStatus.OK),
         (Conclusion.REGRESSION, ExitStatus.FAILED),
         (Conclusion.BLIND, ExitStatus.FAILED),
+        (Conclusion.KNOWN, ExitStatus.OK),
+        (Conclusion.CHANGED, ExitStatus.FAILED),
         (Conclusion.UNDECIDED, ExitStatus.UNDECIDED),
         (Conclusion.SKIPPED, ExitStatus.NOTHING_RAN),
     ],
@@ -210,6 +214,9 @@ def fake_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, objec
     class FakeSession:
         def __init__(self, lab: object, plan: object, progress: object) -> None:
             self.lab, self.plan, self.finished = lab, plan, []
+
+        def forecast(self, scenario: object) -> Forecast:
+            return Forecast()
 
         def run(self, scenario: object) -> ScenarioResult:
             result = answer["result"]

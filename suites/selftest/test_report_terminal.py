@@ -11,11 +11,14 @@ from rich.console import Console
 
 from harness.errors import ExitStatus
 from harness.report import store
-from harness.report.failure import explain, failures, skipped
+from harness.report.announce import announced
+from harness.report.failure import explain, failures, remarks, skipped
 from harness.report.inert import inert, storable
 from harness.report.results import Moment, RunResult
 from harness.report.table import duration, plain, report
 from harness.report.timeline import timeline
+from harness.scenario.forecast import Forecast
+from suites.selftest.samplerun import known
 
 DATA = Path(__file__).parent / "data/report"
 
@@ -109,8 +112,27 @@ def test_different_call_chains_are_all_shown(run: RunResult) -> None:
 
 def test_only_what_is_not_as_expected_is_explained(run: RunResult) -> None:
     text = "\n".join(failures(run))
-    assert [line.split()[0] for line in text.splitlines() if line[:1].isupper()] == ["BLIND", "REGRESSION", "UNDECIDED"]
+    assert [line.split()[0] for line in text.splitlines() if line[:1].isupper()] == [
+        "BLIND", "REGRESSION", "UNDECIDED", "CHANGED"
+    ]  # fmt: skip
     assert skipped(run) == ["SKIPPED E21-F1 igb: QEMU 7.2 has no igb"]
+
+
+def test_a_known_issue_has_a_line_and_no_paragraph(run: RunResult) -> None:
+    (line,) = remarks(run)
+    assert line.startswith(
+        "KNOWN E5-F1: fails as zombie-keeps-irqs says: known issue zombie-keeps-irqs, docs/findings/"
+    )
+    assert not any("E5-F1" in line for line in failures(run))
+
+
+def test_a_run_says_beforehand_what_it_expects() -> None:
+    zombie = known("zombie", document="docs/findings/zombie.md", xen=["4.20"])
+    forecasts = {"E14-F1": Forecast("fix a is in Xen 4.20"), "E5-F1": zombie, "E1-F1": Forecast()}
+    assert list(announced(forecasts)) == [
+        "expected: PASS of 2 scenarios",
+        "expected: FAIL of E5-F1: known issue zombie, docs/findings/zombie.md",
+    ]
 
 
 def test_many_violations_are_cut_and_said_to_be(run: RunResult) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -28,6 +28,7 @@ from harness.report.progress import PlainProgress, Progress
 from harness.report.results import ScenarioResult
 from harness.report.schema import schema
 from harness.scenario.judge import judge
+from harness.scenario.known import KnownIssue, known_issues
 from harness.scenario.run import Played
 from harness.scenario.spec import Scenario
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict
@@ -53,6 +54,7 @@ class FakeLab:
     now: int = 0
     most: int = 0
     aborted: bool = False
+    xen: str = "4.20"
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
@@ -74,7 +76,7 @@ class FakeLab:
                 self.now -= 1
 
     def facts(self) -> dict[str, str]:
-        return {"host": "nested-fake", "nested": "in QEMU", "xen_version": "4.20"}
+        return {"host": "nested-fake", "nested": "in QEMU", "xen_version": self.xen}
 
     def packages(self) -> dict[str, str]:
         return {"xen": "4.20"}
@@ -116,9 +118,23 @@ class Run:
     screen: io.StringIO = field(default_factory=io.StringIO)
 
     def __call__(
-        self, *rows: Scenario, control: str | None = MUTANT, under_test: str | None = None, together: bool = True
+        self,
+        *rows: Scenario,
+        control: str | None = MUTANT,
+        under_test: str | None = None,
+        together: bool = True,
+        issues: Mapping[str, KnownIssue] | None = None,
     ) -> list[ScenarioResult]:
-        plan = Plan(rows, MUTANTS, control, under_test, self.root, side_by_side=together, repeat_options=" --x")
+        plan = Plan(
+            rows,
+            MUTANTS,
+            control,
+            under_test,
+            self.root,
+            side_by_side=together,
+            issues=dict(issues or {}),
+            repeat_options=" --x",
+        )
         self.session = Session(self.lab, plan, PlainProgress(self.screen))
         return [self.session.run(row) for row in rows]
 
@@ -173,6 +189,23 @@ def test_without_a_control_nothing_is_proven(run: Run) -> None:
 def test_a_mutant_under_test_is_a_regression(run: Run) -> None:
     (result,) = run(F1, control=None, under_test=MUTANT)
     assert (result.conclusion, result.stock.hypervisor) == (Conclusion.REGRESSION, MUTANT)
+
+
+def test_a_known_issue_is_held_against_what_was_seen(tmp_path: Path) -> None:
+    issues = known_issues()
+    new = Run(tmp_path / "new")
+    (mutated,) = new(F1, control=None, under_test=MUTANT, issues=issues)
+    assert (mutated.conclusion, mutated.expected.verdict) == (Conclusion.REGRESSION, Verdict.PASS)
+    assert "known from hosts without fix 575e18d54d19" in mutated.remark
+    old = Run(tmp_path / "old", FakeLab(xen="4.10.4"))
+    (known,) = old(F1, control=None, under_test=MUTANT, issues=issues)
+    assert (known.conclusion, known.expected.verdict) == (Conclusion.KNOWN, Verdict.FAIL)
+    assert known.expected.because == "fix 575e18d54d19 is not in Xen 4.10.4"
+    assert old.session.finish().exit_status is ExitStatus.OK
+    cured = Run(tmp_path / "cured", FakeLab(xen="4.10.4"))
+    (changed,) = cured(F1, issues=issues)
+    assert changed.conclusion is Conclusion.CHANGED
+    assert cured.session.finish().exit_status is ExitStatus.FAILED
 
 
 def test_a_blind_scenario(run: Run, played_by: Callable[[Player], None]) -> None:

@@ -62,6 +62,16 @@ def test_only_a_pass_on_stock_and_a_settled_control_prove_anything() -> None:
     }
 
 
+@pytest.mark.parametrize(("control", "role"), list(itertools.product(SIDES, ControlRole)))
+def test_only_a_failure_that_was_foreseen_in_every_check_is_known(control: Verdict | None, role: ControlRole) -> None:
+    for stock in Verdict:
+        plain = conclude(stock, control, role)
+        assert conclude(stock, control, role, due=True) is (C.CHANGED if stock is V.PASS else plain)
+        assert conclude(stock, control, role, due=True, known=True) is (
+            C.CHANGED if stock is V.PASS else C.KNOWN if stock is V.FAIL else plain
+        )
+
+
 def test_a_control_that_crashed_is_neither_proof_nor_blindness() -> None:
     assert conclude(V.PASS, V.CRASH, R.NOTICES) is C.UNDECIDED
     assert exit_status([conclude(V.PASS, V.CRASH, R.NOTICES)]) is ExitStatus.UNDECIDED
@@ -80,6 +90,11 @@ def test_the_kinds_of_verdict_do_not_overlap() -> None:
         ([C.PROVEN], ExitStatus.OK),
         ([C.PROVEN, C.UNPROVEN, C.SKIPPED], ExitStatus.OK),
         ([C.REGRESSION], ExitStatus.FAILED),
+        ([C.KNOWN], ExitStatus.OK),
+        ([C.KNOWN, C.REGRESSION], ExitStatus.FAILED),
+        ([C.KNOWN, C.UNDECIDED], ExitStatus.UNDECIDED),
+        ([C.CHANGED], ExitStatus.FAILED),
+        ([C.CHANGED, C.UNDECIDED, C.PROVEN], ExitStatus.FAILED),
         ([C.BLIND], ExitStatus.FAILED),
         ([C.UNDECIDED], ExitStatus.UNDECIDED),
         ([C.PROVEN, C.UNDECIDED, C.SKIPPED], ExitStatus.UNDECIDED),

@@ -1,0 +1,59 @@
+"""How a failure looks, check by check, so that the one that is known is told from any other. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.judgement import Outcome
+
+
+class Checked(Protocol):
+    """A check with its outcome, of a judgement or of stored results."""
+
+    @property
+    def checkpoint(self) -> Checkpoint: ...
+    @property
+    def view(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def seen(self) -> str: ...
+    @property
+    def outcome(self) -> Outcome: ...
+
+
+class CheckPattern(BaseModel):
+    """Checks of one moment and view; `subject` and `seen` are globs ("irq *")."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: Checkpoint
+    view: str
+    subject: str
+    seen: str = "*"
+
+    def matches(self, check: Checked) -> bool:
+        return (
+            check.checkpoint is self.at
+            and check.view == self.view
+            and fnmatchcase(check.subject, self.subject)
+            and fnmatchcase(check.seen, self.seen)
+        )
+
+
+def shown(violated: Iterable[CheckPattern], checks: Sequence[Checked]) -> bool:
+    """Whether each of these checks was violated; one for which nothing was seen is not."""
+    return all(any(check.outcome is Outcome.VIOLATED and one.matches(check) for check in checks) for one in violated)
+
+
+def left_over(patterns: Iterable[CheckPattern], checks: Iterable[Checked]) -> list[Checked]:
+    """What was not met and is not among these patterns."""
+    known = tuple(patterns)
+    return [
+        check for check in checks if check.outcome is not Outcome.MET and not any(one.matches(check) for one in known)
+    ]

@@ -1,0 +1,276 @@
+"""Known issues: a failure is told from another by its signature, and our own entries hold together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from goodrecord import C6, good, scenario, view
+from hypothesis import given
+from hypothesis import strategies as st
+from recordfaults import both_masked
+
+from harness.errors import InventoryError
+from harness.nested.devices import catalogue as devices
+from harness.nested.stacks import stacks
+from harness.scenario.choose import Candidate, all_scenarios
+from harness.scenario.forecast import Forecast, foresee
+from harness.scenario.judge import judge
+from harness.scenario.judgement import Check, Judgement, Outcome
+from harness.scenario.known import KnownIssue, known_issues, load_issues
+from harness.scenario.record import Record
+from harness.scenario.spec import catalogue
+from harness.scenario.verdict import Conclusion, ControlRole, Verdict, conclude
+from harness.xen.fixes import registry
+
+ROOT = Path(__file__).parents[2]
+TRIXIE = {"xen_version": "4.20.5-pre", "kernel": "6.12.118+deb13-amd64", "stack": "trixie"}
+OLD = {"xen_version": "4.10.4", "kernel": "4.9.0-19-amd64"}
+
+MASKED = """\
+masked:
+  title: MASKALL stays
+  document: docs/findings/masked.md
+  scenarios: ["E14-F1-*"]
+  xen: ["4.20"]
+  violated:
+    - {at: C6, view: guest, subject: interrupts under traffic}
+    - {at: C6, view: hardware, subject: message control, seen: "*Masked+*"}
+  also:
+    - {at: C6, view: guest, subject: message control}
+    - {at: C6, view: guest, subject: traffic}
+"""
+
+
+def issues(tmp_path: Path, text: str = MASKED) -> dict[str, KnownIssue]:
+    path = tmp_path / "issues.yaml"
+    path.write_text(text)
+    return load_issues(path)
+
+
+def forecast(tmp_path: Path, text: str = MASKED, facts: dict[str, str] = TRIXIE, ending: str = "E14") -> Forecast:
+    return foresee(scenario(ending, "F1"), facts, registry(), issues(tmp_path, text))
+
+
+def masked() -> Record:
+    """The defect as the hypervisor without the fix shows it."""
+    record = good()
+    both_masked(record)
+    return record
+
+
+def concluded(forecast: Forecast, judgement: Judgement, control: Verdict | None = None) -> Conclusion:
+    return conclude(
+        judgement.verdict,
+        control,
+        ControlRole.NOTICES,
+        due=bool(forecast.certain),
+        known=bool(forecast.explains(judgement.checks)),
+    )
+
+
+def test_a_failure_that_looks_as_the_entry_says_is_known(tmp_path: Path) -> None:
+    judgement = judge(masked())
+    seen = forecast(tmp_path)
+    assert judgement.verdict is Verdict.FAIL
+    assert seen.verdict is Verdict.FAIL
+    assert seen.because == "known issue masked, docs/findings/masked.md"
+    assert seen.explains(judgement.checks) == ("masked",)
+    assert concluded(seen, judgement) is Conclusion.KNOWN
+    assert concluded(seen, judgement, Verdict.FAIL) is Conclusion.KNOWN
+    assert "fails as masked says" in seen.remark(judgement.verdict, judgement.checks)
+
+
+def test_one_more_violated_check_makes_it_a_regression(tmp_path: Path) -> None:
+    record = masked()
+    view(C6, "hardware", driver="nvme")(record)
+    view(C6, "xen", owner="d0")(record)
+    judgement = judge(record)
+    seen = forecast(tmp_path)
+    assert seen.explains(judgement.checks) == ()
+    assert concluded(seen, judgement) is Conclusion.REGRESSION
+    assert "fails otherwise than masked says: C6 xen: owner: seen d0" in seen.remark(Verdict.FAIL, judgement.checks)
+
+
+def test_one_check_of_the_signature_that_holds_makes_it_a_regression(tmp_path: Path) -> None:
+    record = masked()
+    view(C6, "guest", after=25)(record)
+    judgement = judge(record)
+    assert judgement.verdict is Verdict.FAIL
+    assert concluded(forecast(tmp_path), judgement) is Conclusion.REGRESSION
+
+
+def test_what_was_not_seen_is_no_violation(tmp_path: Path) -> None:
+    judgement = judge(masked())
+    checks = tuple(
+        replace(one, outcome=Outcome.MISSING)
+        if (one.checkpoint, one.subject) == (C6, "interrupts under traffic")
+        else one
+        for one in judgement.checks
+    )
+    assert concluded(forecast(tmp_path), replace(judgement, checks=checks)) is Conclusion.REGRESSION
+
+
+def test_a_crash_is_never_known(tmp_path: Path) -> None:
+    judgement = replace(judge(masked()), verdict=Verdict.CRASH)
+    assert concluded(forecast(tmp_path), judgement) is Conclusion.REGRESSION
+
+
+def test_a_pass_where_a_failure_was_expected_is_a_change(tmp_path: Path) -> None:
+    judgement = judge(good())
+    seen = forecast(tmp_path)
+    for control in (None, Verdict.FAIL, Verdict.PASS, Verdict.ERROR):
+        assert concluded(seen, judgement, control) is Conclusion.CHANGED
+    remark = seen.remark(judgement.verdict, judgement.checks)
+    assert "expected masked and did not see it" in remark
+    assert "entry" in remark
+
+
+def test_an_issue_that_comes_and_goes_may_stay_away(tmp_path: Path) -> None:
+    seen = forecast(tmp_path, MASKED + "  always: false\n")
+    passed, failed = judge(good()), judge(masked())
+    assert seen.verdict is Verdict.PASS
+    assert concluded(seen, passed) is Conclusion.UNPROVEN
+    assert "did not show this time" in seen.remark(passed.verdict, passed.checks)
+    assert concluded(seen, failed) is Conclusion.KNOWN
+
+
+@pytest.mark.parametrize(
+    "facts", [{}, {"xen_version": "4.19.3"}, {"xen_version": "?"}, {"xen_version": "4.20", "stack": "trixie"}]
+)
+def test_an_issue_is_expected_only_where_it_was_seen(tmp_path: Path, facts: dict[str, str]) -> None:
+    seen = forecast(tmp_path, MASKED + "  stacks: [bookworm]\n", facts)
+    judgement = judge(masked())
+    assert (seen.verdict, seen.due) == (Verdict.PASS, ())
+    assert concluded(seen, judgement) is Conclusion.REGRESSION
+    assert "looks like masked, known from Xen 4.20 and bookworm" in seen.remark(Verdict.FAIL, judgement.checks)
+
+
+@pytest.mark.parametrize(("facts", "due"), [({}, 0), ({"xen_version": "unknown"}, 0), ({"xen_version": "4.20"}, 1)])
+def test_a_host_that_does_not_tell_its_version_is_not_where_it_was_seen(
+    tmp_path: Path, facts: dict[str, str], due: int
+) -> None:
+    assert len(forecast(tmp_path, facts=facts).due) == due
+
+
+def test_another_scenario_is_not_concerned(tmp_path: Path) -> None:
+    seen = forecast(tmp_path, ending="E3")
+    assert (seen.verdict, seen.due, seen.elsewhere) == (Verdict.PASS, (), ())
+
+
+def test_two_issues_at_once_explain_what_neither_does_alone(tmp_path: Path) -> None:
+    owner = """\
+owner:
+  title: another owner
+  document: docs/findings/owner.md
+  scenarios: ["E14-*"]
+  stacks: [trixie]
+  violated: [{at: C6, view: xen, subject: owner}]
+"""
+    record = masked()
+    view(C6, "xen", owner="d0")(record)
+    judgement = judge(record)
+    assert forecast(tmp_path, MASKED + owner).explains(judgement.checks) == ("masked", "owner")
+    assert forecast(tmp_path, MASKED + owner).explains(judge(masked()).checks) == ("masked",)
+    assert forecast(tmp_path, owner).explains(judgement.checks) == ()
+
+
+def test_a_missing_fix_is_foreseen_by_the_version() -> None:
+    seen = foresee(scenario("E14", "F1"), OLD, registry(), known_issues())
+    judgement = judge(masked())
+    assert (seen.verdict, seen.because) == (Verdict.FAIL, "fix 575e18d54d19 is not in Xen 4.10.4")
+    assert concluded(seen, judgement) is Conclusion.KNOWN
+    passed = judge(good())
+    assert concluded(seen, passed) is Conclusion.CHANGED
+    assert "backported?" in seen.remark(passed.verdict, passed.checks)
+
+
+def test_a_fix_that_the_version_has_is_said_and_its_absence_recognised() -> None:
+    seen = foresee(scenario("E14", "F1"), TRIXIE, registry(), known_issues())
+    judgement = judge(masked())
+    assert (seen.verdict, seen.because) == (Verdict.PASS, "fix 575e18d54d19 is in Xen 4.20.5-pre")
+    assert concluded(seen, judgement) is Conclusion.REGRESSION
+    assert "known from hosts without fix 575e18d54d19" in seen.remark(Verdict.FAIL, judgement.checks)
+
+
+def test_a_fix_that_the_version_does_not_tell_excuses_nothing() -> None:
+    seen = foresee(scenario("E14", "F1"), {"xen_version": "4.12.2-pre"}, registry(), known_issues())
+    assert seen.verdict is Verdict.PASS
+    assert "does not tell" in seen.because
+    assert concluded(seen, judge(masked())) is Conclusion.REGRESSION
+
+
+CHECKS = st.lists(
+    st.builds(
+        Check,
+        st.just(C6),
+        st.sampled_from(["guest", "hardware", "xen"]),
+        st.sampled_from(["interrupts under traffic", "message control", "irq 44", "owner"]),
+        st.just("x"),
+        st.sampled_from(["Enable+ Masked+", "0"]),
+        st.sampled_from(Outcome),
+    ),
+    max_size=7,
+)
+
+
+@given(CHECKS, CHECKS)
+def test_more_that_is_violated_never_makes_a_failure_known(checks: list[Check], more: list[Check]) -> None:
+    """Except by completing the signature: a strange check that is not met can never be explained away."""
+    issue = KnownIssue.model_validate(
+        {
+            "title": "t", "document": "docs/findings/t.md", "scenarios": ["*"], "xen": ["4.20"],
+            "violated": [{"at": "C6", "view": "guest", "subject": "interrupts under traffic"}],
+            "also": [{"at": "C6", "view": "xen", "subject": "irq *"}],
+        }
+    )  # fmt: skip
+    seen = Forecast(due=(("t", issue),))
+    strange = [
+        one
+        for one in [*checks, *more]
+        if one.outcome is not Outcome.MET and one.subject in ("owner", "message control")
+    ]
+    if seen.explains([*checks, *more]):
+        assert not strange
+    if strange:
+        assert not seen.explains([*more, *checks])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("  document: docs/findings/masked.md\n", "", "either a document or the fix"),
+        ("  xen: [", "  fix: 575e18d54d19\n  xen: [", "either a document or the fix"),
+        ('  xen: ["4.20"]\n', "", "where it was seen"),
+        ("document: docs/findings/masked.md", "fix: 575e18d54d19", "fixes.yaml, not here"),
+        ('["4.20"]', "[4.20]", "in quotes"),
+        ('["4.20"]', '["4.20..4.14"]', "not a span of versions"),
+        ("docs/findings/masked.md", "../secret.md", "pattern"),
+        ("at: C6", "at: C9", "C9"),
+        ("violated:", "violates:", "did you mean 'violated'"),
+        ("masked:", "Masked one:", "pattern"),
+    ],
+)
+def test_a_malformed_entry_is_refused_with_its_place(tmp_path: Path, old: str, new: str, told: str) -> None:
+    text = MASKED.replace(old, new, 1)
+    assert text != MASKED
+    with pytest.raises(InventoryError, match=r"issues\.yaml:\d") as caught:
+        issues(tmp_path, text)
+    assert told in str(caught.value)
+
+
+def test_an_unknown_fix_is_refused(tmp_path: Path) -> None:
+    text = MASKED.replace("document: docs/findings/masked.md", "fix: 575e18d54d18").replace('  xen: ["4.20"]\n', "")
+    with pytest.raises(InventoryError, match="no fix 575e18d54d18"):
+        issues(tmp_path, text)
+
+
+def test_our_entries_name_what_there_is() -> None:
+    rows = all_scenarios(catalogue(), Candidate.unlimited(devices()))
+    for name, issue in known_issues().items():
+        assert issue.document is None or (ROOT / issue.document).is_file(), f"{name}: {issue.document} is not there"
+        assert set(issue.stacks) <= set(stacks()), name
+        for pattern in issue.scenarios:
+            assert any(fnmatchcase(row.id, pattern) for row in rows), f"{name}: no scenario matches {pattern}"
