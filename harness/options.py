@@ -187,14 +187,15 @@ class RunOptions:
             mutants=self.known_mutants(),
             control=self.control,
             under_test=self.under_test,
-            results=self._results_directory(),
+            results=self.results_directory(),
             side_by_side=not self.sequential,
             keep=self.keep,
             issues=self._known_issues(),
             repeat_options=self.repeat_options,
         )
 
-    def _results_directory(self) -> Path:
+    def results_directory(self) -> Path:
+        """A new directory, made. Raises UsageError."""
         named = self.results
         first = named or Path("results") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
         for number in range(1, 100):

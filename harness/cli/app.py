@@ -49,6 +49,7 @@ def top(
   maskall run --profile smoke            one scenario, about a minute
   maskall run E14-F1-hvm-nvme            just this one
   maskall run 'E14-*' --device nvme      all that follows ending E14, with one device
+  maskall run --stack all E14-F1-hvm-nvme  the same on every stack, side by side at the end
   maskall run E14 --keep                 leave host and guests up; prints how to get in
   maskall run --mutant no-maskall-reset --no-control
                                          the broken hypervisor as the one under test: exit status 1
@@ -64,7 +65,10 @@ def run(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Which host of the inventory.", metavar="NAME")] = None,
     stack: Annotated[
-        str | None, typer.Option(help="trixie, bookworm or bullseye (default: the inventory's).", metavar="STACK")
+        list[str] | None,
+        typer.Option(
+            help="trixie, bookworm, bullseye or all; may be repeated (default: the inventory's).", metavar="STACK"
+        ),
     ] = None,
     device: Devices = None,
     mutant: Annotated[
@@ -97,14 +101,16 @@ def run(
     and writes results.json, junit.xml, a log per scenario and all raw files.
     """
     from harness.cli.run import run_scenarios
+    from harness.cli.stacks import named, run_on
     from harness.options import RunOptions
 
+    names = named(stack or ())
     options = RunOptions(
         scenario=tuple(scenario or ()),
         profile=profile,
         inventory=inventory,
         host=host,
-        stack=stack,
+        stack=names[0] if len(names) == 1 else None,
         device=tuple(device or ()),
         mutant=mutant,
         no_control=no_control,
@@ -118,7 +124,7 @@ def run(
         take_over=take_over,
         yes=yes,
     )
-    return run_scenarios(options, mirror)
+    return run_on(names, options, mirror) if len(names) > 1 else run_scenarios(options, mirror)
 
 
 @app.command(
@@ -128,16 +134,18 @@ def run(
 \b
   maskall list               scenarios by ending and follow-on, devices, stacks, mutants, profiles
   maskall list --all         every id that 'maskall run' takes
-  maskall list --mutants     the known-bad hypervisors, byte by byte""",
+  maskall list --mutants     the known-bad hypervisors, byte by byte
+  maskall list --stack bullseye  which scenarios are expected to fail there, and why""",
 )
 def list_(
     every: Annotated[bool, typer.Option("--all", help="Every scenario id.")] = False,
     mutants: Annotated[bool, typer.Option("--mutants", help="The mutants in full.")] = False,
+    stack: Annotated[str | None, typer.Option(help="What is expected on this stack.", metavar="STACK")] = None,
 ) -> None:
     """Show scenarios, devices, stacks and mutants."""
-    from harness.cli.listing import all_ids, mutants_in_full, overview
+    from harness.cli.listing import all_ids, expected_on, mutants_in_full, overview
 
-    for line in all_ids() if every else mutants_in_full() if mutants else overview():
+    for line in expected_on(stack) if stack else all_ids() if every else mutants_in_full() if mutants else overview():
         typer.echo(line)
 
 

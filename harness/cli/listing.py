@@ -9,12 +9,16 @@ from harness.deadline import Deadline
 from harness.errors import UsageError
 from harness.nested import devices
 from harness.nested.machine import QEMU
-from harness.nested.stacks import stacks
+from harness.nested.stacks import stack, stacks
 from harness.options import DEFAULT_CONTROL, DEFAULT_STACK, RunOptions
 from harness.process import run
+from harness.report.announce import announced
 from harness.scenario.choose import all_scenarios, select
+from harness.scenario.forecast import foresee
+from harness.scenario.known import known_issues
 from harness.scenario.spec import Ending, FollowOn, catalogue
 from harness.xen import mutants
+from harness.xen.fixes import registry
 
 
 def overview() -> Iterator[str]:
@@ -33,8 +37,8 @@ def overview() -> Iterator[str]:
     yield "\ndevices"
     yield from _devices()
     yield "\nstacks"
-    for name, stack in stacks().items():
-        yield f"  {name:<9} {stack.description}{' (default)' if name == DEFAULT_STACK else ''}"
+    for name, one in stacks().items():
+        yield f"  {name:<9} {one.description}{' (default)' if name == DEFAULT_STACK else ''}"
     yield "\nmutants: known-bad hypervisors"
     for name, mutant in mutants.catalogue().items():
         yield f"  {name}{' (default control)' if name == DEFAULT_CONTROL else ''}"
@@ -76,6 +80,16 @@ def _devices() -> Iterator[str]:
         else:
             there = "offered by the installed QEMU" if model.model in offer else "NOT offered by the installed QEMU"
         yield f"  {name:<11} {model.identity}, reset {model.reset}; {there}"
+
+
+def expected_on(name: str) -> Iterator[str]:
+    """What is expected of every scenario on a stack, as far as its releases tell before it is built."""
+    chosen = stack(name)
+    facts = {"stack": chosen.name, "xen_version": chosen.xen}
+    issues = known_issues()
+    yield f"{chosen.name}: {chosen.description}\n"
+    rows = all_scenarios(catalogue(), devices.candidates(devices.catalogue()))
+    yield from announced({row.id: foresee(row, facts, registry(), issues) for row in rows})
 
 
 def all_ids() -> Iterator[str]:

@@ -33,10 +33,19 @@ class _Receiver:
 
 
 def run_scenarios(options: RunOptions, mirror: str | None) -> int:
-    """Play them through pytest; the exit status is the verdicts', not pytest's."""
-    suite = checkout() / "suites" / "msix"
+    """Play them; the exit status is the verdicts', not pytest's."""
     options.scenarios()  # whatever is wrong with the options is said before pytest starts
     use_mirror(mirror)
+    running = play(options)
+    status = running.result.exit_status if running.result is not None else ExitStatus.NOTHING_RAN
+    if running.error is not None and status is not ExitStatus.FAILED:
+        raise running.error
+    return status
+
+
+def play(options: RunOptions) -> Running:
+    """Play scenarios through pytest and print what they came to. KeyboardInterrupt when it was interrupted."""
+    suite = checkout() / "suites" / "msix"
     receiver = _Receiver()
     ended = pytest.main([str(suite), *_QUIETLY, *options.arguments()], plugins=[receiver])
     running = receiver.running
@@ -47,10 +56,7 @@ def run_scenarios(options: RunOptions, mirror: str | None) -> int:
         typer.echo(line)
     if running.interrupted:
         raise KeyboardInterrupt
-    status = running.result.exit_status if running.result is not None else ExitStatus.NOTHING_RAN
-    if running.error is not None and status is not ExitStatus.FAILED:
-        raise running.error
-    return status
+    return running
 
 
 def use_mirror(mirror: str | None) -> None:
@@ -75,11 +81,15 @@ def run_tox(arguments: list[str]) -> int:
 
 
 def report_again(path: Path) -> int:
-    """The table and the failures of stored results."""
+    """The table and the failures of stored results, or the table of several stacks' results."""
+    from harness.cli import stacks
     from harness.report.failure import failures, remarks, skipped
     from harness.report.store import load
     from harness.report.table import plain
 
+    if path.is_dir() and not (path / "results.json").exists() and (runs := stacks.stored(path)):
+        stacks.told(runs)
+        return stacks.worst([run.exit_status for run in runs.values()])
     result = load(path / "results.json" if path.is_dir() else path)
     typer.echo(plain(result, width=shutil.get_terminal_size().columns), nl=False)
     paragraphs = [*skipped(result), *remarks(result), *failures(result)]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -62,9 +62,25 @@ def report(run: RunResult, *, width: int = 80) -> Group:
 
 def plain(run: RunResult, *, width: int = 80) -> str:
     """The report as text without colour, for logs."""
+    return _text(report(run, width=width), width)
+
+
+def stacks_side_by_side(runs: Mapping[str, RunResult], *, width: int = 80) -> str:
+    """What the same scenarios were expected to come to on several stacks, and what they came to, as text."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, run in runs.items():
+        facts = [f"{title} {run.host.facts[key]}" for key, title in _FACTS[1:3] if key in run.host.facts]
+        counts = ", ".join(f"{run.counts[one]} {one}" for one in Conclusion if run.counts.get(one))
+        grid.add_row(Text(inert(name)), Text(inert(f"{', '.join(facts)}: {counts or 'nothing ran'}")))
+    return _text(Group(grid, Text(""), _table(runs, width)), width)
+
+
+def _text(printed: RenderableType, width: int) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False)
     with console.capture() as captured:
-        console.print(report(run, width=width))
+        console.print(printed)
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
@@ -85,22 +101,31 @@ def header(run: RunResult) -> Table:
 
 def table(run: RunResult, *, width: int = 80) -> Table:
     """One row per scenario. Only the scenario's name is broken, at its hyphens, when the line is too narrow."""
+    return _table({"": run}, width)
+
+
+def _table(runs: Mapping[str, RunResult], width: int) -> Table:
+    """The scenarios of each run in a section of their own, with the run's name in front where there are several."""
     gap = 2 if width >= _ROOMY else 1
-    rows = [_cells(scenario) for scenario in run.scenarios]
-    columns = zip(_TITLES[1:], *(row[1:] for row in rows), strict=True)
-    taken = sum(gap + max(map(cell_len, column)) for column in columns)
+    titles = ("stack", *_TITLES) if len(runs) > 1 else _TITLES
+    name_at = titles.index("scenario")
+    rows = {name: [_cells(name, scenario)[-len(titles) :] for scenario in run.scenarios] for name, run in runs.items()}
+    columns = list(zip(titles, *(row for several in rows.values() for row in several), strict=True))
+    taken = sum(gap + max(map(cell_len, column)) for column in columns if column[0] != "scenario")
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0))
-    mutated = bool(_mutants_under_test(run))
-    for title in _TITLES:
+    mutated = any(map(_mutants_under_test, runs.values()))
+    for title in titles:
         shown = "tested" if title == "stock" and mutated else title
         made.add_column(shown, overflow="fold", justify="right" if title == "time" else "left")
-    for scenario, (name, *cells) in zip(run.scenarios, rows, strict=True):
-        styles = ("", _VERDICT_STYLES[scenario.stock.verdict], "", "", _CONCLUSION_STYLES[scenario.conclusion], "")
-        # No colour on the control: a FAIL is what is wanted there, and the conclusion says whether it was.
-        made.add_row(
-            Text(textwrap.fill(name, max(_NARROWEST, width - taken))),
-            *(Text(cell, style=style) for cell, style in zip(cells, styles, strict=True)),
-        )
+    for name, run in runs.items():
+        for scenario, row in zip(run.scenarios, rows[name], strict=True):
+            cells = [Text(cell) for cell in row]
+            cells[name_at] = Text(textwrap.fill(row[name_at], max(_NARROWEST, width - taken)))
+            # No colour on the control: a FAIL is what is wanted there, and the conclusion says whether it was.
+            cells[titles.index("stock")].stylize(_VERDICT_STYLES[scenario.stock.verdict])
+            cells[titles.index("conclusion")].stylize(_CONCLUSION_STYLES[scenario.conclusion])
+            made.add_row(*cells)
+        made.add_section()
     return made
 
 
@@ -154,8 +179,9 @@ def _control(control: Control, *, under_test: bool) -> list[tuple[str, str]]:
     ]
 
 
-def _cells(scenario: ScenarioResult) -> tuple[str, ...]:
+def _cells(name: str, scenario: ScenarioResult) -> tuple[str, ...]:
     return (
+        inert(name),
         inert(scenario.id),
         scenario.expected.verdict.value,
         scenario.stock.verdict.value,

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from recordfaults import both_masked
 
 from harness.errors import InventoryError
+from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as devices
 from harness.nested.stacks import stacks
-from harness.scenario.choose import Candidate, all_scenarios
+from harness.scenario.choose import all_scenarios
 from harness.scenario.forecast import Forecast, foresee
 from harness.scenario.judge import judge
 from harness.scenario.judgement import Check, Judgement, Outcome
@@ -268,7 +269,7 @@ def test_an_unknown_fix_is_refused(tmp_path: Path) -> None:
 
 
 def test_our_entries_name_what_there_is() -> None:
-    rows = all_scenarios(catalogue(), Candidate.unlimited(devices()))
+    rows = all_scenarios(catalogue(), candidates(devices()))
     for name, issue in known_issues().items():
         assert issue.document is None or (ROOT / issue.document).is_file(), f"{name}: {issue.document} is not there"
         assert set(issue.stacks) <= set(stacks()), name
