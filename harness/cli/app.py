@@ -193,6 +193,61 @@ def bench(
     epilog="""Examples:
 
 \b
+  maskall soak                             100 runs of the hazard scenarios of the default profile: an hour or more
+  maskall soak --runs 20 --stack bookworm
+  maskall soak --for 2h                    as many as two hours allow, at most 100
+  maskall soak --resume results/SOAK       go on after Ctrl-C or a crash
+
+Exit status: 0 no false alarm; 1 a false alarm; 2 wrong options; 3 a run was UNDECIDED; 5 nothing ran."""
+)
+def soak(
+    runs: Annotated[int | None, typer.Option(help="How many (default: 100).", min=1, max=9999, metavar="N")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Whose hazard scenarios (default: default).", metavar="PROFILE")
+    ] = None,
+    stack: Annotated[
+        str | None, typer.Option(help="trixie, bookworm or bullseye (default: trixie).", metavar="STACK")
+    ] = None,
+    device: Devices = None,
+    duration: Annotated[
+        str | None, typer.Option("--for", help="Begin no run after this time: 2h, 90m.", metavar="TIME")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Hosts at a time.", min=1, max=16, metavar="N")] = 2,
+    results: Annotated[
+        Path | None, typer.Option(help="New directory for the results (default: results/<UTC time>).", metavar="DIR")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the soak in this directory.", metavar="DIR")] = None,
+) -> int:
+    """Count false alarms over many runs.
+
+    Plays the scenarios that take the hazard on the stock hypervisor, each on a freshly restored host, without a
+    control. Product failures must be 0; undecided runs and the emulator's own faults are counted apart.
+    """
+    from harness.cli.soak import begin
+    from harness.cli.soak import resume as go_on
+    from harness.errors import UsageError
+    from harness.options import RunOptions
+
+    if resume is None:
+        options = RunOptions(
+            profile=profile or DEFAULT_PROFILE,
+            stack=stack,
+            device=tuple(device or ()),
+            no_control=True,
+            results=results,
+        )
+        return begin(options, runs=runs, duration=duration, workers=workers)
+    fixed = (("profile", profile), ("stack", stack), ("device", device), ("results", results))
+    for option, given in fixed:
+        if given:
+            raise UsageError(f"--{option} cannot be changed by --resume", hint="leave it out, or begin a new soak")
+    return go_on(resume, runs=runs, duration=duration, workers=workers)
+
+
+@app.command(
+    epilog="""Examples:
+
+\b
   maskall shell                       a fresh host, gone when you leave it
   maskall shell --device e1000e       the same with another device
   maskall shell run-k3jd82hs          a host that 'maskall run --keep' or 'maskall nested up' left running"""

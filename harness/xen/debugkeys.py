@@ -16,10 +16,10 @@ from harness.pci.address import Bdf
 from harness.xen.console import ConsoleLine, Origin, console_lines, domain_name
 
 
-def _last_dump(text: str, header: str, key: str, file: str) -> Iterator[ConsoleLine]:
-    """Xen's own lines behind the last line that is exactly `header`."""
+def last_dump(text: str, header: str, key: str, file: str) -> Iterator[ConsoleLine]:
+    """Xen's own lines behind the last line that begins with `header`. ParseError when there is none."""
     lines = [line for line in console_lines(text) if line.origin is Origin.XEN]
-    starts = [place for place, line in enumerate(lines) if line.text.strip() == header]
+    starts = [place for place, line in enumerate(lines) if line.text.strip().startswith(header)]
     if not starts:
         raise ParseError(f"no dump of debug key {key}", file=file, expected=f"a line '(XEN) {header}'")
     return iter(lines[starts[-1] + 1 :])
@@ -56,7 +56,7 @@ def parse_masks(text: str, *, file: str = "<text>") -> tuple[MaskRow, ...]:
         (XEN)  MSI-X   44 vec=b2  fixed  edge   assert phys    cpu dest=00000000 mask=1/HG/?
     """
     rows: list[MaskRow] = []
-    for line in _last_dump(text, "MSI information:", "M", file):
+    for line in last_dump(text, "MSI information:", "M", file):
         match = _MASK_ROW.fullmatch(line.text.rstrip())
         if match is None:
             if _MASK_START.match(line.text):
@@ -107,7 +107,7 @@ def parse_pci_devices(text: str, *, file: str = "<text>") -> tuple[PciRow, ...]:
         (XEN) 0000:04:00.0 - d2 - node -1  - MSIs < 44 45 >
     """
     rows: list[PciRow] = []
-    for line in _last_dump(text, "==== PCI devices ====", "Q", file):
+    for line in last_dump(text, "==== PCI devices ====", "Q", file):
         match = _PCI_ROW.fullmatch(line.text)
         owner = "NULL" if match and match.group(2) == "NULL" else domain_name(match.group(2).strip()) if match else None
         if match is None or owner is None:
@@ -167,7 +167,7 @@ def parse_irqs(text: str, *, file: str = "<text>") -> tuple[IrqRow, ...]:
         (XEN) Direct vector information:
     """
     rows: list[IrqRow] = []
-    for line in _last_dump(text, "IRQ information:", "i", file):
+    for line in last_dump(text, "IRQ information:", "i", file):
         if line.text.strip() == "Direct vector information:":
             return tuple(rows)
         match = _IRQ_ROW.fullmatch(line.text.rstrip())

@@ -21,7 +21,7 @@ from harness.report.store import dump
 from harness.scenario.forecast import Forecast
 from harness.scenario.verdict import Conclusion
 
-VERBS = ["run", "list", "test", "bench", "shell", "schema", "report"]
+VERBS = ["run", "list", "test", "bench", "soak", "shell", "schema", "report"]
 NESTED = ["build", "up", "down", "status", "clean"]
 
 
@@ -53,6 +53,11 @@ def nothing_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
         ("shell run-1", "nested up"),
         ("run --mirror gopher://x", "URI"),
         ("report nowhere.json", ""),
+        ("soak --for 2", "2h"),
+        ("soak --profile smoek", "smoke"),
+        ("soak --runs 0", "--help"),
+        ("soak --resume nowhere", "--resume wants a soak's directory"),
+        ("soak --resume nowhere --stack trixie", "leave it out"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_nearest_word(
