@@ -25,7 +25,7 @@ class Kind(enum.StrEnum):
 
     PASSED = "passed"
     FALSE_ALARM = "false alarm"  # a product failure on a stock hypervisor that no known issue explains
-    KNOWN_ISSUE = "known issue"
+    KNOWN_ISSUE = "known issue"  # it failed just as one says
     UNDECIDED = "undecided"  # the lab, or missing evidence
     SKIPPED = "skipped"
 
@@ -108,9 +108,11 @@ def soak_run(number: int, result: ScenarioResult, results: str) -> SoakRun:
 
 
 def _kind(conclusion: Conclusion) -> Kind:
-    """BLIND and PROVEN need a control, and a soak has none."""
+    """BLIND and PROVEN need a control, and a soak has none. CHANGED is a pass where a failure was foreseen."""
     return {
         Conclusion.UNPROVEN: Kind.PASSED,
+        Conclusion.CHANGED: Kind.PASSED,
+        Conclusion.KNOWN: Kind.KNOWN_ISSUE,
         Conclusion.REGRESSION: Kind.FALSE_ALARM,
         Conclusion.SKIPPED: Kind.SKIPPED,
     }.get(conclusion, Kind.UNDECIDED)

@@ -20,11 +20,13 @@ from harness.cli.soak import resume, seconds_of
 from harness.errors import EmulatorFault, EvidenceError, ExitStatus, HostUnreachable, UsageError
 from harness.evidence.store import EvidenceStore
 from harness.lab.host import Host
+from harness.report import store
 from harness.report.progress import PlainProgress, Progress
-from harness.report.soak import Kind, Soak, confidence, summary, upper_bound
+from harness.report.soak import Kind, Soak, confidence, soak_run, summary, upper_bound
 from harness.scenario.judge import judge
 from harness.scenario.run import Played
 from harness.scenario.spec import Scenario
+from harness.scenario.verdict import Conclusion
 from harness.session import Plan
 from harness.soak import FILE, Soaking, load
 
@@ -196,3 +198,20 @@ def test_resuming_wants_no_fewer_runs_than_there_are(bath: Bath) -> None:
     bath(fresh(3))
     with pytest.raises(UsageError, match="--runs 2: 3 are done already"):
         resume(bath.root, runs=2, duration=None, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "kind"),
+    [
+        (Conclusion.UNPROVEN, Kind.PASSED),
+        (Conclusion.CHANGED, Kind.PASSED),
+        (Conclusion.KNOWN, Kind.KNOWN_ISSUE),
+        (Conclusion.REGRESSION, Kind.FALSE_ALARM),
+        (Conclusion.UNDECIDED, Kind.UNDECIDED),
+        (Conclusion.SKIPPED, Kind.SKIPPED),
+    ],
+)
+def test_only_an_unexplained_failure_is_a_false_alarm(bath: Bath, conclusion: Conclusion, kind: Kind) -> None:
+    bath(fresh(1))
+    (result,) = store.load(bath.root / "runs" / "0001" / "results.json").scenarios
+    assert soak_run(1, result.model_copy(update={"conclusion": conclusion}), "runs/0001").kind is kind
