@@ -226,7 +226,7 @@ class RunOptions:
 
     def prepared_lab(self, scenarios: Iterable[Scenario], progress: Progress) -> Lab:
         """The lab, ready to hand out hosts: built and frozen, or claimed and checked."""
-        devices = list(dict.fromkeys(scenario.device for scenario in scenarios))
+        devices = list(dict.fromkeys(device for scenario in scenarios for device in scenario.devices))
         if self.in_lab:
             from harness.lab.real import RealLab
             from harness.lab.wishes import Wishes, accepted

@@ -23,6 +23,7 @@ class Backend(BaseModel):
 
     netdev: Literal["user"] | None = None
     object: Literal["rng-random"] | None = None
+    usb: Literal["usb-tablet"] | None = None
     drive: str | None = Field(None, pattern=r"^\d+[KMG]$", description="size of an empty throw-away drive")
 
 

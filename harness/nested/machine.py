@@ -106,7 +106,10 @@ def _cold_plug(name: str, model: DeviceModel) -> list[str]:
         arguments += ["-drive", f"file={name}.raw,if=none,id={name}-drive,format=raw,cache=unsafe"]
     pairs = model.device_arguments(name)
     driver = pairs.pop("driver")
-    return [*arguments, "-device", ",".join([driver, *(f"{key}={value}" for key, value in pairs.items())])]
+    arguments += ["-device", ",".join([driver, *(f"{key}={value}" for key, value in pairs.items())])]
+    if model.backend.usb:
+        arguments += ["-device", f"{model.backend.usb},bus={name}-dev.0"]
+    return arguments
 
 
 class Machine:

@@ -152,6 +152,8 @@ def from_c2(stage: Stage) -> None:
     if end.fate is not Fate.REFUSED:
         for verb in end.fault:
             VERBS[verb](stage)
+            if verb in end.refusals and stage.record.actions[-1].ok:
+                return  # what should have been refused was done: guest A is not what the rest is about
         stage.observe(Checkpoint.C3)
         for verb in end.end:
             VERBS[verb](stage)

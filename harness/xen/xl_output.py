@@ -45,6 +45,11 @@ class DomainRow:
         return "d" in self.state
 
     @property
+    def paused(self) -> bool:
+        """By the toolstack: a domain is created so, and let go once it has its devices."""
+        return "p" in self.state
+
+    @property
     def crashed(self) -> bool:
         """The guest crashed and is kept (on_crash=preserve)."""
         return "c" in self.state

@@ -106,7 +106,7 @@ class TestDevices:
         slots = [model.slot for model in known.values()]
         assert len(slots) == len(set(slots)) and max(slots) <= ROOT_PORTS
         for name, model in known.items():
-            backends = [model.backend.netdev, model.backend.object, model.backend.drive]
+            backends = model.backend.model_dump().values()
             assert sum(one is not None for one in backends) == 1, f"{name}: exactly one backend"
             assert model.device_arguments(name)["bus"] == f"rp{model.slot}"
 

@@ -9,6 +9,7 @@ from harness.guest.spec import OnEvent
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.spec import Fate, Verb
 from harness.scenario.stage import Stage, outcome
+from harness.xen.xl_output import parse_list
 
 _SAME, _OTHER, _REFUSED = "maskall-a", "maskall-b", "maskall-r"
 _RESTART_SECONDS = 60.0
@@ -82,8 +83,11 @@ def _restarted(stage: Stage) -> None:
     with stage.acting(Verb.SAME_GUEST, Checkpoint.C5) as note:
 
         def successor() -> int | None:
-            domid = stage.toolstack.domid(former.spec.name, stage.deadline())
-            return domid if domid != former.domid else None
+            """It is created paused, and runs once it has its devices."""
+            listed = stage.host.transport.run(["xl", "list"], deadline=stage.deadline()).check().text
+            rows = parse_list(listed, file="xl list")
+            new = [row.domid for row in rows if row.name == former.spec.name and row.domid != former.domid]
+            return new[0] if new and not any(row.paused for row in rows) else None
 
         domid = poll(successor, stage.deadline(_RESTART_SECONDS), every=0.3)
         note(domid is not None, f"d{domid}" if domid else "not restarted", b"")
