@@ -12,6 +12,12 @@ from harness.scenario.spec import Catalogue, Verb
 from harness.xen.toolstack import REMOTE_RUN
 
 PCIBACK_MODULE = "xen-pciback"
+_TO_DEVICE_MODEL = {
+    Verb.KILL_DEVICE_MODEL,
+    Verb.SEGFAULT_DEVICE_MODEL,
+    Verb.ABORT_DEVICE_MODEL,
+    Verb.STOP_DEVICE_MODEL,
+}
 
 
 def changes(
@@ -26,10 +32,14 @@ def changes(
     yield Change(Kind.DRIVER, bdf, f"bind {bdf} to {PCIBACK}", back)
     yield Change(Kind.DOMAIN, "maskall-a", "create domains maskall-a, maskall-b", "destroy them")
     verbs = {verb for name in device.endings for verb in (*known.endings[name].fault, *known.endings[name].end)}
-    if Verb.KILL_DEVICE_MODEL in verbs:
-        yield Change(Kind.DOMAIN, "maskall-a", "kill the device model of maskall-a", "destroy the domain")
+    if verbs & _TO_DEVICE_MODEL:
+        yield Change(Kind.DOMAIN, "maskall-a", "kill or stop the device model of maskall-a", "destroy the domain")
     if Verb.DECODE_OFF in verbs:
         yield Change(Kind.CONFIG, bdf, f"switch memory decoding of {bdf} off and on", "write COMMAND as it was")
+    if Verb.UNBIND_IN_USE in verbs:
+        yield Change(Kind.DRIVER, bdf, f"unbind {bdf} from {PCIBACK} under a running guest", back)
+    if Verb.BUS_RESET in verbs:
+        yield Change(Kind.RESET, bdf, f"reset the bus of {bdf}", "reset_method as it was")
     ladder = [method for method in device.recover if method != "reboot"]
     if ladder:
         yield Change(Kind.RESET, bdf, f"only if it does not go back: reset by {', '.join(ladder)}", "none needed")
