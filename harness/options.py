@@ -45,6 +45,7 @@ class RunOptions:
     known_issues: Path | None = None
     results: Path | None = None
     keep: bool = False
+    trace: bool = False
     sequential: bool = False
     accept: tuple[str, ...] = ()  # CHECK=REASON, for a lab host
     wait: int = 0  # seconds, for a lab host that is claimed
@@ -107,6 +108,8 @@ class RunOptions:
         for option, given in (("stack", self.stack), ("mutant", self.mutant)):
             if given:
                 raise UsageError(f"--{option} is for the nested host: a lab host's hypervisor is not changed")
+        if self.trace:
+            raise UsageError("--trace is for the nested host: a lab host has no debugger to stop its hypervisor with")
         if self.keep:
             raise UsageError("--keep is for the nested host: a lab host is always given back")
         accepted(self.accept)
@@ -191,6 +194,7 @@ class RunOptions:
             side_by_side=not self.sequential,
             keep=self.keep,
             issues=self._known_issues(),
+            trace=self.trace,
             repeat_options=self.repeat_options,
         )
 

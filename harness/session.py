@@ -22,6 +22,7 @@ from harness.report import convert, junit, store
 from harness.report.progress import Progress
 from harness.report.results import NESTED_LABEL, Attempt, Control, RunResult, ScenarioResult, Side
 from harness.report.results import Host as HostSeen
+from harness.report.story import story
 from harness.report.timeline import timeline
 from harness.scenario.forecast import Forecast, foresee
 from harness.scenario.known import KnownIssue
@@ -70,6 +71,7 @@ class Plan:
     side_by_side: bool = True
     keep: bool = False
     issues: dict[str, KnownIssue] = field(default_factory=dict)
+    trace: bool = False
     repeat_options: str = ""  # what `maskall run` needs besides the scenario's id to do the same again
 
     def role(self, scenario: Scenario) -> ControlRole:
@@ -167,10 +169,12 @@ class Session:
                 missing = [power for power in scenario.end.needs if not _has(host, power)]
                 if missing:
                     return Played.skipped(scenario, f"the host has no {missing[0]}")
+                if self.plan.trace and host.debugger is None:
+                    return Played.skipped(scenario, "the host has no debugger to trace with")
                 if name != STOCK:
                     with progress.phase(f"apply mutant {name}"):
                         self._mutate(host, name)
-                return play(scenario, host, evidence, progress)
+                return play(scenario, host, evidence, progress, trace=self.plan.trace)
         except HostQuarantined as error:  # an earlier scenario could not be undone, this one was never tried
             return Played.skipped(scenario, str(error))
         except MaskallError as error:
@@ -205,6 +209,8 @@ class Session:
             phases=progress.phases.seconds,
             call_chain=[convert.frame(one.address, one.symbol, one.offset) for one in reversed(record.call_chain)],
             call_chain_raw=record.call_chain_raw,
+            trace=record.trace,
+            trace_raw=record.trace_raw,
             attempts=attempts,
         )
         store.write_atomically(self.plan.results / log, _log(side).encode())
@@ -252,11 +258,12 @@ def _control(applied: AppliedMutant) -> Control:
 
 
 def _log(side: Side) -> str:
-    """The log of one side: verdict, timeline, every check, every phase."""
+    """The log of one side: verdict, timeline, every check, the trace if there is one, every phase."""
     checks = "".join(
         f"{check.outcome:9} {check.checkpoint} {check.view:9} {check.subject}: expected {check.expected}, "
         f"seen {check.seen}\n"
         for check in side.checks
     )
     phases = "".join(f"{seconds:8.2f} s  {name}\n" for name, seconds in side.phases.items())
-    return f"{side.hypervisor}: {side.verdict}: {side.reason}\n\n{timeline(side.timeline)}\n\n{checks}\n{phases}"
+    parts = (f"{side.hypervisor}: {side.verdict}: {side.reason}", timeline(side.timeline), checks, story(side.trace))
+    return "\n\n".join(part.rstrip("\n") for part in (*parts, phases) if part) + "\n"

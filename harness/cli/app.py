@@ -85,6 +85,9 @@ def run(
         Path | None, typer.Option(help="New directory for the results (default: results/<UTC time>).", metavar="DIR")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave host and guests running.")] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Say who maps, binds, unbinds, unmaps and masks, by breakpoints in Xen.")
+    ] = False,
     sequential: Annotated[
         bool, typer.Option("--sequential", help="Stock and control one after the other, not side by side.")
     ] = False,
@@ -118,6 +121,7 @@ def run(
         known_issues=known_issues,
         results=results,
         keep=keep,
+        trace=trace,
         sequential=sequential,
         accept=tuple(accept or ()),
         wait=wait,

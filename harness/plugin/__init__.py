@@ -36,6 +36,7 @@ _HELP = {
     "mutants": "YAML file with mutants of your own",
     "known_issues": "YAML file with known issues of your own",
     "results": "directory for the results (default: results/<UTC time>)",
+    "trace": "say who maps, binds, unbinds, unmaps and masks the device's interrupts, by breakpoints in the hypervisor",
     "keep": "leave host and guest running",
     "yes": "install missing packages through sudo when not root",
     "accept": "CHECK=REASON: accept one refusal of the safety gate of a lab host; may be repeated",

@@ -26,11 +26,13 @@ from harness.report.results import (
     ScenarioResult,
     Side,
     Source,
+    Traced,
 )
 from harness.scenario.forecast import Forecast
 from harness.scenario.judgement import Check, Hazard, Judgement
 from harness.scenario.observation import GuestView, Observation, XenView
 from harness.scenario.verdict import ControlRole, conclude, exit_status
+from harness.xen.trace import Event
 
 
 def source(raw: RawRef) -> Source:
@@ -108,6 +110,8 @@ def side(
     phases: Mapping[str, float],
     call_chain: Sequence[Frame] = (),
     call_chain_raw: RawRef | None = None,
+    trace: Iterable[Event] = (),
+    trace_raw: RawRef | None = None,
     attempts: Sequence[Attempt] = (),
 ) -> Side:
     """One run of a scenario; paths are relative to the run's directory."""
@@ -120,10 +124,32 @@ def side(
         timeline=tuple(moment(observation) for observation in observations),
         call_chain=tuple(call_chain),
         call_chain_raw=source(call_chain_raw) if call_chain_raw else None,
+        trace=tuple(traced(event) for event in trace),
+        trace_raw=source(trace_raw) if trace_raw else None,
         phases={name: round(seconds, 3) for name, seconds in phases.items()},
         attempts=tuple(attempts),
         raw_directory=raw_directory,
         log=log,
+    )
+
+
+def traced(event: Event) -> Traced:
+    return Traced(
+        seconds=round(event.seconds, 3),
+        what=event.what,
+        function=event.function,
+        subject=event.subject,
+        domid=event.domid,
+        pirq=event.pirq,
+        irq=event.irq,
+        entry=event.entry,
+        detail=event.detail,
+        actor=event.caller.actor,
+        caller=str(event.caller),
+        times=event.times,
+        chain=tuple(str(one) for one in event.chain),
+        dom0_process=event.dom0.process if event.dom0 else None,
+        dom0_chain=tuple(str(one) for one in event.dom0.chain) if event.dom0 else (),
     )
 
 

@@ -17,6 +17,7 @@ from harness.report.inert import storable
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judgement import Outcome
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict
+from harness.xen.trace import Actor
 
 SCHEMA_VERSION: Final = "1"
 NESTED_LABEL = "nested host: says nothing about hardware"
@@ -134,6 +135,26 @@ class Frame(Model):
         return f"{self.symbol}+{self.offset:#x}"
 
 
+class Traced(Model):
+    """One thing done to an interrupt of the device or to its registers, and who had Xen do it (`--trace`)."""
+
+    seconds: Seconds = Field(description="since the scenario began")
+    what: str = Field(description="map, bind, unbind, unmap, mask, ... in harness/xen/tracepoints.py")
+    function: str = Field(description="Xen's, where it was stopped")
+    subject: str = Field(description="domid, pirq, irq and entry of the vector table in words")
+    domid: int | None
+    pirq: int | None
+    irq: int | None
+    entry: int | None
+    detail: str
+    actor: Actor
+    caller: Text = Field(description="the actor with its name and what it asked")
+    times: int = Field(ge=1, description="how often in a row")
+    chain: tuple[Text, ...] = Field(description="the hypervisor's call chain, innermost first")
+    dom0_process: Text | None = Field(description="what ran in dom0, when dom0 was the one that called")
+    dom0_chain: tuple[Text, ...] = Field(description="its kernel's call chain, innermost first")
+
+
 class Attempt(Model):
     """A try that was thrown away because the emulator, not the product, failed; with the evidence of that."""
 
@@ -153,6 +174,8 @@ class Side(Model):
     timeline: tuple[Moment, ...]
     call_chain: tuple[Frame, ...] = Field(default=(), description="outermost caller first")
     call_chain_raw: Source | None = None
+    trace: tuple[Traced, ...] = Field(default=(), description="with --trace: who did what to the device's interrupts")
+    trace_raw: Source | None = None
     phases: dict[str, Seconds] = Field(default={}, description="seconds by phase")
     attempts: tuple[Attempt, ...] = ()
     raw_directory: str

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from harness.report.inert import inert
 from harness.report.results import Control, RunResult, ScenarioResult, Side
+from harness.report.story import gist
 from harness.scenario.verdict import Conclusion, Verdict
 
 _TITLES = ("scenario", "expected", "stock", "control", "hazard", "conclusion", "time")
@@ -55,6 +56,7 @@ def report(run: RunResult, *, width: int = 80) -> Group:
     if run.scenarios:
         parts.append(table(run, width=width))
     parts += call_chains(run)
+    parts += traces(run)
     parts.append(summary(run))
     spaced = [part for one in parts for part in (one, Text(""))]
     return Group(*spaced[:-1])
@@ -139,6 +141,19 @@ def call_chains(run: RunResult) -> list[Text]:
             others[symbols] = others.get(symbols, -1) + 1
             first.setdefault(symbols, (scenario, side))
     return [_call_chain(*first[symbols], others[symbols]) for symbols in first]
+
+
+def traces(run: RunResult) -> list[Text]:
+    """The gist of every trace: who gave and took the device's interrupts."""
+    return [
+        Text("\n".join([f"interrupts of {scenario.device}, {scenario.id} on {side.hypervisor}", *_told(side)]))
+        for scenario, side in _sides(run)
+        if side.trace
+    ]
+
+
+def _told(side: Side) -> list[str]:
+    return [*(f"  {row}" for row in gist(side.trace)), f"  call chains in {inert(str(side.trace_raw))}"]
 
 
 def summary(run: RunResult) -> Text:

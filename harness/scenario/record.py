@@ -10,6 +10,7 @@ from harness.scenario.observation import Observation
 from harness.scenario.spec import Scenario
 from harness.xen.console import Marker
 from harness.xen.symbols import Frame
+from harness.xen.trace import Event
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Record:
     guests: dict[str, int] = field(default_factory=dict)  # "A", "B", "C" -> domid
     call_chain: tuple[Frame, ...] = ()
     call_chain_raw: RawRef | None = None
+    trace: list[Event] = field(default_factory=list)  # empty unless it was asked for
+    trace_raw: RawRef | None = None
     planted: RawRef | None = None  # MASKALL was set behind Xen's back before it booted
     second: Record | None = None
 

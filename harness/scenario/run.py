@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 
 from harness.errors import MaskallError
@@ -19,6 +20,7 @@ from harness.scenario.judgement import Hazard, Judgement
 from harness.scenario.record import Record
 from harness.scenario.spec import Fate, Scenario, Verb
 from harness.scenario.stage import Part, Stage
+from harness.scenario.tracing import traced
 from harness.scenario.verbs import VERBS
 from harness.scenario.verdict import Verdict
 from harness.xen.console import Marker, find_markers
@@ -47,14 +49,15 @@ def _not_played(scenario: Scenario, verdict: Verdict, reason: str) -> Judgement:
     return Judgement(verdict, reason, Hazard(scenario.end.hazard, taken=False))
 
 
-def play(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress) -> Played:
+def play(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress, *, trace: bool = False) -> Played:
     """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record."""
     stage = set_up(scenario, host, store, progress)
     record = stage.record
     error: MaskallError | None = None
     try:
-        if up_to_c2(stage):
-            from_c2(stage)
+        with traced(stage) if trace else contextlib.nullcontext():
+            if up_to_c2(stage):
+                from_c2(stage)
     except MaskallError as caught:
         error = caught
     finally:

@@ -14,7 +14,7 @@ from harness.deadline import Deadline
 from harness.errors import LabError
 from harness.lab.debugger import Debugger, StoppedMachine
 from harness.pci.address import Bdf
-from harness.xen.frames import linked, stack_frames, words_of
+from harness.xen.frames import Linker, words_of
 from harness.xen.symbols import Frame, SymbolTable
 
 # where a dying domain's pirqs begin to be cleaned: Xen 4.15 and newer; before, the compiler folds it into its caller
@@ -109,8 +109,9 @@ def _chain_to_kill(rip: int, words: list[int], symbols: SymbolTable, machine: St
 
     When there is no such chain (a tail call does it), all frames are shown.
     """
-    frames = _until_outermost(stack_frames(rip, words, symbols))
-    chain = linked(frames, symbols, machine.read)
+    linker = Linker(symbols, machine.read)
+    frames = _until_outermost(linker.frames(rip, words))
+    chain = linker.linked(frames)
     return chain if chain[-1] == frames[-1] and chain[-1].symbol == _OUTERMOST else tuple(frames)
 
 

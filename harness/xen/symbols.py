@@ -90,6 +90,12 @@ class SymbolTable:
             return None
         return names[place], address - addresses[place]
 
+    def extent(self, address: int) -> range:
+        """From `address` to the next function, or to the end of the text."""
+        addresses, _ = self._functions
+        place = bisect.bisect_right(addresses, address)
+        return range(address, addresses[place] if place < len(addresses) else self.text_range.stop)
+
 
 _SYMBOL = re.compile(r"([0-9a-f]{16}) ([A-Za-z?]) (\S+)")
 

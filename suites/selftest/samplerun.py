@@ -20,6 +20,8 @@ from harness.scenario.judgement import Check, Hazard, Judgement, Outcome
 from harness.scenario.known import KnownIssue
 from harness.scenario.observation import GuestView, HardwareView, Observation, TableView, VectorMask, XenView
 from harness.scenario.verdict import ControlRole, Verdict
+from harness.xen.symbols import Frame
+from harness.xen.trace import Actor, Caller, Dom0Call, Event
 
 NVME = Bdf.parse("0000:04:00.0")
 
@@ -135,7 +137,17 @@ def scenarios() -> list[ScenarioResult]:
     mutant = "no-maskall-reset"
     zombie = known("zombie-keeps-irqs", document="docs/findings/zombie-keeps-irqs.md", xen=["4.20"])
     unfixed = known("maskall-at-boot", fix="913751d7af")
-    traced = side("replay/stock", good, call_chain=chain, call_chain_raw=raw("chain", 3))
+    kill = Caller(Actor.XEN, "domain_kill", "for toolstack (xl, domctl destroydomain)")
+    inner = (Frame(-1, 0xFFFF82D0403130C0, "unmap_domain_pirq", 0), Frame(0, 0xFFFF82D040313511, "domain_kill", 0x91))
+    xl = Dom0Call("xl", (Frame(-1, 0xFFFFFFFF81D0E069, "xen_hypercall_pv", 9),))
+    trace = [
+        Event(27.31, "unbind", "__pirq_guest_unbind", kill, inner, xl, 3, 55, 44, 0),
+        Event(27.32, "mask", "msi_set_mask_bit", kill, inner, xl, 3, 55, 44, 0, "host 1 guest 1", times=2),
+        Event(27.33, "unbind", "__pirq_guest_unbind", kill, inner, xl, 3, 54, 45, 1),
+    ]
+    traced = side(
+        "replay/stock", good, call_chain=chain, call_chain_raw=raw("chain", 3), trace=trace, trace_raw=raw("trace")
+    )
     traced_control = side("replay/control", bad, mutant, call_chain=chain)
     return [
         scenario("E14-F1", "nvme", side("e14-f1/stock", good, attempts=[fault]), side("e14-f1/control", bad, mutant),

@@ -143,6 +143,7 @@ def test_options_survive_the_way_through_pytest(pytestconfig: pytest.Config) -> 
         known_issues=Path("k.yaml"),
         results=Path("r"),
         keep=True,
+        trace=True,
         sequential=True,
         yes=True,
     )

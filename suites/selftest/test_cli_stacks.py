@@ -154,6 +154,13 @@ def test_a_lab_host_has_one_stack_its_own(player: Player, tmp_path: Path, capsys
     assert player.asked == []
 
 
+def test_a_lab_host_cannot_be_traced(player: Player, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lab.yaml").write_text(LAB)
+    assert main(["run", "--trace", "--inventory", str(tmp_path / "lab.yaml")]) == ExitStatus.USAGE
+    assert "a lab host has no debugger to stop its hypervisor with" in capsys.readouterr().err
+    assert player.asked == []
+
+
 def test_the_table_is_printed_again_from_the_directory(
     player: Player, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,6 +124,7 @@ class Run:
         under_test: str | None = None,
         together: bool = True,
         issues: Mapping[str, KnownIssue] | None = None,
+        trace: bool = False,
     ) -> list[ScenarioResult]:
         plan = Plan(
             rows,
@@ -133,6 +134,7 @@ class Run:
             self.root,
             side_by_side=together,
             issues=dict(issues or {}),
+            trace=trace,
             repeat_options=" --x",
         )
         self.session = Session(self.lab, plan, PlainProgress(self.screen))
@@ -147,7 +149,9 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def played_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Player], None]:
     def use(player: Player) -> None:
-        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress) -> Played:
+        def play(
+            row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, *, trace: bool = False
+        ) -> Played:
             with progress.phase("play"):
                 return player(row, host, evidence)
 
@@ -320,6 +324,14 @@ class TestErrors:
         (result,) = run(F1)
         assert result.control is not None and result.conclusion is Conclusion.UNDECIDED
         assert "no debugger to apply mutant" in result.control.reason
+
+    def test_no_debugger_no_trace(self, run: Run) -> None:
+        run.lab.debugger = False
+        (result,) = run(F1, control=None, trace=True)
+        assert (result.conclusion, result.stock.reason) == (
+            Conclusion.SKIPPED,
+            "the host has no debugger to trace with",
+        )
 
     def test_a_missing_power_is_a_skip_with_its_reason(self, run: Run) -> None:
         run.lab.debugger = False
