@@ -84,7 +84,7 @@ def _of_fixes(scenario: Scenario, facts: Mapping[str, str], fixes: Mapping[str, 
     """What the fixes that the ending depends on have to say; without an entry of their own they change no verdict."""
     told = {
         Answer.YES: "fix {} is in {}",
-        Answer.NO: "fix {} is not in {}, which alone makes no difference here",
+        Answer.NO: "fix {} is not in {}, and no failure is known from that",
         Answer.UNKNOWN: "whether fix {} is in {} its version does not tell",
     }
     return [

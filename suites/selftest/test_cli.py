@@ -202,7 +202,9 @@ def test_run_ends_with_the_verdicts_exit_status(
 ) -> None:
     fake_lab["result"] = _finished(conclusion)[conclusion]
     assert main(["run", "--profile", "smoke"]) == status
-    assert conclusion in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert conclusion in text
+    assert text.index("expected: PASS of 1 scenario") < text.index(f"{conclusion} "), "said before anything is played"
 
 
 @pytest.fixture

@@ -133,6 +133,10 @@ def test_a_run_says_beforehand_what_it_expects() -> None:
         "expected: PASS of 2 scenarios",
         "expected: FAIL of E5-F1: known issue zombie, docs/findings/zombie.md",
     ]
+    many = {f"E5-F{number}": zombie for number in range(1, 8)}
+    assert list(announced(many)) == [
+        "expected: FAIL of E5-F1, E5-F2, E5-F3, E5-F4 and 3 more: known issue zombie, docs/findings/zombie.md"
+    ]
 
 
 def test_many_violations_are_cut_and_said_to_be(run: RunResult) -> None:
