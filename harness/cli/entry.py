@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -35,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a guest's bytes must not break a terminal that cannot show them
             stream.reconfigure(errors="backslashreplace")
+    # asyncio prints the traceback of a task that Ctrl-C cut off, although whoever waited for it has the error.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     received = _clean_up_on_signals()
     status = _told(lambda: app(args=arguments, prog_name="maskall", standalone_mode=False))
     # Whoever swallowed the interrupt in order to clean up: the caller still hears how the command ended.

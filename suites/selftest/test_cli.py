@@ -293,6 +293,23 @@ def test_sigterm_cleans_up_and_ends_with_143(tmp_path: Path) -> None:
     assert len(err.splitlines()) == 1
 
 
+def test_a_task_that_was_cut_off_prints_no_traceback() -> None:
+    program = (
+        "import asyncio, gc, sys, harness.cli.entry as cli\n"
+        "async def cut_off(): raise ConnectionError('Disconnected')\n"
+        "def lose(**_):\n"
+        "    loop = asyncio.new_event_loop()\n"
+        "    loop.create_task(cut_off())\n"
+        "    loop.run_until_complete(asyncio.sleep(0))\n"
+        "    gc.collect()\n"
+        "    loop.close()\n"
+        "cli.app = lose\n"
+        "sys.exit(cli.main([]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("arguments", [["list"], []])
 def test_a_reader_that_has_seen_enough_is_no_error(arguments: list[str]) -> None:
     reader, writer = os.pipe()
