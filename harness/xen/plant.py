@@ -1,7 +1,8 @@
 """Firmware that leaves MASKALL set over a warm reboot, played by a debugger.
 
 Between the reset and Xen's first look at a device only a breakpoint can tell when its config space is there: at
-`pdev_msi_init` Xen has just found it, and reads its message control next (913751d7af clears what it finds there).
+`pdev_msi_init` Xen has just found one, and reads its message control next (913751d7af clears what it finds there).
+Xen 4.14 has no such function; there `alloc_pdev` finds devices, and does not read their message control.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from harness.pci.config import MsixControl
 from harness.xen.callchain import check_identity
 from harness.xen.symbols import SymbolTable
 
-_PLACE = "pdev_msi_init"
+_PLACES = ("pdev_msi_init", "alloc_pdev")
 _MASKALL = 0x4000
 
 
@@ -49,11 +50,13 @@ def plant_maskall(
     """
     control = function + msix_offset + 2
     with debugger.attach() as machine:
-        machine.break_at(symbols.address_of(_PLACE))
+        machine.break_at(symbols.first_of(_PLACES))
         reset()
         machine.go()
         if machine.wait(deadline) is None:
-            raise LabError(f"Xen did not come by {_PLACE} after the reset", hint="did the host boot the same Xen?")
+            raise LabError(
+                f"Xen did not come by {' or '.join(_PLACES)} after the reset", hint="did the host boot the same Xen?"
+            )
         check_identity(machine, function, identity)
         before = int.from_bytes(machine.read_physical(control, 2), "little")
         machine.write_physical(control, (before | _MASKALL).to_bytes(2, "little"))

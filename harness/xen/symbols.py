@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,6 +61,11 @@ class SymbolTable:
             near = difflib.get_close_matches(name, {symbol.bare for symbol in self.symbols}, n=1, cutoff=0.0)
             raise LabError(f"Xen has no symbol {name}", hint=f"the nearest is {', '.join(near)}")
         return next(iter(same.values()))
+
+    def first_of(self, names: Sequence[str]) -> int:
+        """Address of the first of these that there is, for functions are renamed. Raises LabError as `address_of`."""
+        known = {symbol.bare for symbol in self.symbols}
+        return self.address_of(next((name for name in names if name in known), names[0]))
 
     @cached_property
     def text_range(self) -> range:

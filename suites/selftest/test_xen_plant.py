@@ -53,3 +53,14 @@ def test_another_device_is_not_touched() -> None:
 def test_a_xen_that_does_not_come_by() -> None:
     with pytest.raises(LabError, match="did not come by pdev_msi_init"):
         plant(machine(reached=False), [])
+
+
+@pytest.mark.parametrize(
+    ("functions", "place"),
+    [(["alloc_pdev", "pdev_msi_init"], "pdev_msi_init"), (["alloc_pdev"], "alloc_pdev")],  # Xen 4.20, Xen 4.14
+)
+def test_older_xen_finds_devices_in_another_function(functions: list[str], place: str) -> None:
+    text = "".join(f"{PLACE + 64 * at:016x} t pci.c#{name}\n" for at, name in enumerate([*functions, "_etext"]))
+    assert parse_xensyms(text).first_of(("pdev_msi_init", "alloc_pdev")) == PLACE + 64 * functions.index(place)
+    with pytest.raises(LabError, match="no symbol pdev_msi_init"):
+        parse_xensyms(text.replace("pdev", "pdom").replace("alloc", "pick")).first_of(("pdev_msi_init", "alloc_pdev"))
