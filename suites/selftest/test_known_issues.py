@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.errors import InventoryError
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as devices
 from harness.nested.stacks import stacks
+from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.choose import all_scenarios
 from harness.scenario.forecast import Forecast, foresee
 from harness.scenario.judge import judge
@@ -266,6 +268,24 @@ def test_an_unknown_fix_is_refused(tmp_path: Path) -> None:
     text = MASKED.replace("document: docs/findings/masked.md", "fix: 575e18d54d18").replace('  xen: ["4.20"]\n', "")
     with pytest.raises(InventoryError, match="no fix 575e18d54d18"):
         issues(tmp_path, text)
+
+
+SEEN = json.loads((Path(__file__).parent / "data/report/unmet_checks.json").read_text())
+
+
+@pytest.mark.parametrize("id", SEEN)
+def test_our_entries_are_what_real_hosts_have_shown(id: str) -> None:
+    """All that was not met in real runs of stock Xen 4.20.5-pre, of 4.14.6 (E17), and of the known-bad control (E14)."""
+    checks = [
+        Check(Checkpoint(one["checkpoint"]), one["view"], one["subject"], "", one["seen"], Outcome(one["outcome"]))
+        for one in SEEN[id]
+    ]
+    (row,) = (row for row in all_scenarios(catalogue(), candidates(devices())) if row.id == id)
+    mine = tuple((name, issue) for name, issue in known_issues().items() if issue.concerns(row))
+    assert len(Forecast(due=mine).explains(checks)) == 1
+    strange = replace(checks[0], view="toolstack", subject="destroy")
+    assert Forecast(due=mine).explains([*checks, strange]) == ()
+    assert Forecast(due=mine).explains([replace(one, outcome=Outcome.MISSING) for one in checks]) == ()
 
 
 def test_our_entries_name_what_there_is() -> None:
