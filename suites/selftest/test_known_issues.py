@@ -275,7 +275,7 @@ SEEN = json.loads((Path(__file__).parent / "data/report/unmet_checks.json").read
 
 @pytest.mark.parametrize("id", SEEN)
 def test_our_entries_are_what_real_hosts_have_shown(id: str) -> None:
-    """All that was not met in real runs of stock Xen 4.20.5-pre, of 4.14.6 (E17), and of the known-bad control (E14)."""
+    """What was not met in real runs of stock Xen 4.20.5-pre, of 4.14.6 (E17), and of the known-bad control (E14)."""
     checks = [
         Check(Checkpoint(one["checkpoint"]), one["view"], one["subject"], "", one["seen"], Outcome(one["outcome"]))
         for one in SEEN[id]
