@@ -47,6 +47,7 @@ class RunOptions:
     keep: bool = False
     trace: bool = False
     sequential: bool = False
+    rounds: int = 0  # instead of the catalogue's, for scenarios that have rounds
     accept: tuple[str, ...] = ()  # CHECK=REASON, for a lab host
     wait: int = 0  # seconds, for a lab host that is claimed
     take_over: str | None = None  # the reason for taking it from whoever claims it
@@ -83,7 +84,12 @@ class RunOptions:
         self.known_mutants()
         self._known_issues()
         self._check_results()
-        return select(catalogue(), candidates, list(self.scenario), self.profile)
+        rows = select(catalogue(), candidates, list(self.scenario), self.profile)
+        if not self.rounds:
+            return rows
+        if not any(row.follow.rounds for row in rows):
+            raise UsageError("--rounds is for scenarios that have rounds", hint="name one: 'maskall run E3-F7'")
+        return [row.with_rounds(self.rounds) for row in rows]
 
     def _nested_candidates(self) -> list[Candidate]:
         from harness.nested.devices import candidates
@@ -223,6 +229,7 @@ class RunOptions:
         words += ["--stack", self.stack] if self.stack else []
         words += ["--mutant", self.mutant] if self.mutant else []
         words += ["--no-control"] if self.no_control else []
+        words += ["--rounds", str(self.rounds)] if self.rounds else []
         words += ["--mutants", str(self.mutants)] if self.mutants else []
         words += ["--known-issues", str(self.known_issues)] if self.known_issues else []
         words += [word for one in self.accept for word in ("--accept", one)]

@@ -22,6 +22,7 @@ from harness.report import convert, junit, store
 from harness.report.progress import Progress
 from harness.report.results import NESTED_LABEL, Attempt, Control, RunResult, ScenarioResult, Side
 from harness.report.results import Host as HostSeen
+from harness.report.rounds import history
 from harness.report.story import story
 from harness.report.timeline import timeline
 from harness.scenario.forecast import Forecast, foresee
@@ -212,6 +213,7 @@ class Session:
             trace=record.trace,
             trace_raw=record.trace_raw,
             attempts=attempts,
+            rounds=record.rounds,
         )
         store.write_atomically(self.plan.results / log, _log(side).encode())
         return side
@@ -265,5 +267,6 @@ def _log(side: Side) -> str:
         for check in side.checks
     )
     phases = "".join(f"{seconds:8.2f} s  {name}\n" for name, seconds in side.phases.items())
-    parts = (f"{side.hypervisor}: {side.verdict}: {side.reason}", timeline(side.timeline), checks, story(side.trace))
-    return "\n\n".join(part.rstrip("\n") for part in (*parts, phases) if part) + "\n"
+    seen = (timeline(side.timeline), history(side), checks, story(side.trace), phases)
+    parts = (f"{side.hypervisor}: {side.verdict}: {side.reason}", *seen)
+    return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"

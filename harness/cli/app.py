@@ -50,6 +50,7 @@ def top(
   maskall run E14-F1-hvm-nvme            just this one
   maskall run 'E14-*' --device nvme      all that follows ending E14, with one device
   maskall run --stack all E14-F1-hvm-nvme  the same on every stack, side by side at the end
+  maskall run E3-F7-hvm-nvme --rounds 5  a guest killed five times: does anything stay behind?
   maskall run E14 --keep                 leave host and guests up; prints how to get in
   maskall run --mutant no-maskall-reset --no-control
                                          the broken hypervisor as the one under test: exit status 1
@@ -91,6 +92,11 @@ def run(
     sequential: Annotated[
         bool, typer.Option("--sequential", help="Stock and control one after the other, not side by side.")
     ] = False,
+    rounds: Annotated[
+        # Xen's console ring keeps 1 MiB, and a round adds some 15 KiB to what must be read in one piece at the end
+        int | None,
+        typer.Option(help="Of F7, how many (default: 20).", min=3, max=60, metavar="N"),
+    ] = None,
     accept: Accept = None,
     wait: Wait = 0,
     take_over: TakeOver = None,
@@ -123,6 +129,7 @@ def run(
         keep=keep,
         trace=trace,
         sequential=sequential,
+        rounds=rounds or 0,
         accept=tuple(accept or ()),
         wait=wait,
         take_over=take_over,
@@ -191,6 +198,30 @@ def bench(
     from harness.cli.bench import benchmark
 
     benchmark(stack, device, json)
+
+
+@app.command(
+    epilog="""Examples:
+
+\b
+  maskall coverage                     which profile plays which cell of the matrix, and why a hole is one
+  maskall coverage --html map.html     the same as one page, every cell on its own
+  maskall coverage --json | jq '.cells[] | select(.hole.kind == "not yet") | .id'"""
+)
+def coverage(
+    stack: Annotated[
+        str | None, typer.Option(help="trixie, bookworm or bullseye (default: trixie).", metavar="STACK")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Every cell, instead of the table.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write the map as an HTML page.", metavar="FILE")] = None,
+) -> None:
+    """Show the map of the matrix and its holes.
+
+    Every ending with every follow-on, guest and device: the profiles that play it, or why nobody can.
+    """
+    from harness.cli.coverage import show
+
+    show(stack, json=json, html=html)
 
 
 @app.command(

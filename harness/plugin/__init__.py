@@ -42,6 +42,7 @@ _HELP = {
     "accept": "CHECK=REASON: accept one refusal of the safety gate of a lab host; may be repeated",
     "wait": "seconds to wait for a lab host that somebody else uses",
     "take_over": "take a lab host from whoever claims it; the reason, which is recorded",
+    "rounds": "how many rounds a scenario has that has rounds (default: the catalogue's)",
     "sequential": "stock and control one after the other instead of side by side",
 }
 

@@ -19,9 +19,11 @@ from harness.report.results import (
     GuestSeen,
     HazardSeen,
     Host,
+    Leak,
     MaskRow,
     Moment,
     Register,
+    RoundSeen,
     RunResult,
     ScenarioResult,
     Side,
@@ -31,7 +33,9 @@ from harness.report.results import (
 from harness.scenario.forecast import Forecast
 from harness.scenario.judgement import Check, Hazard, Judgement
 from harness.scenario.observation import GuestView, Observation, XenView
+from harness.scenario.record import Round
 from harness.scenario.verdict import ControlRole, conclude, exit_status
+from harness.xen.leaks import Growth, growth
 from harness.xen.trace import Event
 
 
@@ -100,6 +104,31 @@ def check(held: Check) -> CheckSeen:
     )
 
 
+def round_seen(one: Round) -> RoundSeen:
+    guest = one.guest
+    return RoundSeen(
+        number=one.number,
+        domid=one.domid,
+        vectors=guest.vectors if guest else None,
+        delta=guest.delta if guest else None,
+        counts=one.counts,
+        source=source(one.raw),
+    )
+
+
+def leak(one: Growth) -> Leak:
+    return Leak(
+        counter=one.counter.name,
+        title=one.counter.title,
+        first=one.first,
+        last=one.last,
+        noise=one.counter.noise,
+        rises=one.rises,
+        steps=one.steps,
+        leaked=one.leaked,
+    )
+
+
 def side(
     *,
     hypervisor: str,
@@ -113,6 +142,7 @@ def side(
     trace: Iterable[Event] = (),
     trace_raw: RawRef | None = None,
     attempts: Sequence[Attempt] = (),
+    rounds: Sequence[Round] = (),
 ) -> Side:
     """One run of a scenario; paths are relative to the run's directory."""
     return Side(
@@ -128,6 +158,8 @@ def side(
         trace_raw=source(trace_raw) if trace_raw else None,
         phases={name: round(seconds, 3) for name, seconds in phases.items()},
         attempts=tuple(attempts),
+        rounds=tuple(map(round_seen, rounds)),
+        leaks=tuple(map(leak, growth([one.counts for one in rounds]))),
         raw_directory=raw_directory,
         log=log,
     )

@@ -155,6 +155,30 @@ class Traced(Model):
     dom0_chain: tuple[Text, ...] = Field(description="its kernel's call chain, innermost first")
 
 
+class RoundSeen(Model):
+    """One round of a guest that came, worked and ended, and what all rounds so far have left behind."""
+
+    number: int = Field(ge=1)
+    domid: int
+    vectors: int | None = Field(description="interrupts the guest's driver held; None: the guest never answered")
+    delta: int | None = Field(description="interrupts that arrived during its traffic")
+    counts: dict[str, int] = Field(description="what is there after its end, by counter")
+    source: Source
+
+
+class Leak(Model):
+    """How one counter went over the rounds after the warm-up; `leaked` when it grew by more than its noise."""
+
+    counter: str
+    title: str
+    first: int
+    last: int
+    noise: int
+    rises: int = Field(description="rounds with more than the round before")
+    steps: int = Field(description="rounds that were held against the one before")
+    leaked: bool
+
+
 class Attempt(Model):
     """A try that was thrown away because the emulator, not the product, failed; with the evidence of that."""
 
@@ -178,6 +202,8 @@ class Side(Model):
     trace_raw: Source | None = None
     phases: dict[str, Seconds] = Field(default={}, description="seconds by phase")
     attempts: tuple[Attempt, ...] = ()
+    rounds: tuple[RoundSeen, ...] = ()
+    leaks: tuple[Leak, ...] = Field(default=(), description="every counter, leaked or not")
     raw_directory: str
     log: str
 

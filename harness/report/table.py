@@ -17,6 +17,7 @@ from rich.text import Text
 
 from harness.report.inert import inert
 from harness.report.results import Control, RunResult, ScenarioResult, Side
+from harness.report.rounds import leaks
 from harness.report.story import gist
 from harness.scenario.verdict import Conclusion, Verdict
 
@@ -57,6 +58,7 @@ def report(run: RunResult, *, width: int = 80) -> Group:
         parts.append(table(run, width=width))
     parts += call_chains(run)
     parts += traces(run)
+    parts += [Text("\n".join(leaks(scenario.id, side))) for scenario, side in _sides(run) if side.leaks]
     parts.append(summary(run))
     spaced = [part for one in parts for part in (one, Text(""))]
     return Group(*spaced[:-1])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from harness.errors import SafetyRefusal, UsageError
 from harness.guest.spec import GuestType
+from harness.scenario.hole import Hole, HoleKind
 from harness.scenario.spec import Catalogue, Fate, Scenario, Verb
 
 PVH_REFUSED = "Xen does not support passthrough for x86 PVH guests"
@@ -33,28 +34,50 @@ class Candidate:
         return self.endings is None or ending in self.endings
 
 
-def why_not(row: Scenario, reset_effective: bool = True) -> str | None:
+def why_not(row: Scenario, reset_effective: bool = True) -> Hole | None:
     """Why this combination cannot be; None when it can. `reset_effective`: the device's reset clears MASKALL."""
     end, follow = row.end, row.follow
     if row.guest not in end.kinds:
-        usual = PVH_REFUSED if row.guest is GuestType.PVH else f"not written for {row.guest} guests"
-        return end.not_for.get(row.guest, usual)
+        if row.guest in end.not_for:
+            return Hole(HoleKind.IMPOSSIBLE, end.not_for[row.guest])
+        if row.guest is GuestType.PVH:
+            return Hole(HoleKind.REFUSED, PVH_REFUSED)
+        return Hole(HoleKind.NOT_YET, f"not written for {row.guest} guests")
     if row.guest not in follow.kinds:
-        return f"{row.follow_on} begins with a guest of another kind"
+        return Hole(HoleKind.IMPOSSIBLE, f"{row.follow_on} begins with {_kinds(follow.kinds)} guest")
     wants = [one.second_device for one in (end, follow)]
     if len(row.devices) > 1 and not {"may", "must"} & set(wants):
-        return f"{row.ending}-{row.follow_on} is about one device"
+        return Hole(HoleKind.ELSEWHERE, "it is about one device")
     if len(row.devices) == 1 and "must" in wants:
-        return "it takes two devices, joined by a plus"
+        return Hole(HoleKind.ELSEWHERE, "it takes two devices, joined by a plus (virtio-rng+e1000e)")
     if end.fate is Fate.RESTARTED and follow.steps != (Verb.SAME_GUEST,):
-        return "the toolstack starts the same guest again by itself, so only F1 can follow"
+        reason = "the toolstack starts the same guest again by itself, so only F1 can follow"
+        return Hole(HoleKind.IMPOSSIBLE, reason)
+    if follow.rounds:
+        return _why_no_rounds(row, reset_effective)
     if end.late and not any(verb.makes_next_guest for verb in follow.steps):
-        return "what is left of guest A is ended late, under the next guest, and here is none"
+        reason = "what is left of guest A is ended late, under the next guest, and here is none"
+        return Hole(HoleKind.IMPOSSIBLE, reason)
     if end.next.type and follow.kinds != tuple(GuestType):
-        return f"after {row.ending} the next guest is {end.next.type} in any case"
+        return Hole(HoleKind.IMPOSSIBLE, "the next guest is of one kind in any case")
     if end.no_op_reset and reset_effective:
-        return "only for a device whose reset does nothing"
+        return Hole(HoleKind.IMPOSSIBLE, "only for a device whose reset does nothing")
     return None
+
+
+def _why_no_rounds(row: Scenario, reset_effective: bool) -> Hole | None:
+    """Rounds need an ending that ends a guest which worked, and leaves a device that works again."""
+    if row.end.fate in (Fate.REFUSED, Fate.REBOOTED):
+        return Hole(HoleKind.NOT_YET, f"no rounds are written of guests that are {row.end.fate}")
+    if row.end.hazard and not reset_effective:
+        return Hole(
+            HoleKind.IMPOSSIBLE, "MASKALL stays in a device whose reset does nothing, so there is no second round"
+        )
+    return None
+
+
+def _kinds(kinds: Sequence[GuestType]) -> str:
+    return " or ".join(f"{'an' if kind is GuestType.HVM else 'a'} {kind}" for kind in kinds)
 
 
 def combinations(known: Catalogue, devices: Sequence[Candidate]) -> Iterator[tuple[Scenario, bool]]:
@@ -106,8 +129,11 @@ def _nothing_matches(
             f"{row.device} may not suffer {row.ending}",
             hint="the inventory says which endings it may: `endings` of the device",
         )
-    if reasons:
-        return UsageError(f"{pattern} cannot be: {reasons[0]}", hint="see maskall coverage")
+    if reasons and reasons[0] is not None:
+        return UsageError(f"{pattern} cannot be: {reasons[0].reason}", hint="see maskall coverage")
+    for part in pattern.split("-"):
+        if hole := known.hole(part):
+            return UsageError(f"{part} is no scenario here, {hole.kind}: {hole.reason}", hint="see maskall coverage")
     words = [*known.endings, *(row.id for row in everything)]
     near = difflib.get_close_matches(pattern, words, 1, 0.5)
     guess = f"did you mean {near[0]}? " if near else ""

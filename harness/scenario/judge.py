@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from harness.scenario import expectations as expect
+from harness.scenario import growth
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.expectations import QUARANTINE, Expected, check
 from harness.scenario.judgement import Check, Hazard, Judgement, Outcome
@@ -66,6 +67,7 @@ def _checks(record: Record) -> Iterator[Check]:
     yield from _actions(record)
     yield from _left_out(record)
     yield from _device(record)
+    yield from growth.checks(record)
     if record.scenario.bystander:
         yield from _of_second(record.second, _bystander)
     elif len(record.scenario.devices) > 1:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from harness.evidence.raw import RawRef
 from harness.scenario.checkpoint import Checkpoint
-from harness.scenario.observation import Observation
+from harness.scenario.observation import GuestView, Observation
 from harness.scenario.spec import Scenario
 from harness.xen.console import Marker
 from harness.xen.symbols import Frame
@@ -24,6 +24,17 @@ class Action:
     seconds: float
     raw: RawRef | None = None
     said: str = ""  # all that the product said
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a guest that came, worked and ended: what it saw of the device, and what was left behind."""
+
+    number: int  # from 1, which is guest A's
+    domid: int
+    guest: GuestView | None
+    counts: dict[str, int]  # by harness.xen.leaks.COUNTERS
+    raw: RawRef  # the dumps of Xen's debug keys
 
 
 @dataclass
@@ -44,6 +55,7 @@ class Record:
     trace_raw: RawRef | None = None
     planted: RawRef | None = None  # MASKALL was set behind Xen's back before it booted
     second: Record | None = None
+    rounds: list[Round] = field(default_factory=list)
 
     def at(self, checkpoint: Checkpoint) -> Observation | None:
         """The last observation of this checkpoint."""

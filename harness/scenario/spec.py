@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from harness.guest.spec import GuestType, OnEvent
+from harness.scenario.hole import Hole, HoleKind
 from harness.scenario.verdict import ControlRole
 from harness.yamlfile import load_models
 
@@ -60,6 +61,7 @@ class Verb(enum.StrEnum):
     PV_GUEST = "pv_guest"
     HVM_GUEST = "hvm_guest"
     BACK_TO_DOM0 = "back_to_dom0"
+    ROUNDS = "rounds"
     # once that one works
     KILL_STOPPED_DEVICE_MODEL = "kill_stopped_device_model"
     DESTROY_FORMER = "destroy_former"
@@ -163,6 +165,7 @@ class FollowOn(_Model):
     cures: bool = False
     kinds: tuple[GuestType, ...] = tuple(GuestType)
     second_device: Pairing = "no"
+    rounds: int = Field(default=0, ge=0, description="how often guest A comes and ends, counting what each time leaves")
     steps: tuple[Verb, ...]
 
 
@@ -173,10 +176,31 @@ class Profile(_Model):
     rows: tuple[str, ...] = Field(min_length=1)
 
 
+class Absent(_Model):
+    """A row of the matrix that is no scenario here, and why."""
+
+    title: str
+    kind: HoleKind
+    why: str
+
+
 class Catalogue(_Model):
     endings: dict[str, Ending]
     follow_ons: dict[str, FollowOn]
+    absent: dict[str, Absent] = {}
     profiles: dict[str, Profile]
+
+    def hole(self, name: str) -> Hole | None:
+        """Why an ending or follow-on of this name is no scenario; None when it is one, or is unknown."""
+        found = self.absent.get(name)
+        return Hole(found.kind, found.why) if found else None
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What each row of the matrix is about, played or not."""
+        return {
+            name: one.title for group in (self.endings, self.follow_ons, self.absent) for name, one in group.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -216,6 +240,12 @@ class Scenario:
         if Verb.HVM_GUEST in self.follow.steps:
             return GuestType.HVM
         return self.end.next.type or self.guest
+
+    def with_rounds(self, rounds: int) -> Scenario:
+        """The same with this many rounds, if it has any."""
+        if not self.follow.rounds:
+            return self
+        return replace(self, follow=self.follow.model_copy(update={"rounds": rounds}))
 
     def control_role(self, notices: tuple[str, ...]) -> ControlRole:
         """What this row promises of a mutant that the endings `notices` must see."""

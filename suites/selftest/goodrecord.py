@@ -22,9 +22,10 @@ from harness.scenario.observation import (
     VectorMask,
     XenView,
 )
-from harness.scenario.record import Action, Record
+from harness.scenario.record import Action, Record, Round
 from harness.scenario.spec import Fate, Interrupts, Scenario, Verb, catalogue
 from harness.xen.console import Marker, MarkerKind
+from harness.xen.leaks import COUNTERS
 
 NVME = Bdf.parse("0000:04:00.0")
 OTHER = Bdf.parse("0000:05:00.0")
@@ -32,6 +33,7 @@ CATALOGUE = catalogue()
 C0, C1, C2, C3, C4, C5, C6, C7, C8 = Checkpoint
 A, B, C = 3, 4, 2  # domids
 
+COUNTS = {counter.name: 20 for counter in COUNTERS}  # after every round the same
 IDLE, WORKING, WORKING_MASKED, IDLE_MASKED = 0x0040, 0x8040, 0xC040, 0x4040
 _MEMORY_ON, _MASTER = 0x0002, 0x0406
 _CHECKPOINT_OF_STEP = {Verb.BACK_TO_DOM0: C7}  # the others lead to C5
@@ -124,7 +126,9 @@ def good_run(row: Scenario) -> Record:
         record.observations += [in_use(C2, A), last]
     if row.end.fate is not Fate.RESTARTED:
         record.observations.append(_after(row))
-    if Verb.BACK_TO_DOM0 in row.follow.steps:
+    if row.follow.rounds:
+        record.guests["B"] = A + row.follow.rounds - 1
+    elif Verb.BACK_TO_DOM0 in row.follow.steps:
         record.observations.append(in_use(C7, 0, "nvme"))
     else:
         _next(row, record)
@@ -135,6 +139,10 @@ def good_run(row: Scenario) -> Record:
         record.markers = [hazard_marker()]
     if len(row.devices) > 1:
         record.second = _second(row, record)
+    record.rounds = [
+        Round(number, A + number - 1, guest(C2, f"d{A + number - 1}"), dict(COUNTS), raw(f"round-{number:02d}.txt"))
+        for number in range(1, row.follow.rounds + 1)
+    ]
     return record
 
 

@@ -21,7 +21,7 @@ from harness.report.store import dump
 from harness.scenario.forecast import Forecast
 from harness.scenario.verdict import Conclusion
 
-VERBS = ["run", "list", "test", "bench", "soak", "shell", "schema", "report"]
+VERBS = ["run", "list", "test", "bench", "coverage", "soak", "shell", "schema", "report"]
 NESTED = ["build", "up", "down", "status", "clean"]
 
 
@@ -53,7 +53,12 @@ def nothing_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
         ("shell run-1", "nested up"),
         ("run --mirror gopher://x", "URI"),
         ("report nowhere.json", ""),
+        ("run E14-F1-hvm-nvme --rounds 5", "E3-F7"),
+        ("run E3-F7-hvm-nvme --rounds 2", "--help"),
+        ("run E16-F1-hvm-nvme", "see maskall coverage"),
+        ("run E5-F1-pv-virtio-rng", "see maskall coverage"),
         ("soak --for 2", "2h"),
+        ("coverage --stack trixi", "trixie"),
         ("soak --profile smoek", "smoke"),
         ("soak --runs 0", "--help"),
         ("soak --resume nowhere", "--resume wants a soak's directory"),
@@ -145,6 +150,7 @@ def test_options_survive_the_way_through_pytest(pytestconfig: pytest.Config) -> 
         keep=True,
         trace=True,
         sequential=True,
+        rounds=5,
         yes=True,
     )
     words = given.arguments()

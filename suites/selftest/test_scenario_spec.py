@@ -15,7 +15,7 @@ from harness.scenario.verdict import ControlRole
 from harness.xen.mutants import catalogue as mutants
 
 DEVICES = ["nvme", "virtio-rng", "e1000e"]
-ONE_DEVICE = ("F1", "F2", "F3", "F5", "F8")
+ONE_DEVICE = ("F1", "F2", "F3", "F5", "F7", "F8")
 
 
 def chosen(*patterns: str, profile: str = "default", devices: list[str] = DEVICES) -> list[str]:
@@ -137,10 +137,10 @@ class TestWhatCannotBe:
             ("E7-F2-hvm-nvme", "so only F1 can follow"),
             ("E14-F4-hvm-nvme", "it takes two devices, joined by a plus"),
             ("E14-F1-hvm-nvme+virtio-rng", "is about one device"),
-            ("E1-F6-hvm-nvme", "F6 begins with a guest of another kind"),
+            ("E1-F6-hvm-nvme", "F6 begins with a pv guest"),
             ("E15-F1-hvm-nvme", "only for a device whose reset does nothing"),
             ("E5-F3-hvm-nvme", "and here is none"),
-            ("E25-F1-hvm-nvme", "not written for hvm guests"),
+            ("E25-F1-hvm-nvme", "it is about PVH guests"),
         ],
     )
     def test_it_is_refused_with_the_reason(self, pattern: str, reason: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from harness.scenario.spec import Verb
 from harness.scenario.stage import Stage
-from harness.scenario.verbs import device, devicemodel, ends, guest, hostreset, nextguest, plug
+from harness.scenario.verbs import device, devicemodel, ends, guest, hostreset, nextguest, plug, rounds
 from harness.xen.toolstack import Signal
 
 VERBS: dict[Verb, Callable[[Stage], None]] = {
@@ -44,6 +44,7 @@ VERBS: dict[Verb, Callable[[Stage], None]] = {
     Verb.PV_GUEST: lambda stage: nextguest.other(stage, Verb.PV_GUEST),
     Verb.HVM_GUEST: lambda stage: nextguest.other(stage, Verb.HVM_GUEST),
     Verb.BACK_TO_DOM0: device.back_to_dom0,
+    Verb.ROUNDS: lambda stage: rounds.again(stage, VERBS),
     Verb.KILL_STOPPED_DEVICE_MODEL: devicemodel.kill_stopped,
     Verb.DESTROY_FORMER: ends.destroy_former,
 }

@@ -1,0 +1,53 @@
+"""`maskall coverage`: what is played of the whole matrix, and why the rest is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from harness.deadline import Deadline
+from harness.errors import UsageError
+from harness.nested import devices
+from harness.nested.machine import QEMU
+from harness.nested.stacks import stack
+from harness.options import DEFAULT_STACK
+from harness.process import run
+from harness.report.coverage import as_json, table
+from harness.report.heatmap import page
+from harness.report.store import write_atomically
+from harness.scenario.coverage import coverage
+from harness.scenario.spec import catalogue
+
+
+def show(stack_name: str | None, *, json: bool, html: Path | None) -> None:
+    """Print the map; with `html` also write it as one page."""
+    chosen = stack(stack_name or DEFAULT_STACK)
+    models = devices.catalogue()
+    lacking = _lacking()
+    there = {name: model for name, model in models.items() if name not in lacking}
+    known = catalogue()
+    found = coverage(known, devices.candidates(there), lacking)
+    context = {"stack": chosen.name}
+    if html is not None:
+        write_atomically(html, page(found, known.titles, context).encode())
+    if json:
+        typer.echo(as_json(found, context), nl=False)
+        return
+    for line in table(found, context=chosen.name):
+        typer.echo(line)
+    if html is not None:
+        typer.echo(f"\nwritten: {html}")
+
+
+def _lacking() -> dict[str, str]:
+    """Devices of ours that the installed QEMU does not offer; none when there is no QEMU to ask."""
+    try:
+        offer = devices.offered(run([QEMU, "-device", "help"], deadline=Deadline.after(20)).stdout)
+    except UsageError:
+        return {}
+    return {
+        name: f"the installed QEMU has no {model.model}"
+        for name, model in devices.catalogue().items()
+        if model.model not in offer
+    }
