@@ -45,23 +45,23 @@ def why_not(row: Scenario, reset_effective: bool = True) -> Hole | None:
         return Hole(HoleKind.NOT_YET, f"not written for {row.guest} guests")
     if row.guest not in follow.kinds:
         return Hole(HoleKind.IMPOSSIBLE, f"{row.follow_on} begins with {_kinds(follow.kinds)} guest")
-    wants = [one.second_device for one in (end, follow)]
-    if len(row.devices) > 1 and not {"may", "must"} & set(wants):
-        return Hole(HoleKind.ELSEWHERE, "it is about one device")
-    if len(row.devices) == 1 and "must" in wants:
-        return Hole(HoleKind.ELSEWHERE, "it takes two devices, joined by a plus (virtio-rng+e1000e)")
     if end.fate is Fate.RESTARTED and follow.steps != (Verb.SAME_GUEST,):
         reason = "the toolstack starts the same guest again by itself, so only F1 can follow"
         return Hole(HoleKind.IMPOSSIBLE, reason)
-    if follow.rounds:
-        return _why_no_rounds(row, reset_effective)
-    if end.late and not any(verb.makes_next_guest for verb in follow.steps):
+    if follow.rounds and (hole := _why_no_rounds(row, reset_effective)):
+        return hole
+    if end.late and not follow.rounds and not any(verb.makes_next_guest for verb in follow.steps):
         reason = "what is left of guest A is ended late, under the next guest, and here is none"
         return Hole(HoleKind.IMPOSSIBLE, reason)
     if end.next.type and follow.kinds != tuple(GuestType):
         return Hole(HoleKind.IMPOSSIBLE, "the next guest is of one kind in any case")
     if end.no_op_reset and reset_effective:
         return Hole(HoleKind.IMPOSSIBLE, "only for a device whose reset does nothing")
+    wants = [one.second_device for one in (end, follow)]
+    if len(row.devices) > 1 and not {"may", "must"} & set(wants):
+        return Hole(HoleKind.ELSEWHERE, "it is about one device")
+    if len(row.devices) == 1 and "must" in wants:
+        return Hole(HoleKind.ELSEWHERE, "it takes two devices, joined by a plus (virtio-rng+e1000e)")
     return None
 
 

@@ -10,10 +10,10 @@ class HoleKind(enum.StrEnum):
     """The value is what the coverage map calls it. Of several holes shown as one, the first of this order is."""
 
     NOT_YET = "not yet"  # it could be played, and nobody has written it
-    REFUSED = "refused"  # the product refuses it, and a scenario of its own shows that it does
     HARDWARE = "hardware only"  # nothing that an emulator can show
-    IMPOSSIBLE = "impossible"  # the parts contradict each other
     ELSEWHERE = "elsewhere"  # it would be the same as another row
+    IMPOSSIBLE = "impossible"  # the parts contradict each other
+    REFUSED = "refused"  # the product refuses it, and a scenario of its own shows that it does
     NO_DEVICE = "no such device here"  # the installed QEMU does not offer it
 
 
