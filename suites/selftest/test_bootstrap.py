@@ -107,3 +107,10 @@ def test_an_old_python_is_refused(clone: Path) -> None:
     refused = call(clone, FAKE_VERSION="3.9.2")
     assert refused.returncode == 2
     assert refused.stderr == f"maskall: Python 3.11 or newer is needed, {clone.parent / 'bin/python3'} is 3.9.2\n"
+
+
+def test_rules_for_linters_make_no_other_environment(clone: Path) -> None:
+    call(clone)
+    (clone / "pyproject.toml").write_text("first\n[tool.ruff]\nline-length = 100\n")
+    call(clone)
+    assert done(clone) == ["venv", "pip"]
