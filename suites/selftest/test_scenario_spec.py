@@ -7,6 +7,8 @@ from goodrecord import CATALOGUE, scenario
 
 from harness.errors import SafetyRefusal, UsageError
 from harness.guest.spec import GuestType
+from harness.nested.devices import candidates
+from harness.nested.devices import catalogue as models
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.choose import Candidate, all_scenarios, select
 from harness.scenario.spec import Power, Verb
@@ -97,7 +99,7 @@ class TestProfiles:
     def test_every_pattern_of_every_profile_matches_something(self) -> None:
         for name, patterns in CATALOGUE.profiles.items():
             for pattern in patterns.rows:
-                assert chosen(pattern, devices=[*DEVICES, "virtio-net", "xhci"]), f"{name}: {pattern}"
+                assert select(CATALOGUE, candidates(models()), [pattern], name), f"{name}: {pattern}"
 
     def test_an_unknown_profile(self) -> None:
         with pytest.raises(UsageError, match=r"no profile 'smok' \(did you mean smoke\?\)"):
