@@ -228,7 +228,7 @@ def coverage(
     epilog="""Examples:
 
 \b
-  maskall soak                             100 runs of the hazard scenarios of the default profile: an hour or more
+  maskall soak                             100 runs of the hazard scenarios of profile ci: an hour or more
   maskall soak --runs 20 --stack bookworm
   maskall soak --for 2h                    as many as two hours allow, at most 100
   maskall soak --resume results/SOAK       go on after Ctrl-C or a crash
@@ -238,7 +238,7 @@ Exit status: 0 no false alarm; 1 a false alarm; 2 wrong options; 3 a run was UND
 def soak(
     runs: Annotated[int | None, typer.Option(help="How many (default: 100).", min=1, max=9999, metavar="N")] = None,
     profile: Annotated[
-        str | None, typer.Option(help="Whose hazard scenarios (default: default).", metavar="PROFILE")
+        str | None, typer.Option(help="Whose hazard scenarios (default: ci).", metavar="PROFILE")
     ] = None,
     stack: Annotated[
         str | None, typer.Option(help="trixie, bookworm or bullseye (default: trixie).", metavar="STACK")
@@ -258,6 +258,7 @@ def soak(
     Plays the scenarios that take the hazard on the stock hypervisor, each on a freshly restored host, without a
     control. Product failures must be 0; undecided runs and the emulator's own faults are counted apart.
     """
+    from harness.cli.soak import DEFAULT_PROFILE as SOAK_PROFILE
     from harness.cli.soak import begin
     from harness.cli.soak import resume as go_on
     from harness.errors import UsageError
@@ -265,7 +266,7 @@ def soak(
 
     if resume is None:
         options = RunOptions(
-            profile=profile or DEFAULT_PROFILE,
+            profile=profile or SOAK_PROFILE,
             stack=stack,
             device=tuple(device or ()),
             no_control=True,

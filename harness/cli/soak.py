@@ -21,6 +21,7 @@ from harness.scenario.spec import Scenario
 from harness.soak import Soaking, load
 
 DEFAULT_RUNS = 100
+DEFAULT_PROFILE = "ci"
 _DURATION = re.compile(r"(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
 _SAME = ("xen_version", "kernel", "qemu")  # facts that make runs comparable
 
@@ -40,7 +41,9 @@ def begin(options: RunOptions, *, runs: int | None, duration: str | None, worker
     limit = seconds_of(duration) if duration else None
     chosen = [row for row in options.scenarios() if row.end.hazard]
     if not chosen:
-        raise UsageError(f"no scenario of profile {options.profile} takes the hazard", hint="take --profile default")
+        raise UsageError(
+            f"no scenario of profile {options.profile} takes the hazard", hint=f"take --profile {DEFAULT_PROFILE}"
+        )
     begun = Soak(
         tool_version=importlib.metadata.version("maskall"),
         started=datetime.now(UTC),

@@ -44,7 +44,7 @@ def test_a_hole_is_refused_before_anything_boots_with_that_reason(cell: Cell) ->
 
 
 def test_what_is_no_hole_can_be_chosen() -> None:
-    possible = [cell.id for cell in MAP.cells if cell.hole is None]
+    possible = [cell.id for cell in MAP.cells if cell.hole is None][::11]  # all of them would take half a minute
     assert [row.id for row in select(CATALOGUE, MODELS, possible, "default")] == possible
 
 
