@@ -15,13 +15,13 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from harness.lab.inventory import HostEntry
     from harness.lab.site import Site
+    from harness.mutants.catalogue import Mutant
     from harness.nested.lab import NestedLab
     from harness.report.progress import Progress
     from harness.scenario.choose import Candidate
     from harness.scenario.known import KnownIssue
     from harness.scenario.spec import Scenario
     from harness.session import Lab, Plan
-    from harness.xen.mutants import Mutant
 
 DEFAULT_PROFILE = "default"
 DEFAULT_STACK = "trixie"
@@ -156,8 +156,8 @@ class RunOptions:
 
     def known_mutants(self) -> dict[str, Mutant]:
         """Ours and the user's, once the one asked for is among them and each names endings that there are."""
+        from harness.mutants.catalogue import catalogue, pick
         from harness.scenario.spec import catalogue as scenarios
-        from harness.xen.mutants import catalogue, pick
         from harness.yamlfile import nearest
 
         known = catalogue(self.mutants)

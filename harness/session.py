@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,13 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from harness.deadline import Deadline
-from harness.errors import EmulatorFault, GuestDied, HostQuarantined, LabError, MaskallError
+from harness.errors import EmulatorFault, GuestDied, HostQuarantined, MaskallError
 from harness.evidence.store import EvidenceStore
 from harness.lab.host import Host
+from harness.mutants.catalogue import Mutant
+from harness.mutants.plant import Planted, plant
 from harness.report import convert, junit, store
 from harness.report.progress import Progress
-from harness.report.results import NESTED_LABEL, Attempt, Control, RunResult, ScenarioResult, Side
+from harness.report.results import NESTED_LABEL, Attempt, Control, Replaced, RunResult, ScenarioResult, Side
 from harness.report.results import Host as HostSeen
 from harness.report.rounds import history
 from harness.report.story import story
@@ -29,14 +30,12 @@ from harness.scenario.forecast import Forecast, foresee
 from harness.scenario.known import KnownIssue
 from harness.scenario.run import Played, play
 from harness.scenario.spec import Power, Scenario
+from harness.scenario.stage import Enough
 from harness.scenario.verdict import ControlRole
 from harness.xen.fixes import registry
-from harness.xen.mutants import AppliedMutant, Mutant, apply
-from harness.xen.symbols import parse_xensyms
 
 STOCK = "stock"
 MAX_EMULATOR_RETRIES = 2
-_SYMBOL_SECONDS = 30.0
 
 
 class Lab(Protocol):
@@ -91,7 +90,7 @@ class Session:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     finished: list[ScenarioResult] = field(default_factory=list)
     _addresses: dict[str, str] = field(default_factory=dict)
-    _controls: dict[str, Control] = field(default_factory=dict)
+    controls: dict[str, Control] = field(default_factory=dict)  # the mutants that were planted, by name
     _begun: float = field(default_factory=time.monotonic)
     _busy: float = 0.0
 
@@ -119,7 +118,7 @@ class Session:
 
         def one(name: str) -> Side:
             progress = self.progress.side(f"{scenario.id} {labels[name]}")
-            side = self._side(scenario, name, progress)
+            side = self.side(scenario, name, progress)
             covered[name] = progress.phases.covered
             return side
 
@@ -151,20 +150,26 @@ class Session:
         self.finished.append(result)
         return result
 
-    def _side(self, scenario: Scenario, name: str, progress: Progress) -> Side:
+    def side(self, scenario: Scenario, name: str, progress: Progress, *, enough: Enough | None = None) -> Side:
+        """Play one scenario once on the stock hypervisor or on the mutant `name`, until that is `enough`.
+
+        The emulator's faults are retried.
+        """
         attempts: list[Attempt] = []
         while True:
             began = time.monotonic()
             folder = f"raw/{scenario.id}/{name}" + (f"-retry{len(attempts)}" if attempts else "")
             evidence = EvidenceStore(self.plan.results, folder)
-            played = self._attempt(scenario, name, evidence, progress)
+            played = self._attempt(scenario, name, evidence, progress, enough)
             fault = played.error
             if not isinstance(fault, EmulatorFault | GuestDied) or len(attempts) == MAX_EMULATOR_RETRIES:
                 return self._stored_side(played, scenario, name, folder, progress, attempts)
             progress.note(f"{fault.message}; trying again")
             attempts.append(convert.attempt(fault.message, time.monotonic() - began))
 
-    def _attempt(self, scenario: Scenario, name: str, evidence: EvidenceStore, progress: Progress) -> Played:
+    def _attempt(
+        self, scenario: Scenario, name: str, evidence: EvidenceStore, progress: Progress, enough: Enough | None
+    ) -> Played:
         try:
             with self.lab.host(scenario.devices, progress, keep=self.plan.keep) as host:
                 missing = [power for power in scenario.end.needs if not _has(host, power)]
@@ -175,18 +180,15 @@ class Session:
                 if name != STOCK:
                     with progress.phase(f"apply mutant {name}"):
                         self._mutate(host, name)
-                return play(scenario, host, evidence, progress, trace=self.plan.trace)
+                return play(scenario, host, evidence, progress, trace=self.plan.trace, enough=enough)
         except HostQuarantined as error:  # an earlier scenario could not be undone, this one was never tried
             return Played.skipped(scenario, str(error))
         except MaskallError as error:
             return Played.failed(scenario, error)
 
     def _mutate(self, host: Host, name: str) -> None:
-        if host.debugger is None:
-            raise LabError(f"the host has no debugger to apply mutant {name}", hint="run with --no-control")
-        text = host.transport.run(["cat", "/proc/xen/xensyms"], deadline=Deadline.after(_SYMBOL_SECONDS)).check().text
-        applied = apply(name, self.plan.mutants[name], parse_xensyms(text, file="xensyms"), host.debugger)
-        self._controls[name] = _control(applied)
+        mutant = self.plan.mutants[name]
+        self.controls[name] = _control(name, mutant, plant(name, mutant, host))
 
     def _stored_side(
         self,
@@ -218,23 +220,28 @@ class Session:
         store.write_atomically(self.plan.results / log, _log(side).encode())
         return side
 
+    @property
+    def host(self) -> HostSeen:
+        """What results say about the host they come from."""
+        facts = self._facts
+        return HostSeen(
+            name=facts.get("host", "nested"),
+            nested="nested" in facts,
+            label=NESTED_LABEL if "nested" in facts else "",
+            facts=facts,
+            packages=self.lab.packages(),
+        )
+
     def finish(self) -> RunResult:
         """Write results.json and junit.xml."""
         wall = time.monotonic() - self._begun
-        facts = self._facts
         result = convert.run_result(
             tool_version=importlib.metadata.version("maskall"),
             run_id=self.run_id,
             started=self.started,
             ended=datetime.now(UTC),
-            host=HostSeen(
-                name=facts.get("host", "nested"),
-                nested="nested" in facts,
-                label=NESTED_LABEL if "nested" in facts else "",
-                facts=facts,
-                packages=self.lab.packages(),
-            ),
-            controls=self._controls.values(),
+            host=self.host,
+            controls=self.controls.values(),
             scenarios=self.finished,
             overhead_seconds=max(0.0, wall - self._busy),
         )
@@ -247,16 +254,17 @@ def _has(host: Host, power: Power) -> bool:
     return {Power.DEBUGGER: host.debugger, Power.RESET: host.reset}[power] is not None
 
 
-def _control(applied: AppliedMutant) -> Control:
-    return Control(
-        name=applied.name,
-        symbol=applied.mutant.symbol,
-        address=f"{applied.address:#x}",
-        original=applied.before[: len(applied.after)].hex(" "),
-        replacement=applied.after.hex(" "),
-        stands_for=applied.mutant.stands_for,
-        verified=applied.after == applied.mutant.new_bytes,
+def _control(name: str, mutant: Mutant, planted: Iterable[Planted]) -> Control:
+    changes = (
+        Replaced(
+            place=str(one.place),
+            address=f"{one.place.address:#x}",
+            original=one.before.hex(" "),
+            replacement=one.after.hex(" "),
+        )
+        for one in planted
     )
+    return Control(name=name, layer=mutant.layer, stands_for=mutant.stands_for, changes=tuple(changes))
 
 
 def _log(side: Side) -> str:

@@ -139,6 +139,65 @@ def run(
 
 
 @app.command(
+    epilog="""Examples:
+
+\b
+  maskall mutants                             all mutants, each until a scenario sees it
+  maskall mutants --all                       the whole matrix
+  maskall mutants sticky-host-maskall --scenario 'E14-*'
+  maskall mutants --check --stack bookworm    only whether they fit: planted and taken back on a live host
+  maskall mutants --resume results/20260102-030405
+
+Exit status: 0 every mutant was seen; 1 one survived that is not declared equivalent; 2 wrong options
+or files; 3 a mutant is undecided; 5 nothing ran."""
+)
+def mutants(
+    name: Annotated[list[str] | None, typer.Argument(help="Mutants; none: all. See 'maskall list --mutants'.")] = None,
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="Id or glob, may be repeated (default: the profile's).", metavar="SCENARIO")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="Which scenarios.", metavar="PROFILE")] = "mutants",
+    stack: Stack = DEFAULT_STACK,
+    device: Devices = None,
+    every: Annotated[bool, typer.Option("--all", help="Go on with a mutant that was seen.")] = False,
+    sequential: Annotated[bool, typer.Option("--sequential", help="One host at a time, not two.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only see whether the mutants fit this stack.")] = False,
+    file: Annotated[
+        Path | None, typer.Option("--mutants", help="YAML file with mutants of your own.", metavar="FILE")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="New directory for the results (default: results/<UTC time>).", metavar="DIR")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the campaign in this directory.", metavar="DIR")
+    ] = None,
+    yes: Yes = False,
+) -> int:
+    """See which known-bad products the scenarios notice.
+
+    The kill matrix, mutant by scenario, with the score and the survivors. Stock is played first: what fails there
+    kills no mutant. mutants.json is written after every cell.
+    """
+    from harness.cli import mutants as verb
+    from harness.options import RunOptions
+
+    options = RunOptions(
+        scenario=tuple(scenario or ()),
+        profile=profile,
+        stack=stack,
+        device=tuple(device or ()),
+        no_control=True,
+        mutants=file,
+        results=results,
+        sequential=sequential,
+        yes=yes,
+    )
+    if check:
+        return verb.check(options, name or ())
+    return verb.hunt(options, name or (), every=every, resumed=resume)
+
+
+@app.command(
     "list",
     epilog="""Examples:
 
@@ -299,11 +358,15 @@ def shell(run: Kept = None, stack: Stack = DEFAULT_STACK, device: Device = "nvme
 
 
 @app.command(epilog="Example: maskall schema > results.schema.json")
-def schema() -> None:
+def schema(
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Of mutants.json, which 'maskall mutants' writes.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of results.json."""
-    from harness.report.schema import schema_text
+    from harness.report import schema as schemas
 
-    typer.echo(schema_text(), nl=False)
+    typer.echo(schemas.schema_text(schemas.mutants_schema() if mutants else schemas.schema()), nl=False)
 
 
 @app.command(epilog="Example: maskall report results/20260102-030405/results.json")

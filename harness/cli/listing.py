@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 from harness.deadline import Deadline
 from harness.errors import UsageError
+from harness.mutants.catalogue import Mutant
+from harness.mutants.catalogue import catalogue as known_mutants
+from harness.mutants.change import TextChange
 from harness.nested import devices
 from harness.nested.machine import QEMU
 from harness.nested.stacks import stack, stacks
@@ -17,7 +20,6 @@ from harness.scenario.choose import all_scenarios, select
 from harness.scenario.forecast import foresee
 from harness.scenario.known import known_issues
 from harness.scenario.spec import Ending, FollowOn, catalogue
-from harness.xen import mutants
 from harness.xen.fixes import registry
 
 
@@ -39,10 +41,10 @@ def overview() -> Iterator[str]:
     yield "\nstacks"
     for name, one in stacks().items():
         yield f"  {name:<9} {one.description}{' (default)' if name == DEFAULT_STACK else ''}"
-    yield "\nmutants: known-bad hypervisors"
-    for name, mutant in mutants.catalogue().items():
+    yield "\nmutants: known-bad hypervisors, device models and dom0 kernels"
+    for name, mutant in known_mutants().items():
         yield f"  {name}{' (default control)' if name == DEFAULT_CONTROL else ''}"
-        yield f"            {mutant.stands_for}; must be noticed by {', '.join(mutant.notices)}"
+        yield f"            {mutant.layer}: {mutant.stands_for}; {_noticed(mutant)}"
     yield "\nprofiles"
     for name, profile in known.profiles.items():
         count = len(select(known, usual, [], name))
@@ -104,10 +106,17 @@ def all_ids() -> Iterator[str]:
 
 def mutants_in_full() -> Iterator[str]:
     """Each mutant as its file says it."""
-    for name, mutant in mutants.catalogue().items():
-        yield name
-        yield f"  stands for   {mutant.stands_for}"
-        yield f"  function     {mutant.symbol}+{mutant.offset:#x}"
-        yield f"  original     {' '.join(mutant.original)}"
-        yield f"  replacement  {' '.join(mutant.replacement)}"
-        yield f"  noticed by   {', '.join(mutant.notices)}"
+    for name, mutant in known_mutants().items():
+        yield f"{name} ({mutant.layer})"
+        yield f"  {mutant.stands_for}"
+        yield f"  {_noticed(mutant)}"
+        for build, changes in mutant.builds.items():
+            for change in changes:
+                where = change.symbol if isinstance(change, TextChange) else "device model"
+                yield f"  {build:<9} {where}: {' '.join(change.find)} -> {' '.join(change.replace)}"
+
+
+def _noticed(mutant: Mutant) -> str:
+    if mutant.equivalent:
+        return f"cannot be noticed: {mutant.equivalent}"
+    return f"must be noticed by {', '.join(mutant.notices)}"

@@ -86,8 +86,9 @@ def _reason(scenario: ScenarioResult) -> str:
 
 def _run_properties(run: RunResult) -> dict[str, str]:
     controls = {
-        f"control.{control.name}": f"{control.symbol} at {control.address}: {control.original} -> {control.replacement}"
-        + ("" if control.verified else " (NOT read back)")
+        f"control.{control.name}": "; ".join(
+            f"{one.place} at {one.address}: {one.original} -> {one.replacement}" for one in control.changes
+        )
         for control in run.controls
     }
     return {

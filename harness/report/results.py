@@ -257,16 +257,22 @@ class Host(Model):
     packages: dict[str, Text] = Field(default={}, description="exact versions by package")
 
 
-class Control(Model):
-    """A known-bad hypervisor: which bytes of which function were replaced, and that they were read back."""
+class Replaced(Model):
+    """Bytes that were replaced, and that were read back: at `address` in memory, or at that offset of a file."""
 
-    name: str
-    symbol: str
+    place: str = Field(description="function or file, and offset")
     address: Hex
     original: Bytes
     replacement: Bytes
+
+
+class Control(Model):
+    """A known-bad hypervisor, device model or dom0 kernel, and how it was made."""
+
+    name: str
+    layer: str
     stands_for: Text
-    verified: bool
+    changes: tuple[Replaced, ...]
 
 
 class EmulatorFaultSeen(Model):

@@ -1,10 +1,11 @@
-"""The JSON Schema of `results.json`, published as docs/results.schema.json. Pure.
+"""The JSON Schemas of `results.json` and `mutants.json`, published as docs/{results,mutants}.schema.json. Pure.
 
-Publish it again after a change of the models:
+Publish them again after a change of the models:
 
-    python -c 'from harness.report.schema import schema_text; print(schema_text(), end="")' > docs/results.schema.json
+    ./tools/maskall schema > docs/results.schema.json
+    ./tools/maskall schema --mutants > docs/mutants.schema.json
 
-A self-test fails while the published file is not what this module says.
+A self-test fails while a published file is not what this module says.
 """
 
 from __future__ import annotations
@@ -12,19 +13,27 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness.report.results import SCHEMA_VERSION, RunResult
+from pydantic import BaseModel
+
+from harness.mutants import matrix
+from harness.report import results
 
 
 def schema() -> dict[str, Any]:
     """The schema of what `store.dump` writes: every key is there, none other is."""
-    made = RunResult.model_json_schema(mode="serialization")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **made,
-        "title": f"maskall results, schema version {SCHEMA_VERSION}",
-    }
+    return _schema(results.RunResult, f"maskall results, schema version {results.SCHEMA_VERSION}")
 
 
-def schema_text() -> str:
+def mutants_schema() -> dict[str, Any]:
+    """The schema of what `maskall mutants` writes."""
+    return _schema(matrix.KillMatrix, f"maskall kill matrix, schema version {matrix.SCHEMA_VERSION}")
+
+
+def schema_text(made: dict[str, Any]) -> str:
     """The published file, byte for byte."""
-    return json.dumps(schema(), indent=2, ensure_ascii=True) + "\n"
+    return json.dumps(made, indent=2, ensure_ascii=True) + "\n"
+
+
+def _schema(model: type[BaseModel], title: str) -> dict[str, Any]:
+    made = model.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": title}

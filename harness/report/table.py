@@ -188,11 +188,9 @@ def _mutants_under_test(run: RunResult) -> set[str]:
 
 
 def _control(control: Control, *, under_test: bool) -> list[tuple[str, str]]:
-    checked = "read back" if control.verified else "NOT READ BACK"
     return [
         ("under test" if under_test else "control", f"{control.name}: {control.stands_for}"),
-        ("", f"{control.symbol} at {control.address}"),
-        ("", f"{control.original} -> {control.replacement} ({checked})"),
+        *(("", f"{one.place}: {one.original} -> {one.replacement}") for one in control.changes),
     ]
 
 

@@ -130,6 +130,20 @@ def vectors(at: Checkpoint, seen: Observation, domain: str, like: XenView | None
         yield check(at, "table", "unmasked entries", "1 or more", open_entries, open_entries > 0, seen.table.raw)
 
 
+def held_back(at: Checkpoint, seen: Observation) -> Iterator[Check]:
+    """Vectors that belong to nobody cannot fire: each is masked, or where Xen could not reach them, MASKALL is set.
+
+    Xen masks a vector when its pirq is unbound and when it is unmapped (msi_set_mask_bit, __pci_disable_msix).
+    """
+    control = seen.hardware.control if seen.hardware else None
+    if seen.table is None or control is None or seen.xen is None or seen.xen.irqs:
+        return
+    unmasked = " ".join(str(entry) for entry, masked in enumerate(seen.table.masked) if not masked)
+    shown = "MASKALL" if control.masked else f"open: {unmasked}" if unmasked else "each masked"
+    met = control.masked or not unmasked
+    yield check(at, "table", "vectors of nobody", "each masked, or MASKALL", shown, met, seen.table.raw)
+
+
 def works(at: Checkpoint, view: GuestView | None, *, control: bool = True) -> Iterator[Check]:
     """The driver's owner sees a device that interrupts."""
     if view is None:

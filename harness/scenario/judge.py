@@ -176,7 +176,11 @@ def _c2(record: Record, seen: Observation) -> Iterator[Check]:
 
 def _c3(record: Record, seen: Observation) -> Iterator[Check]:
     """What the fault did is recorded by the hazard; the device itself must still answer."""
-    yield from expect.hardware(Checkpoint.C3, seen.hardware, Expected())
+    kept = Verb.CLEAR_MASKALL in record.scenario.end.fault  # somebody tried to take Xen's MASKALL away
+    yield from expect.hardware(Checkpoint.C3, seen.hardware, Expected(masked=True if kept else None))
+    if {Verb.UNLOAD_DRIVER, Verb.GUEST_CLEARS_ENABLE} & set(record.scenario.end.fault):
+        yield from expect.no_irqs(Checkpoint.C3, seen.xen)  # the guest switched MSI-X off: qemu or pciback unmaps
+    yield from expect.held_back(Checkpoint.C3, seen)
     if record.scenario.end.works_after_fault:
         yield from _guest_works(record, seen, "A")
 
@@ -188,6 +192,7 @@ def _c4(record: Record, seen: Observation) -> Iterator[Check]:
     yield from expect.hardware(at, seen.hardware, wanted)
     yield from expect.owner(at, seen.xen, QUARANTINE)
     yield from expect.no_irqs(at, seen.xen)
+    yield from expect.held_back(at, seen)
     domid = record.guests.get("A")
     match end.fate:
         case Fate.GONE:

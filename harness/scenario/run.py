@@ -19,7 +19,7 @@ from harness.scenario.judge import judge
 from harness.scenario.judgement import Hazard, Judgement
 from harness.scenario.record import Record
 from harness.scenario.spec import Fate, Scenario, Verb
-from harness.scenario.stage import Part, Stage
+from harness.scenario.stage import Enough, Part, Settled, Stage
 from harness.scenario.tracing import traced
 from harness.scenario.verbs import VERBS
 from harness.scenario.verdict import Verdict
@@ -49,15 +49,29 @@ def _not_played(scenario: Scenario, verdict: Verdict, reason: str) -> Judgement:
     return Judgement(verdict, reason, Hazard(scenario.end.hazard, taken=False))
 
 
-def play(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress, *, trace: bool = False) -> Played:
-    """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record."""
+def play(
+    scenario: Scenario,
+    host: Host,
+    store: EvidenceStore,
+    progress: Progress,
+    *,
+    trace: bool = False,
+    enough: Enough | None = None,
+) -> Played:
+    """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record.
+
+    `enough` is asked after every checkpoint whether to go on: a mutant that was seen need not be played to its end.
+    """
     stage = set_up(scenario, host, store, progress)
+    stage.enough = enough
     record = stage.record
     error: MaskallError | None = None
     try:
         with traced(stage) if trace else contextlib.nullcontext():
             if up_to_c2(stage):
                 from_c2(stage)
+    except Settled:
+        progress.note("seen enough")
     except MaskallError as caught:
         error = caught
     finally:

@@ -32,6 +32,8 @@ class Verb(enum.StrEnum):
     DECODE_OFF = "decode_off"
     GUEST_CLEARS_ENABLE = "guest_clears_enable"
     DECODE_ON = "decode_on"
+    CLEAR_MASKALL = "clear_maskall"
+    GUEST_SETS_MASKALL = "guest_sets_maskall"
     START_LOAD = "start_load"
     START_CHURN = "start_churn"
     ATTACH = "attach"

@@ -26,11 +26,16 @@ from harness.scenario.record import Action, Record
 from harness.scenario.spec import Scenario, Verb
 from harness.xen.toolstack import Toolstack
 
+Enough = Callable[[Record], bool]
 Note = Callable[[bool, str, bytes], None]
 GUEST_UP_SECONDS = 90.0
 PATIENCE_SECONDS = 6
 TOOLSTACK_SECONDS = 120.0
 _GONE_SECONDS = 30.0
+
+
+class Settled(Exception):
+    """Whoever plays has seen enough."""
 
 
 @dataclass
@@ -63,6 +68,7 @@ class Stage:
     progress: Progress
     guests: list[Guest] = field(default_factory=list)
     bystander: Guest | None = None
+    enough: Enough | None = None
 
     @property
     def guest(self) -> Guest:
@@ -134,12 +140,17 @@ class Stage:
         return self.collector.keep(name, data)
 
     def observe(self, checkpoint: Checkpoint) -> None:
-        """All views of every device at a checkpoint; where a driver must work, it is made to work first."""
+        """All views of every device at a checkpoint; where a driver must work, it is made to work first.
+
+        Settled when that was enough.
+        """
         with self.progress.phase(f"observe {checkpoint}"):
             for part in self.parts:
                 view = self._exercise(part, checkpoint)
                 part.record.observations.append(part.collector.observe(checkpoint, view))
                 part.record.markers = part.collector.markers
+        if self.enough is not None and self.enough(self.record):
+            raise Settled
 
     def _exercise(self, part: Part, checkpoint: Checkpoint) -> GuestView | None:
         if checkpoint in (Checkpoint.C0, Checkpoint.C7):

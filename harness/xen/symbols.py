@@ -67,6 +67,13 @@ class SymbolTable:
         known = {symbol.bare for symbol in self.symbols}
         return self.address_of(next((name for name in names if name in known), names[0]))
 
+    def extent_of(self, name: str) -> range:
+        """From `address_of(name)` to the next symbol, or to the end of the text. Raises LabError as `address_of`."""
+        start = self.address_of(name)
+        later = bisect.bisect_right(self.symbols, start, key=lambda symbol: symbol.address)
+        end = self.symbols[later].address if later < len(self.symbols) else self.text_range.stop
+        return range(start, end)
+
     @cached_property
     def text_range(self) -> range:
         """Addresses of permanent code: _stext to _etext; without these symbols, first to last text symbol.

@@ -123,6 +123,9 @@ def good_run(row: Scenario) -> Record:
     record.observations = [in_use(C0, 0, "nvme"), idle(C1)]
     if row.end.fate is not Fate.REFUSED:
         last = in_use(C3, A) if row.end.works_after_fault else replace(in_use(C3, A), guest=None)
+        if {Verb.UNLOAD_DRIVER, Verb.GUEST_CLEARS_ENABLE} & set(row.end.fault):
+            kept = Verb.CLEAR_MASKALL in row.end.fault  # Xen has put MASKALL back
+            last = replace(idle(C3, IDLE_MASKED if kept else IDLE), xen=xen(C3, f"d{A}"))
         record.observations += [in_use(C2, A), last]
     if row.end.fate is not Fate.RESTARTED:
         record.observations.append(_after(row))

@@ -99,6 +99,8 @@ FAULTS: dict[str, tuple[Mutation, str]] = {
     "every table entry is masked": (
         view(C6, "table", masked=(True, True, True, True)),
         "C6 table: unmasked entries: expected 1 or more, seen 0"),
+    "irqs stay when the guest has switched MSI-X off": (
+        view(C3, "xen", irqs=(44,)), "C3 xen: irqs of the device: expected none, seen 44"),
     "the device keeps irqs after its domain": (
         view(C4, "xen", irqs=(44,)), "C4 xen: irqs of the device: expected none, seen 44"),
     "irqs leak elsewhere": (

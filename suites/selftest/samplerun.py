@@ -13,7 +13,7 @@ from harness.evidence.raw import RawRef
 from harness.pci.address import Bdf
 from harness.pci.config import Command, MsixControl
 from harness.report import convert
-from harness.report.results import NESTED_LABEL, Control, Host, RunResult, ScenarioResult, Side
+from harness.report.results import NESTED_LABEL, Control, Host, Replaced, RunResult, ScenarioResult, Side
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.forecast import Forecast
 from harness.scenario.judgement import Check, Hazard, Judgement, Outcome
@@ -188,12 +188,16 @@ def build(several: list[ScenarioResult], **more: Any) -> RunResult:  # noqa: ANN
         controls=[
             Control(
                 name="no-maskall-reset",
-                symbol="pci_reset_msix_state",
-                address="0xffff82d0402d8c10",
-                original="f3 0f 1e",
-                replacement="31 c0 c3",
+                layer="hypervisor",
                 stands_for="fix 575e18d54d19 is missing",
-                verified=True,
+                changes=(
+                    Replaced(
+                        place="pci_reset_msix_state+0x0",
+                        address="0xffff82d0402d8c10",
+                        original="f3 0f 1e",
+                        replacement="31 c0 c3",
+                    ),
+                ),
             )
         ],
         scenarios=several,

@@ -83,9 +83,10 @@ def test_a_mistake_is_one_line_with_the_nearest_word(
     [
         ("", "1:1", "empty"),
         ("a: [", "1:5", "YAML"),
-        ("mine:\n  symbol: 5\n", "mutants.yaml:2", "symbol"),
+        ("mine:\n  layer: 5\n", "mutants.yaml:2", "layer"),
         (
-            'mine:\n  symbol: f\n  original: "90"\n  replacement: "c3"\n  stands_for: x\n  notices: [E41]\n',
+            "mine: {layer: hypervisor, stands_for: x, notices: [E41], "
+            'builds: {trixie: [{symbol: f, find: "90", replace: "c3"}]}}',
             "mutants.yaml",
             "did you mean 'E",
         ),

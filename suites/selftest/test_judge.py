@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 from goodrecord import (
@@ -17,19 +18,26 @@ from goodrecord import (
     IDLE_MASKED,
     OTHER,
     WORKING_MASKED,
+    A,
     good,
     hazard_marker,
+    idle,
     marker,
+    raw,
     refusal,
     refused,
+    reseen,
     rows,
     view,
     without,
+    xen,
 )
 from recordfaults import FAULTS, Mutation, action, both_masked, gone, masks
 
 from harness.pci.config import Command, MsixControl
+from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judge import judge
+from harness.scenario.observation import TableView
 from harness.scenario.spec import Verb
 from harness.scenario.verdict import Verdict
 from harness.xen.console import MarkerKind
@@ -242,3 +250,41 @@ def test_a_guest_that_finds_no_device_is_a_failure() -> None:
     nothing = {"command": None, "control": None, "vectors": 0, "before": 0, "after": 0, "traffic_ok": False}
     view(C6, "guest", **nothing, driver=None)(record)
     assert judge(record).verdict is Verdict.FAIL
+
+
+class TestVectorsOfNobody:
+    """At C3 and C4 nobody owns a vector any more: none may be able to fire."""
+
+    @staticmethod
+    def played(masked: tuple[bool, ...] | None, control: int, at: Checkpoint, irqs: tuple[int, ...] = ()) -> str:
+        record = good("E29" if irqs else "E28", "F1")
+        table = None if masked is None else TableView(masked, raw("msix_table.txt"))
+        seen = replace(idle(at, control), table=table, xen=xen(at, "DomIO" if at is C4 else f"d{A}", irqs))
+        reseen(record, at, lambda before: replace(seen, domains=before.domains))
+        judgement = judge(record)
+        return judgement.reason if judgement.verdict is V.FAIL else judgement.verdict
+
+    @pytest.mark.parametrize("at", [C3, C4])
+    def test_an_entry_that_stays_open_is_a_fault(self, at: Checkpoint) -> None:
+        reason = f"{at} table: vectors of nobody: expected each masked, or MASKALL, seen open: 0 2"
+        assert self.played((False, True, False), IDLE, at) == reason
+
+    @pytest.mark.parametrize("at", [C3, C4])
+    @pytest.mark.parametrize(
+        ("masked", "control"),
+        [((True, True), IDLE), ((False, True), IDLE_MASKED), (None, IDLE)],
+        ids=["each is masked", "MASKALL", "not readable"],
+    )
+    def test_held_back(self, at: Checkpoint, masked: tuple[bool, ...] | None, control: int) -> None:
+        assert self.played(masked, control, at) == V.PASS
+
+    def test_vectors_that_are_still_owned_may_be_open(self) -> None:
+        assert self.played((False, True), IDLE, C3, irqs=(44,)) == V.PASS
+
+
+def test_maskall_that_somebody_else_can_clear_is_a_fault() -> None:
+    record = good("E27", "F1")
+    reseen(record, C3, lambda seen: replace(seen, hardware=idle(C3, IDLE).hardware))
+    judgement = judge(record)
+    assert judgement.verdict is V.FAIL
+    assert judgement.reason == "C3 hardware: message control: expected Masked+, seen Enable- Masked-"

@@ -122,13 +122,6 @@ def test_the_run_says_that_it_was_nested_and_names_the_control(run: RunResult) -
     assert suite.attrib["timestamp"] == "2026-01-02T03:04:05+00:00"
 
 
-def test_a_control_that_was_not_read_back_is_marked(run: RunResult) -> None:
-    doubtful = run.model_copy(update={"controls": (run.controls[0].model_copy(update={"verified": False}),)})
-    suite = parse(doubtful).find("testsuite")
-    assert suite is not None
-    assert properties(suite)["control.no-maskall-reset"].endswith("(NOT read back)")
-
-
 def test_every_character_gives_a_document_that_parses() -> None:
     hostile = "".join(map(chr, range(0x100))) + "\u2028\u202e\ufffe\uffff<>&\"']]>\U0001f600"
     document = json.loads(GOLDEN.read_text())

@@ -90,11 +90,6 @@ def test_a_mutant_under_test_is_not_called_stock(run: RunResult) -> None:
     assert any("on no-maskall-reset: expected PASS" in line for line in explain(scenario))
 
 
-def test_an_unverified_control_is_shouted(run: RunResult) -> None:
-    doubtful = run.model_copy(update={"controls": (run.controls[0].model_copy(update={"verified": False}),)})
-    assert "NOT READ BACK" in plain(doubtful)
-
-
 def test_a_run_of_nothing(run: RunResult) -> None:
     text = plain(run.model_copy(update={"scenarios": (), "counts": {}, "exit_status": ExitStatus.NOTHING_RAN}))
     assert "nothing ran" in text and "exit status 5" in text

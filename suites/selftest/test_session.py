@@ -23,6 +23,7 @@ from harness.evidence.store import EvidenceStore
 from harness.guest.initramfs import GuestFiles
 from harness.lab.host import Host
 from harness.lab.transport.fake import FakeTransport, Reply
+from harness.mutants.catalogue import catalogue
 from harness.report import store
 from harness.report.progress import PlainProgress, Progress
 from harness.report.results import ScenarioResult
@@ -33,13 +34,14 @@ from harness.scenario.run import Played
 from harness.scenario.spec import Scenario
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict
 from harness.session import MAX_EMULATOR_RETRIES, Plan, Session
-from harness.xen.mutants import catalogue
 
 MUTANT = "no-maskall-reset"
 MUTANTS = catalogue()
 ENTRY = 0xFFFF82D040300000
 SYMBOLS = f"{ENTRY - 4096:016x} T _stext\n{ENTRY:016x} T pci_reset_msix_state\n{ENTRY + 4096:016x} T _etext\n"
-FITTING = bytes.fromhex("".join(MUTANTS[MUTANT].original).replace("??", "00"))
+(CHANGE,) = MUTANTS[MUTANT].builds["trixie"]
+FITTING = bytes.fromhex("".join(CHANGE.find).replace("??", "00"))
+BROKEN = CHANGE.applied_to(FITTING)
 TROUBLE = EmulatorFault("triple fault in Xen's text")
 
 
@@ -70,7 +72,7 @@ class FakeLab:
         transport = FakeTransport(connected=True, commands={"cat /proc/xen/xensyms": Reply(SYMBOLS.encode())})
         debugger = machine if self.debugger else None
         try:
-            yield Host("fake", transport, {}, GuestFiles("/k", "/i"), debugger=debugger)
+            yield Host("fake", transport, {}, GuestFiles("/k", "/i"), debugger=debugger, facts={"stack": "trixie"})
         finally:
             with self._lock:
                 self.now -= 1
@@ -94,7 +96,7 @@ class FakeLab:
 def mutated(host: Host) -> bool:
     """Whether this host's Xen is the known-bad one."""
     machine = host.debugger
-    return isinstance(machine, FakeMachine) and machine.memory[ENTRY] == MUTANTS[MUTANT].new_bytes[0]
+    return isinstance(machine, FakeMachine) and machine.memory[ENTRY] == BROKEN[0]
 
 
 Player = Callable[[Scenario, Host, EvidenceStore], Played]
@@ -149,9 +151,7 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def played_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Player], None]:
     def use(player: Player) -> None:
-        def play(
-            row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, *, trace: bool = False
-        ) -> Played:
+        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> Played:
             with progress.phase("play"):
                 return player(row, host, evidence)
 
@@ -315,7 +315,7 @@ class TestErrors:
         (result,) = run(F1)
         assert result.control is not None
         assert (result.stock.verdict, result.control.verdict) == (Verdict.PASS, Verdict.ERROR)
-        assert "does not fit this hypervisor" in result.control.reason
+        assert "does not fit this build" in result.control.reason
         assert result.conclusion is Conclusion.UNDECIDED
         assert run.session.finish().controls == ()
 
@@ -364,8 +364,9 @@ class TestOnDisk:
         assert result.counts == {Conclusion.PROVEN: 1, Conclusion.UNPROVEN: 1}
         assert result.host.nested and result.host.label
         (control,) = result.controls
-        assert (control.name, control.verified, control.address) == (MUTANT, True, f"{ENTRY:#x}")
-        assert bytes.fromhex(control.replacement) == MUTANTS[MUTANT].new_bytes
+        (change,) = control.changes
+        assert (control.name, control.layer, change.address) == (MUTANT, "hypervisor", f"{ENTRY:#x}")
+        assert bytes.fromhex(change.replacement) == BROKEN
 
     def test_junit(self, run: Run) -> None:
         run(F1, E1)

@@ -65,7 +65,7 @@ class Bath:
         stop_at: float | None = None,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> Soak:
-        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **_: object) -> Played:
+        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> Played:
             self.begun += 1
             return odd(row, host, evidence, self.begun) if odd else honest(row, host, evidence)
 

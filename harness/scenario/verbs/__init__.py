@@ -18,6 +18,8 @@ VERBS: dict[Verb, Callable[[Stage], None]] = {
     Verb.DECODE_OFF: lambda stage: device.decode(stage, Verb.DECODE_OFF, "0:2"),
     Verb.GUEST_CLEARS_ENABLE: guest.clears_enable,
     Verb.DECODE_ON: lambda stage: device.decode(stage, Verb.DECODE_ON, "2:2"),
+    Verb.CLEAR_MASKALL: device.clear_maskall,
+    Verb.GUEST_SETS_MASKALL: guest.sets_maskall,
     Verb.START_LOAD: guest.start_load,
     Verb.START_CHURN: guest.start_churn,
     Verb.ATTACH: plug.attach,

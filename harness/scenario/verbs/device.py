@@ -32,6 +32,19 @@ def decode(stage: Stage, verb: Verb, value: str) -> None:
     stage.act(verb, Checkpoint.C3, lambda: stage.host.transport.run(command, deadline=stage.deadline(), changes=True))
 
 
+def clear_maskall(stage: Stage) -> None:
+    """dom0 writes message control without MASKALL; Xen must put it back while it wants it itself."""
+    device = str(stage.borrowed.address)
+    undo = "MASKALL is Xen's: a reset or the next assignment clears it"
+    stage.host.ledger.about_to(Change(Kind.CONFIG, device, f"clear MASKALL of {device}", undo))
+    command = ["setpci", "-s", device, "CAP_MSIX+2.W=0:4000"]
+    stage.act(
+        Verb.CLEAR_MASKALL,
+        Checkpoint.C3,
+        lambda: stage.host.transport.run(command, deadline=stage.deadline(), changes=True),
+    )
+
+
 def unbind_in_use(stage: Stage) -> None:
     """pciback lets go of the device through sysfs, past the toolstack, while a guest has it."""
     device = str(stage.borrowed.address)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from harness.errors import HarnessBug
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.spec import Verb
 from harness.scenario.stage import Stage
 
-_ENABLE = 0x8000  # message control, bit 15
+_ENABLE, _MASKALL = 0x8000, 0x4000  # message control, bits 15 and 14
 
 
 def in_guest(stage: Stage, verb: Verb, command: str) -> None:
@@ -37,15 +39,23 @@ def start_churn(stage: Stage) -> None:
 
 
 def clears_enable(stage: Stage) -> None:
-    """One 16-bit write to message control from inside the guest: qemu unmaps and unbinds its pirqs."""
+    """The guest switches MSI-X off past its driver: qemu unmaps and unbinds its pirqs."""
+    _write_control(stage, Verb.GUEST_CLEARS_ENABLE, lambda value: value & ~_ENABLE)
+
+
+def sets_maskall(stage: Stage) -> None:
+    """The guest masks the whole function, as a driver does for a moment while it enables MSI-X."""
+    _write_control(stage, Verb.GUEST_SETS_MASKALL, lambda value: value | _MASKALL)
+
+
+def _write_control(stage: Stage, verb: Verb, change: Callable[[int], int]) -> None:
+    """One 16-bit write to message control from inside the guest, made from what it read at C2."""
     seen = stage.record.at(Checkpoint.C2)
     offset = stage.collector.msix_offset
     if seen is None or seen.guest is None or seen.guest.control is None or offset is None:
-        raise HarnessBug("inject-unbind needs the guest's view of C2")
-    value = seen.guest.control.value & ~_ENABLE
-    low, high = (f"{byte:03o}" for byte in value.to_bytes(2, "little"))
-    command = f"write_control {stage.target.identity} {offset + 2} {low} {high}"
-    in_guest(stage, Verb.GUEST_CLEARS_ENABLE, command)
+        raise HarnessBug(f"{verb} needs the guest's view of C2")
+    low, high = (f"{byte:03o}" for byte in change(seen.guest.control.value).to_bytes(2, "little"))
+    in_guest(stage, verb, f"write_control {stage.target.identity} {offset + 2} {low} {high}")
 
 
 def save(stage: Stage) -> None:

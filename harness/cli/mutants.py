@@ -1,0 +1,76 @@
+"""`maskall mutants`: the power of the scenarios to see defects, as a number."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from harness.errors import EvidenceError, ExitStatus, UsageError
+from harness.mutants.campaign import Campaign
+from harness.mutants.catalogue import Mutant, pick
+from harness.mutants.fitting import misfits
+from harness.mutants.matrix import FILE, KillMatrix
+from harness.mutants.table import lines
+from harness.options import RunOptions
+from harness.report.progress import progress_for
+from harness.scenario.spec import Scenario
+from harness.session import Plan, Session
+
+
+def hunt(options: RunOptions, names: Sequence[str], *, every: bool, resumed: Path | None) -> int:
+    """Play the campaign and print the matrix."""
+    before = _load(resumed) if resumed else None
+    scenarios = options.scenarios()
+    mutants = _chosen(options, names)
+    with progress_for(Console()) as progress:
+        lab = options.prepared_lab(scenarios, progress)
+        plan = _plan(options, scenarios, resumed)
+        progress.note(f"results: {plan.results}")
+        workers = 1 if options.sequential else min(2, os.cpu_count() or 1)
+        session = Session(lab, plan, progress)
+        matrix = Campaign(session, list(mutants), progress, every=every, workers=workers, before=before).run()
+    for line in lines(matrix, width=shutil.get_terminal_size().columns):
+        typer.echo(line)
+    return matrix.exit_status
+
+
+def check(options: RunOptions, names: Sequence[str]) -> int:
+    """Plant and take back every mutant on one host; exit status 1 when one does not fit as it says."""
+    mutants = _chosen(options, names)
+    device = options.device_names[0]
+    with progress_for(Console()) as progress:
+        lab = options.prepared_lab(options.scenarios(), progress)
+        with lab.host([device], progress) as host:
+            wrong = dict(misfits(host, mutants, progress))
+    made = sum(options.stack_name in mutant.builds for mutant in mutants.values())
+    others = len(mutants) - made
+    typer.echo(f"{options.stack_name}: {made - len(wrong)} of {made} mutants fit, {others} are not made for it")
+    return ExitStatus.FAILED if wrong else ExitStatus.OK
+
+
+def _plan(options: RunOptions, scenarios: Sequence[Scenario], resumed: Path | None) -> Plan:
+    if resumed is None:
+        return options.plan(scenarios)
+    return Plan(tuple(scenarios), options.known_mutants(), None, None, resumed.absolute())
+
+
+def _chosen(options: RunOptions, names: Sequence[str]) -> dict[str, Mutant]:
+    known = options.known_mutants()
+    return {name: pick(name, known) for name in names} if names else known
+
+
+def _load(directory: Path) -> KillMatrix:
+    path = directory / FILE
+    try:
+        return KillMatrix.model_validate_json(path.read_bytes())
+    except OSError as error:
+        hint = "--resume wants the results of a campaign"
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
+    except ValidationError as error:
+        raise EvidenceError(f"{path} is not what this version writes", hint=str(error.errors()[0]["msg"])) from error

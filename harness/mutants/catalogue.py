@@ -1,0 +1,75 @@
+"""Mutants as data: which layer each one breaks, how on every stack, and which endings must notice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+
+from harness.errors import UsageError
+from harness.mutants.change import Change, TextChange
+from harness.yamlfile import load_models, nearest
+
+
+class _Mutant(BaseModel):
+    """What all layers say. `builds` has the changes by stack: a stack that is not named has no such mutant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stands_for: str
+    notices: tuple[str, ...]
+    equivalent: str | None = Field(None, description="why nobody can ever see it: the proof")
+
+    @model_validator(mode="after")
+    def _seen_or_proven_invisible(self) -> _Mutant:
+        if bool(self.notices) == bool(self.equivalent):
+            raise ValueError("a mutant either names endings that notice it, or says why it is equivalent")
+        return self
+
+
+TextChanges = Annotated[tuple[TextChange, ...], Field(min_length=1)]
+FileChanges = Annotated[tuple[Change, ...], Field(min_length=1)]
+
+
+class HypervisorMutant(_Mutant):
+    """Changes in Xen's running text."""
+
+    layer: Literal["hypervisor"]
+    builds: dict[str, TextChanges] = Field(min_length=1)
+
+
+class Dom0Mutant(_Mutant):
+    """Changes in the running text of dom0's kernel or of one of its modules."""
+
+    layer: Literal["dom0"]
+    builds: dict[str, TextChanges] = Field(min_length=1)
+
+
+class DeviceModelMutant(_Mutant):
+    """Changes in the program that emulates the guests' devices: every guest created afterwards has the changed one."""
+
+    layer: Literal["device-model"]
+    builds: dict[str, FileChanges] = Field(min_length=1)
+
+
+Mutant = Annotated[HypervisorMutant | Dom0Mutant | DeviceModelMutant, Field(discriminator="layer")]
+
+
+class _Mutants(RootModel[dict[str, Mutant]]):
+    pass
+
+
+def load_mutants(path: Path) -> dict[str, Mutant]:
+    return load_models(path, _Mutants).root
+
+
+def catalogue(own: Path | None = None) -> dict[str, Mutant]:
+    """Ours, and the user's own file on top."""
+    return load_mutants(Path(__file__).with_name("mutants.yaml")) | (load_mutants(own) if own else {})
+
+
+def pick(name: str, known: dict[str, Mutant]) -> Mutant:
+    if name not in known:
+        raise UsageError(f"there is no mutant {name!r}", hint=f"{nearest(name, known)} see maskall list --mutants")
+    return known[name]

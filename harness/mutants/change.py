@@ -1,0 +1,56 @@
+"""A change to machine code, whose place is found by the bytes that stand there. Pure."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _pairs(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError('bytes are written as "31 c0 c3"')
+    return tuple(value.split())
+
+
+Byte = Annotated[str, Field(pattern=r"^([0-9a-f]{2}|\?\?)$")]
+Bytes = Annotated[tuple[Byte, ...], BeforeValidator(_pairs), Field(min_length=1)]
+
+
+class Change(BaseModel):
+    """Bytes to be found, and what replaces them from the first one on. "??" is any byte there, and kept here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    find: Bytes
+    replace: Bytes
+
+    @model_validator(mode="after")
+    def _overwrites_only_what_was_compared(self) -> Change:
+        if len(self.replace) > len(self.find):
+            raise ValueError("the replacement is longer than what is found, so it would overwrite unknown bytes")
+        if all(new in ("??", old) for old, new in zip(self.find, self.replace, strict=False)):
+            raise ValueError("the replacement changes nothing")
+        return self
+
+    @cached_property
+    def regex(self) -> bytes:
+        """What `find` means, for `re` and for `grep -P` with single bytes as characters."""
+        return b"".join(b"[\\s\\S]" if byte == "??" else f"\\x{byte}".encode() for byte in self.find)
+
+    def offsets_in(self, code: bytes) -> list[int]:
+        """Where in `code` it stands; places that overlap count each."""
+        return [match.start() for match in re.finditer(b"(?=%s)" % self.regex, code)]
+
+    def applied_to(self, found: bytes) -> bytes:
+        """The bytes that come in the place of the first of those that were `found`."""
+        pairs = zip(self.replace, found, strict=False)
+        return bytes(old if new == "??" else int(new, 16) for new, old in pairs)
+
+
+class TextChange(Change):
+    """A change inside one function: between its symbol and the next."""
+
+    symbol: str

@@ -1,0 +1,36 @@
+"""Code that can be changed: what a hypervisor, a kernel and a program have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.mutants.change import Change
+
+
+@dataclass(frozen=True)
+class Place:
+    """`address` is the virtual one of running text, the offset in a program's file."""
+
+    where: str  # function or file
+    offset: int  # from the start of the function; in a file the same as `address`
+    address: int
+
+    def __str__(self) -> str:
+        return f"{self.where}+{self.offset:#x}"
+
+
+class Code(Protocol):
+    """Open for changes: whoever runs it stands still meanwhile, or was not started yet."""
+
+    def name_of(self, change: Change) -> str:
+        """What is searched for it: a function, or the whole file."""
+        ...
+
+    def find(self, change: Change) -> list[Place]:
+        """Every place where its bytes stand."""
+        ...
+
+    def read(self, address: int, length: int) -> bytes: ...
+
+    def write(self, address: int, data: bytes) -> None: ...

@@ -1,0 +1,29 @@
+"""Whether the mutants fit a stack, found by really planting each on a live host and taking it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from harness.errors import LabError
+from harness.lab.host import Host
+from harness.mutants.catalogue import Mutant
+from harness.mutants.plant import plant, revert
+from harness.report.progress import Progress
+
+
+def misfits(host: Host, mutants: Mapping[str, Mutant], progress: Progress) -> Iterator[tuple[str, str]]:
+    """(name, why) of every mutant that says it is made for this host's stack and is not. The host is as it was then."""
+    stack = host.facts["stack"]
+    for name, mutant in mutants.items():
+        if stack not in mutant.builds:
+            progress.note(f"{name}: not made for {stack}")
+            continue
+        try:
+            with progress.phase(f"plant {name}"):
+                planted = plant(name, mutant, host)
+                revert(name, mutant, host, planted)
+        except LabError as error:
+            progress.note(f"{name}: does NOT fit: {error}")
+            yield name, str(error)
+            continue
+        progress.note(f"{name}: fits: {', '.join(f'{one.place} at {one.place.address:#x}' for one in planted)}")

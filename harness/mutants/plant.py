@@ -1,0 +1,78 @@
+"""Turns a running host into a mutant, and back. All places are found before the first one is changed."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from harness.errors import LabError
+from harness.lab.debugger import Debugger
+from harness.lab.host import Host
+from harness.mutants.catalogue import DeviceModelMutant, HypervisorMutant, Mutant
+from harness.mutants.change import Change
+from harness.mutants.code import Code, Place
+from harness.mutants.devicemodel import open_device_model
+from harness.mutants.text import open_dom0, open_hypervisor
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One change as it was made, read back."""
+
+    place: Place
+    before: bytes
+    after: bytes
+
+
+def plant(name: str, mutant: Mutant, host: Host) -> tuple[Planted, ...]:
+    """Change the host. LabError, and nothing changed, when a place is not there or is there more than once."""
+    stack = host.facts.get("stack", "this host")
+    changes = mutant.builds.get(stack)
+    if changes is None:
+        raise LabError(f"mutant {name} does not fit {stack}", hint=f"it is made for {', '.join(mutant.builds)}")
+    with _opened(name, mutant, host, stack) as code:
+        found = [(change, _only_place(name, change, code)) for change in changes]
+        planted = []
+        for change, place in found:
+            before = code.read(place.address, len(change.replace))
+            planted.append(Planted(place, before, _written(code, place, change.applied_to(before))))
+    return tuple(planted)
+
+
+def revert(name: str, mutant: Mutant, host: Host, planted: tuple[Planted, ...]) -> None:
+    """Put back what stood there, on the host that `plant` changed."""
+    with _opened(name, mutant, host, host.facts["stack"]) as code:
+        for one in reversed(planted):
+            _written(code, one.place, one.before)
+
+
+def _opened(name: str, mutant: Mutant, host: Host, stack: str) -> AbstractContextManager[Code]:
+    if isinstance(mutant, DeviceModelMutant):
+        return open_device_model(host.transport)
+    opened = open_hypervisor if isinstance(mutant, HypervisorMutant) else open_dom0
+    return opened(host.transport, _debugger(name, host), [change.symbol for change in mutant.builds[stack]])
+
+
+def _debugger(name: str, host: Host) -> Debugger:
+    if host.debugger is None:
+        raise LabError(f"the host has no debugger to apply mutant {name}", hint="run with --no-control")
+    return host.debugger
+
+
+def _only_place(name: str, change: Change, code: Code) -> Place:
+    places = code.find(change)
+    if len(places) == 1:
+        return places[0]
+    where = " and ".join(str(place) for place in places) or "nowhere"
+    raise LabError(
+        f"mutant {name} does not fit this build: {' '.join(change.find)} stands {where} in {code.name_of(change)}",
+        hint="it must stand there exactly once; give matching bytes with --mutants FILE",
+    )
+
+
+def _written(code: Code, place: Place, data: bytes) -> bytes:
+    code.write(place.address, data)
+    after = code.read(place.address, len(data))
+    if after != data:
+        raise LabError(f"{place} reads {after.hex(' ')} after writing {data.hex(' ')}")
+    return after
