@@ -33,6 +33,7 @@ from harness.scenario.spec import Power, Scenario
 from harness.scenario.stage import Enough
 from harness.scenario.verdict import ControlRole
 from harness.xen.fixes import registry
+from harness.xen.toolstacks import ToolstackName
 
 STOCK = "stock"
 MAX_EMULATOR_RETRIES = 2
@@ -72,6 +73,7 @@ class Plan:
     keep: bool = False
     issues: dict[str, KnownIssue] = field(default_factory=dict)
     trace: bool = False
+    toolstack: ToolstackName = ToolstackName.XL
     repeat_options: str = ""  # what `maskall run` needs besides the scenario's id to do the same again
 
     def role(self, scenario: Scenario) -> ControlRole:
@@ -100,7 +102,7 @@ class Session:
 
     @cached_property
     def _facts(self) -> dict[str, str]:
-        return self.lab.facts()
+        return {**self.lab.facts(), "toolstack": str(self.plan.toolstack)}
 
     def forecast(self, scenario: Scenario) -> Forecast:
         """What the hypervisor under test is expected to come to, judged by the host's facts as if it were stock."""
@@ -180,6 +182,7 @@ class Session:
                 if name != STOCK:
                     with progress.phase(f"apply mutant {name}"):
                         self._mutate(host, name)
+                host.toolstack = self.plan.toolstack
                 return play(scenario, host, evidence, progress, trace=self.plan.trace, enough=enough)
         except HostQuarantined as error:  # an earlier scenario could not be undone, this one was never tried
             return Played.skipped(scenario, str(error))

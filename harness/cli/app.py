@@ -13,7 +13,7 @@ import typer
 from harness.cli.app_hosts import hosts
 from harness.cli.app_nested import nested, practice
 from harness.cli.words import Accept, Device, Devices, Kept, Mirror, Stack, TakeOver, Wait, Yes
-from harness.options import DEFAULT_PROFILE, DEFAULT_STACK
+from harness.options import DEFAULT_PROFILE, DEFAULT_STACK, DEFAULT_TOOLSTACK
 
 app = typer.Typer(
     add_completion=False,
@@ -71,6 +71,9 @@ def run(
             help="trixie, bookworm, bullseye or all; may be repeated (default: the inventory's).", metavar="STACK"
         ),
     ] = None,
+    toolstack: Annotated[
+        str, typer.Option(help="xl or libvirt: who makes and ends the domains.", metavar="NAME")
+    ] = DEFAULT_TOOLSTACK,
     device: Devices = None,
     mutant: Annotated[
         str | None, typer.Option(help="The known-bad control (default: no-maskall-reset).", metavar="NAME")
@@ -120,6 +123,7 @@ def run(
         inventory=inventory,
         host=host,
         stack=names[0] if len(names) == 1 else None,
+        toolstack=toolstack,
         device=tuple(device or ()),
         mutant=mutant,
         no_control=no_control,

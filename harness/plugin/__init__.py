@@ -30,6 +30,7 @@ _HELP = {
     "inventory": "YAML file that describes the hosts (default: inventory/nested.yaml)",
     "host": "which host of the inventory; needed where there are several",
     "stack": "the Xen host to build, instead of the inventory's: trixie, bookworm or bullseye",
+    "toolstack": "xl (default) or libvirt: who makes and ends the domains",
     "device": "target device, instead of the inventory's; may be repeated",
     "mutant": "the known-bad hypervisor to hold the scenarios against",
     "no_control": "run no control; with --maskall-mutant the mutant itself is the hypervisor under test",
