@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from harness.scenario.known import KnownIssue
     from harness.scenario.spec import Scenario
     from harness.session import Lab, Plan
-    from harness.xen.toolstacks import ToolstackName
 
 DEFAULT_PROFILE = "default"
 DEFAULT_STACK = "trixie"
-DEFAULT_TOOLSTACK = "xl"
 OUR_INVENTORY = Path(__file__).parents[1] / "inventory" / "nested.yaml"
 DEFAULT_CONTROL = "no-maskall-reset"
 
@@ -40,7 +38,6 @@ class RunOptions:
     inventory: Path | None = None
     host: str | None = None
     stack: str | None = None  # instead of the inventory's
-    toolstack: str = DEFAULT_TOOLSTACK  # xl or libvirt
     device: tuple[str, ...] = ()  # instead of the inventory's
     mutant: str | None = None
     no_control: bool = False
@@ -51,6 +48,8 @@ class RunOptions:
     trace: bool = False
     sequential: bool = False
     rounds: int = 0  # instead of the catalogue's, for scenarios that have rounds
+    cold: bool = False
+    workers: int = 1  # scenarios at a time
     accept: tuple[str, ...] = ()  # CHECK=REASON, for a lab host
     wait: int = 0  # seconds, for a lab host that is claimed
     take_over: str | None = None  # the reason for taking it from whoever claims it
@@ -83,31 +82,18 @@ class RunOptions:
         from harness.scenario.choose import select
         from harness.scenario.spec import catalogue
 
+        if self.workers < 1:
+            raise UsageError(f"--workers {self.workers}: at least one is needed")
         candidates = self._lab_candidates() if self.in_lab else self._nested_candidates()
-        self.toolstack_name()
         self.known_mutants()
         self._known_issues()
         self._check_results()
         rows = select(catalogue(), candidates, list(self.scenario), self.profile)
-        self._refuse_to_strand(rows)
         if not self.rounds:
             return rows
         if not any(row.follow.rounds for row in rows):
             raise UsageError("--rounds is for scenarios that have rounds", hint="name one: 'maskall run E3-F7'")
         return [row.with_rounds(self.rounds) for row in rows]
-
-    def _refuse_to_strand(self, rows: list[Scenario]) -> None:
-        """virNodeDeviceReAttach leaves the device in Xen's quarantine: dom0's driver has it, and it cannot work."""
-        from harness.scenario.spec import Verb
-
-        if not (self.in_lab and self.libvirt):
-            return
-        for row in rows:
-            if Verb.BACK_TO_DOM0 in row.follow.steps:
-                raise UsageError(
-                    f"{row.id}: through libvirt a device does not get back to dom0 in working order",
-                    hint="on a lab host take another follow-on, or --toolstack xl",
-                )
 
     def _nested_candidates(self) -> list[Candidate]:
         from harness.nested.devices import candidates
@@ -134,6 +120,8 @@ class RunOptions:
                 raise UsageError(f"--{option} is for the nested host: a lab host's hypervisor is not changed")
         if self.trace:
             raise UsageError("--trace is for the nested host: a lab host has no debugger to stop its hypervisor with")
+        if self.workers > 1:
+            raise UsageError("--workers is for the nested host: a lab host plays one scenario at a time")
         if self.keep:
             raise UsageError("--keep is for the nested host: a lab host is always given back")
         accepted(self.accept)
@@ -171,18 +159,6 @@ class RunOptions:
     def device_names(self) -> list[str]:
         """What was asked for, else the inventory's; each once."""
         return list(dict.fromkeys(self.device or self._entry.devices))
-
-    @property
-    def libvirt(self) -> bool:
-        from harness.xen.toolstacks import ToolstackName
-
-        return self.toolstack_name() is ToolstackName.LIBVIRT
-
-    def toolstack_name(self) -> ToolstackName:
-        """UsageError for a toolstack that there is not."""
-        from harness.xen.toolstacks import ToolstackName
-
-        return ToolstackName.of(self.toolstack)
 
     def known_mutants(self) -> dict[str, Mutant]:
         """Ours and the user's, once the one asked for is among them and each names endings that there are."""
@@ -229,9 +205,10 @@ class RunOptions:
             results=self.results_directory(),
             side_by_side=not self.sequential,
             keep=self.keep,
+            cold=self.cold,
+            workers=self.workers,
             issues=self._known_issues(),
             trace=self.trace,
-            toolstack=self.toolstack_name(),
             repeat_options=self.repeat_options,
         )
 
@@ -258,10 +235,10 @@ class RunOptions:
         words += ["--inventory", str(self.inventory)] if self.inventory else []
         words += ["--host", self.host] if self.host else []
         words += ["--stack", self.stack] if self.stack else []
-        words += ["--toolstack", self.toolstack] if self.toolstack != DEFAULT_TOOLSTACK else []
         words += ["--mutant", self.mutant] if self.mutant else []
         words += ["--no-control"] if self.no_control else []
         words += ["--rounds", str(self.rounds)] if self.rounds else []
+        words += ["--cold"] if self.cold else []
         words += ["--mutants", str(self.mutants)] if self.mutants else []
         words += ["--known-issues", str(self.known_issues)] if self.known_issues else []
         words += [word for one in self.accept for word in ("--accept", one)]
@@ -270,7 +247,6 @@ class RunOptions:
     def prepared_lab(self, scenarios: Iterable[Scenario], progress: Progress) -> Lab:
         """The lab, ready to hand out hosts: built and frozen, or claimed and checked."""
         devices = list(dict.fromkeys(device for scenario in scenarios for device in scenario.devices))
-        self._bring_library(progress)
         if self.in_lab:
             from harness.lab.real import RealLab
             from harness.lab.wishes import Wishes, accepted
@@ -278,14 +254,6 @@ class RunOptions:
             wishes = Wishes(accepted(self.accept), self.wait, self.take_over, reason="maskall run")
             return RealLab.opened(self._site, devices, wishes, progress)
         return prepared_lab(self.stack_name, devices, progress, sudo=self.yes)
-
-    def _bring_library(self, progress: Progress) -> None:
-        from harness.nested import prerequisites
-        from harness.nested.cache import Cache
-
-        if self.libvirt:
-            log = Cache().root / "logs" / "packages.log"
-            prerequisites.install_libvirt(progress, log=log, sudo=self.yes)
 
 
 def prepared_lab(stack_name: str, devices: list[str], progress: Progress, *, sudo: bool = False) -> NestedLab:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.metadata
 import shlex
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -16,7 +20,7 @@ from typing import Protocol
 
 from harness.errors import EmulatorFault, GuestDied, HostQuarantined, MaskallError
 from harness.evidence.store import EvidenceStore
-from harness.lab.host import Host
+from harness.lab.host import Host, Opener
 from harness.mutants.catalogue import Mutant
 from harness.mutants.plant import Planted, plant
 from harness.report import convert, junit, store
@@ -28,12 +32,13 @@ from harness.report.story import story
 from harness.report.timeline import timeline
 from harness.scenario.forecast import Forecast, foresee
 from harness.scenario.known import KnownIssue
-from harness.scenario.run import Played, play
+from harness.scenario.opened import code_digest
+from harness.scenario.opening import opening_key
+from harness.scenario.run import Played, play, play_opening
 from harness.scenario.spec import Power, Scenario
 from harness.scenario.stage import Enough
 from harness.scenario.verdict import ControlRole
 from harness.xen.fixes import registry
-from harness.xen.toolstacks import ToolstackName
 
 STOCK = "stock"
 MAX_EMULATOR_RETRIES = 2
@@ -43,8 +48,9 @@ class Lab(Protocol):
     """Where hosts come from. Each call gives a host in its original state."""
 
     def host(
-        self, devices: Sequence[str], progress: Progress, *, keep: bool = False
-    ) -> AbstractContextManager[Host]: ...
+        self, devices: Sequence[str], progress: Progress, *, keep: bool = False, opener: Opener | None = None
+    ) -> AbstractContextManager[Host]:
+        """With an `opener` the host may, but need not, come with it played (`Host.opened`)."""
 
     def facts(self) -> dict[str, str]: ...
 
@@ -71,10 +77,22 @@ class Plan:
     results: Path
     side_by_side: bool = True
     keep: bool = False
+    cold: bool = False  # every scenario from its beginning
+    workers: int = 1  # scenarios at a time; with more than one, the sides of each follow one another
     issues: dict[str, KnownIssue] = field(default_factory=dict)
     trace: bool = False
-    toolstack: ToolstackName = ToolstackName.XL
     repeat_options: str = ""  # what `maskall run` needs besides the scenario's id to do the same again
+
+    def hypervisors(self, scenario: Scenario) -> list[str]:
+        """What the scenario is played on: the one under test, and the control where it promises something."""
+        tested = self.under_test or STOCK
+        return [tested] if self.role(scenario) is ControlRole.NONE else [tested, str(self.control)]
+
+    def opening(self, scenario: Scenario, name: str) -> str | None:
+        """The opening that `scenario` may go on from on this hypervisor; None: it is played from its beginning."""
+        if self.cold or self.trace or (name != STOCK and not self.mutants[name].from_c2):
+            return None
+        return opening_key(scenario)
 
     def role(self, scenario: Scenario) -> ControlRole:
         if self.control is None:
@@ -84,17 +102,19 @@ class Plan:
 
 @dataclass
 class Session:
-    """One run over one lab; `run` may be called for any number of scenarios, `finish` once."""
+    """One run over one lab; `run` may be called for any of the plan's scenarios, by several threads, `finish` once."""
 
     lab: Lab
     plan: Plan
     progress: Progress
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     finished: list[ScenarioResult] = field(default_factory=list)
+    broken_off: bool = False  # what ends from now on was ended by us, and is no result
     _addresses: dict[str, str] = field(default_factory=dict)
     controls: dict[str, Control] = field(default_factory=dict)  # the mutants that were planted, by name
     _begun: float = field(default_factory=time.monotonic)
     _busy: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def run_id(self) -> str:
@@ -102,7 +122,7 @@ class Session:
 
     @cached_property
     def _facts(self) -> dict[str, str]:
-        return {**self.lab.facts(), "toolstack": str(self.plan.toolstack)}
+        return self.lab.facts()
 
     def forecast(self, scenario: Scenario) -> Forecast:
         """What the hypervisor under test is expected to come to, judged by the host's facts as if it were stock."""
@@ -111,12 +131,10 @@ class Session:
     def run(self, scenario: Scenario) -> ScenarioResult:
         """Play one scenario on each side and conclude."""
         began = time.monotonic()
-        role = self.plan.role(scenario)
-        tested = self.plan.under_test or STOCK
-        names = [tested] if role is ControlRole.NONE else [tested, str(self.plan.control)]
-        labels = dict(zip(names, (tested, "control"), strict=False))
+        names = self.plan.hypervisors(scenario)
+        labels = dict(zip(names, (names[0], "control"), strict=False))
         covered: dict[str, float] = {}
-        together = self.plan.side_by_side and len(names) > 1
+        together = self.plan.side_by_side and self.plan.workers == 1 and len(names) > 1
 
         def one(name: str) -> Side:
             progress = self.progress.side(f"{scenario.id} {labels[name]}")
@@ -144,12 +162,14 @@ class Session:
             forecast=self.forecast(scenario),
             stock=sides[0],
             control=sides[1] if len(sides) > 1 else None,
-            control_role=role,
+            control_role=self.plan.role(scenario),
             seconds=time.monotonic() - began,
             command_to_repeat=shlex.join(["./tools/maskall", "run", scenario.id]) + self.plan.repeat_options,
         )
-        self._busy += (max if together else sum)(covered.values())
-        self.finished.append(result)
+        with self._lock:
+            self._busy += (max if together else sum)(covered.values()) / self.plan.workers
+            if not self.broken_off:
+                self.finished.append(result)
         return result
 
     def side(self, scenario: Scenario, name: str, progress: Progress, *, enough: Enough | None = None) -> Side:
@@ -162,18 +182,41 @@ class Session:
             began = time.monotonic()
             folder = f"raw/{scenario.id}/{name}" + (f"-retry{len(attempts)}" if attempts else "")
             evidence = EvidenceStore(self.plan.results, folder)
-            played = self._attempt(scenario, name, evidence, progress, enough)
+            opener = None if attempts else self._opener(scenario, name)  # the opening may be what was at fault
+            played = self._attempt(scenario, name, evidence, progress, enough, opener)
             fault = played.error
             if not isinstance(fault, EmulatorFault | GuestDied) or len(attempts) == MAX_EMULATOR_RETRIES:
                 return self._stored_side(played, scenario, name, folder, progress, attempts)
             progress.note(f"{fault.message}; trying again")
             attempts.append(convert.attempt(fault.message, time.monotonic() - began))
 
+    def _opener(self, scenario: Scenario, name: str) -> Opener | None:
+        key = self.plan.opening(scenario, name)
+        if key is None:
+            return None
+        digest = hashlib.sha256(f"{code_digest()}\n{key}".encode()).hexdigest()
+        return Opener(digest, self._wanted[key], functools.partial(play_opening, scenario))
+
+    @cached_property
+    def _wanted(self) -> Counter[str | None]:
+        """How many hosts of this run may begin with each opening."""
+        return Counter(
+            self.plan.opening(scenario, name)
+            for scenario in self.plan.scenarios
+            for name in self.plan.hypervisors(scenario)
+        )
+
     def _attempt(
-        self, scenario: Scenario, name: str, evidence: EvidenceStore, progress: Progress, enough: Enough | None
+        self,
+        scenario: Scenario,
+        name: str,
+        evidence: EvidenceStore,
+        progress: Progress,
+        enough: Enough | None,
+        opener: Opener | None,
     ) -> Played:
         try:
-            with self.lab.host(scenario.devices, progress, keep=self.plan.keep) as host:
+            with self.lab.host(scenario.devices, progress, keep=self.plan.keep, opener=opener) as host:
                 missing = [power for power in scenario.end.needs if not _has(host, power)]
                 if missing:
                     return Played.skipped(scenario, f"the host has no {missing[0]}")
@@ -182,7 +225,6 @@ class Session:
                 if name != STOCK:
                     with progress.phase(f"apply mutant {name}"):
                         self._mutate(host, name)
-                host.toolstack = self.plan.toolstack
                 return play(scenario, host, evidence, progress, trace=self.plan.trace, enough=enough)
         except HostQuarantined as error:  # an earlier scenario could not be undone, this one was never tried
             return Played.skipped(scenario, str(error))
@@ -219,6 +261,7 @@ class Session:
             trace_raw=record.trace_raw,
             attempts=attempts,
             rounds=record.rounds,
+            opened=record.opened,
         )
         store.write_atomically(self.plan.results / log, _log(side).encode())
         return side
@@ -238,6 +281,7 @@ class Session:
     def finish(self) -> RunResult:
         """Write results.json and junit.xml."""
         wall = time.monotonic() - self._begun
+        order = [row.id for row in self.plan.scenarios]
         result = convert.run_result(
             tool_version=importlib.metadata.version("maskall"),
             run_id=self.run_id,
@@ -245,7 +289,7 @@ class Session:
             ended=datetime.now(UTC),
             host=self.host,
             controls=self.controls.values(),
-            scenarios=self.finished,
+            scenarios=sorted(self.finished, key=lambda result: order.index(result.id)),
             overhead_seconds=max(0.0, wall - self._busy),
         )
         store.dump(result, self.plan.results / "results.json")
@@ -277,7 +321,8 @@ def _log(side: Side) -> str:
         f"seen {check.seen}\n"
         for check in side.checks
     )
+    opened = f"C0 to C2 were played at {side.opened:%F %T %Z}, before the host was frozen\n" if side.opened else ""
     phases = "".join(f"{seconds:8.2f} s  {name}\n" for name, seconds in side.phases.items())
     seen = (timeline(side.timeline), history(side), checks, story(side.trace), phases)
-    parts = (f"{side.hypervisor}: {side.verdict}: {side.reason}", *seen)
+    parts = (f"{side.hypervisor}: {side.verdict}: {side.reason}", opened, *seen)
     return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"

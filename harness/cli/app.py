@@ -13,7 +13,7 @@ import typer
 from harness.cli.app_hosts import hosts
 from harness.cli.app_nested import nested, practice
 from harness.cli.words import Accept, Device, Devices, Kept, Mirror, Stack, TakeOver, Wait, Yes
-from harness.options import DEFAULT_PROFILE, DEFAULT_STACK, DEFAULT_TOOLSTACK
+from harness.options import DEFAULT_PROFILE, DEFAULT_STACK
 
 app = typer.Typer(
     add_completion=False,
@@ -71,9 +71,6 @@ def run(
             help="trixie, bookworm, bullseye or all; may be repeated (default: the inventory's).", metavar="STACK"
         ),
     ] = None,
-    toolstack: Annotated[
-        str, typer.Option(help="xl or libvirt: who makes and ends the domains.", metavar="NAME")
-    ] = DEFAULT_TOOLSTACK,
     device: Devices = None,
     mutant: Annotated[
         str | None, typer.Option(help="The known-bad control (default: no-maskall-reset).", metavar="NAME")
@@ -100,6 +97,12 @@ def run(
         int | None,
         typer.Option(help="Of F7, how many (default: 20).", min=3, max=60, metavar="N"),
     ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Scenarios at a time, the sides of each one after the other.", min=1, metavar="N")
+    ] = 1,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Every scenario from its beginning, on no host frozen with guest A running.")
+    ] = False,
     accept: Accept = None,
     wait: Wait = 0,
     take_over: TakeOver = None,
@@ -123,7 +126,6 @@ def run(
         inventory=inventory,
         host=host,
         stack=names[0] if len(names) == 1 else None,
-        toolstack=toolstack,
         device=tuple(device or ()),
         mutant=mutant,
         no_control=no_control,
@@ -134,6 +136,8 @@ def run(
         trace=trace,
         sequential=sequential,
         rounds=rounds or 0,
+        cold=cold,
+        workers=workers,
         accept=tuple(accept or ()),
         wait=wait,
         take_over=take_over,

@@ -6,7 +6,7 @@ import json
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import typer
@@ -20,11 +20,13 @@ from harness.nested.snapshot import connect, overlay
 from harness.options import RunOptions, prepared_lab
 from harness.report.progress import Progress, progress_for
 from harness.report.store import write_atomically
+from harness.scenario.opened import TAKE_OVER
 from harness.session import Session
 
 _RESTORES = 3
 _COLD_BOOT_SECONDS = 300.0
 _SCENARIO = "E14-F1-hvm"
+_GUEST_PHASES = ("create", "guest A boots")
 
 
 @dataclass
@@ -42,6 +44,8 @@ class Figures:
         pairs = {
             "cold boot / restore to ssh": ("cold boot to ssh", "restore to ssh"),
             "sequential / side by side": ("scenario, sequential", "scenario, side by side"),
+            "from C0 / from C2": ("scenario, side by side", "scenario, from C2"),
+            "until C2: played / restored": ("until C2, played", "until C2, restored"),
         }
         return {
             name: self.seconds[first] / self.seconds[second]
@@ -78,8 +82,14 @@ def benchmark(stack: str, device: str, path: Path | None) -> None:
         figures.facts = {key: facts[key] for key in ("stack", "xen_version", "qemu", "accelerator")}
         _cold_boot(lab, progress.side("cold boot"), figures)
         _restores(lab, device, progress, figures)
-        for name, sequential in (("sequential", True), ("side by side", False)):
-            _scenario(lab, options, sequential, progress.side(name), figures)
+        played = _scenario(lab, options, "sequential", progress, figures, sequential=True, cold=True)
+        figures.seconds |= {f"guest: {name}": played[name] for name in _GUEST_PHASES if name in played}
+        figures.seconds["until C2, played"] = _until(played, "observe C2")
+        _scenario(lab, options, "side by side", progress, figures, cold=True)
+        if lab.devices[device].migrates:
+            _scenario(lab, options, "from C2, opening made", progress, figures)
+            restored = _scenario(lab, options, "from C2", progress, figures)
+            figures.seconds["until C2, restored"] = _until(restored, TAKE_OVER)
     if path == Path("-"):
         typer.echo(figures.as_json(), nl=False)
         return
@@ -120,25 +130,30 @@ def _restores(lab: NestedLab, device: str, progress: Progress, figures: Figures)
     figures.seconds["of that: hot-add"] = statistics.median(added)
 
 
-def _scenario(lab: NestedLab, options: RunOptions, sequential: bool, progress: Progress, figures: Figures) -> None:
-    """One scenario with its control, in one of the two ways; its parts are taken from the sequential one."""
-    name = "sequential" if sequential else "side by side"
+def _scenario(
+    lab: NestedLab,
+    options: RunOptions,
+    name: str,
+    progress: Progress,
+    figures: Figures,
+    *,
+    sequential: bool = False,
+    cold: bool = False,
+) -> dict[str, float]:
+    """One scenario with its control, in one of the ways; the seconds of the stock side's phases in their order."""
     with tempfile.TemporaryDirectory(prefix="maskall-bench-") as results:
-        ways = RunOptions(
-            scenario=options.scenario,
-            stack=options.stack,
-            device=options.device,
-            results=Path(results),
-            sequential=sequential,
-        )
+        ways = replace(options, results=Path(results), sequential=sequential, cold=cold)
         (scenario,) = ways.scenarios()
-        session = Session(lab, ways.plan([scenario]), progress)
+        session = Session(lab, ways.plan([scenario]), progress.side(name))
         outcome = session.run(scenario)
         finished = session.finish()
     figures.seconds[f"scenario, {name}"] = outcome.seconds
     figures.conclusions[name] = outcome.conclusion
     figures.overhead[name] = 100 * finished.overhead_seconds / finished.seconds if finished.seconds else 0.0
-    if sequential:
-        for phase in ("create", "guest A boots"):
-            if phase in outcome.stock.phases:
-                figures.seconds[f"guest: {phase}"] = outcome.stock.phases[phase]
+    return outcome.stock.phases
+
+
+def _until(phases: dict[str, float], last: str) -> float:
+    """Seconds from the beginning to the end of phase `last`; 0 if it was not reached."""
+    names = list(phases)
+    return sum(phases[name] for name in names[: names.index(last) + 1]) if last in phases else 0.0

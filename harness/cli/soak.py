@@ -79,7 +79,7 @@ def _soaked(begun: Soak, options: RunOptions, chosen: Sequence[Scenario], limit:
             if other:
                 was, now = begun.facts.get(other[0]), facts.get(other[0])
                 raise UsageError(f"the soak was begun with {other[0]} {was}, here is {now}", hint="begin a new one")
-            plan = options.plan(chosen)
+            plan = replace(options.plan(chosen), cold=True)  # no run may hang on the guest A of another
             progress.note(f"results: {plan.results}")
             soaking = Soaking(
                 lab,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ParseError
-from harness.evidence.raw import RawRef
+from harness.evidence.raw import Position, RawRef
 from harness.evidence.store import EvidenceStore
 from harness.guest.agent import Agent
 from harness.guest.drivers import Driver
@@ -57,6 +57,17 @@ class Collector:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
+
+    @property
+    def position(self) -> Position:
+        return Position(self._ring_seen, self._dmesg_seen, self._number, self.msix_offset)
+
+    def resume(self, position: Position, seconds: float) -> None:
+        """Go on where another collector stood on this very host, `seconds` after the scenario began."""
+        self._ring_seen, self._dmesg_seen, self._number = position.ring, position.dmesg, position.files
+        self.msix_offset = position.msix_offset
+        self.started = time.monotonic() - seconds
+        self._baseline = False
 
     def observe(self, checkpoint: Checkpoint, guest: GuestView | None = None) -> Observation:
         """All views from dom0 at this moment, joined with the guest's view if there is one."""

@@ -19,3 +19,13 @@ class RawRef:
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}" if self.line else self.path
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a collector has come: bytes of Xen's ring and lines of dom0's log seen, files stored."""
+
+    ring: int
+    dmesg: int
+    files: int
+    msix_offset: int | None  # of the device's capability in config space

@@ -47,16 +47,11 @@ class GuestSpec:
     on_reboot: OnEvent = OnEvent.PRESERVE
     on_crash: OnEvent = OnEvent.PRESERVE
 
-    @property
-    def command_line(self) -> str:
-        """All that its kernel is told."""
+    def xl_config(self) -> str:
+        """The text `xl create` reads."""
         options = _HVM_OPTIONS if self.type is GuestType.HVM else _PV_OPTIONS
         options += f" {self.cmdline}" if self.cmdline else ""
         options += f" maskall.drivers={','.join(self.drivers)}" if self.drivers else ""
-        return f"console=hvc0 rdinit=/init panic=-1 quiet {options}"
-
-    def xl_config(self) -> str:
-        """The text `xl create` reads."""
         lines = [
             f'name = "{self.name}"',
             f'type = "{self.type}"',
@@ -64,7 +59,7 @@ class GuestSpec:
             f"vcpus = {self.vcpus}",
             f'kernel = "{self.kernel}"',
             f'ramdisk = "{self.initramfs}"',
-            f'cmdline = "{self.command_line}"',
+            f'cmdline = "console=hvc0 rdinit=/init panic=-1 quiet {options}"',
             'on_poweroff = "destroy"',
             f'on_reboot = "{self.on_reboot}"',
             f'on_crash = "{self.on_crash}"',

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from harness.guest.initramfs import GuestFiles
@@ -15,7 +16,7 @@ from harness.lab.debugger import Debugger, PhysicalMemory
 from harness.lab.transport.base import Transport
 from harness.pci.address import Bdf
 from harness.pci.pciback import Guard, unguarded
-from harness.xen.toolstacks import ToolstackName
+from harness.report.progress import Progress
 
 
 class Console(Protocol):
@@ -35,6 +36,19 @@ class TargetDevice:
     address: Bdf | None = None  # where it was found, on a host where that has been checked; None: look it up
 
 
+@dataclass(frozen=True)
+class Opener:
+    """What a lab that can freeze running hosts may play on one beforehand, so that hosts come with guests at work.
+
+    `key` changes with whatever it does but not with the host; `wanted`: how many hosts of this run would begin with it.
+    `play` leaves what a scenario needs to go on from there in a directory. LabError: it did not come that far.
+    """
+
+    key: str
+    wanted: int
+    play: Callable[[Host, Path, Progress], None]
+
+
 @dataclass
 class Host:
     name: str
@@ -50,6 +64,6 @@ class Host:
     reset: Callable[[], None] | None = None
     """Orders a warm reset, as a reset button does; returns at once. None where there is none, or it is not allowed."""
     memory: PhysicalMemory | None = None
-    toolstack: ToolstackName = ToolstackName.XL
-    """Who makes and ends domains on it."""
     facts: dict[str, str] = field(default_factory=dict)
+    opened: Path | None = None
+    """What `Opener.play` left, on a host that was frozen after it and runs on from there."""

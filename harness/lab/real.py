@@ -17,7 +17,7 @@ from harness.lab.console import record
 from harness.lab.console.recorder import Recorder
 from harness.lab.deadman import DeadMan
 from harness.lab.doctor import examine, refuse_unfit
-from harness.lab.host import Host, TargetDevice
+from harness.lab.host import Host, Opener, TargetDevice
 from harness.lab.inventory import DeviceEntry
 from harness.lab.planned import PCIBACK_MODULE
 from harness.lab.power.base import Power
@@ -97,9 +97,11 @@ class RealLab:
         return survey
 
     @contextlib.contextmanager
-    def host(self, devices: Sequence[str], progress: Progress, *, keep: bool = False) -> Iterator[Host]:
+    def host(
+        self, devices: Sequence[str], progress: Progress, *, keep: bool = False, opener: Opener | None = None
+    ) -> Iterator[Host]:
         """The host with `devices` to borrow; at the end everything is put back and verified, whatever happened."""
-        del keep  # refused by the options: a lab host is always given back
+        del keep, opener  # the options refuse the first: a lab host is given back; and none can be frozen
         self.visit.state.refuse_quarantined()
         survey = self._check()
         addresses = {device: survey.address(device) for device in devices}

@@ -19,6 +19,7 @@ class _Mutant(BaseModel):
 
     stands_for: str
     notices: tuple[str, ...]
+    from_c2: bool = Field(False, description="does nothing before guest A works: a host that is that far may get it")
     equivalent: str | None = Field(None, description="why nobody can ever see it: the proof")
 
     @model_validator(mode="after")

@@ -87,6 +87,7 @@ class Cache:
         """
         self._prepare()
         if self.verify(recipe) is None:
+            os.utime(self.path_of(recipe))  # when it was last used, for `trim`
             return Entry(self.path_of(recipe), recipe.digest)
         with self._lock(recipe.digest, deadline, notice):
             damage = self.verify(recipe)  # again: another run may have built it while we waited
@@ -108,6 +109,16 @@ class Cache:
             return "not built yet"
         return Manifest.damage(path, recipe.digest)
 
+    def trim(self, prefix: str, limit: int) -> None:
+        """Of the entries whose name begins with `prefix`, keep the most recently used as far as `limit` bytes go."""
+        entries = (self.root / "entries").glob(f"{prefix}*")
+        used = sorted(entries, key=lambda entry: entry.stat().st_mtime, reverse=True)
+        kept = 0
+        for entry in used:
+            kept += _allocated(entry)
+            if kept > limit and entry != used[0]:
+                remove_tree(entry)
+
     def clean(self) -> int:
         """Remove every entry and leftover; the bytes freed. Raises LockHeld while a build is going on."""
         if not self.root.is_dir():
@@ -115,11 +126,7 @@ class Cache:
         with contextlib.ExitStack() as stack:
             for lock in sorted((self.root / "locks").glob("*.lock")):
                 stack.enter_context(self._lock(lock.stem, Deadline.after(0), lambda _: None))
-            freed = sum(
-                file.lstat().st_blocks * 512
-                for part in ("entries", "building")
-                for file in (self.root / part).rglob("*")
-            )
+            freed = sum(_allocated(self.root / part) for part in ("entries", "building"))
             for part in ("entries", "building", "locks"):
                 remove_tree(self.root / part)
         return freed
@@ -181,6 +188,10 @@ def check_space(directory: Path, needed: int, why: str) -> None:
     """Raise LabError unless the file system of `directory` has `needed` bytes free."""
     if _free(directory) < needed:
         raise _no_space(directory, needed, why)
+
+
+def _allocated(directory: Path) -> int:
+    return sum(file.lstat().st_blocks * 512 for file in directory.rglob("*"))
 
 
 def remove_tree(path: Path) -> None:

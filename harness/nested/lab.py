@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.deadline import Deadline
 from harness.errors import LabError
 from harness.guest.drivers import drivers
-from harness.lab.host import Host, TargetDevice
+from harness.lab.host import Host, Opener, TargetDevice
 from harness.nested import access
 from harness.nested.accelerator import Accelerator, detect
 from harness.nested.cache import Cache, remove_tree
@@ -20,6 +20,7 @@ from harness.nested.devices import DeviceModel, catalogue, offered, select
 from harness.nested.image import Image, ensure_image
 from harness.nested.machine import QEMU, Boot, Machine, MachineSpec
 from harness.nested.mirror import find_mirrors
+from harness.nested.opened import OpenedRecipe, OpenedSnapshot, Openings
 from harness.nested.rundir import RunDir, kept_runs, sweep
 from harness.nested.snapshot import Snapshot, SnapshotRecipe, connect, overlay
 from harness.nested.stacks import Stack
@@ -49,6 +50,7 @@ class NestedLab:
         self.accelerator: Accelerator = detect()
         self._machines: list[Machine] = []  # those that run now; several threads add theirs
         self._aborted = False
+        self._openings = Openings(cache)
         self.devices = select(devices, self._offered)
         for path in sweep(self._runs):
             progress.note(f"cleaned up after a run that died: {path.name}")
@@ -129,56 +131,114 @@ class NestedLab:
         return self.image.packages()
 
     @contextlib.contextmanager
-    def host(self, devices: Sequence[str], progress: Progress, *, keep: bool = False) -> Iterator[Host]:
-        """A fresh host with `devices` in it. Thrown away at the end, or left running with `keep`."""
+    def host(
+        self, devices: Sequence[str], progress: Progress, *, keep: bool = False, opener: Opener | None = None
+    ) -> Iterator[Host]:
+        """A fresh host with `devices` in it. Thrown away at the end, or left running with `keep`.
+
+        With an `opener` it comes with what that plays already played, unless it is told otherwise (`Host.opened`).
+        """
+        opened = self._opened(devices, opener, progress) if opener is not None else None
         run_dir = RunDir.create(self._runs)
         try:
-            machine = self._restored(run_dir, progress, survives=keep)
-            try:
+            with self._restored(run_dir, opened, progress, survives=keep) as (machine, source):
                 host = self._dressed(machine, devices, progress)
+                host.opened = source.opening if isinstance(source, OpenedSnapshot) else None
                 if keep:
                     run_dir.keep()
                 yield host
-            except KeyboardInterrupt:
-                machine.kill()
-                raise
-            finally:
-                machine.close()
-                self._machines.remove(machine)
         finally:
             run_dir.close()
 
-    def _restored(self, run_dir: RunDir, progress: Progress, *, survives: bool) -> Machine:
-        try:
-            return self._restore(run_dir, progress, survives=survives)
-        except LabError as error:
-            if self._aborted:
-                raise
-            progress.note(f"the snapshot cannot be restored ({error.message}); making it again")
-            remove_tree(self.snapshot.path)
-            del self.snapshot
-            (run_dir.path / "disk.qcow2").unlink(missing_ok=True)
-            return self._restore(run_dir, progress, survives=survives)
+    def _opened(self, devices: Sequence[str], opener: Opener, progress: Progress) -> OpenedSnapshot | None:
+        """The snapshot with this opening played; None where there is none and none can be, or need be, made."""
+        if not all(self.devices[device].migrates for device in devices):
+            return None
 
-    def _restore(self, run_dir: RunDir, progress: Progress, *, survives: bool) -> Machine:
-        snapshot = self.snapshot
-        with progress.phase("restore the host", 0.5):
-            disk = run_dir.path / "disk.qcow2"
-            overlay(snapshot.disk, "qcow2", disk)
+        @contextlib.contextmanager
+        def live(disk: Path, ram: Path) -> Iterator[tuple[Machine, Host]]:
+            run_dir = RunDir.create(self._runs)
+            try:
+                with self._running(run_dir, self.snapshot, disk, ram, progress, ram_shared=True) as machine:
+                    yield machine, self._dressed(machine, devices, progress)
+            finally:
+                run_dir.close()
+
+        return self._openings.obtain(OpenedRecipe(self.snapshot, self._recipe.digest, devices, opener, live, progress))
+
+    @contextlib.contextmanager
+    def _restored(
+        self, run_dir: RunDir, opened: OpenedSnapshot | None, progress: Progress, *, survives: bool
+    ) -> Iterator[tuple[Machine, Snapshot]]:
+        """A machine that runs, and what it came from: the opened snapshot if it can be restored."""
+        disk = run_dir.path / "disk.qcow2"
+        with contextlib.ExitStack() as stack:
+
+            def restore(source: Snapshot) -> tuple[Machine, Snapshot]:
+                disk.unlink(missing_ok=True)
+                overlay(source.disk, "qcow2", disk)
+                running = self._running(run_dir, source, disk, source.ram, progress, survives=survives)
+                return stack.enter_context(running), source
+
+            try:
+                restored = restore(opened or self.snapshot)
+            except LabError as error:
+                if self._aborted:
+                    raise
+                if opened is not None:
+                    progress.note(f"the snapshot with guest A cannot be restored ({error.message}); going without it")
+                    remove_tree(opened.path)
+                else:
+                    progress.note(f"the snapshot cannot be restored ({error.message}); making it again")
+                    remove_tree(self.snapshot.path)
+                    del self.snapshot
+                restored = restore(self.snapshot)
+            yield restored
+
+    @contextlib.contextmanager
+    def _running(
+        self,
+        run_dir: RunDir,
+        source: Snapshot,
+        disk: Path,
+        ram: Path,
+        progress: Progress,
+        *,
+        survives: bool = False,
+        ram_shared: bool = False,
+    ) -> Iterator[Machine]:
+        """A machine that goes on from the state of `source`, on these files; ended at the end."""
+        what = "restore the host with guest A running" if isinstance(source, OpenedSnapshot) else "restore the host"
+        with progress.phase(what, 0.5):
             machine = Machine.start(
-                self._recipe.spec, run_dir, disk=disk, ram=snapshot.ram, paused=True, survives=survives
+                self._recipe.spec,
+                run_dir,
+                disk=disk,
+                ram=ram,
+                ram_shared=ram_shared,
+                paused=True,
+                survives=survives,
             )
             self._machines.append(machine)
             try:
                 if self._aborted:
                     raise LabError("the run was interrupted")
-                machine.restore(snapshot.state)
+                machine.restore(source.state)
             except BaseException:
                 machine.kill()
-                machine.close()
-                self._machines.remove(machine)
+                self._end(machine)
                 raise
-        return machine
+        try:
+            yield machine
+        except KeyboardInterrupt:
+            machine.kill()
+            raise
+        finally:
+            self._end(machine)
+
+    def _end(self, machine: Machine) -> None:
+        machine.close()
+        self._machines.remove(machine)
 
     def _dressed(self, machine: Machine, devices: Sequence[str], progress: Progress) -> Host:
         """Add what cannot be frozen, connect, and describe the host without a word of how it was made."""

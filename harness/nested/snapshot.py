@@ -29,6 +29,9 @@ _WARM = (
 )
 
 
+COPIED_AS_THEY_ARE = ("guest.json", "facts.json")
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A finished snapshot; nothing in it is written to again."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.lab.host import Host
+    from harness.scenario.spec import Scenario
 
 OPTIONS: pytest.StashKey[RunOptions] = pytest.StashKey()
 RUNNING: pytest.StashKey[Running] = pytest.StashKey()
@@ -30,7 +31,6 @@ _HELP = {
     "inventory": "YAML file that describes the hosts (default: inventory/nested.yaml)",
     "host": "which host of the inventory; needed where there are several",
     "stack": "the Xen host to build, instead of the inventory's: trixie, bookworm or bullseye",
-    "toolstack": "xl (default) or libvirt: who makes and ends the domains",
     "device": "target device, instead of the inventory's; may be repeated",
     "mutant": "the known-bad hypervisor to hold the scenarios against",
     "no_control": "run no control; with --maskall-mutant the mutant itself is the hypervisor under test",
@@ -44,6 +44,8 @@ _HELP = {
     "wait": "seconds to wait for a lab host that somebody else uses",
     "take_over": "take a lab host from whoever claims it; the reason, which is recorded",
     "rounds": "how many rounds a scenario has that has rounds (default: the catalogue's)",
+    "cold": "play every scenario from its beginning, on no host that was frozen with guest A running",
+    "workers": "scenarios at a time, the sides of each one after the other (default: 1, both sides at once)",
     "sequential": "stock and control one after the other instead of side by side",
 }
 
@@ -103,8 +105,17 @@ def maskall_running(request: pytest.FixtureRequest) -> Running:
     """The run all scenarios of this pytest share; its lab is prepared when the first of them asks."""
     stash = request.config.stash
     if RUNNING not in stash:
-        stash[RUNNING] = Running(options(request.config), request.config)
+        stash[RUNNING] = Running(options(request.config), request.config, _collected(request.session))
     return stash[RUNNING]
+
+
+def _collected(session: pytest.Session) -> list[Scenario]:
+    """The scenarios that are left of the options' after `-k` and its like."""
+    from harness.scenario.spec import Scenario
+
+    calls = [item.callspec for item in session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
+    given = [call.params.get("maskall_scenario") for call in calls]
+    return [row for row in given if isinstance(row, Scenario)]
 
 
 @pytest.fixture(scope="session")

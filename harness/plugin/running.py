@@ -16,6 +16,7 @@ from harness.options import RunOptions
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.ahead import Ahead
     from harness.lab.host import Host
     from harness.report.progress import PlainProgress, TerminalProgress
     from harness.report.results import RunResult, ScenarioResult
@@ -28,8 +29,9 @@ Runner = Callable[["Scenario"], "ScenarioResult"]
 class Running:
     """Made when the first test needs a host; every call may end by pytest.exit, for none can go on without a lab."""
 
-    def __init__(self, options: RunOptions, config: pytest.Config) -> None:
+    def __init__(self, options: RunOptions, config: pytest.Config, scenarios: list[Scenario]) -> None:
         self.options = options
+        self._scenarios = scenarios or options.scenarios()
         self.result: RunResult | None = None
         self.interrupted = False
         self.error: BaseException | None = None
@@ -37,10 +39,6 @@ class Running:
         self._config = config
         self._kept_before: set[Path] = set()
         self._screen: TerminalProgress | PlainProgress | None = None
-
-    @cached_property
-    def _scenarios(self) -> list[Scenario]:
-        return self.options.scenarios()
 
     @cached_property
     def lab(self) -> Lab:
@@ -63,12 +61,18 @@ class Running:
                 progress.note(line)
             return session
 
+    @cached_property
+    def _ahead(self) -> Ahead:
+        from harness.ahead import Ahead
+
+        return Ahead(self.session, self.options.workers)
+
     def run(self, scenario: Scenario) -> ScenarioResult:
-        """Play one scenario with its phases on the screen."""
+        """Play one scenario with its phases on the screen, perhaps others meanwhile."""
         with self._guarded():
             session = self.session
             with self._live() as progress:
-                result = session.run(scenario)
+                result = session.run(scenario) if self.options.workers == 1 else self._ahead.run(scenario)
                 control = f", control {result.control.verdict}" if result.control else ""
                 place = f"{len(session.finished)} of {len(self._scenarios)}"
                 progress.note(
@@ -88,6 +92,8 @@ class Running:
 
     def finish(self) -> None:
         """Write results.json and junit.xml if a scenario was begun; safe to call once more."""
+        if "_ahead" in self.__dict__:
+            self._ahead.stop()
         session: Session | None = self.__dict__.get("session")  # not made if nothing has asked for it
         broken_off = self.interrupted or self.error is not None
         if session is not None and self.result is None and (session.finished or not broken_off):

@@ -143,6 +143,7 @@ def side(
     trace_raw: RawRef | None = None,
     attempts: Sequence[Attempt] = (),
     rounds: Sequence[Round] = (),
+    opened: datetime | None = None,
 ) -> Side:
     """One run of a scenario; paths are relative to the run's directory."""
     return Side(
@@ -160,6 +161,7 @@ def side(
         attempts=tuple(attempts),
         rounds=tuple(map(round_seen, rounds)),
         leaks=tuple(map(leak, growth([one.counts for one in rounds]))),
+        opened=opened,
         raw_directory=raw_directory,
         log=log,
     )

@@ -204,6 +204,9 @@ class Side(Model):
     attempts: tuple[Attempt, ...] = ()
     rounds: tuple[RoundSeen, ...] = ()
     leaks: tuple[Leak, ...] = Field(default=(), description="every counter, leaked or not")
+    opened: AwareDatetime | None = Field(
+        default=None, description="when C0 to C2 were played, where the host was frozen with guest A running after them"
+    )
     raw_directory: str
     log: str
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from harness.evidence.raw import RawRef
 from harness.scenario.checkpoint import Checkpoint
@@ -45,7 +46,6 @@ class Record:
     reset_effective: bool  # whether the device's reset clears MASKALL, from the inventory
     dom0_driver: str | None = None
     dom0_traffic: bool = False  # whether dom0's driver may be exercised
-    quarantines: bool = True  # whether the toolstack gives an assignable device to DomIO at once
     observations: list[Observation] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     markers: list[tuple[Marker, RawRef]] = field(default_factory=list)
@@ -55,6 +55,7 @@ class Record:
     trace: list[Event] = field(default_factory=list)  # empty unless it was asked for
     trace_raw: RawRef | None = None
     planted: RawRef | None = None  # MASKALL was set behind Xen's back before it booted
+    opened: datetime | None = None  # when guest A was started, where the host came with it running
     second: Record | None = None
     rounds: list[Round] = field(default_factory=list)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from harness.errors import MaskallError
 from harness.evidence.collector import Collector
@@ -17,6 +18,7 @@ from harness.report.progress import Progress
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judge import judge
 from harness.scenario.judgement import Hazard, Judgement
+from harness.scenario.opened import evidence_of, resume, store_opening
 from harness.scenario.record import Record
 from harness.scenario.spec import Fate, Scenario, Verb
 from harness.scenario.stage import Enough, Part, Settled, Stage
@@ -24,7 +26,7 @@ from harness.scenario.tracing import traced
 from harness.scenario.verbs import VERBS
 from harness.scenario.verdict import Verdict
 from harness.xen.console import Marker, find_markers
-from harness.xen.toolstack import Toolstack
+from harness.xen.toolstack import Toolstack, XlToolstack
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def play(
     error: MaskallError | None = None
     try:
         with traced(stage) if trace else contextlib.nullcontext():
-            if up_to_c2(stage):
+            if _at_c2(stage, store):
                 from_c2(stage)
     except Settled:
         progress.note("seen enough")
@@ -76,7 +78,6 @@ def play(
         error = caught
     finally:
         stage.store_transcripts()
-        stage.toolstack.close()
     if host.console is not None:
         raw = stage.keep("host_console.txt", host.console.text())
         record.markers += [(marker, raw.at(marker.line)) for marker in _crashes(host.console.text())]
@@ -92,6 +93,26 @@ def play(
     return Played(record, judgement, error)
 
 
+def _at_c2(stage: Stage, store: EvidenceStore) -> bool:
+    if stage.host.opened is None:
+        return up_to_c2(stage)
+    resume(stage, stage.host.opened, store)
+    return True
+
+
+def play_opening(scenario: Scenario, host: Host, folder: Path, progress: Progress) -> None:
+    """Play `scenario` as far as C2, to be gone on from when `host` was frozen; what was done and seen is in `folder`.
+
+    The guests run, and nobody reads their consoles. LabError when guest A does not work, which is no verdict yet.
+    """
+    stage = set_up(scenario, host, evidence_of(folder), progress)
+    try:
+        up_to_c2(stage)
+    finally:
+        stage.store_transcripts()
+    store_opening(stage, folder)
+
+
 def _crashes(console: bytes) -> tuple[Marker, ...]:
     markers = find_markers(console.decode("utf-8", "replace"))
     return tuple(marker for marker in markers if marker.kind.is_host_crash)
@@ -99,7 +120,7 @@ def _crashes(console: bytes) -> tuple[Marker, ...]:
 
 def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress) -> Stage:
     """The stage with the devices identified; nothing is changed yet."""
-    toolstack = host.toolstack.on(host.transport)
+    toolstack = XlToolstack(host.transport)
     with progress.phase("identify the device"):
         parts = [
             _part(scenario, host, name, toolstack, store if place == 0 else store.below("second"))
@@ -132,7 +153,7 @@ def _part(scenario: Scenario, host: Host, name: str, toolstack: Toolstack, store
     borrowed = Borrowed.identify(host.transport, toolstack, target.identity, host.ledger, host.guard, target.address)
     # dom0's driver is only made to work where it gets the device back and both moments are compared
     dom0_traffic = driver.in_dom0 and Verb.BACK_TO_DOM0 in scenario.follow.steps
-    record = Record(scenario, target.reset_effective, borrowed.original_driver, dom0_traffic, toolstack.quarantines)
+    record = Record(scenario, target.reset_effective, borrowed.original_driver, dom0_traffic)
     collector = Collector(host.transport, borrowed.address, store, host.memory)
     return Part(target, driver, borrowed, collector, record)
 
@@ -156,9 +177,7 @@ def up_to_c2(stage: Stage) -> bool:
 
 
 def _bystander(stage: Stage) -> bool:
-    second = stage.parts[1]
-    spec = replace(stage.spec, name="maskall-c", devices=(second.borrowed.address,), drivers=(second.target.driver,))
-    created = stage.bring_up(spec, "C", Verb.CREATE, Checkpoint.C2)
+    created = stage.bring_up(stage.bystander_spec, "C", Verb.CREATE, Checkpoint.C2)
     if created:
         stage.await_userland(stage.bystander)
     return created

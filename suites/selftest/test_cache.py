@@ -223,3 +223,16 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_root() == tmp_path / "maskall"
     monkeypatch.setenv("MASKALL_CACHE", str(tmp_path / "own"))
     assert cache_root() == tmp_path / "own"
+
+
+def test_trimming_keeps_what_was_used_last(cache: Cache) -> None:
+    first, second, third, other = Fake("a" * 64), Fake("b" * 64), Fake("c" * 64), Fake("d" * 64, name="other")
+    paths = [obtain(cache, recipe) for recipe in (first, second, third, other)]
+    for age, path in zip((100, 300, 200, 400), paths, strict=True):
+        os.utime(path, (time.time() - age,) * 2)
+    obtain(cache, second)
+    one = sum(file.stat().st_blocks * 512 for file in paths[0].iterdir())
+    cache.trim("fake", 2 * one)
+    assert [path.exists() for path in paths] == [True, True, False, True]
+    cache.trim("fake", 1)
+    assert [path.exists() for path in paths] == [False, True, False, True], "the last one is in use"

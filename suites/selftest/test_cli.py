@@ -39,8 +39,6 @@ def nothing_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
     ("arguments", "hint"),
     [
         ("run E41", "did you mean E"),
-        ("run --toolstack libvrt", "did you mean 'libvirt'"),
-        ("run --toolstack xm", "did you mean 'xl'"),
         ("run 'E14-F1-hvm-nvm'", "E14-F1-hvm-nvme"),
         ("run --stack trixi", "trixie"),
         ("run --device nvem", "nvme"),
@@ -65,6 +63,8 @@ def nothing_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
         ("soak --runs 0", "--help"),
         ("soak --resume nowhere", "--resume wants a soak's directory"),
         ("soak --resume nowhere --stack trixie", "leave it out"),
+        ("run --workers 0", "workers"),
+        ("run --workers two", "workers"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_nearest_word(
@@ -228,6 +228,9 @@ def fake_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, objec
         def close(self) -> None:
             answer["closed"] = True
 
+        def abort(self) -> None:
+            """Nothing runs."""
+
     class FakeSession:
         def __init__(self, lab: object, plan: object, progress: object) -> None:
             self.lab, self.plan, self.finished = lab, plan, []
@@ -271,6 +274,15 @@ def test_a_bug_is_one_line_and_a_file(fake_lab: dict[str, object], capsys: pytes
     path = Path(line.rpartition(" ")[2].rstrip(")"))
     assert "Traceback" in path.read_text()
     path.unlink()
+
+
+def test_two_workers_play_the_same(fake_lab: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+    fake_lab["result"] = _finished(Conclusion.PROVEN)[Conclusion.PROVEN]
+    assert main(["run", "E14-F[12]-hvm-nvme", "--workers", "2"]) == ExitStatus.OK
+    assert "2 scenarios" in capsys.readouterr().out
+    fake_lab["result"] = LabError("the disk is full")
+    assert main(["run", "E14-F[12]-hvm-nvme", "--workers", "2"]) == ExitStatus.UNDECIDED
+    assert capsys.readouterr().err.splitlines() == ["maskall: the disk is full"]
 
 
 def test_ctrl_c_is_one_line_and_130(fake_lab: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,9 +22,9 @@ from harness import session as module
 from harness.errors import EmulatorFault, ExitStatus, GuestDied, HostUnreachable, LabError
 from harness.evidence.store import EvidenceStore
 from harness.guest.initramfs import GuestFiles
-from harness.lab.host import Host
+from harness.lab.host import Host, Opener
 from harness.lab.transport.fake import FakeTransport, Reply
-from harness.mutants.catalogue import catalogue
+from harness.mutants.catalogue import Mutant, catalogue
 from harness.report import store
 from harness.report.progress import PlainProgress, Progress
 from harness.report.results import ScenarioResult
@@ -58,9 +59,13 @@ class FakeLab:
     aborted: bool = False
     xen: str = "4.20"
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    openers: list[Opener | None] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def host(self, devices: Sequence[str], progress: Progress, *, keep: bool = False) -> Iterator[Host]:
+    def host(
+        self, devices: Sequence[str], progress: Progress, *, keep: bool = False, opener: Opener | None = None
+    ) -> Iterator[Host]:
+        self.openers.append(opener)
         if self.unreachable:
             raise HostUnreachable("nested: no answer")
         with self._lock:
@@ -127,14 +132,17 @@ class Run:
         together: bool = True,
         issues: Mapping[str, KnownIssue] | None = None,
         trace: bool = False,
+        cold: bool = False,
+        mutants: Mapping[str, Mutant] = MUTANTS,
     ) -> list[ScenarioResult]:
         plan = Plan(
             rows,
-            MUTANTS,
+            dict(mutants),
             control,
             under_test,
             self.root,
             side_by_side=together,
+            cold=cold,
             issues=dict(issues or {}),
             trace=trace,
             repeat_options=" --x",
@@ -300,6 +308,61 @@ class TestRetries:
     def test_a_failure_of_the_product_is_never_retried(self, run: Run) -> None:
         (result,) = run(F1, control=None, under_test=MUTANT)
         assert (result.stock.verdict, result.stock.attempts, run.lab.hosts) == (Verdict.FAIL, (), 1)
+
+
+class TestOpenings:
+    """What a lab is offered to have played before it freezes a host."""
+
+    def test_all_that_open_alike_want_the_same(self, run: Run) -> None:
+        run(F1, F8, E1, scenario("E14", "F3"), together=False)
+        keys = [opener.key for opener in run.lab.openers if opener is not None]
+        wanted = [opener.wanted for opener in run.lab.openers if opener is not None]
+        assert wanted == [5, 5, 5, 5, 5, 2, 2], "E14 with both sides; F3 has dom0's driver work first"
+        assert len(set(keys)) == 2
+
+    def test_a_mutant_that_acts_before_c2_is_there_from_the_beginning(self, run: Run) -> None:
+        early = {MUTANT: MUTANTS[MUTANT].model_copy(update={"from_c2": False})}
+        run(F1, together=False, mutants=early)
+        assert [opener and opener.wanted for opener in run.lab.openers] == [1, None]
+
+    def test_cold_and_traced_is_from_the_beginning(self, run: Run) -> None:
+        run(F1, cold=True)
+        run(F1, trace=True)
+        assert run.lab.openers == [None] * 4
+
+    def test_a_create_that_is_refused_has_no_opening(self, run: Run) -> None:
+        run(scenario("E13", "F1"))
+        assert run.lab.openers == [None]
+
+    def test_another_try_is_from_the_beginning(self, run: Run, played_by: Callable[[Player], None]) -> None:
+        played_by(lambda row, host, evidence: Played.failed(row, TROUBLE))
+        run(E1)
+        assert [opener is None for opener in run.lab.openers] == [False, True, True]
+
+    def test_what_the_code_is_counts(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        run(E1)
+        monkeypatch.setattr(module, "code_digest", lambda: "changed")
+        run(E1)
+        first, second = (opener.key for opener in run.lab.openers if opener)
+        assert first != second
+
+    def test_the_result_says_so(self, run: Run, played_by: Callable[[Player], None]) -> None:
+        moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+        def opened(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+            played = honest(row, host, evidence)
+            if not mutated(host):
+                played.record.opened = moment
+            return played
+
+        played_by(opened)
+        (result,) = run(F1)
+        assert result.control is not None
+        assert (result.stock.opened, result.control.opened) == (moment, None)
+        run.session.finish()
+        stored = json.loads((run.root / "results.json").read_text())
+        jsonschema.validate(stored, schema())
+        assert stored["scenarios"][0]["stock"]["opened"] == "2026-01-02T03:04:05Z"
 
 
 class TestErrors:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -163,6 +166,32 @@ def test_streams() -> None:
     xl.start_destroy(4, soon())
     assert "/local/domain/4/console/tty" in machine.executed[0].shown
     assert machine.executed[1].shown == "xl destroy 4"
+
+
+def test_a_consoles_reader_ends_with_its_input(tmp_path: Path) -> None:
+    """One that stayed would take what the guest says to the next reader; here a real shell reads a real terminal."""
+    guest, console = os.openpty()
+    (tmp_path / "xenstore-read").write_text(f"#!/bin/sh\necho {os.ttyname(console)}\n")
+    (tmp_path / "xenstore-read").chmod(0o755)
+    sent = host()
+    XlToolstack(sent).console(6, soon())
+    reader = subprocess.Popen(  # noqa: S603 - as a login shell on the host does it
+        ["/bin/sh", "-c", f"exec {sent.executed[0].shown}"],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert reader.stdin is not None and reader.stdout is not None
+    reader.stdin.write(b"token echo hello\n")
+    reader.stdin.flush()
+    assert os.read(guest, 100) == b"token echo hello\n"
+    os.write(guest, b"hello\n")
+    assert reader.stdout.readline() == b"hello\n"
+    reader.stdin.close()
+    assert reader.wait(timeout=20) == -signal.SIGTERM
+    assert reader.stdout.read() == b""
+    os.close(guest)
+    os.close(console)
 
 
 @pytest.mark.skipif(shutil.which("dash") is None, reason="dash is not installed here")
