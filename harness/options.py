@@ -209,6 +209,7 @@ class RunOptions:
             workers=self.workers,
             issues=self._known_issues(),
             trace=self.trace,
+            strict_messages=self._strict_messages,
             repeat_options=self.repeat_options,
         )
 
@@ -228,10 +229,18 @@ class RunOptions:
             return folder.absolute()
         raise UsageError(f"{first} and a hundred others exist", hint="give --results a directory")
 
+    @cached_property
+    def _strict_messages(self) -> bool:
+        """Whether the profile is strict; also when scenarios were named and it does not choose them."""
+        from harness.scenario.spec import catalogue
+
+        return catalogue().profile(self.profile).strict_messages
+
     @property
     def repeat_options(self) -> str:
         """What `maskall run` needs besides the scenario's name to do the same again; empty or with a leading blank."""
         words: list[str] = []
+        words += ["--profile", self.profile] if self._strict_messages else []
         words += ["--inventory", str(self.inventory)] if self.inventory else []
         words += ["--host", self.host] if self.host else []
         words += ["--stack", self.stack] if self.stack else []

@@ -23,7 +23,7 @@ from harness.evidence.store import EvidenceStore
 from harness.lab.host import Host, Opener
 from harness.mutants.catalogue import Mutant
 from harness.mutants.plant import Planted, plant
-from harness.report import convert, junit, store
+from harness.report import convert, junit, messages, store
 from harness.report.progress import Progress
 from harness.report.results import NESTED_LABEL, Attempt, Control, Replaced, RunResult, ScenarioResult, Side
 from harness.report.results import Host as HostSeen
@@ -81,6 +81,7 @@ class Plan:
     workers: int = 1  # scenarios at a time; with more than one, the sides of each follow one another
     issues: dict[str, KnownIssue] = field(default_factory=dict)
     trace: bool = False
+    strict_messages: bool = False  # a line of Xen or dom0 that no rule describes fails the side under test
     repeat_options: str = ""  # what `maskall run` needs besides the scenario's id to do the same again
 
     def hypervisors(self, scenario: Scenario) -> list[str]:
@@ -225,7 +226,17 @@ class Session:
                 if name != STOCK:
                     with progress.phase(f"apply mutant {name}"):
                         self._mutate(host, name)
-                return play(scenario, host, evidence, progress, trace=self.plan.trace, enough=enough)
+                # never on the control, where a failure is what proves the scenario
+                strict = self.plan.strict_messages and name == (self.plan.under_test or STOCK)
+                return play(
+                    scenario,
+                    host,
+                    evidence,
+                    progress,
+                    trace=self.plan.trace,
+                    enough=enough,
+                    strict_messages=strict,
+                )
         except HostQuarantined as error:  # an earlier scenario could not be undone, this one was never tried
             return Played.skipped(scenario, str(error))
         except MaskallError as error:
@@ -262,6 +273,7 @@ class Session:
             attempts=attempts,
             rounds=record.rounds,
             opened=record.opened,
+            said=record.messages,
         )
         store.write_atomically(self.plan.results / log, _log(side).encode())
         return side
@@ -315,7 +327,7 @@ def _control(name: str, mutant: Mutant, planted: Iterable[Planted]) -> Control:
 
 
 def _log(side: Side) -> str:
-    """The log of one side: verdict, timeline, every check, the trace if there is one, every phase."""
+    """The log of one side: verdict, timeline, every check, what Xen and dom0 said, the trace if any, every phase."""
     checks = "".join(
         f"{check.outcome:9} {check.checkpoint} {check.view:9} {check.subject}: expected {check.expected}, "
         f"seen {check.seen}\n"
@@ -323,6 +335,7 @@ def _log(side: Side) -> str:
     )
     opened = f"C0 to C2 were played at {side.opened:%F %T %Z}, before the host was frozen\n" if side.opened else ""
     phases = "".join(f"{seconds:8.2f} s  {name}\n" for name, seconds in side.phases.items())
-    seen = (timeline(side.timeline), history(side), checks, story(side.trace), phases)
+    said = "\n".join(messages.of_side(side.messages))
+    seen = (timeline(side.timeline), history(side), checks, said, story(side.trace), phases)
     parts = (f"{side.hypervisor}: {side.verdict}: {side.reason}", opened, *seen)
     return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"

@@ -60,7 +60,7 @@ Exit status: 0 all as expected, known issues too; 1 REGRESSION, BLIND or CHANGED
 )
 def run(
     scenario: Annotated[list[str] | None, typer.Argument(help="Ids or globs; none: the profile's.")] = None,
-    profile: Annotated[str, typer.Option(help="smoke, default or full.", metavar="PROFILE")] = DEFAULT_PROFILE,
+    profile: Annotated[str, typer.Option(help="smoke, default, certify or full.", metavar="PROFILE")] = DEFAULT_PROFILE,
     inventory: Annotated[
         Path | None, typer.Option(help="The hosts (default: inventory/nested.yaml).", metavar="FILE")
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from harness.lab.transport.sections import ask
 from harness.pci.address import Bdf
 from harness.pci.config import ConfigSpace, MsixCapability
 from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.messages import Message, Part, read_log
 from harness.scenario.observation import (
     DomainView,
     GuestView,
@@ -30,6 +32,7 @@ from harness.scenario.observation import (
 )
 from harness.xen.console import EmulatorTripleFault, Marker, emulator_triple_fault, find_markers
 from harness.xen.debugkeys import parse_irqs, parse_masks, parse_pci_devices
+from harness.xen.messages import Log, Rules, catalogue
 from harness.xen.view import xen_view
 from harness.xen.xl_output import parse_list
 
@@ -49,10 +52,12 @@ class Collector:
     observations: list[Observation] = field(default_factory=list)
     markers: list[tuple[Marker, RawRef]] = field(default_factory=list)
     msix_offset: int | None = None  # of the capability in config space, once seen
-    _baseline: bool = True
+    rules: Rules = field(default_factory=catalogue)
     _ring_seen: int = 0
     _dmesg_seen: int = 0
     _number: int = 0
+    _booted: bool = False
+    _parts: dict[Log, list[Part]] = field(default_factory=lambda: {log: [] for log in Log})
 
     @property
     def seconds(self) -> float:
@@ -67,13 +72,18 @@ class Collector:
         self._ring_seen, self._dmesg_seen, self._number = position.ring, position.dmesg, position.files
         self.msix_offset = position.msix_offset
         self.started = time.monotonic() - seconds
-        self._baseline = False
+        for raw in self.store.files():  # what the other one stored: what the logs said until then
+            folder, _, name = raw.path.removeprefix(f"{self.store.folder}/").partition("/")
+            for log in Log:
+                if name == log:
+                    text = _text((self.store.root / raw.path).read_bytes())
+                    self._parts[log].append(Part(Checkpoint(folder.partition("-")[2]), raw, text))
 
     def observe(self, checkpoint: Checkpoint, guest: GuestView | None = None) -> Observation:
         """All views from dom0 at this moment, joined with the guest's view if there is one."""
         self._number += 1
         store = self.store.below(f"{self._number:02d}-{checkpoint}")
-        sections = self._snapshot(store)
+        sections = self._read("snapshot.sh", store, checkpoint, str(self.device))
         hardware, capability, space = _hardware(sections)
         if capability is not None:
             self.msix_offset = capability.offset
@@ -105,6 +115,7 @@ class Collector:
     def host_rebooted(self) -> None:
         """Its logs begin anew, and all of them belong to the scenario."""
         self._ring_seen = self._dmesg_seen = 0
+        self._booted = True
 
     def keep(self, name: str, data: bytes) -> RawRef:
         """Store something else that belongs to this scenario, in the order of events."""
@@ -118,11 +129,23 @@ class Collector:
         self.keep("xl_dmesg_after_silence.txt", text)
         return emulator_triple_fault(_text(text))
 
+    def close_logs(self) -> None:
+        """Read what the logs have gained since the last observation, which belongs to its checkpoint."""
+        self._number += 1
+        self._read("logs.sh", self.store.below(f"{self._number:02d}-end"), self.observations[-1].checkpoint)
+
+    def messages(self, expected: Collection[str]) -> list[Message]:
+        """All that was read of both logs since the first observation, with its meaning."""
+        return [one for log, parts in self._parts.items() for one in read_log(parts, log, self.rules, expected)]
+
     def _exercised(self, output: bytes, domain: str) -> GuestView:
         raw = self.keep(f"exercise-{domain}.txt", output)
         return parse_exercise(output.decode("utf-8", "replace"), domain, raw)
 
-    def _snapshot(self, store: EvidenceStore) -> dict[str, tuple[RawRef, bytes]]:
+    def _read(
+        self, program: str, store: EvidenceStore, checkpoint: Checkpoint, *arguments: str
+    ) -> dict[str, tuple[RawRef, bytes]]:
+        """What a program of ours prints, by section, both logs among them from where they were read last."""
         sections: dict[str, tuple[RawRef, bytes]] = {}
 
         def keep(name: str, data: bytes) -> None:
@@ -130,21 +153,21 @@ class Collector:
 
         ask(
             self.transport,
-            Path(__file__).with_name("snapshot.sh"),
-            str(self.device),
+            Path(__file__).with_name(program),
+            *arguments,
             str(self._ring_seen),
             str(self._dmesg_seen),
             deadline=Deadline.after(SNAPSHOT_SECONDS),
             keep=keep,
         )
-        self._ring_seen += len(sections["xl_dmesg.txt"][1])
-        self._dmesg_seen += sections["dom0_dmesg.txt"][1].count(b"\n")
-        if self._baseline:  # what stands in the logs before we began is not of this scenario
-            self._baseline = False
-            return sections
-        for name in ("xl_dmesg.txt", "dom0_dmesg.txt"):
-            raw, data = sections[name]
-            self.markers += [(marker, raw.at(marker.line)) for marker in find_markers(_text(data))]
+        self._ring_seen += len(sections[Log.XEN][1])
+        self._dmesg_seen += sections[Log.DOM0][1].count(b"\n")
+        for log in Log:
+            raw, data = sections[log]
+            if self._parts[log]:  # what stands in the logs before we began is not of this scenario
+                self.markers += [(marker, raw.at(marker.line)) for marker in find_markers(_text(data))]
+            self._parts[log].append(Part(checkpoint, raw, _text(data), self._booted))
+        self._booted = False
         return sections
 
     def _xen(self, sections: dict[str, tuple[RawRef, bytes]]) -> XenView:

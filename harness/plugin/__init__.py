@@ -27,7 +27,7 @@ RUNNING: pytest.StashKey[Running] = pytest.StashKey()
 
 _HELP = {
     "scenario": "id or glob of scenarios, see 'maskall list'; may be repeated (default: the profile's)",
-    "profile": "smoke, default or full",
+    "profile": "smoke, default, certify or full",
     "inventory": "YAML file that describes the hosts (default: inventory/nested.yaml)",
     "host": "which host of the inventory; needed where there are several",
     "stack": "the Xen host to build, instead of the inventory's: trixie, bookworm or bullseye",

@@ -21,6 +21,8 @@ from harness.report.results import (
     Host,
     Leak,
     MaskRow,
+    MessageSeen,
+    MessagesSeen,
     Moment,
     Register,
     RoundSeen,
@@ -32,10 +34,12 @@ from harness.report.results import (
 )
 from harness.scenario.forecast import Forecast
 from harness.scenario.judgement import Check, Hazard, Judgement
+from harness.scenario.messages import Message, kinds
 from harness.scenario.observation import GuestView, Observation, XenView
 from harness.scenario.record import Round
 from harness.scenario.verdict import ControlRole, conclude, exit_status
 from harness.xen.leaks import Growth, growth
+from harness.xen.messages import Meaning
 from harness.xen.trace import Event
 
 
@@ -129,6 +133,33 @@ def leak(one: Growth) -> Leak:
     )
 
 
+def messages(said: Sequence[Message]) -> MessagesSeen:
+    """Counted, and one row for each kind."""
+    lines: Counter[Meaning] = Counter()
+    for one in said:
+        lines[one.meaning] += one.lines
+    return MessagesSeen(
+        lines={meaning: lines[meaning] for meaning in Meaning},
+        esrch=sum(one.rule is not None and one.rule.esrch for one in said),
+        kinds=tuple(_kind(alike) for alike in kinds(said)),
+    )
+
+
+def _kind(alike: Sequence[Message]) -> MessageSeen:
+    first = alike[0]
+    return MessageSeen(
+        meaning=first.meaning,
+        rule=first.name,
+        origin=first.origin,
+        checkpoint=first.checkpoint,
+        text=first.text,
+        count=len(alike),
+        expected=first.expected,
+        reason=first.rule.reason if first.rule else "",
+        raw=source(first.raw),
+    )
+
+
 def side(
     *,
     hypervisor: str,
@@ -144,6 +175,7 @@ def side(
     attempts: Sequence[Attempt] = (),
     rounds: Sequence[Round] = (),
     opened: datetime | None = None,
+    said: Sequence[Message] | None = None,
 ) -> Side:
     """One run of a scenario; paths are relative to the run's directory."""
     return Side(
@@ -162,6 +194,7 @@ def side(
         rounds=tuple(map(round_seen, rounds)),
         leaks=tuple(map(leak, growth([one.counts for one in rounds]))),
         opened=opened,
+        messages=None if said is None else messages(said),
         raw_directory=raw_directory,
         log=log,
     )

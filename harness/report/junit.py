@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from xml.etree import ElementTree as ET
 
+from harness.report import messages
 from harness.report.failure import explain
 from harness.report.inert import inert
 from harness.report.results import RunResult, ScenarioResult, Side
@@ -128,6 +129,7 @@ def _side_properties(side: Side) -> dict[str, str]:
         "hazard": f"{taken}: {side.hazard.how}" if side.hazard.how else taken,
         "raw_directory": side.raw_directory,
         "log": side.log,
+        **messages.properties(side.messages),
     }
 
 

@@ -17,6 +17,8 @@ from harness.report.inert import storable
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judgement import Outcome
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict
+from harness.xen.console import Origin
+from harness.xen.messages import Meaning
 from harness.xen.trace import Actor
 
 SCHEMA_VERSION: Final = "1"
@@ -124,6 +126,33 @@ class CheckSeen(Model):
     raw: Source | None
 
 
+class MessageSeen(Model):
+    """A kind of line in the logs of Xen and dom0's kernel: the first of them, how many there are, what it means."""
+
+    meaning: Meaning
+    rule: str | None = Field(description="of harness/xen/messages.yaml; null: none describes it")
+    origin: Origin
+    checkpoint: Checkpoint
+    text: Text
+    count: int = Field(ge=1)
+    expected: bool = Field(description="a symptom that the ending provokes")
+    reason: str
+    raw: Source
+
+
+class MessagesSeen(Model):
+    """All lines that a run added to the logs of Xen and dom0's kernel."""
+
+    lines: dict[Meaning, int] = Field(description="lines per meaning, with those that belong to them")
+    esrch: int = Field(description="messages that what was to be unmapped was not there; harmless, and counted there")
+    kinds: tuple[MessageSeen, ...]
+
+    @property
+    def shown(self) -> tuple[MessageSeen, ...]:
+        """What a report repeats: symptoms and unknown lines."""
+        return tuple(kind for kind in self.kinds if kind.meaning.is_shown)
+
+
 class Frame(Model):
     """A place in the hypervisor's text on a call chain."""
 
@@ -207,6 +236,7 @@ class Side(Model):
     opened: AwareDatetime | None = Field(
         default=None, description="when C0 to C2 were played, where the host was frozen with guest A running after them"
     )
+    messages: MessagesSeen | None = Field(default=None, description="null: the logs were not read to their end")
     raw_directory: str
     log: str
 

@@ -1,4 +1,4 @@
-"""What a run ends with at the terminal: what was tested, the table, the call chain, one line that sums up. Pure.
+"""What a run ends with at the terminal: what was tested, the table, call chains, messages, a line that sums up. Pure.
 
 Everything fits 80 columns and reads the same without colour: colour only repeats what a word already says.
 """
@@ -15,6 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.report import messages
 from harness.report.inert import inert
 from harness.report.results import Control, RunResult, ScenarioResult, Side
 from harness.report.rounds import leaks
@@ -59,6 +60,8 @@ def report(run: RunResult, *, width: int = 80) -> Group:
     parts += call_chains(run)
     parts += traces(run)
     parts += [Text("\n".join(leaks(scenario.id, side))) for scenario, side in _sides(run) if side.leaks]
+    if said := messages.of_run(run):
+        parts.append(Text("\n".join(said)))
     parts.append(summary(run))
     spaced = [part for one in parts for part in (one, Text(""))]
     return Group(*spaced[:-1])

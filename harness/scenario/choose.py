@@ -106,6 +106,7 @@ def select(known: Catalogue, devices: Sequence[Candidate], patterns: list[str], 
     SafetyRefusal when a pattern names only what the inventory does not let its device suffer.
     """
     everything = all_scenarios(known, devices)
+    known.profile(profile)  # also where it does not choose: it may still be a strict one
     if not patterns:
         return _of_profile(known, devices, everything, profile)
     chosen: dict[str, Scenario] = {}
@@ -148,15 +149,12 @@ def _of_profile(
     known: Catalogue, devices: Sequence[Candidate], everything: Iterable[Scenario], profile: str
 ) -> list[Scenario]:
     """A profile's patterns name kinds of device, whatever the inventory calls the device itself."""
-    if profile not in known.profiles:
-        near = difflib.get_close_matches(profile, known.profiles, 1, 0)
-        raise UsageError(f"there is no profile {profile!r}", hint=f"did you mean {near[0]}?")
     kinds = {device.name: device.kind for device in devices}
 
     def by_kind(row: Scenario) -> str:
         return replace(row, device="+".join(kinds[name] for name in row.devices)).id
 
-    patterns = known.profiles[profile].rows
+    patterns = known.profile(profile).rows
     wanted = [row for row in everything if any(fnmatch.fnmatch(by_kind(row), one) for one in patterns)]
     if not wanted:
         names = ", ".join(kinds)

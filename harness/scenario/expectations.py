@@ -6,15 +6,17 @@ seen is MISSING, never met.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.evidence.raw import RawRef
 from harness.pci.address import Bdf
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judgement import Check, Outcome
+from harness.scenario.messages import Message, kinds
 from harness.scenario.observation import GuestView, HardwareView, Observation, XenView
 from harness.xen.console import Marker, MarkerKind
+from harness.xen.messages import Meaning
 
 QUARANTINE = "DomIO"
 ZOMBIE = "(null)"  # how xl list calls a domain that xenstore has forgotten
@@ -221,3 +223,24 @@ def never_there(at: Checkpoint, seen: Observation, name: str) -> Iterator[Check]
     note = view.device_owner
     shown = "none" if note is None else str(note)
     yield check(at, "toolstack", "libxl's owner of the device", "none", shown, note is None, view.raw)
+
+
+def messages(at: Checkpoint, said: Iterable[Message] | None, *, strict: bool) -> Iterator[Check]:
+    """What Xen and dom0's kernel said: nothing that fails every scenario, and when `strict` nothing without a rule.
+
+    A check for each kind of line that is wrong, or one, at `at`, that none is.
+    """
+    if said is None:
+        yield missing(at, "messages")
+        return
+    wrong = [
+        first
+        for first, *_ in kinds(said)
+        if (first.fails and not first.expected) or (strict and first.meaning is Meaning.UNKNOWN)
+    ]
+    for one in wrong:
+        expected = f"no {one.name}" if one.name else "known to messages.yaml"
+        yield check(one.checkpoint, "messages", "lines", expected, f"{one.origin.value}: {one.text}", False, one.raw)
+    if not wrong:
+        wanted = "no fault, all known to messages.yaml" if strict else "no fault"
+        yield check(at, "messages", "lines", wanted, wanted, True, None)

@@ -72,6 +72,8 @@ def _checks(record: Record) -> Iterator[Check]:
         yield from _of_second(record.second, _bystander)
     elif len(record.scenario.devices) > 1:
         yield from _of_second(record.second, _device)
+    last = record.observations[-1].checkpoint if record.observations else Checkpoint.C0
+    yield from expect.messages(last, record.messages, strict=record.strict_messages)
 
 
 def _of_second(record: Record | None, rule: Callable[[Record], Iterator[Check]]) -> Iterator[Check]:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from harness.evidence.raw import RawRef
 from harness.scenario.checkpoint import Checkpoint
+from harness.scenario.messages import Message
 from harness.scenario.observation import GuestView, Observation
 from harness.scenario.spec import Scenario
 from harness.xen.console import Marker
@@ -49,6 +50,8 @@ class Record:
     observations: list[Observation] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     markers: list[tuple[Marker, RawRef]] = field(default_factory=list)
+    messages: list[Message] | None = None  # None: the logs were not read to their end
+    strict_messages: bool = False  # a line that no rule describes is a failure
     guests: dict[str, int] = field(default_factory=dict)  # "A", "B", "C" -> domid
     call_chain: tuple[Frame, ...] = ()
     call_chain_raw: RawRef | None = None

@@ -59,19 +59,23 @@ def play(
     *,
     trace: bool = False,
     enough: Enough | None = None,
+    strict_messages: bool = False,
 ) -> Played:
     """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record.
 
     `enough` is asked after every checkpoint whether to go on: a mutant that was seen need not be played to its end.
+    With `strict_messages` a line of Xen or dom0's kernel that no rule describes fails it.
     """
     stage = set_up(scenario, host, store, progress)
     stage.enough = enough
     record = stage.record
+    record.strict_messages = strict_messages
     error: MaskallError | None = None
     try:
         with traced(stage) if trace else contextlib.nullcontext():
             if _at_c2(stage, store):
                 from_c2(stage)
+        stage.read_logs()
     except Settled:
         progress.note("seen enough")
     except MaskallError as caught:

@@ -13,10 +13,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from harness.errors import UsageError
 from harness.guest.spec import GuestType, OnEvent
 from harness.scenario.hole import Hole, HoleKind
 from harness.scenario.verdict import ControlRole
-from harness.yamlfile import load_models
+from harness.xen.messages import catalogue as messages
+from harness.yamlfile import load_yaml, nearest, validate
 
 
 class Verb(enum.StrEnum):
@@ -145,6 +147,7 @@ class Ending(_Model):
     second_device: Pairing = "no"
     bystander: bool = False  # the second device belongs to a guest of its own, which must not notice anything
     decoding_stays_off: bool = False
+    expects_messages: tuple[str, ...] = Field((), description="rules of messages.yaml: symptoms that it provokes")
     guest: GuestOptions = GuestOptions()
     fault: tuple[Verb, ...] = ()
     works_after_fault: bool = False  # guest A must still get interrupts at C3
@@ -176,6 +179,7 @@ class Profile(_Model):
 
     why: str
     rows: tuple[str, ...] = Field(min_length=1)
+    strict_messages: bool = False  # a line of Xen or dom0's kernel that no rule describes is a failure
 
 
 class Absent(_Model):
@@ -203,6 +207,12 @@ class Catalogue(_Model):
         return {
             name: one.title for group in (self.endings, self.follow_ons, self.absent) for name, one in group.items()
         }
+
+    def profile(self, name: str) -> Profile:
+        """Raises UsageError with the nearest right name."""
+        if name not in self.profiles:
+            raise UsageError(f"there is no profile {name!r}", hint=nearest(name, self.profiles))
+        return self.profiles[name]
 
 
 @dataclass(frozen=True)
@@ -258,4 +268,17 @@ class Scenario:
 
 
 def catalogue() -> Catalogue:
-    return load_models(Path(__file__).with_name("catalogue.yaml"), Catalogue)
+    return load_catalogue(Path(__file__).with_name("catalogue.yaml"))
+
+
+def load_catalogue(path: Path) -> Catalogue:
+    """Raises InventoryError, also for a message that messages.yaml does not have."""
+    document = load_yaml(path)
+    known = validate(document, Catalogue)
+    rules = messages().rules
+    for name, ending in known.endings.items():
+        for number, rule in enumerate(ending.expects_messages):
+            if rule not in rules:
+                place = document.place(("endings", name, "expects_messages", number))
+                raise document.error(f"there is no rule {rule!r} in messages.yaml", place, hint=nearest(rule, rules))
+    return known

@@ -158,6 +158,13 @@ class Stage:
         if self.enough is not None and self.enough(self.record):
             raise Settled
 
+    def read_logs(self) -> None:
+        """What Xen and dom0's kernel have said from the first observation to now."""
+        with self.progress.phase("read the logs"):
+            self.collector.close_logs()
+            self.record.messages = self.collector.messages(self.scenario.end.expects_messages)
+            self.record.markers = self.collector.markers
+
     def _exercise(self, part: Part, checkpoint: Checkpoint) -> GuestView | None:
         if checkpoint in (Checkpoint.C0, Checkpoint.C7):
             return self._exercise_dom0(part)

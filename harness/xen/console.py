@@ -25,6 +25,7 @@ class ConsoleLine:
     number: int
     text: str
     origin: Origin
+    is_rest: bool = False  # also put together again with the message it was torn from
 
 
 # printk_start_of_line() with console_timestamps=none, date, datems, boot or raw; a serial logger may add its own time
@@ -55,7 +56,7 @@ def console_lines(text: str) -> tuple[ConsoleLine, ...]:
         starts = list(_XEN.finditer(raw))
         before = raw[: starts[0].start()] if starts else raw
         if before or not starts:
-            lines.append(ConsoleLine(number, before, Origin.DOM0))
+            lines.append(ConsoleLine(number, before, Origin.DOM0, is_rest=bool(before) and broken is not None))
         if before and broken is not None:
             lines[broken] = replace(lines[broken], text=lines[broken].text + before)
             broken = None
@@ -175,8 +176,11 @@ def _xen_panic(line: ConsoleLine) -> Marker | None:
     return Marker(MarkerKind.XEN_PANIC, line.number, line.text) if _XEN_DEATH.match(line.text) else None
 
 
+LINUX_STAMP = r"(?:<[0-9]>)?(?:\[ *[0-9]+\.[0-9]+\] ?)?(?:\[ *[CT][0-9]+\] ?)?"
+"""What printk may put before a message: level, seconds since boot, caller (Linux print_prefix)."""
+
 _LINUX = re.compile(
-    r"(?:<[0-9]>)?(?:\[ *[0-9]+\.[0-9]+\] ?)?(?:\[ *[CT][0-9]+\] ?)?"
+    rf"{LINUX_STAMP}"
     r"(?:(Kernel panic - not syncing)|(?:watchdog: )?BUG: |Oops\b|kernel BUG at |general protection fault\b)"
 )
 

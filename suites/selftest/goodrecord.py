@@ -117,7 +117,7 @@ def good(ending: str = "E14", follow_on: str = "F1") -> Record:
 
 def good_run(row: Scenario) -> Record:
     """The same for any scenario."""
-    record = Record(row, reset_effective=True, dom0_driver="nvme", dom0_traffic=True)
+    record = Record(row, reset_effective=True, dom0_driver="nvme", dom0_traffic=True, messages=[])
     record.actions = _actions(row)
     record.guests = {} if row.end.fate is Fate.REFUSED else {"A": A}
     record.observations = [in_use(C0, 0, "nvme"), idle(C1)]

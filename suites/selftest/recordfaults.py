@@ -17,14 +17,17 @@ from goodrecord import (
     WORKING_MASKED,
     A,
     B,
+    raw,
     redo,
     view,
 )
 
 from harness.pci.config import Command, MsixControl
+from harness.scenario.messages import Message
 from harness.scenario.observation import VectorMask
 from harness.scenario.record import Record
 from harness.scenario.spec import Verb
+from harness.xen.messages import catalogue
 
 Mutation = Callable[[Record], None]
 
@@ -50,9 +53,19 @@ def both_masked(record: Record) -> None:
 MASK_ROWS = masks((44, False, False, False), (45, False, False, False))
 NOT_MASKED = "not masked by Xen"
 
+
+def says(name: str) -> Mutation:
+    """A line in the logs at the end."""
+    rule = catalogue().rules[name]
+    place = raw("C6/dom0_dmesg.txt", 7)
+    line = Message(C6, rule.origin, rule.meaning, "so it is", place, name, rule)
+    return lambda record: setattr(record, "messages", [line])
+
+
 FAULTS: dict[str, tuple[Mutation, str]] = {
     "MASKALL survives into the next guest": (
         both_masked, "C6 hardware: message control: expected Masked-, seen Enable+ Masked+"),
+    "dom0's kernel is hurt": (says("linux-oops"), "C6 messages: lines: expected no linux-oops, seen dom0: so it is"),
     "only the guest sees MASKALL": (
         view(C6, "guest", control=MsixControl(WORKING_MASKED)),
         "C6 guest: message control: expected Masked-, seen Enable+ Masked+"),

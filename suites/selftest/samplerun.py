@@ -18,8 +18,11 @@ from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.forecast import Forecast
 from harness.scenario.judgement import Check, Hazard, Judgement, Outcome
 from harness.scenario.known import KnownIssue
+from harness.scenario.messages import Message
 from harness.scenario.observation import GuestView, HardwareView, Observation, TableView, VectorMask, XenView
 from harness.scenario.verdict import ControlRole, Verdict
+from harness.xen.console import Origin
+from harness.xen.messages import Meaning, catalogue
 from harness.xen.symbols import Frame
 from harness.xen.trace import Actor, Caller, Dom0Call, Event
 
@@ -28,6 +31,23 @@ NVME = Bdf.parse("0000:04:00.0")
 
 def raw(name: str, line: int = 0) -> RawRef:
     return RawRef(f"raw/{name}.txt", f"{len(name):02x}" * 32, line)
+
+
+RULES = catalogue().rules
+
+
+def said(name: str, text: str, line: int, lines: int = 1, *, expected: bool = False) -> Message:
+    rule = RULES[name]
+    return Message(Checkpoint.C3, rule.origin, rule.meaning, text, raw("xl-dmesg", line), name, rule, lines, expected)
+
+
+SAID = (
+    said("maskall-set", "cannot mask IRQ 45: masking MSI-X on Dom32753's 0000:04:00.0", 311, expected=True),
+    said("key-M", "MSI information:", 312, 19),
+    said("pirq-already-unmapped", "xen:events: domain 3 does not have 54 anymore", 2),
+    said("pirq-already-unmapped", "xen:events: domain 3 does not have 53 anymore", 3),
+)
+UNKNOWN = Message(Checkpoint.C6, Origin.DOM0, Meaning.UNKNOWN, "a line \x1b[31mof 17 words", raw("dmesg", 9))
 
 
 def observe(checkpoint: Checkpoint, seconds: float, command: int, control: int, *, delta: int | None) -> Observation:
@@ -70,6 +90,7 @@ def judge(verdict: Verdict, reason: str, *, taken: bool, promised: bool = True, 
 
 
 def side(name: str, judgement: Judgement, hypervisor: str = "stock", **more: Any) -> Side:  # noqa: ANN401 - as convert.side
+    read = judgement.verdict not in (Verdict.ERROR, Verdict.SKIP)
     delta = 12 if judgement.verdict is Verdict.PASS else 0
     return convert.side(
         hypervisor=hypervisor,
@@ -82,6 +103,7 @@ def side(name: str, judgement: Judgement, hypervisor: str = "stock", **more: Any
         raw_directory=f"raw/{name}",
         log=f"{name}.log",
         phases={"restore": 0.91234, "create": 3.2},
+        said=(SAID if hypervisor == "stock" else (*SAID, UNKNOWN)) if read else None,
         **more,
     )
 

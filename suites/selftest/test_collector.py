@@ -24,6 +24,7 @@ from harness.lab.transport.fake import Executed, FakeStream, FakeTransport, Repl
 from harness.pci.address import Bdf
 from harness.scenario.checkpoint import Checkpoint
 from harness.xen.console import MarkerKind
+from harness.xen.messages import Meaning
 
 NVME = Bdf.parse("04:00.0")
 STATE = "nvme_in_running_guest"
@@ -54,11 +55,11 @@ class Dom0:
         self.transport = FakeTransport(connected=True, commands={"sh -c 'set -- @.*": self.snapshot})
 
     def snapshot(self, executed: Executed) -> Reply:
-        match = re.match(r"sh -c 'set -- (@\w+) (\S+) (\d+) (\d+)\n", executed.shown)
-        assert match is not None and match[2] == str(NVME) and not executed.changes
+        match = re.match(r"sh -c 'set -- (@\w+) (?:(\S+) )?(\d+) (\d+)\n", executed.shown)
+        assert match is not None and match[2] in (str(NVME), None) and not executed.changes
         ring, log = int(match[3]), int(match[4])
         self.seen.append((ring, log))
-        self.ring += self.keys
+        self.ring += self.keys if match[2] else ""
         self.sections["xl_dmesg.txt"] = self.ring.encode()[ring:]
         self.sections["dom0_dmesg.txt"] = b"".join(self.log.encode().splitlines(keepends=True)[log:])
         separator = match[1].encode()
@@ -135,6 +136,26 @@ def test_the_logs_are_read_on_from_where_they_were(tmp_path: Path) -> None:
     ((marker, raw),) = collector.markers
     assert (marker.kind, marker.device, raw.path) == (MarkerKind.MASKALL_SET, NVME, "raw/02-C3/xl_dmesg.txt")
     assert (tmp_path / raw.path).read_text().splitlines()[raw.line - 1] + "\n" == MARKER
+
+
+def test_what_the_logs_gained_until_the_end_is_read(tmp_path: Path) -> None:
+    host = Dom0()
+    host.ring += MARKER  # before the first observation
+    collector = host.collector(tmp_path)
+    collector.observe(Checkpoint.C1)
+    host.ring += "(XEN) d1v0: upcall vector f3\n"
+    collector.observe(Checkpoint.C2)
+    host.ring += MARKER
+    host.log += "[    9.0] xen:events: domain 3 does not have 54 anymore\n"
+    collector.close_logs()
+    read = [one for one in collector.messages(["maskall-set"]) if one.meaning is not Meaning.DUMP]
+    assert [(one.name, one.checkpoint, str(one.raw), one.expected) for one in read] == [
+        ("upcall-vector", Checkpoint.C2, "raw/02-C2/xl_dmesg.txt:1", False),
+        ("uart-slow", Checkpoint.C2, "raw/02-C2/xl_dmesg.txt:79", False),  # in the middle of a row of the dump
+        ("maskall-set", Checkpoint.C2, "raw/03-end/xl_dmesg.txt:1", True),
+        ("pirq-already-unmapped", Checkpoint.C2, "raw/03-end/dom0_dmesg.txt:1", False),
+    ]
+    assert [raw.path for _, raw in collector.markers] == ["raw/03-end/xl_dmesg.txt"]
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ class TestResetWithoutEffect:
     def test_a_clear_refusal_passes(self) -> None:
         judgement = judge(refused())
         assert (judgement.verdict, judgement.violations) == (V.PASS, ()), judgement.reason
-        assert judgement.checks[-1].seen == "refused with -EBUSY"
+        assert "refused with -EBUSY" in [check.seen for check in judgement.checks]
 
     def test_a_guest_that_gets_it_anyway_fails_even_if_it_works(self) -> None:
         record = good()

@@ -102,7 +102,7 @@ class TestProfiles:
                 assert select(CATALOGUE, candidates(models()), [pattern], name), f"{name}: {pattern}"
 
     def test_an_unknown_profile(self) -> None:
-        with pytest.raises(UsageError, match=r"no profile 'smok' \(did you mean smoke\?\)"):
+        with pytest.raises(UsageError, match=r"no profile 'smok' \(did you mean 'smoke'\?\)"):
             chosen(profile="smok")
 
     def test_a_profile_without_a_scenario_is_an_error_not_an_empty_run(self) -> None:

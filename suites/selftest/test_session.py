@@ -20,6 +20,7 @@ from recordfaults import both_masked
 
 from harness import session as module
 from harness.errors import EmulatorFault, ExitStatus, GuestDied, HostUnreachable, LabError
+from harness.evidence.raw import RawRef
 from harness.evidence.store import EvidenceStore
 from harness.guest.initramfs import GuestFiles
 from harness.lab.host import Host, Opener
@@ -29,12 +30,16 @@ from harness.report import store
 from harness.report.progress import PlainProgress, Progress
 from harness.report.results import ScenarioResult
 from harness.report.schema import schema
+from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judge import judge
 from harness.scenario.known import KnownIssue, known_issues
+from harness.scenario.messages import Message
 from harness.scenario.run import Played
 from harness.scenario.spec import Scenario
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict
 from harness.session import MAX_EMULATOR_RETRIES, Plan, Session
+from harness.xen.console import Origin
+from harness.xen.messages import Meaning
 
 MUTANT = "no-maskall-reset"
 MUTANTS = catalogue()
@@ -105,6 +110,7 @@ def mutated(host: Host) -> bool:
 
 
 Player = Callable[[Scenario, Host, EvidenceStore], Played]
+ODD = Message(Checkpoint.C6, Origin.DOM0, Meaning.UNKNOWN, "odd", RawRef("raw/x", "ab" * 32, 7))
 
 
 def honest(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
@@ -218,6 +224,22 @@ def test_a_known_issue_is_held_against_what_was_seen(tmp_path: Path) -> None:
     (changed,) = cured(F1, issues=issues)
     assert changed.conclusion is Conclusion.CHANGED
     assert cured.session.finish().exit_status is ExitStatus.FAILED
+
+
+def test_strict_messages_judge_the_side_under_test_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown line must not make the control fail, for that would prove the scenario."""
+
+    def play(row: Scenario, host: Host, *rest: object, strict_messages: bool, **options: object) -> Played:
+        record = good()
+        record.messages, record.strict_messages = [ODD], strict_messages
+        return Played(record, judge(record))
+
+    monkeypatch.setattr(module, "play", play)
+    plan = Plan((F1,), MUTANTS, MUTANT, None, tmp_path, strict_messages=True)
+    result = Session(FakeLab(), plan, PlainProgress(io.StringIO())).run(F1)
+    assert result.control is not None
+    assert (result.stock.verdict, result.control.verdict) == (Verdict.FAIL, Verdict.PASS)
+    assert "  unknown, 1x, dom0: odd\n      raw/x:7\n" in (tmp_path / result.stock.log).read_text()
 
 
 def test_a_blind_scenario(run: Run, played_by: Callable[[Player], None]) -> None:
