@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from harness.scenario.known import KnownIssue
     from harness.scenario.spec import Scenario
     from harness.session import Lab, Plan
+    from harness.xen.toolstacks import ToolstackName
 
-DEFAULT_PROFILE = "default"
+DEFAULT_PROFILE = "ci"
 DEFAULT_STACK = "trixie"
+DEFAULT_TOOLSTACK = "xl"
 OUR_INVENTORY = Path(__file__).parents[1] / "inventory" / "nested.yaml"
 DEFAULT_CONTROL = "no-maskall-reset"
 
@@ -38,6 +40,7 @@ class RunOptions:
     inventory: Path | None = None
     host: str | None = None
     stack: str | None = None  # instead of the inventory's
+    toolstack: str = DEFAULT_TOOLSTACK  # xl or libvirt
     device: tuple[str, ...] = ()  # instead of the inventory's
     mutant: str | None = None
     no_control: bool = False
@@ -85,15 +88,30 @@ class RunOptions:
         if self.workers < 1:
             raise UsageError(f"--workers {self.workers}: at least one is needed")
         candidates = self._lab_candidates() if self.in_lab else self._nested_candidates()
+        self.toolstack_name()
         self.known_mutants()
         self._known_issues()
         self._check_results()
         rows = select(catalogue(), candidates, list(self.scenario), self.profile)
+        self._refuse_to_strand(rows)
         if not self.rounds:
             return rows
         if not any(row.follow.rounds for row in rows):
             raise UsageError("--rounds is for scenarios that have rounds", hint="name one: 'maskall run E3-F7'")
         return [row.with_rounds(self.rounds) for row in rows]
+
+    def _refuse_to_strand(self, rows: list[Scenario]) -> None:
+        """virNodeDeviceReAttach leaves the device in Xen's quarantine: dom0's driver has it, and it cannot work."""
+        from harness.scenario.spec import Verb
+
+        if not (self.in_lab and self.libvirt):
+            return
+        for row in rows:
+            if Verb.BACK_TO_DOM0 in row.follow.steps:
+                raise UsageError(
+                    f"{row.id}: through libvirt a device does not get back to dom0 in working order",
+                    hint="on a lab host take another follow-on, or --toolstack xl",
+                )
 
     def _nested_candidates(self) -> list[Candidate]:
         from harness.nested.devices import candidates
@@ -160,6 +178,18 @@ class RunOptions:
         """What was asked for, else the inventory's; each once."""
         return list(dict.fromkeys(self.device or self._entry.devices))
 
+    @property
+    def libvirt(self) -> bool:
+        from harness.xen.toolstacks import ToolstackName
+
+        return self.toolstack_name() is ToolstackName.LIBVIRT
+
+    def toolstack_name(self) -> ToolstackName:
+        """UsageError for a toolstack that there is not."""
+        from harness.xen.toolstacks import ToolstackName
+
+        return ToolstackName.of(self.toolstack)
+
     def known_mutants(self) -> dict[str, Mutant]:
         """Ours and the user's, once the one asked for is among them and each names endings that there are."""
         from harness.mutants.catalogue import catalogue, pick
@@ -209,6 +239,7 @@ class RunOptions:
             workers=self.workers,
             issues=self._known_issues(),
             trace=self.trace,
+            toolstack=self.toolstack_name(),
             strict_messages=self._strict_messages,
             repeat_options=self.repeat_options,
         )
@@ -244,6 +275,7 @@ class RunOptions:
         words += ["--inventory", str(self.inventory)] if self.inventory else []
         words += ["--host", self.host] if self.host else []
         words += ["--stack", self.stack] if self.stack else []
+        words += ["--toolstack", self.toolstack] if self.toolstack != DEFAULT_TOOLSTACK else []
         words += ["--mutant", self.mutant] if self.mutant else []
         words += ["--no-control"] if self.no_control else []
         words += ["--rounds", str(self.rounds)] if self.rounds else []
@@ -256,6 +288,7 @@ class RunOptions:
     def prepared_lab(self, scenarios: Iterable[Scenario], progress: Progress) -> Lab:
         """The lab, ready to hand out hosts: built and frozen, or claimed and checked."""
         devices = list(dict.fromkeys(device for scenario in scenarios for device in scenario.devices))
+        self._bring_library(progress)
         if self.in_lab:
             from harness.lab.real import RealLab
             from harness.lab.wishes import Wishes, accepted
@@ -263,6 +296,14 @@ class RunOptions:
             wishes = Wishes(accepted(self.accept), self.wait, self.take_over, reason="maskall run")
             return RealLab.opened(self._site, devices, wishes, progress)
         return prepared_lab(self.stack_name, devices, progress, sudo=self.yes)
+
+    def _bring_library(self, progress: Progress) -> None:
+        from harness.nested import prerequisites
+        from harness.nested.cache import Cache
+
+        if self.libvirt:
+            log = Cache().root / "logs" / "packages.log"
+            prerequisites.install_libvirt(progress, log=log, sudo=self.yes)
 
 
 def prepared_lab(stack_name: str, devices: list[str], progress: Progress, *, sudo: bool = False) -> NestedLab:

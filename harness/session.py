@@ -39,6 +39,7 @@ from harness.scenario.spec import Power, Scenario
 from harness.scenario.stage import Enough
 from harness.scenario.verdict import ControlRole
 from harness.xen.fixes import registry
+from harness.xen.toolstacks import ToolstackName
 
 STOCK = "stock"
 MAX_EMULATOR_RETRIES = 2
@@ -81,6 +82,7 @@ class Plan:
     workers: int = 1  # scenarios at a time; with more than one, the sides of each follow one another
     issues: dict[str, KnownIssue] = field(default_factory=dict)
     trace: bool = False
+    toolstack: ToolstackName = ToolstackName.XL
     strict_messages: bool = False  # a line of Xen or dom0 that no rule describes fails the side under test
     repeat_options: str = ""  # what `maskall run` needs besides the scenario's id to do the same again
 
@@ -92,6 +94,8 @@ class Plan:
     def opening(self, scenario: Scenario, name: str) -> str | None:
         """The opening that `scenario` may go on from on this hypervisor; None: it is played from its beginning."""
         if self.cold or self.trace or (name != STOCK and not self.mutants[name].from_c2):
+            return None
+        if self.toolstack is not ToolstackName.XL:  # openings are played before the host is told its toolstack
             return None
         return opening_key(scenario)
 
@@ -123,7 +127,7 @@ class Session:
 
     @cached_property
     def _facts(self) -> dict[str, str]:
-        return self.lab.facts()
+        return {**self.lab.facts(), "toolstack": str(self.plan.toolstack)}
 
     def forecast(self, scenario: Scenario) -> Forecast:
         """What the hypervisor under test is expected to come to, judged by the host's facts as if it were stock."""
@@ -226,6 +230,7 @@ class Session:
                 if name != STOCK:
                     with progress.phase(f"apply mutant {name}"):
                         self._mutate(host, name)
+                host.toolstack = self.plan.toolstack
                 # never on the control, where a failure is what proves the scenario
                 strict = self.plan.strict_messages and name == (self.plan.under_test or STOCK)
                 return play(

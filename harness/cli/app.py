@@ -13,7 +13,7 @@ import typer
 from harness.cli.app_hosts import hosts
 from harness.cli.app_nested import nested, practice
 from harness.cli.words import Accept, Device, Devices, Kept, Mirror, Stack, TakeOver, Wait, Yes
-from harness.options import DEFAULT_PROFILE, DEFAULT_STACK
+from harness.options import DEFAULT_PROFILE, DEFAULT_STACK, DEFAULT_TOOLSTACK
 
 app = typer.Typer(
     add_completion=False,
@@ -45,7 +45,7 @@ def top(
     epilog="""Examples:
 
 \b
-  maskall run                            the default profile: stock Xen and the known-bad control
+  maskall run                            profile ci: stock Xen and the known-bad control
   maskall run --profile smoke            one scenario, about a minute
   maskall run E14-F1-hvm-nvme            just this one
   maskall run 'E14-*' --device nvme      all that follows ending E14, with one device
@@ -60,7 +60,7 @@ Exit status: 0 all as expected, known issues too; 1 REGRESSION, BLIND or CHANGED
 )
 def run(
     scenario: Annotated[list[str] | None, typer.Argument(help="Ids or globs; none: the profile's.")] = None,
-    profile: Annotated[str, typer.Option(help="smoke, default, certify or full.", metavar="PROFILE")] = DEFAULT_PROFILE,
+    profile: Annotated[str, typer.Option(help="smoke, ci, certify or full.", metavar="PROFILE")] = DEFAULT_PROFILE,
     inventory: Annotated[
         Path | None, typer.Option(help="The hosts (default: inventory/nested.yaml).", metavar="FILE")
     ] = None,
@@ -71,6 +71,9 @@ def run(
             help="trixie, bookworm, bullseye or all; may be repeated (default: the inventory's).", metavar="STACK"
         ),
     ] = None,
+    toolstack: Annotated[
+        str, typer.Option(help="xl or libvirt: who makes and ends the domains.", metavar="NAME")
+    ] = DEFAULT_TOOLSTACK,
     device: Devices = None,
     mutant: Annotated[
         str | None, typer.Option(help="The known-bad control (default: no-maskall-reset).", metavar="NAME")
@@ -126,6 +129,7 @@ def run(
         inventory=inventory,
         host=host,
         stack=names[0] if len(names) == 1 else None,
+        toolstack=toolstack,
         device=tuple(device or ()),
         mutant=mutant,
         no_control=no_control,

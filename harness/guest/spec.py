@@ -47,11 +47,16 @@ class GuestSpec:
     on_reboot: OnEvent = OnEvent.PRESERVE
     on_crash: OnEvent = OnEvent.PRESERVE
 
-    def xl_config(self) -> str:
-        """The text `xl create` reads."""
+    @property
+    def command_line(self) -> str:
+        """All that its kernel is told."""
         options = _HVM_OPTIONS if self.type is GuestType.HVM else _PV_OPTIONS
         options += f" {self.cmdline}" if self.cmdline else ""
         options += f" maskall.drivers={','.join(self.drivers)}" if self.drivers else ""
+        return f"console=hvc0 rdinit=/init panic=-1 quiet {options}"
+
+    def xl_config(self) -> str:
+        """The text `xl create` reads."""
         lines = [
             f'name = "{self.name}"',
             f'type = "{self.type}"',
@@ -59,7 +64,7 @@ class GuestSpec:
             f"vcpus = {self.vcpus}",
             f'kernel = "{self.kernel}"',
             f'ramdisk = "{self.initramfs}"',
-            f'cmdline = "console=hvc0 rdinit=/init panic=-1 quiet {options}"',
+            f'cmdline = "{self.command_line}"',
             'on_poweroff = "destroy"',
             f'on_reboot = "{self.on_reboot}"',
             f'on_crash = "{self.on_crash}"',

@@ -17,6 +17,7 @@ from harness.lab.transport.base import Transport
 from harness.pci.address import Bdf
 from harness.pci.pciback import Guard, unguarded
 from harness.report.progress import Progress
+from harness.xen.toolstacks import ToolstackName
 
 
 class Console(Protocol):
@@ -64,6 +65,8 @@ class Host:
     reset: Callable[[], None] | None = None
     """Orders a warm reset, as a reset button does; returns at once. None where there is none, or it is not allowed."""
     memory: PhysicalMemory | None = None
+    toolstack: ToolstackName = ToolstackName.XL
+    """Who makes and ends domains on it."""
     facts: dict[str, str] = field(default_factory=dict)
     opened: Path | None = None
     """What `Opener.play` left, on a host that was frozen after it and runs on from there."""

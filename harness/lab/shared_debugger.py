@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 
 from harness.deadline import Deadline
-from harness.errors import LabError, MaskallError
+from harness.errors import HarnessBug, LabError, MaskallError
 from harness.lab.debugger import Debugger, Registers, Stop, StoppedMachine
 
 _SLICE_SECONDS = 0.1  # how long somebody who wants to stop the machine waits for that
@@ -35,7 +35,7 @@ class SharedDebugger:
         self._over = False
         self._theirs: set[int] = set()  # breakpoints of whoever attached
         self._caught: Stop | None = None  # a stop of theirs
-        self._error: MaskallError | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="debugger", daemon=True)
         self.stops = 0
         self.seconds_stopped = 0.0
@@ -55,8 +55,11 @@ class SharedDebugger:
         self._raise()
 
     def _raise(self) -> None:
-        if self._error is not None:
-            raise LabError(f"the debugger was lost: {self._error.message}", hint=self._error.hint) from self._error
+        error = self._error
+        if isinstance(error, MaskallError):
+            raise LabError(f"the debugger was lost: {error.message}", hint=error.hint) from error
+        if error is not None:
+            raise HarnessBug(f"serving a stop failed: {type(error).__name__}: {error}") from error
 
     def _await(self, condition: Callable[[], bool], deadline: Deadline) -> bool:
         """Wait for the thread, whose death is an error. To be called with `_turn` held."""
@@ -73,7 +76,7 @@ class SharedDebugger:
                     self._machine = machine
                     self._turn.notify_all()
                 self._turns(machine)
-        except MaskallError as error:
+        except Exception as error:  # a thread's exceptions are nobody's, unless they are kept for who waits for it
             with self._turn:
                 self._error = error
         finally:

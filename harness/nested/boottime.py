@@ -24,6 +24,9 @@ MASKED_UNITS = (
     "getty@.service",
     "kmod-static-nodes.service",
     "ldconfig.service",
+    "libvirt-guests.service",
+    "libvirtd-admin.socket",
+    "libvirtd-ro.socket",
     "logrotate.timer",
     "man-db.timer",
     "rsyslog.service",
@@ -61,6 +64,9 @@ MASKED_UNITS = (
     "systemd-update-utmp-runlevel.service",
     "systemd-update-utmp.service",
     "systemd-user-sessions.service",
+    "virtlogd-admin.socket",
+    "virtlogd.service",
+    "virtlogd.socket",
     "xendomains.service",  # starts domains from /etc/xen/auto and saves them at shutdown: not with our guests
 )
 

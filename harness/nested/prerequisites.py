@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import shlex
 import shutil
+import sys
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +60,16 @@ PRACTICE = (
     Prerequisite("ipmitool", "ipmitool", "to speak to a management controller"),
 )
 """What a practice machine needs besides."""
+
+LIBVIRT = (
+    Prerequisite(
+        "libvirt-dev", "/usr/include/libvirt/libvirt.h", "libvirt's client library, to build its Python module"
+    ),
+    Prerequisite("pkg-config", "pkg-config", "to find it"),
+    Prerequisite("gcc", "gcc", "to build it"),
+    Prerequisite("python3-dev", f"{sysconfig.get_path('include')}/Python.h", "to build it"),
+)
+"""What the toolstack libvirt needs besides."""
 
 
 def missing(*, root: bool | None = None, besides: tuple[Prerequisite, ...] = ()) -> list[Prerequisite]:
@@ -109,3 +123,33 @@ def install(
         hint = "install them by hand"
         raise UsageError(f"still missing after apt-get: {', '.join(need.package for need in left)}", hint=hint)
     return needs
+
+
+def install_libvirt(
+    progress: Progress,
+    *,
+    log: Path | None = None,
+    root: bool | None = None,
+    sudo: bool = False,
+    run: Callable[..., object] = run,
+) -> bool:
+    """Make libvirt-python importable here; False when it was. Errors as of `install`, and UsageError without pip."""
+    if importlib.util.find_spec("libvirt") is not None:
+        return False
+    install(progress, log=log, root=root, sudo=sudo, besides=LIBVIRT, run=run)
+    wanted = libvirt_requirement(importlib.metadata.requires("maskall") or [])
+    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted]
+    with progress.phase("install libvirt-python", 15):
+        try:
+            run(argv, deadline=Deadline.after(INSTALL_SECONDS), env={}, log=log)
+        except CommandFailed as error:
+            raise UsageError(
+                f"libvirt-python could not be installed: {error.message}", hint=f"type: {shlex.join(argv)}"
+            ) from error
+    importlib.invalidate_caches()
+    return True
+
+
+def libvirt_requirement(requirements: list[str]) -> str:
+    """Of the package's requirements the one that its extra `libvirt` adds, as pip takes it."""
+    return next(one.partition(";")[0].strip() for one in requirements if one.startswith("libvirt-python"))

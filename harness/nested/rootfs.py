@@ -51,6 +51,24 @@ ExecStart=/bin/ip route replace default via 10.0.2.2
 WantedBy=sysinit.target
 """
 
+# libvirt with its Xen driver. Only the socket is there at boot: the daemon starts when somebody speaks to it.
+LIBVIRT_SOCKET = """\
+[Socket]
+ListenStream=/run/libvirt/libvirt-sock
+SocketMode=0600
+"""
+
+LIBVIRT_SERVICE = """\
+[Unit]
+Description=libvirt and its Xen driver
+After=xen.service
+
+[Service]
+Type=notify
+ExecStart=/usr/sbin/libvirtd
+KillMode=process
+"""
+
 # initramfs-tools' own starts some hundred programs: 10 s and more when emulated. This one starts a dozen.
 _INIT = """\
 #!/bin/busybox sh
@@ -76,10 +94,12 @@ _SETUP_SCRIPT = f"""\
 # Run once inside the new root file system.
 set -eu
 rm -f /etc/ssh/ssh_host_rsa_key* /etc/ssh/ssh_host_ecdsa_key* /etc/ssh/ssh_host_dsa_key*
-rm -f /etc/systemd/system/timers.target.wants/*
+rm -f /etc/systemd/system/timers.target.wants/* /etc/systemd/system/multi-user.target.wants/libvirtd.service
 # Debian's init script reads XENCONSOLED_ARGS, upstream's unit reads XENCONSOLED_TRACE: guests' consoles are logged.
 printf 'XENCONSOLED_TRACE=guest\\nXENCONSOLED_ARGS="--log=guest"\\n' >> /etc/default/xen
 mkdir -p /var/log/xen/console
+# QEMU emulates no virtual-8086 mode, which the humblest CPU that libvirt knows has; without any CPU it does not start.
+sed -i /vme/d /usr/share/libvirt/cpu_map/x86_486.xml
 for release in $(ls /lib/modules); do
     cd "/lib/modules/$release/kernel"
     find . -name '*.ko.xz' \\( {IN_PLAIN_MODULES} \\) -exec busybox unxz {{}} +
@@ -115,6 +135,8 @@ FILES: dict[str, tuple[int, str]] = {
     "/etc/fstab": (0o644, "/dev/vda / ext4 defaults,noatime 0 0\n"),
     "/etc/modules-load.d/maskall.conf": (0o644, "xen-pciback\n"),
     "/etc/ssh/sshd_config.d/10-maskall.conf": (0o644, SSHD),
+    "/etc/systemd/system/libvirtd.service": (0o644, LIBVIRT_SERVICE),
+    "/etc/systemd/system/libvirtd.socket": (0o644, LIBVIRT_SOCKET),
     "/etc/systemd/system/maskall-network.service": (0o644, NETWORK),
     "/maskall-init": (0o755, _INIT),
     SETUP: (0o755, _SETUP_SCRIPT),
@@ -122,6 +144,7 @@ FILES: dict[str, tuple[int, str]] = {
 """Path -> (mode, text) of every file put into the image, but for the keys."""
 
 LINKS: dict[str, str] = {
+    "/etc/systemd/system/sockets.target.wants/libvirtd.socket": "../libvirtd.socket",
     "/etc/systemd/system/sysinit.target.wants/maskall-network.service": "../maskall-network.service",
     **boottime.LINKS,
 }

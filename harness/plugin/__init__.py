@@ -27,10 +27,11 @@ RUNNING: pytest.StashKey[Running] = pytest.StashKey()
 
 _HELP = {
     "scenario": "id or glob of scenarios, see 'maskall list'; may be repeated (default: the profile's)",
-    "profile": "smoke, default, certify or full",
+    "profile": "smoke, ci, certify or full",
     "inventory": "YAML file that describes the hosts (default: inventory/nested.yaml)",
     "host": "which host of the inventory; needed where there are several",
     "stack": "the Xen host to build, instead of the inventory's: trixie, bookworm or bullseye",
+    "toolstack": "xl (default) or libvirt: who makes and ends the domains",
     "device": "target device, instead of the inventory's; may be repeated",
     "mutant": "the known-bad hypervisor to hold the scenarios against",
     "no_control": "run no control; with --maskall-mutant the mutant itself is the hypervisor under test",

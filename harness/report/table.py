@@ -27,6 +27,7 @@ _ROOMY = 100  # columns from which the table can afford two blanks between its c
 _NARROWEST = 12  # columns the scenario's name keeps on any terminal
 _FACTS = (
     ("stack", "stack"),
+    ("toolstack", "toolstack"),
     ("xen_version", "Xen"),
     ("kernel", "dom0 kernel"),
     ("qemu", "QEMU"),

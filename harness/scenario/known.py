@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
@@ -44,6 +44,7 @@ class KnownIssue(BaseModel):
     document: str | None = Field(None, pattern=r"^docs/findings/[a-z0-9-]+\.md$")
     xen: tuple[Seen, ...] = ()
     stacks: tuple[str, ...] = ()
+    toolstacks: tuple[Literal["xl", "libvirt"], ...] = ()  # none: whichever makes the domains
     fix: str | None = None
     always: bool = True  # false: it comes and goes, so a PASS is no change
     violated: tuple[CheckPattern, ...] = Field(min_length=1)
@@ -66,6 +67,8 @@ class KnownIssue(BaseModel):
 
     def due_on(self, facts: Mapping[str, str]) -> bool:
         """Whether it is expected of the host with these facts."""
+        if self.toolstacks and facts.get("toolstack") not in self.toolstacks:
+            return False
         if self.fix is not None:
             fix = registry()[self.fix]
             return has_fix(fix, facts.get(fix.product.fact, "")) is Answer.NO
@@ -85,7 +88,7 @@ class KnownIssue(BaseModel):
         """For a person: where it was seen, or what must be missing."""
         if self.fix is not None:
             return f"hosts without fix {self.fix}"
-        return " and ".join([*(f"Xen {span}" for span in self.xen), *self.stacks])
+        return " and ".join([*(f"Xen {span}" for span in self.xen), *self.stacks, *self.toolstacks])
 
 
 class _Issues(RootModel[dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], KnownIssue]]):

@@ -47,6 +47,7 @@ class Record:
     reset_effective: bool  # whether the device's reset clears MASKALL, from the inventory
     dom0_driver: str | None = None
     dom0_traffic: bool = False  # whether dom0's driver may be exercised
+    quarantines: bool = True  # whether the toolstack gives an assignable device to DomIO at once
     observations: list[Observation] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     markers: list[tuple[Marker, RawRef]] = field(default_factory=list)

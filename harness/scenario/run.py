@@ -26,7 +26,7 @@ from harness.scenario.tracing import traced
 from harness.scenario.verbs import VERBS
 from harness.scenario.verdict import Verdict
 from harness.xen.console import Marker, find_markers
-from harness.xen.toolstack import Toolstack, XlToolstack
+from harness.xen.toolstack import Toolstack
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def play(
         error = caught
     finally:
         stage.store_transcripts()
+        stage.toolstack.close()
     if host.console is not None:
         raw = stage.keep("host_console.txt", host.console.text())
         record.markers += [(marker, raw.at(marker.line)) for marker in _crashes(host.console.text())]
@@ -124,7 +125,7 @@ def _crashes(console: bytes) -> tuple[Marker, ...]:
 
 def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress) -> Stage:
     """The stage with the devices identified; nothing is changed yet."""
-    toolstack = XlToolstack(host.transport)
+    toolstack = host.toolstack.on(host.transport)
     with progress.phase("identify the device"):
         parts = [
             _part(scenario, host, name, toolstack, store if place == 0 else store.below("second"))
@@ -157,7 +158,7 @@ def _part(scenario: Scenario, host: Host, name: str, toolstack: Toolstack, store
     borrowed = Borrowed.identify(host.transport, toolstack, target.identity, host.ledger, host.guard, target.address)
     # dom0's driver is only made to work where it gets the device back and both moments are compared
     dom0_traffic = driver.in_dom0 and Verb.BACK_TO_DOM0 in scenario.follow.steps
-    record = Record(scenario, target.reset_effective, borrowed.original_driver, dom0_traffic)
+    record = Record(scenario, target.reset_effective, borrowed.original_driver, dom0_traffic, toolstack.quarantines)
     collector = Collector(host.transport, borrowed.address, store, host.memory)
     return Part(target, driver, borrowed, collector, record)
 

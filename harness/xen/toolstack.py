@@ -49,6 +49,9 @@ class Created:
 class Toolstack(Protocol):
     """Domains and the devices assigned to them. Every call is sent once; refusals come back as results."""
 
+    quarantines: bool
+    """Whether a device that was made assignable belongs to Xen's quarantine (DomIO) before any guest had it."""
+
     def create(self, spec: GuestSpec, deadline: Deadline) -> Created: ...
 
     def console(self, domid: int, deadline: Deadline) -> Stream: ...
@@ -63,7 +66,9 @@ class Toolstack(Protocol):
         """Wait until neither the domain nor libxl's note that it owns the device is there. Status 0: both are gone."""
         ...
 
-    def make_assignable(self, device: Bdf, deadline: Deadline) -> CommandResult: ...
+    def make_assignable(self, device: Bdf, deadline: Deadline) -> CommandResult:
+        """From whatever driver has it to pciback."""
+        ...
 
     def take_back(self, device: Bdf, deadline: Deadline, *, rebind: bool) -> CommandResult:
         """Off pciback, and with `rebind` back to the driver it had."""
@@ -91,6 +96,10 @@ class Toolstack(Protocol):
 
     def kill_process(self, pid: int, deadline: Deadline) -> CommandResult:
         """SIGKILL a device model whose domain is no more, and see it gone."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held for talking to the host. Safe to call twice; nothing on the host changes."""
         ...
 
 
@@ -141,34 +150,57 @@ exec cat "$tty"
 """
 
 
-class XlToolstack:
-    """`Toolstack` by the xl command over a transport."""
+class OnHost:
+    """What no toolstack does and every one needs: consoles, the device model's process, the wait for a domain's end."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, spec: GuestSpec, deadline: Deadline) -> Created:
-        if not re.fullmatch(r"[a-z0-9-]+", spec.name):
-            raise LabError(f"{spec.name!r} is no name for a guest of ours")
-        script = Script(_CREATE.format(run=REMOTE_RUN, name=spec.name))
-        result = self._transport.run(script, deadline=deadline, changes=True, stdin=spec.xl_config().encode())
-        domid = re.search(r"^domid (\d+)$", result.text, re.MULTILINE)
-        return Created(result, int(domid[1]) if domid else None)
+    @staticmethod
+    def refuse_odd(name: str) -> None:
+        """LabError for a name that a shell or XML could read as something else."""
+        if not re.fullmatch(r"[a-z0-9-]+", name):
+            raise LabError(f"{name!r} is no name for a guest of ours")
 
     def console(self, domid: int, deadline: Deadline) -> Stream:
         return self._transport.open_stream(Script(_CONSOLE.format(domid=domid)), deadline=deadline)
-
-    def destroy(self, domid: int, deadline: Deadline) -> CommandResult:
-        return self._change(["xl", "destroy", str(domid)], deadline)
-
-    def start_destroy(self, domid: int, deadline: Deadline) -> Stream:
-        return self._transport.open_stream(["xl", "destroy", str(domid)], deadline=deadline)
 
     def await_gone(self, domid: int, device: Bdf, deadline: Deadline) -> CommandResult:
         key = f"/libxl/pci/{str(device).replace(':', '-').replace('.', '-')}/domid"
         attempts = max(1, int(deadline.remaining * 3))
         script = Script(_AWAIT_GONE.format(domid=domid, key=key, attempts=attempts))
         return self._transport.run(script, deadline=Deadline.after(deadline.remaining + 30))
+
+    def signal_device_model(self, domid: int, signal: Signal, deadline: Deadline) -> Signalled:
+        result = self._signal(_DEVICE_MODEL_PID.format(domid=domid), signal, deadline)
+        pid = re.search(r"^pid (\d+)$", result.text, re.MULTILINE)
+        return Signalled(result, int(pid[1]) if pid else None)
+
+    def kill_process(self, pid: int, deadline: Deadline) -> CommandResult:
+        return self._signal(str(pid), Signal.KILL, deadline)
+
+    def _signal(self, pid: str, signal: Signal, deadline: Deadline) -> CommandResult:
+        script = Script(_SIGNAL.format(pid=pid, signal=signal, wanted=signal.states))
+        return self._transport.run(script, deadline=deadline, changes=True)
+
+
+class XlToolstack(OnHost):
+    """`Toolstack` by the xl command over a transport."""
+
+    quarantines = True
+
+    def create(self, spec: GuestSpec, deadline: Deadline) -> Created:
+        self.refuse_odd(spec.name)
+        script = Script(_CREATE.format(run=REMOTE_RUN, name=spec.name))
+        result = self._transport.run(script, deadline=deadline, changes=True, stdin=spec.xl_config().encode())
+        domid = re.search(r"^domid (\d+)$", result.text, re.MULTILINE)
+        return Created(result, int(domid[1]) if domid else None)
+
+    def destroy(self, domid: int, deadline: Deadline) -> CommandResult:
+        return self._change(["xl", "destroy", str(domid)], deadline)
+
+    def start_destroy(self, domid: int, deadline: Deadline) -> Stream:
+        return self._transport.open_stream(["xl", "destroy", str(domid)], deadline=deadline)
 
     def make_assignable(self, device: Bdf, deadline: Deadline) -> CommandResult:
         return self._change(["xl", "pci-assignable-add", str(device)], deadline)
@@ -191,17 +223,8 @@ class XlToolstack:
         found = self._transport.run(["xl", "domid", name], deadline=deadline)
         return int(found.text) if found.ok and found.text.strip().isdecimal() else None
 
-    def signal_device_model(self, domid: int, signal: Signal, deadline: Deadline) -> Signalled:
-        result = self._signal(_DEVICE_MODEL_PID.format(domid=domid), signal, deadline)
-        pid = re.search(r"^pid (\d+)$", result.text, re.MULTILINE)
-        return Signalled(result, int(pid[1]) if pid else None)
-
-    def kill_process(self, pid: int, deadline: Deadline) -> CommandResult:
-        return self._signal(str(pid), Signal.KILL, deadline)
-
-    def _signal(self, pid: str, signal: Signal, deadline: Deadline) -> CommandResult:
-        script = Script(_SIGNAL.format(pid=pid, signal=signal, wanted=signal.states))
-        return self._transport.run(script, deadline=deadline, changes=True)
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _change(self, command: list[str], deadline: Deadline) -> CommandResult:
         return self._transport.run(command, deadline=deadline, changes=True)

@@ -117,9 +117,11 @@ def _dom0_caller(dom0: Dom0Call, request: str) -> Caller:
         return Caller(Actor.DOM0_KERNEL, f"pciback, in {dom0.process}", request)
     if any(name in _BY_PROCESS for name in names):
         return Caller(_kind_of(dom0.process), dom0.process, request)
-    # the outermost of the PCI core's functions says most about the kernel's reason
-    telling = [name for name in names if name.startswith(("pci_", "pcie_"))]
-    return Caller(Actor.DOM0_KERNEL, f"{(telling or names or ['?'])[-1]}, in {dom0.process}", request)
+    # the outermost of the PCI core's functions says most about the kernel's reason, else the one that called Xen
+    core = [name for name in names if name.startswith(("pci_", "pcie_"))]
+    callers = [name for name in names if not name.startswith("xen_hypercall")]
+    part = core[-1] if core else (callers or ["?"])[0]
+    return Caller(Actor.DOM0_KERNEL, f"{part}, in {dom0.process}", request)
 
 
 def _kind_of(process: str) -> Actor:

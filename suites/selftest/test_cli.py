@@ -39,6 +39,8 @@ def nothing_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
     ("arguments", "hint"),
     [
         ("run E41", "did you mean E"),
+        ("run --toolstack libvrt", "did you mean 'libvirt'"),
+        ("run --toolstack xm", "did you mean 'xl'"),
         ("run 'E14-F1-hvm-nvm'", "E14-F1-hvm-nvme"),
         ("run --stack trixi", "trixie"),
         ("run --device nvem", "nvme"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from goodrecord import (
+    C1,
     C2,
     C3,
     C4,
@@ -69,6 +70,16 @@ def test_a_fault_of_the_product_fails_with_its_reason(fault: str) -> None:
     mutation(record)
     judgement = judge(record)
     assert (judgement.verdict, judgement.reason) == (V.FAIL, reason)
+
+
+@pytest.mark.parametrize(("owner", "quarantines"), [("DomIO", True), ("d0", False)])
+def test_whose_an_assignable_device_is_depends_on_the_toolstack(owner: str, quarantines: bool) -> None:
+    record = good()
+    view(C1, "xen", owner=owner)(record)
+    record.quarantines = quarantines
+    assert judge(record).verdict is V.PASS
+    record.quarantines = not quarantines
+    assert judge(record).reason.startswith("C1 xen: owner: expected")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from goodrecord import C6, good, scenario, view
+from goodrecord import C6, C7, good, scenario, view
 from hypothesis import given
 from hypothesis import strategies as st
 from recordfaults import both_masked
@@ -295,3 +295,23 @@ def test_our_entries_name_what_there_is() -> None:
         assert set(issue.stacks) <= set(stacks()), name
         for pattern in issue.scenarios:
             assert any(fnmatchcase(row.id, pattern) for row in rows), f"{name}: no scenario matches {pattern}"
+
+
+def test_an_issue_of_one_toolstack_is_not_expected_of_another(tmp_path: Path) -> None:
+    text = MASKED.replace('  xen: ["4.20"]\n', '  xen: ["4.20"]\n  toolstacks: [libvirt]\n')
+    assert forecast(tmp_path, text, {**TRIXIE, "toolstack": "libvirt"}).verdict is Verdict.FAIL
+    assert forecast(tmp_path, text, {**TRIXIE, "toolstack": "xl"}).verdict is Verdict.PASS
+    with pytest.raises(InventoryError, match=r"issues\.yaml:6"):
+        issues(tmp_path, text.replace("[libvirt]", "[libvrt]"))
+
+
+def test_what_libvirt_leaves_in_quarantine_is_known_of_libvirt_alone() -> None:
+    row = scenario("E14", "F3")
+    record = good("E14", "F3")
+    view(C7, "xen", owner="DomIO")(record)
+    record.observations[-1] = replace(record.observations[-1], guest=None)  # a driver that hangs answers nothing
+    judgement = judge(record)
+    assert judgement.verdict is Verdict.FAIL
+    due = foresee(row, {**TRIXIE, "toolstack": "libvirt"}, registry(), known_issues())
+    assert due.explains(judgement.checks) == ("libvirt-leaves-quarantine",)
+    assert not foresee(row, {**TRIXIE, "toolstack": "xl"}, registry(), known_issues()).due

@@ -10,7 +10,7 @@ import pytest
 from fakemachine import FakeMachine
 
 from harness.deadline import Deadline, poll
-from harness.errors import LabError
+from harness.errors import HarnessBug, LabError
 from harness.lab import shared_debugger
 from harness.lab.debugger import Registers, Stop, StoppedMachine
 from harness.lab.shared_debugger import SharedDebugger
@@ -166,6 +166,19 @@ def test_a_debugger_that_is_lost_is_told_to_everybody() -> None:
             for _ in range(1000):
                 with made.shared.attach():
                     pass
+
+
+def test_a_bug_in_what_serves_is_told_as_one() -> None:
+    made = Background()
+
+    def serve(machine: StoppedMachine, registers: Registers) -> None:
+        raise ZeroDivisionError("oops")
+
+    made.shared = SharedDebugger(made.machine, [OURS], serve)
+    made.machine.feed(OURS)
+    with pytest.raises(HarnessBug, match="serving a stop failed: ZeroDivisionError: oops"), made.shared:
+        assert poll(lambda: made.machine.attached is False or None, soon())
+    assert made.machine.breakpoints == set()
 
 
 def test_a_debugger_that_was_never_there() -> None:

@@ -38,7 +38,7 @@ def fresh(wanted: int) -> Soak:
         tool_version="1",
         started=datetime(2026, 1, 2, tzinfo=UTC),
         stack="trixie",
-        profile="default",
+        profile="ci",
         devices=("nvme",),
         scenarios=tuple(ROWS),
         wanted=wanted,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import InventoryError, UsageError
+from harness.errors import CommandFailed, InventoryError, UsageError
 from harness.nested import prerequisites, rootfs
 from harness.nested.image import ImageRecipe
 from harness.nested.mirror import Mirrors
@@ -55,6 +55,14 @@ def test_qemus_package_by_suite() -> None:
     assert "qemu-system-x86" in stack("bullseye").packages
 
 
+@pytest.mark.parametrize("name", ["trixie", "bookworm", "bullseye"])
+def test_libvirt_is_there_and_costs_no_boot_time(name: str) -> None:
+    assert "libvirt-daemon-driver-xen" in stack(name).packages
+    assert rootfs.LINKS["/etc/systemd/system/sockets.target.wants/libvirtd.socket"] == "../libvirtd.socket"
+    assert "[Install]" not in rootfs.FILES["/etc/systemd/system/libvirtd.service"][1]
+    assert "multi-user.target.wants/libvirtd.service" in rootfs.FILES[rootfs.SETUP][1]
+
+
 @pytest.mark.parametrize(("name", "hint"), [("trixi", "did you mean 'trixie'"), ("jammy", "there are trixie, book")])
 def test_unknown_stack(name: str, hint: str) -> None:
     with pytest.raises(UsageError, match=f"unknown stack '{name}'.*{hint}"):
@@ -93,3 +101,36 @@ def test_a_missing_program_is_named_with_the_command_to_type(monkeypatch: pytest
     assert [need.package for need in prerequisites.missing()] == ["some-package"]
     with pytest.raises(UsageError, match="sudo apt-get install --yes --no-install-recommends some-package"):
         prerequisites.install(progress, root=False)
+
+
+class TestLibvirtPython:
+    """Built where it is missing, against Debian's library."""
+
+    @pytest.fixture
+    def ran(self, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+        monkeypatch.setattr(prerequisites, "PREREQUISITES", ())
+        monkeypatch.setattr(prerequisites, "LIBVIRT", ())
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        return []
+
+    def test_it_is_installed_as_the_package_wants_it(self, ran: list[list[str]]) -> None:
+        progress: Progress = Silent()  # type: ignore[assignment]  # phases are all it needs
+        assert prerequisites.install_libvirt(progress, run=lambda argv, **_: ran.append(argv))
+        ((*pip, wanted),) = ran
+        assert pip[1:4] == ["-m", "pip", "install"]
+        assert wanted.startswith("libvirt-python")
+        assert ";" not in wanted
+
+    def test_what_cannot_be_built_is_said_with_the_command(self, ran: list[list[str]]) -> None:
+        def failing(argv: list[str], **_: object) -> None:
+            raise CommandFailed("pip: status 1: error: externally-managed-environment")
+
+        progress: Progress = Silent()  # type: ignore[assignment]
+        with pytest.raises(UsageError, match=r"externally-managed.*type: .*pip install.*libvirt-python"):
+            prerequisites.install_libvirt(progress, run=failing)
+
+    def test_a_library_that_is_there_is_left_alone(self, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+        progress: Progress = Silent()  # type: ignore[assignment]
+        assert not prerequisites.install_libvirt(progress, run=lambda argv, **_: ran.append(argv))
+        assert ran == []

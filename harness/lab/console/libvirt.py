@@ -12,8 +12,7 @@ from harness.deadline import Deadline, poll
 from harness.errors import LabError
 from harness.lab.console.sources import WAIT, Attached
 from harness.lab.inventory import LibvirtPower
-from harness.lab.power.libvirt import library
-from harness.report.inert import inert
+from harness.lab.libvirt import library, told
 
 _CHUNK = 1 << 16
 _EVERY = 0.02  # seconds between two looks for bytes
@@ -49,7 +48,7 @@ class LibvirtSource:
                 attached = _Console(self.name, connection, connection.lookupByName(self._entry.domain))
                 stack.callback(attached.close)
             except libvirt.libvirtError as error:
-                raise LabError(f"{self.name}: {_told(error)}") from error
+                raise LabError(f"{self.name}: {told(error)}") from error
             yield attached
 
 
@@ -86,7 +85,7 @@ class _Console:
         except libvirt.libvirtError as error:
             self._patience = self._patience or Deadline.after(_STARTING_SECONDS)
             if self._patience.expired:
-                raise LabError(f"{self._name}: {_told(error)}") from error
+                raise LabError(f"{self._name}: {told(error)}") from error
             return False  # a domain that is being started is active before its console can be opened
         self._stream = stream
         return True
@@ -99,10 +98,6 @@ class _Console:
     def close(self) -> None:
         if self._stream is not None:
             _quietly(self._stream.abort)
-
-
-def _told(error: Exception) -> str:
-    return inert(" ".join(str(error).split()))
 
 
 def _quietly(end: Callable[[], object]) -> None:

@@ -8,28 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from harness.deadline import Deadline
-from harness.errors import LabError, PowerFailed
+from harness.errors import PowerFailed
 from harness.lab.inventory import LibvirtPower
+from harness.lab.libvirt import library, told
 from harness.lab.power.base import PowerState, Switch
-from harness.report.inert import inert
 
 _ONCE = 15.0  # seconds for one call
 
 T = TypeVar("T")
-
-
-def library() -> Any:  # noqa: ANN401 - libvirt-python has no types
-    """The module libvirt. LabError naming what to install."""
-    try:
-        import libvirt
-    except ImportError as error:
-        raise LabError(
-            f"the Python package libvirt-python cannot be loaded: {error}",
-            hint="apt-get install libvirt-dev pkg-config gcc python3-dev, then pip install 'maskall[libvirt]'",
-        ) from error
-    # it prints every error to stderr besides raising it
-    libvirt.registerErrorHandler(lambda context, error: None, None)
-    return libvirt
 
 
 @contextlib.contextmanager
@@ -82,20 +68,20 @@ class Libvirt(Switch):
         """In a thread of its own: the library knows no deadline. PowerFailed with libvirt's words."""
         libvirt = library()
         answers: list[T] = []
-        told: list[str] = []
+        refusals: list[str] = []
 
         def call() -> None:
             try:
                 with domain(self._entry) as one:
                     answers.append(ask(one))
             except libvirt.libvirtError as error:
-                told.append(inert(" ".join(str(error).split())))
+                refusals.append(told(error))
 
         asking = threading.Thread(target=call, name=f"libvirt {what}", daemon=True)
         asking.start()
         asking.join(deadline.sooner(_ONCE).remaining)
         if not answers:
-            why = told[0] if told else "did not answer in time"
+            why = refusals[0] if refusals else "did not answer in time"
             hint = f"virsh -c {self._entry.uri} dominfo {self._entry.domain}"
             raise PowerFailed(f"{self.name}: {what}: {why}", hint=hint)
         return answers[0]
