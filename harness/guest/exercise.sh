@@ -6,14 +6,15 @@
 patience=$2
 section() { printf '\n== %s\n' "$1"; }
 seconds() { read -r up _ < /proc/uptime; echo "${up%.*}"; }
-# a hot-plugged device, or one behind the PV frontend, comes a while after the guest is up
+# a hot-plugged device, or one behind the PV frontend, comes a while after the guest is up; much later where the host is
+# busy, and only one that never comes is missing
 start=$(seconds) device=
 while [ -z "$device" ]; do
   for candidate in /sys/bus/pci/devices/*; do
     [ -e "$candidate/vendor" ] || continue
     [ "$(cat "$candidate/vendor"):$(cat "$candidate/device")" = "0x${1%:*}:0x${1#*:}" ] && device=$candidate && break
   done
-  [ $(($(seconds) - start)) -lt "$patience" ] || break
+  [ $(($(seconds) - start)) -lt $((patience * 5)) ] || break
   [ -n "$device" ] || sleep 0.1
 done
 section device
