@@ -29,8 +29,9 @@ class Counter:
     noise: int = 0
 
 
-# Xen's heap settles in the first rounds: 8 to 16 KiB more were taken for good after the first one, none after the third
-# (Xen 4.20). A page lost in every one of twenty rounds is 52 KiB between the thirds that `growth` compares.
+# Seen on Xen 4.20 after the first round, with nothing else growing: 8 KiB more in five rounds with nvme, none after the
+# third; 16 KiB more in five rounds with virtio-rng. A page lost in every one of twenty rounds is 52 KiB between the
+# thirds that `growth` compares.
 _HEAP_NOISE_KIB = 32
 
 COUNTERS = (
