@@ -95,7 +95,7 @@ class Plan:
         """The opening that `scenario` may go on from on this hypervisor; None: it is played from its beginning."""
         if self.cold or self.trace or (name != STOCK and not self.mutants[name].from_c2):
             return None
-        if self.toolstack is not ToolstackName.XL:  # openings are played before the host is told its toolstack
+        if self.toolstack is not ToolstackName.XL:  # libvirt's connection would not outlive the freeze
             return None
         return opening_key(scenario)
 

@@ -115,6 +115,7 @@ def play_opening(scenario: Scenario, host: Host, folder: Path, progress: Progres
         up_to_c2(stage)
     finally:
         stage.store_transcripts()
+        stage.toolstack.close()
     store_opening(stage, folder)
 
 

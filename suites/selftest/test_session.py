@@ -40,6 +40,7 @@ from harness.scenario.verdict import Conclusion, ControlRole, Verdict
 from harness.session import MAX_EMULATOR_RETRIES, Plan, Session
 from harness.xen.console import Origin
 from harness.xen.messages import Meaning
+from harness.xen.toolstacks import ToolstackName
 
 MUTANT = "no-maskall-reset"
 MUTANTS = catalogue()
@@ -351,6 +352,9 @@ class TestOpenings:
         run(F1, cold=True)
         run(F1, trace=True)
         assert run.lab.openers == [None] * 4
+        assert replace(run.session.plan, trace=False).opening(F1, "stock") is not None
+        libvirt = replace(run.session.plan, trace=False, toolstack=ToolstackName.LIBVIRT)
+        assert libvirt.opening(F1, "stock") is None
 
     def test_a_create_that_is_refused_has_no_opening(self, run: Run) -> None:
         run(scenario("E13", "F1"))
