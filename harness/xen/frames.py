@@ -47,11 +47,14 @@ class Linker:
         """Where the CPU stands, and every word of its stack that can be a return address; the first has index -1."""
         return [Frame(-1, rip, *(self.symbols.lookup(rip) or ("?", 0))), *scan_stack(words, self.symbols)]
 
-    def chain(self, rip: int, words: Sequence[int]) -> tuple[Frame, ...]:
-        """The call chain, innermost first, as far out as one can be followed."""
-        return self.linked(self.frames(rip, words))
+    def chain(self, rip: int, words: Sequence[int], *, returns_at: int | None = None) -> tuple[Frame, ...]:
+        """The call chain, innermost first, as far out as one can be followed.
 
-    def linked(self, frames: Sequence[Frame]) -> tuple[Frame, ...]:
+        `returns_at`: index of the word that is the innermost function's return address, where that is known.
+        """
+        return self.linked(self.frames(rip, words), returns_at)
+
+    def linked(self, frames: Sequence[Frame], returns_at: int | None = None) -> tuple[Frame, ...]:
         """The call chain among `frames`.
 
         A stack also holds return addresses of calls that ended long ago. Frames belong together when the instruction
@@ -61,9 +64,11 @@ class Linker:
         direct calls more than indirect ones, then the longest.
         """
         best: dict[int, tuple[int, int, tuple[Frame, ...]]] = {0: (0, 1, (frames[0],))}
-        entered = frames[0].offset == 0 and not frames[0].symbol.endswith(".cold")  # that is jumped to
-        if entered and len(frames) > 1 and frames[1].index == 0:
-            best = {1: (0, 2, (frames[0], frames[1]))}
+        if frames[0].offset == 0 and not frames[0].symbol.endswith(".cold"):  # that is jumped to
+            returns_at = 0
+        for place, frame in enumerate(frames):
+            if frame.index == returns_at:
+                best = {place: (0, 2, (frames[0], frame))}
         for place in range(max(best) + 1, len(frames)):
             frame = frames[place]
             call = self._call(frame.address)

@@ -16,6 +16,8 @@ _KERNEL_HALF = 0x1FFFF  # of the address space
 _TASK_BYTES = 0x2000
 _CURRENT = ("pcpu_hot", "current_task")  # Linux 6.2 and newer; before
 _LINE = re.compile(r"([0-9a-f]{16}) (\S) (\S+)(?:\t\[\S+\])?")
+_HYPERCALL = "xen_hypercall"  # xen_hypercall_pv, or one name for each in the page that Xen fills
+_BELOW_RETURN = 2  # words that it pushes: rcx and r11, which a system call overwrites
 _NEEDED = ("init_task", *_CURRENT)
 
 
@@ -57,7 +59,10 @@ class Dom0:
         """Innermost first; empty when the process itself was running, not the kernel."""
         if rip >> 47 != _KERNEL_HALF:
             return ()
-        return self._linker.chain(rip, words_of(self.read(rsp, _THREAD_SIZE - rsp % _THREAD_SIZE)))
+        name, _ = self.symbols.lookup(rip) or ("?", 0)
+        returns_at = _BELOW_RETURN if name.startswith(_HYPERCALL) else None
+        words = words_of(self.read(rsp, _THREAD_SIZE - rsp % _THREAD_SIZE))
+        return self._linker.chain(rip, words, returns_at=returns_at)
 
     @cached_property
     def _linker(self) -> Linker:

@@ -23,7 +23,6 @@ _SYSCALL = 0x100  # TRAP_syscall: a hypercall, when it comes from the kernel
 _DOMID_IDLE = 0x7FFF
 _DESC_MSI, _DESC_IRQ = 16, 32  # struct irq_desc, xen/irq.h
 _DESC_SIZES = range(64, 1025, 64)  # it is aligned to cache lines
-_PIRQ_IRQ = 24  # struct pirq, xen/irq.h: arch.irq behind pirq, evtchn and rcu_head
 _ENTRY_NR = 4  # struct msi_desc, asm/msi.h: msi_attrib.entry_nr
 _MSI_SEARCH = range(24, 128, 8)  # where its `dev` may be; `irq` follows
 _PDEV_SEARCH = range(48, 128, 4)  # where sbdf may be in struct pci_dev, xen/pci.h
@@ -86,6 +85,10 @@ class Structures:
         """struct domain begins with it."""
         return self.word(domain, 2)
 
+    def pirq(self, pirq: int) -> int:
+        """struct pirq begins with its number."""
+        return self.word(pirq, 4)
+
     def domid_of_vcpu(self, vcpu: int) -> int:
         return self.domid(self.word(vcpu + self._domain_of_vcpu))
 
@@ -143,12 +146,6 @@ class Structures:
     def _names(self, irq: int, msi: int) -> bool:
         base, size = self._descs
         return self.word(base + size * irq + _DESC_MSI) == msi
-
-    def irq_of_pirq(self, pirq: int) -> int | None:
-        """The irq of a struct pirq, when that is one whose descriptor knows its number."""
-        irq = self.word(pirq + _PIRQ_IRQ, 4)
-        base, size = self._descs
-        return irq if 0 < irq < 0x1000 and self.irq_of_desc(base + size * irq) == irq else None
 
     def is_device(self, pci_dev: int, device: Bdf) -> bool:
         raw = self.read(pci_dev, _PDEV_SEARCH.stop)

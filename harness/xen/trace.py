@@ -102,7 +102,11 @@ def attribute(chain: Sequence[Frame], running: int | None, request: str, dom0: D
     for function, words in _OWN_TIME.items():
         if function in names:
             return Caller(Actor.XEN, words)
-    asker = _dom0_caller(dom0, request) if dom0 else Caller(Actor.GUEST, f"d{running}", request)
+    if dom0 is not None:
+        asker = _dom0_caller(dom0, request)
+    else:  # an HVM guest's hypercall shows in the chain alone
+        called = next((name for name in _names(chain) if name.startswith("do_")), "")
+        asker = Caller(Actor.GUEST, f"d{running}", request or called)
     for function in _OWN_WAY:
         if function in names:
             return Caller(Actor.XEN, function, f"for {asker}")

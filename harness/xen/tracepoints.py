@@ -67,15 +67,13 @@ def _unmap(context: Context, args: Arguments) -> Seen:
 
 
 def _bind(context: Context, args: Arguments) -> Seen:
-    irq = context.xen.irq_of_pirq(args[1])
-    entry, ours = context.vector(context.xen.vector_of_irq(irq) if irq else None)
-    return Seen("bind", context.xen.domid_of_vcpu(args[0]), context.xen.word(args[1], 4), irq, entry, ours=ours)
+    return Seen("bind", context.xen.domid_of_vcpu(args[0]), context.xen.pirq(args[1]))
 
 
 def _unbind(context: Context, args: Arguments) -> Seen:
-    irq = context.xen.irq_of_pirq(args[1])
+    irq = context.xen.irq_of_desc(args[2])  # __pirq_guest_unbind alone has it
     entry, ours = context.vector(context.xen.vector_of_irq(irq) if irq else None)
-    return Seen("unbind", context.xen.domid(args[0]), context.xen.word(args[1], 4), irq, entry, ours=ours)
+    return Seen("unbind", context.xen.domid(args[0]), context.xen.pirq(args[1]), irq, entry, ours=ours)
 
 
 def _hvm_bind(what: str) -> Decoder:

@@ -132,6 +132,24 @@ def test_at_a_functions_entry_the_first_word_is_its_return_address() -> None:
     assert chain(code, words, AT["inner"] + 8) == ["inner", "stale"]
 
 
+def test_a_return_address_that_is_known_wins_over_stale_calls() -> None:
+    """Linux 6.1: below the return address of a hypercall lie two registers, above it perhaps an older, longer chain."""
+    code = Code()
+    code.indirect("middle")
+    words = [
+        0x1234,
+        code.calls("other", "inner"),
+        AT["middle"] + 0x60,
+        code.calls("stale", "inner"),
+        code.calls("wrapper", "stale"),
+        code.calls("outer", "middle", 0x80),
+    ]
+    linker = Linker(table(), code.read)
+    known = linker.chain(AT["inner"] + 8, words, returns_at=2)
+    assert [frame.symbol for frame in known] == ["inner", "middle", "outer"]
+    assert chain(code, words) != ["inner", "middle", "outer"]
+
+
 def test_a_cold_part_is_jumped_to_so_its_first_word_can_be_anything() -> None:
     code = Code()
     words = [code.calls("stale", "other"), code.calls("middle", "inner"), code.calls("outer", "middle")]

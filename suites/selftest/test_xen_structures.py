@@ -96,18 +96,6 @@ def test_irqs_of_an_unknown_layout() -> None:
         memory.xen.irq_of_desc(HEAP)
 
 
-def test_a_pirqs_irq() -> None:
-    memory = Memory()
-    descs(memory)
-    memory.put(HEAP + 0x90000, 55, 4)
-    memory.put(HEAP + 0x90000 + 24, 44, 4)
-    assert memory.xen.irq_of_pirq(HEAP + 0x90000) == 44
-    memory.put(HEAP + 0x90000 + 24, 500, 4)
-    assert memory.xen.irq_of_pirq(HEAP + 0x90000) is None
-    memory.put(HEAP + 0x90000 + 24, 0xFFFFFFFF, 4)
-    assert memory.xen.irq_of_pirq(HEAP + 0x90000) is None
-
-
 def test_whose_device() -> None:
     memory = Memory()
     memory.put(HEAP + 64, sbdf(DEVICE), 4)

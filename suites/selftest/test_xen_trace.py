@@ -23,6 +23,7 @@ SOFTIRQ = (
 )
 MOVED = "msi_set_mask_bit mask_msi_irq move_native_irq ack_maskable_msi_irq do_IRQ common_interrupt"
 TABLE = "msi_set_mask_bit msixtbl_write.part.0.isra.0 _msixtbl_write hvm_process_io_intercept handle_mmio"
+EVTCHN = "msi_set_mask_bit arch_evtchn_bind_pirq do_event_channel_op hvm_hypercall svm_vmexit_handler svm_stgi_label"
 IOCTL = "xen_hypercall_pv privcmd_ioctl __x64_sys_ioctl do_syscall_64"
 SYSFS = "pci_conf1_write pci_user_write_config_word pci_write_config vfs_write __x64_sys_pwrite64 do_syscall_64"
 RESET = "pci_conf1_write pci_restore_state pci_reset_function reset_store vfs_write ksys_write do_syscall_64"
@@ -46,6 +47,7 @@ XL = Dom0Call("xl", chain(IOCTL))
          "Xen (complete_domain_destroy, when the last reference was dropped)"),
         (MOVED, 3, "", None, "Xen (interrupt)"),
         (TABLE, 3, "", None, "guest (d3, writes its vector table, emulated by Xen)"),
+        (EVTCHN, 3, "", None, "guest (d3, do_event_channel_op)"),
         (HYPERCALL, 4, "physdev_op eoi", None, "guest (d4, physdev_op eoi)"),
         ("pci_conf_write_intercept pci_cfg_ok", 0, "", Dom0Call("xen-qemu-system", chain(SYSFS)),
          "device model (xen-qemu-system)"),

@@ -169,6 +169,7 @@ def test_chains_go_through_modules() -> None:
     rsp = 0xFFFFC90000123F00
     inside = 0xFFFFFFFFC0559BD0 + 0x20
     memory.put(inside - 5, b"\xe8" + ((0xFFFFFFFF81000100 - inside) % (1 << 32)).to_bytes(4, "little"))
+    memory.put(rsp, (0xFFFFFFFF81000210).to_bytes(8, "little"))  # r11 and rcx may hold anything
     memory.put(rsp + 16, inside.to_bytes(8, "little"))
     dom0 = linux(memory)
     assert [frame.symbol for frame in dom0.chain(0xFFFFFFFF81000109, rsp)] == ["xen_hypercall_pv", "privcmd_ioctl"]
