@@ -92,13 +92,22 @@ class RunOptions:
         self.known_mutants()
         self._known_issues()
         self._check_results()
-        rows = select(catalogue(), candidates, list(self.scenario), self.profile)
+        rows = self._playable(select(catalogue(), candidates, list(self.scenario), self.profile))
         self._refuse_to_strand(rows)
         if not self.rounds:
             return rows
         if not any(row.follow.rounds for row in rows):
             raise UsageError("--rounds is for scenarios that have rounds", hint="name one: 'maskall run E3-F7'")
         return [row.with_rounds(self.rounds) for row in rows]
+
+    def _playable(self, rows: list[Scenario]) -> list[Scenario]:
+        """Those that the toolstack can play; UsageError when there is none."""
+        from harness.scenario.choose import why_not_through
+
+        holes = {row.id: hole for row in rows if (hole := why_not_through(row, self.toolstack))}
+        if rows and len(holes) == len(rows):
+            raise UsageError(f"{rows[0].id} cannot be: {holes[rows[0].id].reason}", hint="see maskall coverage")
+        return [row for row in rows if row.id not in holes]
 
     def _refuse_to_strand(self, rows: list[Scenario]) -> None:
         """virNodeDeviceReAttach leaves the device in Xen's quarantine: dom0's driver has it, and it cannot work."""

@@ -283,6 +283,7 @@ def coverage(
     stack: Annotated[
         str | None, typer.Option(help="trixie, bookworm or bullseye (default: trixie).", metavar="STACK")
     ] = None,
+    toolstack: Annotated[str, typer.Option(help="xl or libvirt.", metavar="NAME")] = DEFAULT_TOOLSTACK,
     json: Annotated[bool, typer.Option("--json", help="Every cell, instead of the table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write the map as an HTML page.", metavar="FILE")] = None,
 ) -> None:
@@ -292,7 +293,7 @@ def coverage(
     """
     from harness.cli.coverage import show
 
-    show(stack, json=json, html=html)
+    show(stack, toolstack, json=json, html=html)
 
 
 @app.command(

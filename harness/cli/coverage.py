@@ -18,23 +18,25 @@ from harness.report.heatmap import page
 from harness.report.store import write_atomically
 from harness.scenario.coverage import coverage
 from harness.scenario.spec import catalogue
+from harness.xen.toolstacks import ToolstackName
 
 
-def show(stack_name: str | None, *, json: bool, html: Path | None) -> None:
+def show(stack_name: str | None, toolstack: str, *, json: bool, html: Path | None) -> None:
     """Print the map; with `html` also write it as one page."""
     chosen = stack(stack_name or DEFAULT_STACK)
+    through = ToolstackName.of(toolstack)
     models = devices.catalogue()
     lacking = _lacking()
     there = {name: model for name, model in models.items() if name not in lacking}
     known = catalogue()
-    found = coverage(known, devices.candidates(there), lacking)
-    context = {"stack": chosen.name}
+    found = coverage(known, devices.candidates(there), lacking, through)
+    context = {"stack": chosen.name, "toolstack": through.value}
     if html is not None:
         write_atomically(html, page(found, known.titles, context).encode())
     if json:
         typer.echo(as_json(found, context), nl=False)
         return
-    for line in table(found, context=chosen.name):
+    for line in table(found, context=", ".join(context.values())):
         typer.echo(line)
     if html is not None:
         typer.echo(f"\nwritten: {html}")

@@ -76,6 +76,13 @@ def _why_no_rounds(row: Scenario, reset_effective: bool) -> Hole | None:
     return None
 
 
+def why_not_through(row: Scenario, toolstack: str) -> Hole | None:
+    """Why a row that can be cannot be played through this toolstack; None when it can."""
+    if toolstack == "libvirt" and Verb.FORCE_DETACH in row.end.fault:
+        return Hole(HoleKind.IMPOSSIBLE, "libvirt's Xen driver knows no forced detach")
+    return None
+
+
 def _kinds(kinds: Sequence[GuestType]) -> str:
     return " or ".join(f"{'an' if kind is GuestType.HVM else 'a'} {kind}" for kind in kinds)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.errors import UsageError
-from harness.scenario.choose import Candidate, combinations, select, why_not
+from harness.scenario.choose import Candidate, combinations, select, why_not, why_not_through
 from harness.scenario.hole import Hole, HoleKind
 from harness.scenario.spec import Catalogue
 
@@ -75,17 +75,18 @@ class Map:
         return {hole: tuple(found[hole]) for hole in sorted(found, key=lambda hole: kinds.index(hole.kind))}
 
 
-def coverage(known: Catalogue, devices: Sequence[Candidate], lacking: Mapping[str, str]) -> Map:
+def coverage(known: Catalogue, devices: Sequence[Candidate], lacking: Mapping[str, str], toolstack: str = "xl") -> Map:
     """The map for these devices; `lacking` are devices that are not to be had here, each with its reason."""
     profiles = _by_size(known, devices)
     played: dict[str, list[str]] = {}
     for name, ids in profiles.items():
         for one in ids:
             played.setdefault(one, []).append(name)
-    cells = [
-        Cell(row.ending, row.follow_on, row.guest, row.device, tuple(played.get(row.id, ())), why_not(row, effective))
-        for row, effective in combinations(known, devices)
-    ]
+    cells = []
+    for row, effective in combinations(known, devices):
+        hole = why_not(row, effective) or why_not_through(row, toolstack)
+        profiles_of = () if hole else tuple(played.get(row.id, ()))
+        cells.append(Cell(row.ending, row.follow_on, row.guest, row.device, profiles_of, hole))
     for name, reason in lacking.items():
         hole = Hole(HoleKind.NO_DEVICE, reason)
         rows = combinations(known, [Candidate(name, name)])

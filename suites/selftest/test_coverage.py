@@ -10,6 +10,7 @@ from goodrecord import CATALOGUE
 
 from harness.errors import UsageError
 from harness.nested import devices
+from harness.options import RunOptions
 from harness.report.coverage import as_json, sign, signs, table
 from harness.report.heatmap import page
 from harness.scenario.choose import select
@@ -124,3 +125,14 @@ def test_the_page_has_every_square_and_needs_nothing_else() -> None:
     assert reader.squares == len(MAP.endings) * len(MAP.follow_ons) * len(MAP.guests) * columns
     assert reader.foreign == []
     assert "<trixie>" not in page(MAP, CATALOGUE.titles, {"stack": "<trixie>"})
+
+
+def test_what_a_toolstack_cannot_do_is_a_hole_and_is_refused() -> None:
+    through = {cell.id: cell for cell in coverage(CATALOGUE, MODELS, {}, "libvirt").cells}
+    hole = through["E10-F2-hvm-virtio-rng"].hole
+    assert CELLS["E10-F2-hvm-virtio-rng"].hole is None
+    assert hole is not None and hole.kind is HoleKind.IMPOSSIBLE
+    with pytest.raises(UsageError, match=f"E10-F2-hvm-virtio-rng cannot be: {hole.reason}"):
+        RunOptions(scenario=("E10-F2-hvm-virtio-rng",), toolstack="libvirt").scenarios()
+    rows = RunOptions(scenario=("E[29]-F2-hvm-virtio-rng", "E10-F2-*"), toolstack="libvirt").scenarios()
+    assert {row.ending for row in rows} == {"E2", "E9"}
