@@ -12,7 +12,6 @@ from harness.pci.address import Bdf
 from harness.pci.config import Command, MsixControl
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.choose import Candidate, all_scenarios
-from harness.scenario.judge import PCIBACK
 from harness.scenario.observation import (
     DomainView,
     GuestView,
@@ -23,6 +22,7 @@ from harness.scenario.observation import (
     XenView,
 )
 from harness.scenario.record import Action, Record, Round
+from harness.scenario.rules import PCIBACK
 from harness.scenario.spec import Fate, Interrupts, Scenario, Verb, catalogue
 from harness.xen.console import Marker, MarkerKind
 from harness.xen.leaks import COUNTERS
