@@ -255,6 +255,23 @@ class TestExercises:
         assert view is not None and (view.domain, view.delta) == ("d3", 9)
         assert exercised().encode() in (tmp_path / "raw/01-exercise-d3.txt").read_bytes()
 
+    def test_a_line_that_the_console_lost_is_asked_for_again(self, tmp_path: Path) -> None:
+        lost = exercised().replace("== interrupts_after\n", "")
+        answers = [lost, exercised()]
+
+        def console(data: bytes) -> bytes:
+            token = data.decode().partition(" ")[0]
+            return f"{answers.pop(0)}\n@{token} 0\n".encode()
+
+        collector = Dom0().collector(tmp_path)
+        agent = Agent(FakeStream("g", console))
+        view = collector.exercise_guest(agent, "d3", "nvme", "1b36:0010", 6, Deadline.after(5))
+        assert view.delta == 9
+        assert lost.encode() in (tmp_path / "raw/01-exercise-d3.txt").read_bytes()
+        answers += [lost, lost]
+        with pytest.raises(ParseError):
+            collector.exercise_guest(agent, "d3", "nvme", "1b36:0010", 6, Deadline.after(5))
+
     def test_in_dom0(self, tmp_path: Path) -> None:
         host = Dom0()
         host.transport.commands["sh -c 'set -- 1b36:0010 6\nready.*"] = Reply(exercised().encode())

@@ -21,7 +21,7 @@ from harness import session as module
 from harness.errors import LabError, UsageError
 from harness.evidence.store import EvidenceStore
 from harness.guest.initramfs import GuestFiles
-from harness.lab.host import Host
+from harness.lab.host import Host, Opener
 from harness.lab.transport.fake import FakeTransport, Reply
 from harness.mutants.campaign import Campaign
 from harness.mutants.catalogue import HypervisorMutant, Mutant
@@ -63,7 +63,9 @@ class FakeLab:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
-    def host(self, device: str, progress: Progress, *, keep: bool = False) -> Iterator[Host]:
+    def host(
+        self, devices: Sequence[str], progress: Progress, *, keep: bool = False, opener: Opener | None = None
+    ) -> Iterator[Host]:
         with self._lock:
             self.hosts += 1
         machine = FakeMachine()
@@ -112,6 +114,7 @@ class Hunt:
         *,
         trace: bool = False,
         enough: Enough | None = None,
+        strict_messages: bool = False,
     ) -> Played:
         """Only E14 sees a first byte that is not as it should be."""
         machine = host.debugger
