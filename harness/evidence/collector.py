@@ -49,7 +49,6 @@ class Collector:
     store: EvidenceStore
     memory: PhysicalMemory | None = None
     started: float = field(default_factory=time.monotonic)
-    observations: list[Observation] = field(default_factory=list)
     markers: list[tuple[Marker, RawRef]] = field(default_factory=list)
     msix_offset: int | None = None  # of the capability in config space, once seen
     rules: Rules = field(default_factory=catalogue)
@@ -87,7 +86,7 @@ class Collector:
         hardware, capability, space = _hardware(sections)
         if capability is not None:
             self.msix_offset = capability.offset
-        observation = Observation(
+        return Observation(
             checkpoint=checkpoint,
             device=self.device,
             seconds=self.seconds,
@@ -97,8 +96,6 @@ class Collector:
             guest=guest,
             domains=_domains(sections),
         )
-        self.observations.append(observation)
-        return observation
 
     def exercise_guest(
         self, agent: Agent, domain: str, driver: str, identity: str, patience: int, deadline: Deadline
@@ -132,10 +129,10 @@ class Collector:
         self.keep("xl_dmesg_after_silence.txt", text)
         return emulator_triple_fault(_text(text))
 
-    def close_logs(self) -> None:
-        """Read what the logs have gained since the last observation, which belongs to its checkpoint."""
+    def close_logs(self, at: Checkpoint) -> None:
+        """Read what the logs have gained since the last observation; it belongs to that one's checkpoint."""
         self._number += 1
-        self._read("logs.sh", self.store.below(f"{self._number:02d}-end"), self.observations[-1].checkpoint)
+        self._read("logs.sh", self.store.below(f"{self._number:02d}-end"), at)
 
     def messages(self, expected: Collection[str]) -> list[Message]:
         """All that was read of both logs since the first observation, with its meaning."""

@@ -161,7 +161,7 @@ class Stage:
     def read_logs(self) -> None:
         """What Xen and dom0's kernel have said from the first observation to now."""
         with self.progress.phase("read the logs"):
-            self.collector.close_logs()
+            self.collector.close_logs(self.record.observations[-1].checkpoint)
             self.record.messages = self.collector.messages(self.scenario.end.expects_messages)
             self.record.markers = self.collector.markers
 

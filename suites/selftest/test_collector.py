@@ -147,7 +147,7 @@ def test_what_the_logs_gained_until_the_end_is_read(tmp_path: Path) -> None:
     collector.observe(Checkpoint.C2)
     host.ring += MARKER
     host.log += "[    9.0] xen:events: domain 3 does not have 54 anymore\n"
-    collector.close_logs()
+    collector.close_logs(Checkpoint.C2)
     read = [one for one in collector.messages(["maskall-set"]) if one.meaning is not Meaning.DUMP]
     assert [(one.name, one.checkpoint, str(one.raw), one.expected) for one in read] == [
         ("upcall-vector", Checkpoint.C2, "raw/02-C2/xl_dmesg.txt:1", False),

@@ -204,6 +204,16 @@ class TestResume:
         assert (fresh.bystander.domid, fresh.bystander.spec.name) == (C, "maskall-c")
         assert fresh.bystander.spec.devices == (Bdf.parse("05:00.0"),)
 
+    def test_a_scenario_that_ends_at_once_still_reads_the_logs(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fresh = stage(BYSTANDER, EvidenceStore(tmp_path / "run", "raw/x/stock"))
+        resume(fresh, folder, fresh.collector.store)
+        read: list[Checkpoint] = []
+        monkeypatch.setattr(fresh.collector, "close_logs", read.append)
+        fresh.read_logs()
+        assert read == [Checkpoint.C2]
+
     def test_the_evidence_is_copied_under_its_names(self, folder: Path, tmp_path: Path) -> None:
         store = EvidenceStore(tmp_path / "run", "raw/x/stock")
         resume(stage(BYSTANDER, store), folder, store)
