@@ -83,6 +83,9 @@ def rebind(stage: Stage) -> None:
 def bind_again(stage: Stage) -> None:
     """To pciback, from which it was torn: whether that works is what is asked."""
     device = stage.borrowed.address
+    stage.host.ledger.about_to(
+        Change(Kind.DRIVER, str(device), f"bind {device} to {PCIBACK}", f"bind {device} to the driver it came from")
+    )
     with stage.acting(Verb.BIND_AGAIN, Checkpoint.C4) as note:
         result = stage.toolstack.make_assignable(device, stage.deadline())
         bound = driver_of(stage.host.transport, device) == PCIBACK

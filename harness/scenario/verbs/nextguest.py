@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from harness.deadline import poll
 from harness.guest.spec import OnEvent
+from harness.journal.change import Change, Kind
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.spec import Fate, Verb
 from harness.scenario.stage import Stage, outcome
@@ -34,6 +35,9 @@ def other(stage: Stage, verb: Verb) -> None:
 def assign(stage: Stage) -> None:
     """A create that is expected to be refused; one that is not is ended again."""
     spec = replace(stage.spec, name=_REFUSED)
+    stage.host.ledger.about_to(
+        Change(Kind.DOMAIN, spec.name, f"create domain {spec.name}, which must be refused", f"xl destroy {spec.name}")
+    )
     with stage.acting(Verb.ASSIGN, Checkpoint.C4) as note:
         created = stage.toolstack.create(spec, stage.deadline())
         note(created.result.ok, outcome(created.result), created.result.stdout + created.result.stderr)
