@@ -38,6 +38,8 @@ def changes(
         yield Change(Kind.CONFIG, bdf, f"switch memory decoding of {bdf} off and on", "write COMMAND as it was")
     if Verb.UNBIND_IN_USE in verbs:
         yield Change(Kind.DRIVER, bdf, f"unbind {bdf} from {PCIBACK} under a running guest", back)
+    if Verb.LOSE_BACKEND in verbs:
+        yield Change(Kind.DOMAIN, "maskall-a", f"make xenstore forget that maskall-a has {bdf}", "destroy the domain")
     if Verb.BUS_RESET in verbs:
         yield Change(Kind.RESET, bdf, f"reset the bus of {bdf}", "reset_method as it was")
     ladder = [method for method in device.recover if method != "reboot"]

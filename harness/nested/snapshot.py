@@ -152,6 +152,7 @@ def connect(machine: Machine, image: Image, deadline: Deadline, progress: Progre
         port=machine.ssh_port,
         host_key=image.host_key.read_text().strip(),
         key_file=image.user_key,
+        dead_after=60.0,  # emulated processors that others want too may be silent for long; QEMU's end closes the link
     )
     with progress.phase("dom0 answers ssh"):
         try:

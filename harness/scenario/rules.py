@@ -83,9 +83,13 @@ def _c2(record: Record, seen: Observation) -> Iterator[Check]:
 
 def _c3(record: Record, seen: Observation) -> Iterator[Check]:
     """What the fault did is recorded by the hazard; the device itself must still answer."""
-    kept = Verb.CLEAR_MASKALL in record.scenario.end.fault  # somebody tried to take Xen's MASKALL away
-    yield from expect.hardware(Checkpoint.C3, seen.hardware, Expected(masked=True if kept else None))
-    if {Verb.UNLOAD_DRIVER, Verb.GUEST_CLEARS_ENABLE} & set(record.scenario.end.fault):
+    fault = record.scenario.end.fault
+    kept = Verb.CLEAR_MASKALL in fault  # somebody tried to take Xen's MASKALL away
+    wanted = Expected(masked=True if kept else None)
+    if Verb.LOSE_BACKEND in fault:  # pciback has reset the device and written back what it had saved
+        wanted = Expected(memory=True, enabled=False, masked=False, driver=PCIBACK)
+    yield from expect.hardware(Checkpoint.C3, seen.hardware, wanted)
+    if {Verb.UNLOAD_DRIVER, Verb.GUEST_CLEARS_ENABLE} & set(fault):
         yield from expect.no_irqs(Checkpoint.C3, seen.xen)  # the guest switched MSI-X off: qemu or pciback unmaps
     yield from expect.held_back(Checkpoint.C3, seen)
     if record.scenario.end.works_after_fault:

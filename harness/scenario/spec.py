@@ -42,6 +42,7 @@ class Verb(enum.StrEnum):
     DETACH = "detach"
     FORCE_DETACH = "force_detach"
     UNBIND_IN_USE = "unbind_in_use"
+    LOSE_BACKEND = "lose_backend"
     SAVE = "save"
     CRASH_AND_STAY = "crash_and_stay"
     # that end it

@@ -28,7 +28,7 @@ from harness.xen.toolstack import Toolstack
 
 Enough = Callable[[Record], bool]
 Note = Callable[[bool, str, bytes], None]
-GUEST_UP_SECONDS = 90.0
+GUEST_UP_SECONDS = 150.0
 PATIENCE_SECONDS = 6
 TOOLSTACK_SECONDS = 120.0
 _GONE_SECONDS = 30.0

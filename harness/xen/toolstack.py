@@ -103,6 +103,11 @@ class Toolstack(Protocol):
         ...
 
 
+def owner_note(device: Bdf) -> str:
+    """The xenstore node in which libxl notes the domid that has a device (pci_info_xs_path)."""
+    return f"/libxl/pci/{str(device).replace(':', '-').replace('.', '-')}/domid"
+
+
 _CREATE = """\
 mkdir -p {run}
 cat > {run}/{name}.cfg
@@ -112,12 +117,14 @@ printf 'domid '; xl domid {name} 2>/dev/null || echo none
 exit $status
 """
 
+# by the clock, for how long one look takes depends on the host
 _AWAIT_GONE = """\
-for attempt in $(seq {attempts}); do
-  if ! xl list {domid} >/dev/null 2>&1 && [ "$(xenstore-read {key} 2>/dev/null)" != {domid} ]; then exit 0; fi
+now() {{ read -r up idle < /proc/uptime; echo "${{up%.*}}"; }}
+end=$(($(now) + {seconds}))
+while xl list {domid} >/dev/null 2>&1 || [ "$(xenstore-read {key} 2>/dev/null)" = {domid} ]; do
+  if [ "$(now)" -ge "$end" ]; then xl list; xenstore-read {key}; exit 1; fi
   sleep 0.2
 done
-xl list; xenstore-read {key}; exit 1
 """
 
 # a stopped process has state T, one that ended none or Z; the name may hold blanks, so what follows its ')' is read
@@ -166,9 +173,9 @@ class OnHost:
         return self._transport.open_stream(Script(_CONSOLE.format(domid=domid)), deadline=deadline)
 
     def await_gone(self, domid: int, device: Bdf, deadline: Deadline) -> CommandResult:
-        key = f"/libxl/pci/{str(device).replace(':', '-').replace('.', '-')}/domid"
-        attempts = max(1, int(deadline.remaining * 3))
-        script = Script(_AWAIT_GONE.format(domid=domid, key=key, attempts=attempts))
+        script = Script(
+            _AWAIT_GONE.format(domid=domid, key=owner_note(device), seconds=max(1, round(deadline.remaining)))
+        )
         return self._transport.run(script, deadline=Deadline.after(deadline.remaining + 30))
 
     def signal_device_model(self, domid: int, signal: Signal, deadline: Deadline) -> Signalled:

@@ -126,6 +126,8 @@ def good_run(row: Scenario) -> Record:
         if {Verb.UNLOAD_DRIVER, Verb.GUEST_CLEARS_ENABLE} & set(row.end.fault):
             kept = Verb.CLEAR_MASKALL in row.end.fault  # Xen has put MASKALL back
             last = replace(idle(C3, IDLE_MASKED if kept else IDLE), xen=xen(C3, f"d{A}"))
+        if Verb.LOSE_BACKEND in row.end.fault:  # pciback has reset the device, and Xen still lets A own it
+            last = replace(idle(C3), xen=xen(C3, f"d{A}", (44, 45)))
         record.observations += [in_use(C2, A), last]
     if row.end.fate is not Fate.RESTARTED:
         record.observations.append(_after(row))

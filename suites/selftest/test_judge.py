@@ -18,6 +18,7 @@ from goodrecord import (
     IDLE,
     IDLE_MASKED,
     OTHER,
+    WORKING,
     WORKING_MASKED,
     A,
     good,
@@ -299,3 +300,18 @@ def test_maskall_that_somebody_else_can_clear_is_a_fault() -> None:
     judgement = judge(record)
     assert judgement.verdict is V.FAIL
     assert judgement.reason == "C3 hardware: message control: expected Masked+, seen Enable- Masked-"
+
+
+@pytest.mark.parametrize(
+    ("command", "control", "said"),
+    [
+        (0x0002, WORKING, "message control: expected Enable-, seen Enable+ Masked-"),
+        (0x0000, IDLE, "COMMAND: expected Mem+, seen Mem- Bus- DisINTx-"),
+    ],
+    ids=["reset skipped", "nothing restored"],
+)
+def test_pciback_resets_what_it_takes_back_and_restores_it(command: int, control: int, said: str) -> None:
+    record = good("E30", "F1")
+    view(C3, "hardware", command=Command(command), control=MsixControl(control))(record)
+    judgement = judge(record)
+    assert (judgement.verdict, judgement.reason) == (V.FAIL, f"C3 hardware: {said}")

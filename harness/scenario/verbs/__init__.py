@@ -26,6 +26,7 @@ VERBS: dict[Verb, Callable[[Stage], None]] = {
     Verb.DETACH: lambda stage: plug.detach(stage, Verb.DETACH, force=False),
     Verb.FORCE_DETACH: lambda stage: plug.detach(stage, Verb.FORCE_DETACH, force=True),
     Verb.UNBIND_IN_USE: device.unbind_in_use,
+    Verb.LOSE_BACKEND: device.lose_backend,
     Verb.SAVE: guest.save,
     Verb.CRASH_AND_STAY: ends.crash_and_stay,
     Verb.SHUT_DOWN: lambda stage: ends.by_guest(stage, Verb.SHUT_DOWN, "poweroff -f"),

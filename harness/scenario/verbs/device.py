@@ -8,6 +8,7 @@ from harness.pci.pciback import PCIBACK, driver_of
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.spec import Verb
 from harness.scenario.stage import Stage, outcome
+from harness.xen.toolstack import owner_note
 
 # A write to `reset` may report an error and reset the device all the same, so the register is judged, not the status.
 # reset_method exists since Linux 5.15; before, a device without FLR that sits behind its own bridge gets the bus reset.
@@ -19,6 +20,18 @@ echo 1 > reset
 status=$?
 [ -z "$old" ] || echo "$old" > reset_method || exit 4
 echo "write to reset: status $status"
+"""
+
+# Linux deletes the directory in /sys/devices only once the driver's remove has returned, with the reset in it.
+_LOSE_BACKEND = """\
+device=$(readlink -f /sys/bus/xen-backend/devices/pci-{domid}-0) && [ -d "$device" ] || exit 2
+xenstore-rm /local/domain/0/backend/pci/{domid}/0 && xenstore-rm {note} || exit 3
+tries=300
+while [ -d "$device" ]; do
+  tries=$((tries - 1))
+  [ $tries -gt 0 ] || {{ echo "pciback still serves domain {domid}"; exit 4; }}
+  sleep 0.1
+done
 """
 
 
@@ -53,6 +66,25 @@ def unbind_in_use(stage: Stage) -> None:
     script = Script(f"echo {device} > /sys/bus/pci/drivers/pciback/unbind")
     stage.act(
         Verb.UNBIND_IN_USE,
+        Checkpoint.C3,
+        lambda: stage.host.transport.run(script, deadline=stage.deadline(), changes=True),
+    )
+
+
+def lose_backend(stage: Stage) -> None:
+    """xenstore forgets that the guest has the device, and pciback takes it back (xen_pcibk_xenbus_remove)."""
+    device, domid = str(stage.borrowed.address), stage.guest.domid
+    stage.host.ledger.about_to(
+        Change(
+            Kind.DOMAIN,
+            stage.guest.spec.name,
+            f"make xenstore forget that domain {domid} has {device}",
+            "destroy the domain",
+        )
+    )
+    script = Script(_LOSE_BACKEND.format(domid=domid, note=owner_note(stage.borrowed.address)))
+    stage.act(
+        Verb.LOSE_BACKEND,
         Checkpoint.C3,
         lambda: stage.host.transport.run(script, deadline=stage.deadline(), changes=True),
     )

@@ -177,6 +177,8 @@ class Executor:
             call, stdin = (stream.read(_FRAME.unpack(stream.read(4))[0]) for _ in range(2))
             boot = self._host.boots
             argv = tuple(_text(self._rewriting.back(word)) for word in call.split(b"\0"))
+            with self._host.lock:  # a script that waits sees the time go by
+                self._host.tree.uptime()
             status, out, err = programs.run(self._host, argv, stdin)
             if self._host.boots == boot:
                 link.sendall(struct.pack(">II", status, len(out)) + out + _FRAME.pack(len(err)) + err)
