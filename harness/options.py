@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -29,6 +30,7 @@ DEFAULT_STACK = "trixie"
 DEFAULT_TOOLSTACK = "xl"
 OUR_INVENTORY = Path(__file__).parents[1] / "inventory" / "nested.yaml"
 DEFAULT_CONTROL = "no-maskall-reset"
+_MOST_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,9 @@ class RunOptions:
     results: Path | None = None
     keep: bool = False
     trace: bool = False
-    sequential: bool = False
     rounds: int = 0  # instead of the catalogue's, for scenarios that have rounds
     cold: bool = False
-    workers: int = 1  # scenarios at a time
+    workers: int = 0  # hosts at a time; 0: as many as suit
     accept: tuple[str, ...] = ()  # CHECK=REASON, for a lab host
     wait: int = 0  # seconds, for a lab host that is claimed
     take_over: str | None = None  # the reason for taking it from whoever claims it
@@ -76,6 +77,13 @@ class RunOptions:
         return None if self.no_control or self.in_lab else self.mutant or DEFAULT_CONTROL
 
     @property
+    def hosts_at_a_time(self) -> int:
+        """An emulated host keeps one processor busy, and needs its memory; more than two were never measured."""
+        if self.in_lab:
+            return 1
+        return self.workers or min(_MOST_WORKERS, os.cpu_count() or 1)
+
+    @property
     def under_test(self) -> str | None:
         """The mutant that takes the place of the stock hypervisor."""
         return self.mutant if self.no_control else None
@@ -85,7 +93,7 @@ class RunOptions:
         from harness.scenario.choose import select
         from harness.scenario.spec import catalogue
 
-        if self.workers < 1:
+        if self.workers < 0:
             raise UsageError(f"--workers {self.workers}: at least one is needed")
         candidates = self._lab_candidates() if self.in_lab else self._nested_candidates()
         self.toolstack_name()
@@ -147,7 +155,7 @@ class RunOptions:
                 raise UsageError(f"--{option} is for the nested host: a lab host's hypervisor is not changed")
         if self.trace:
             raise UsageError("--trace is for the nested host: a lab host has no debugger to stop its hypervisor with")
-        if self.workers > 1:
+        if self.workers:
             raise UsageError("--workers is for the nested host: a lab host plays one scenario at a time")
         if self.keep:
             raise UsageError("--keep is for the nested host: a lab host is always given back")
@@ -242,10 +250,9 @@ class RunOptions:
             control=self.control,
             under_test=self.under_test,
             results=self.results_directory(),
-            side_by_side=not self.sequential,
             keep=self.keep,
             cold=self.cold,
-            workers=self.workers,
+            workers=self.hosts_at_a_time,
             issues=self._known_issues(),
             trace=self.trace,
             toolstack=self.toolstack_name(),

@@ -38,6 +38,7 @@ from harness.scenario.run import Played, play, play_opening
 from harness.scenario.spec import Power, Scenario
 from harness.scenario.stage import Enough
 from harness.scenario.verdict import ControlRole
+from harness.slots import Slots
 from harness.xen.fixes import registry
 from harness.xen.toolstacks import ToolstackName
 
@@ -76,10 +77,9 @@ class Plan:
     control: str | None
     under_test: str | None
     results: Path
-    side_by_side: bool = True
     keep: bool = False
     cold: bool = False  # every scenario from its beginning
-    workers: int = 1  # scenarios at a time; with more than one, the sides of each follow one another
+    workers: int = 1  # hosts at a time
     issues: dict[str, KnownIssue] = field(default_factory=dict)
     trace: bool = False
     toolstack: ToolstackName = ToolstackName.XL
@@ -118,12 +118,16 @@ class Session:
     _addresses: dict[str, str] = field(default_factory=dict)
     controls: dict[str, Control] = field(default_factory=dict)  # the mutants that were planted, by name
     _begun: float = field(default_factory=time.monotonic)
-    _busy: float = 0.0
+    _covered: float = 0.0  # seconds in phases, of all sides
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def run_id(self) -> str:
         return self.plan.results.name
+
+    @cached_property
+    def _slots(self) -> Slots:
+        return Slots(self.plan.workers)
 
     @cached_property
     def _facts(self) -> dict[str, str]:
@@ -134,28 +138,26 @@ class Session:
         return foresee(scenario, self._facts, registry(), self.plan.issues)
 
     def run(self, scenario: Scenario) -> ScenarioResult:
-        """Play one scenario on each side and conclude."""
-        began = time.monotonic()
+        """Play one scenario on each side, at once where there are hosts for both, and conclude."""
         names = self.plan.hypervisors(scenario)
         labels = dict(zip(names, (names[0], "control"), strict=False))
-        covered: dict[str, float] = {}
-        together = self.plan.side_by_side and self.plan.workers == 1 and len(names) > 1
+        began: list[float] = []
 
         def one(name: str) -> Side:
             progress = self.progress.side(f"{scenario.id} {labels[name]}")
-            side = self.side(scenario, name, progress)
-            covered[name] = progress.phases.covered
+            with self._slots.taken():
+                began.append(time.monotonic())
+                side = self.side(scenario, name, progress)
+            with self._lock:
+                self._covered += progress.phases.covered
             return side
 
-        if together:
-            with ThreadPoolExecutor(len(names)) as pool:
-                try:
-                    sides = list(pool.map(one, names))
-                except BaseException:  # Ctrl-C above all: leaving the pool waits for its threads
-                    self.lab.abort()
-                    raise
-        else:
-            sides = [one(name) for name in names]
+        with ThreadPoolExecutor(min(len(names), self.plan.workers)) as pool:
+            try:
+                sides = list(pool.map(one, names))
+            except BaseException:  # Ctrl-C above all: leaving the pool waits for its threads
+                self.lab.abort()
+                raise
         result = convert.scenario_result(
             id=scenario.id,
             title=scenario.title,
@@ -168,11 +170,10 @@ class Session:
             stock=sides[0],
             control=sides[1] if len(sides) > 1 else None,
             control_role=self.plan.role(scenario),
-            seconds=time.monotonic() - began,
+            seconds=time.monotonic() - min(began),
             command_to_repeat=shlex.join(["./tools/maskall", "run", scenario.id]) + self.plan.repeat_options,
         )
         with self._lock:
-            self._busy += (max if together else sum)(covered.values()) / self.plan.workers
             if not self.broken_off:
                 self.finished.append(result)
         return result
@@ -307,7 +308,7 @@ class Session:
             host=self.host,
             controls=self.controls.values(),
             scenarios=sorted(self.finished, key=lambda result: order.index(result.id)),
-            overhead_seconds=max(0.0, wall - self._busy),
+            overhead_seconds=max(0.0, wall - self._slots.wall(self._covered)),
         )
         store.dump(result, self.plan.results / "results.json")
         store.write_atomically(self.plan.results / "junit.xml", junit.junit(result))

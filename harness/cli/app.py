@@ -12,7 +12,7 @@ import typer
 
 from harness.cli.app_hosts import hosts
 from harness.cli.app_nested import nested, practice
-from harness.cli.words import Accept, Device, Devices, Kept, Mirror, Stack, TakeOver, Wait, Yes
+from harness.cli.words import Accept, Device, Devices, Kept, Mirror, Stack, TakeOver, Wait, Workers, Yes
 from harness.options import DEFAULT_PROFILE, DEFAULT_STACK, DEFAULT_TOOLSTACK
 
 app = typer.Typer(
@@ -92,17 +92,12 @@ def run(
     trace: Annotated[
         bool, typer.Option("--trace", help="Say who maps, binds, unbinds, unmaps and masks, by breakpoints in Xen.")
     ] = False,
-    sequential: Annotated[
-        bool, typer.Option("--sequential", help="Stock and control one after the other, not side by side.")
-    ] = False,
     rounds: Annotated[
         # Xen's console ring keeps 1 MiB, and a round adds some 15 KiB to what must be read in one piece at the end
         int | None,
         typer.Option(help="Of F7, how many (default: 20).", min=3, max=60, metavar="N"),
     ] = None,
-    workers: Annotated[
-        int, typer.Option(help="Scenarios at a time, the sides of each one after the other.", min=1, metavar="N")
-    ] = 1,
+    workers: Workers = None,
     cold: Annotated[
         bool, typer.Option("--cold", help="Every scenario from its beginning, on no host frozen with guest A running.")
     ] = False,
@@ -138,10 +133,9 @@ def run(
         results=results,
         keep=keep,
         trace=trace,
-        sequential=sequential,
         rounds=rounds or 0,
         cold=cold,
-        workers=workers,
+        workers=workers or 0,
         accept=tuple(accept or ()),
         wait=wait,
         take_over=take_over,
@@ -172,7 +166,7 @@ def mutants(
     stack: Stack = DEFAULT_STACK,
     device: Devices = None,
     every: Annotated[bool, typer.Option("--all", help="Go on with a mutant that was seen.")] = False,
-    sequential: Annotated[bool, typer.Option("--sequential", help="One host at a time, not two.")] = False,
+    workers: Workers = None,
     check: Annotated[bool, typer.Option("--check", help="Only see whether the mutants fit this stack.")] = False,
     file: Annotated[
         Path | None, typer.Option("--mutants", help="YAML file with mutants of your own.", metavar="FILE")
@@ -201,7 +195,7 @@ def mutants(
         no_control=True,
         mutants=file,
         results=results,
-        sequential=sequential,
+        workers=workers or 0,
         yes=yes,
     )
     if check:
@@ -319,7 +313,7 @@ def soak(
     duration: Annotated[
         str | None, typer.Option("--for", help="Begin no run after this time: 2h, 90m.", metavar="TIME")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Hosts at a time.", min=1, max=16, metavar="N")] = 2,
+    workers: Workers = None,
     results: Annotated[
         Path | None, typer.Option(help="New directory for the results (default: results/<UTC time>).", metavar="DIR")
     ] = None,
@@ -343,13 +337,14 @@ def soak(
             device=tuple(device or ()),
             no_control=True,
             results=results,
+            workers=workers or 0,
         )
-        return begin(options, runs=runs, duration=duration, workers=workers)
+        return begin(options, runs=runs, duration=duration)
     fixed = (("profile", profile), ("stack", stack), ("device", device), ("results", results))
     for option, given in fixed:
         if given:
             raise UsageError(f"--{option} cannot be changed by --resume", hint="leave it out, or begin a new soak")
-    return go_on(resume, runs=runs, duration=duration, workers=workers)
+    return go_on(resume, runs=runs, duration=duration, workers=workers or 0)
 
 
 @app.command(

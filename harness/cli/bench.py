@@ -43,8 +43,8 @@ class Figures:
         """How many times the first is as long as the second, for those that were measured."""
         pairs = {
             "cold boot / restore to ssh": ("cold boot to ssh", "restore to ssh"),
-            "sequential / side by side": ("scenario, sequential", "scenario, side by side"),
-            "from C0 / from C2": ("scenario, side by side", "scenario, from C2"),
+            "one host / two hosts": ("scenario, one host", "scenario, two hosts"),
+            "from C0 / from C2": ("scenario, two hosts", "scenario, from C2"),
             "until C2: played / restored": ("until C2, played", "until C2, restored"),
         }
         return {
@@ -82,10 +82,10 @@ def benchmark(stack: str, device: str, path: Path | None) -> None:
         figures.facts = {key: facts[key] for key in ("stack", "xen_version", "qemu", "accelerator")}
         _cold_boot(lab, progress.side("cold boot"), figures)
         _restores(lab, device, progress, figures)
-        played = _scenario(lab, options, "sequential", progress, figures, sequential=True, cold=True)
+        played = _scenario(lab, options, "one host", progress, figures, workers=1, cold=True)
         figures.seconds |= {f"guest: {name}": played[name] for name in _GUEST_PHASES if name in played}
         figures.seconds["until C2, played"] = _until(played, "observe C2")
-        _scenario(lab, options, "side by side", progress, figures, cold=True)
+        _scenario(lab, options, "two hosts", progress, figures, cold=True)
         if lab.devices[device].migrates:
             _scenario(lab, options, "from C2, opening made", progress, figures)
             restored = _scenario(lab, options, "from C2", progress, figures)
@@ -137,12 +137,12 @@ def _scenario(
     progress: Progress,
     figures: Figures,
     *,
-    sequential: bool = False,
+    workers: int = 2,
     cold: bool = False,
 ) -> dict[str, float]:
     """One scenario with its control, in one of the ways; the seconds of the stock side's phases in their order."""
     with tempfile.TemporaryDirectory(prefix="maskall-bench-") as results:
-        ways = replace(options, results=Path(results), sequential=sequential, cold=cold)
+        ways = replace(options, results=Path(results), workers=workers, cold=cold)
         (scenario,) = ways.scenarios()
         session = Session(lab, ways.plan([scenario]), progress.side(name))
         outcome = session.run(scenario)

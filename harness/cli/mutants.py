@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ def hunt(options: RunOptions, names: Sequence[str], *, every: bool, resumed: Pat
         lab = options.prepared_lab(scenarios, progress)
         plan = _plan(options, scenarios, resumed)
         progress.note(f"results: {plan.results}")
-        workers = 1 if options.sequential else min(2, os.cpu_count() or 1)
+        workers = options.hosts_at_a_time
         session = Session(lab, plan, progress)
         matrix = Campaign(session, list(mutants), progress, every=every, workers=workers, before=before).run()
     for line in lines(matrix, width=shutil.get_terminal_size().columns):

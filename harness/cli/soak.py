@@ -36,7 +36,7 @@ def seconds_of(text: str) -> float:
     return total
 
 
-def begin(options: RunOptions, *, runs: int | None, duration: str | None, workers: int) -> int:
+def begin(options: RunOptions, *, runs: int | None, duration: str | None) -> int:
     """A new soak of the scenarios of the profile that take the hazard."""
     limit = seconds_of(duration) if duration else None
     chosen = [row for row in options.scenarios() if row.end.hazard]
@@ -54,7 +54,7 @@ def begin(options: RunOptions, *, runs: int | None, duration: str | None, worker
         wanted=runs or DEFAULT_RUNS,
         facts={},
     )
-    return _soaked(begun, options, chosen, limit, workers)
+    return _soaked(begun, options, chosen, limit)
 
 
 def resume(folder: Path, *, runs: int | None, duration: str | None, workers: int) -> int:
@@ -64,12 +64,14 @@ def resume(folder: Path, *, runs: int | None, duration: str | None, workers: int
     if runs is not None and runs < len(begun.runs):
         raise UsageError(f"--runs {runs}: {len(begun.runs)} are done already", hint="leave it out, or give more")
     begun = begun.model_copy(update={"wanted": runs or begun.wanted})
-    options = RunOptions(scenario=begun.scenarios, stack=begun.stack, device=begun.devices, no_control=True)
+    options = RunOptions(
+        scenario=begun.scenarios, stack=begun.stack, device=begun.devices, no_control=True, workers=workers
+    )
     chosen = options.scenarios()
-    return _soaked(begun, replace(options, results=folder), chosen, limit, workers)
+    return _soaked(begun, replace(options, results=folder), chosen, limit)
 
 
-def _soaked(begun: Soak, options: RunOptions, chosen: Sequence[Scenario], limit: float | None, workers: int) -> int:
+def _soaked(begun: Soak, options: RunOptions, chosen: Sequence[Scenario], limit: float | None) -> int:
     began = time.monotonic()
     with progress_for(Console()) as progress:
         lab = options.prepared_lab(chosen, progress)
@@ -87,7 +89,7 @@ def _soaked(begun: Soak, options: RunOptions, chosen: Sequence[Scenario], limit:
                 plan,
                 {row.id: row for row in chosen},
                 progress,
-                workers,
+                options.hosts_at_a_time,
                 began + limit if limit else None,
             )
             try:

@@ -31,4 +31,8 @@ TakeOver = Annotated[
     str | None, typer.Option(help="Take a host from whoever claims it; the reason is recorded.", metavar="REASON")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Not root: install missing packages through sudo.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Hosts at a time (default: one for each processor, at most 2).", min=1, max=16, metavar="N"),
+]
 Kept = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A host left running, see 'maskall nested status'.")]

@@ -46,8 +46,7 @@ _HELP = {
     "take_over": "take a lab host from whoever claims it; the reason, which is recorded",
     "rounds": "how many rounds a scenario has that has rounds (default: the catalogue's)",
     "cold": "play every scenario from its beginning, on no host that was frozen with guest A running",
-    "workers": "scenarios at a time, the sides of each one after the other (default: 1, both sides at once)",
-    "sequential": "stock and control one after the other instead of side by side",
+    "workers": "hosts at a time (default: one for each processor, at most 2)",
 }
 
 

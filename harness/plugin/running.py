@@ -65,14 +65,14 @@ class Running:
     def _ahead(self) -> Ahead:
         from harness.ahead import Ahead
 
-        return Ahead(self.session, self.options.workers)
+        return Ahead(self.session, self.options.hosts_at_a_time)
 
     def run(self, scenario: Scenario) -> ScenarioResult:
         """Play one scenario with its phases on the screen, perhaps others meanwhile."""
         with self._guarded():
             session = self.session
             with self._live() as progress:
-                result = session.run(scenario) if self.options.workers == 1 else self._ahead.run(scenario)
+                result = session.run(scenario) if self.options.hosts_at_a_time == 1 else self._ahead.run(scenario)
                 control = f", control {result.control.verdict}" if result.control else ""
                 place = f"{len(session.finished)} of {len(self._scenarios)}"
                 progress.note(

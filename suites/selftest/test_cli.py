@@ -154,7 +154,7 @@ def test_options_survive_the_way_through_pytest(pytestconfig: pytest.Config) -> 
         results=Path("r"),
         keep=True,
         trace=True,
-        sequential=True,
+        workers=3,
         rounds=5,
         yes=True,
     )
