@@ -203,6 +203,11 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
+def _link(data: bytes) -> str | None:
+    """The last part of what readlink printed, if anything."""
+    return _text(data).strip().rpartition("/")[2] or None
+
+
 def _hardware(
     sections: dict[str, tuple[RawRef, bytes]],
 ) -> tuple[HardwareView, MsixCapability | None, ConfigSpace]:
@@ -212,13 +217,14 @@ def _hardware(
     except ValueError as error:
         raise ParseError(str(error), file=raw.path, expected="hexadecimal bytes") from error
     capability = None if space.gone else space.msix
-    driver = _text(sections["driver.txt"][1]).strip().rpartition("/")[2] or None
+    driver, physfn = (_link(sections[name][1]) for name in ("driver.txt", "physfn.txt"))
     view = HardwareView(
         gone=space.gone,
         command=None if space.gone else space.command,
         control=capability.control if capability else None,
         driver=driver,
         raw=raw,
+        physfn=physfn,
     )
     return view, capability, space
 

@@ -6,6 +6,8 @@ section config.hex
 od -An -v -tx1 "$device/config"
 section driver.txt
 readlink "$device/driver"
+section physfn.txt
+readlink "$device/physfn"
 section lspci.txt
 lspci -n -vvv -s "$2" 2>&1
 section xl_list.txt

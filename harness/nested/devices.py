@@ -14,6 +14,7 @@ from harness.scenario.choose import Candidate
 from harness.yamlfile import load_models
 
 ROOT_PORTS = 6
+_IDENTITY = r"^[0-9a-f]{4}:[0-9a-f]{4}$"
 
 
 class Backend(BaseModel):
@@ -37,7 +38,8 @@ class DeviceModel(BaseModel):
     backend: Backend
     slot: int = Field(ge=1, le=ROOT_PORTS)
     migrates: bool
-    identity: str = Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")
+    identity: str = Field(pattern=_IDENTITY)
+    physical_function: str | None = Field(None, pattern=_IDENTITY)
     driver: str
     reset: Literal["effective", "no-op"]
 
@@ -64,7 +66,15 @@ def offered(device_help: str) -> frozenset[str]:
 
 def candidates(models: dict[str, DeviceModel]) -> list[Candidate]:
     """The devices as scenarios are chosen for them: each may suffer anything, for it is thrown away afterwards."""
-    return [Candidate(name, name, reset_effective=model.reset == "effective") for name, model in models.items()]
+    return [
+        Candidate(
+            name,
+            name,
+            reset_effective=model.reset == "effective",
+            virtual_function=model.physical_function is not None,
+        )
+        for name, model in models.items()
+    ]
 
 
 def select(names: list[str], offer: frozenset[str]) -> dict[str, DeviceModel]:

@@ -24,6 +24,7 @@ from harness.nested.opened import OpenedRecipe, OpenedSnapshot, Openings
 from harness.nested.rundir import RunDir, kept_runs, sweep
 from harness.nested.snapshot import Snapshot, SnapshotRecipe, connect, overlay
 from harness.nested.stacks import Stack
+from harness.nested.virtualfunction import switch_on
 from harness.process import run
 from harness.report.progress import Progress
 
@@ -248,6 +249,10 @@ class NestedLab:
                 with progress.phase(f"hot-add {device}"):
                     machine.hot_add(device, model)
         transport = connect(machine, self.image, Deadline.after(_RESTORE_SECONDS), progress)
+        for device, model in models.items():
+            if model.physical_function is not None:
+                with progress.phase(f"switch on the virtual function {device}"):
+                    switch_on(transport, model.physical_function, drivers()[model.driver])
         access.write(
             machine.run_dir.path,
             name=transport.name,

@@ -233,6 +233,8 @@ class Machine:
             run(["truncate", "-s", model.backend.drive, str(drive)], deadline=Deadline.after(10))
             file = {"driver": "file", "filename": str(drive)}
             self.qmp("blockdev-add", driver="raw", file=file, **{"node-name": f"{name}-drive"})
+        if model.backend.netdev:
+            self.qmp("netdev_add", type="user", id=f"{name}-net", restrict=True)
         self.qmp("device_add", **model.device_arguments(name))
         self.spec = replace(self.spec, devices={**self.spec.devices, name: model})
 

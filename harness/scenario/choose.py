@@ -24,6 +24,7 @@ class Candidate:
     kind: str  # what profiles call it: its driver, or the nested host's name for it, which are the same words
     endings: frozenset[str] | None = None  # the endings it may suffer; None: all, it is thrown away afterwards
     reset_effective: bool = True
+    virtual_function: bool = False
 
     @classmethod
     def unlimited(cls, names: Iterable[str]) -> list[Candidate]:
@@ -34,8 +35,8 @@ class Candidate:
         return self.endings is None or ending in self.endings
 
 
-def why_not(row: Scenario, reset_effective: bool = True) -> Hole | None:
-    """Why this combination cannot be; None when it can. `reset_effective`: the device's reset clears MASKALL."""
+def why_not(row: Scenario, device: Candidate) -> Hole | None:
+    """Why this combination cannot be with this device, the one it is about; None when it can."""
     end, follow = row.end, row.follow
     if row.guest not in end.kinds:
         if row.guest in end.not_for:
@@ -48,15 +49,19 @@ def why_not(row: Scenario, reset_effective: bool = True) -> Hole | None:
     if end.fate is Fate.RESTARTED and follow.steps != (Verb.SAME_GUEST,):
         reason = "the toolstack starts the same guest again by itself, so only F1 can follow"
         return Hole(HoleKind.IMPOSSIBLE, reason)
-    if follow.rounds and (hole := _why_no_rounds(row, reset_effective)):
+    if follow.rounds and (hole := _why_no_rounds(row, device)):
         return hole
     if end.late and not follow.rounds and not any(verb.makes_next_guest for verb in follow.steps):
         reason = "what is left of guest A is ended late, under the next guest, and here is none"
         return Hole(HoleKind.IMPOSSIBLE, reason)
     if end.next.type and follow.kinds != tuple(GuestType):
         return Hole(HoleKind.IMPOSSIBLE, "the next guest is of one kind in any case")
-    if end.no_op_reset and reset_effective:
+    if end.no_op_reset and device.reset_effective:
         return Hole(HoleKind.IMPOSSIBLE, "only for a device whose reset does nothing")
+    if end.virtual_function and not device.virtual_function:
+        return Hole(HoleKind.ELSEWHERE, "only for a virtual function (--device igb-vf)")
+    if device.virtual_function and end.switches_decoding and not end.virtual_function:
+        return Hole(HoleKind.IMPOSSIBLE, "the memory decoding of a virtual function is its physical function's")
     wants = [one.second_device for one in (end, follow)]
     if len(row.devices) > 1 and not {"may", "must"} & set(wants):
         return Hole(HoleKind.ELSEWHERE, "it is about one device")
@@ -65,11 +70,11 @@ def why_not(row: Scenario, reset_effective: bool = True) -> Hole | None:
     return None
 
 
-def _why_no_rounds(row: Scenario, reset_effective: bool) -> Hole | None:
+def _why_no_rounds(row: Scenario, device: Candidate) -> Hole | None:
     """Rounds need an ending that ends a guest which worked, and leaves a device that works again."""
     if row.end.fate in (Fate.REFUSED, Fate.REBOOTED):
         return Hole(HoleKind.NOT_YET, f"no rounds are written of guests that are {row.end.fate}")
-    if row.end.hazard and not reset_effective:
+    if row.end.hazard and not device.reset_effective:
         return Hole(
             HoleKind.IMPOSSIBLE, "MASKALL stays in a device whose reset does nothing, so there is no second round"
         )
@@ -87,14 +92,14 @@ def _kinds(kinds: Sequence[GuestType]) -> str:
     return " or ".join(f"{'an' if kind is GuestType.HVM else 'a'} {kind}" for kind in kinds)
 
 
-def combinations(known: Catalogue, devices: Sequence[Candidate]) -> Iterator[tuple[Scenario, bool]]:
-    """Every row there could be, and whether the reset of its device has an effect."""
+def combinations(known: Catalogue, devices: Sequence[Candidate]) -> Iterator[tuple[Scenario, Candidate]]:
+    """Every row there could be, and the device it is about."""
     pairs = [(f"{one.name}+{other.name}", one) for one, other in itertools.permutations(devices, 2)]
     for name, first in [*((device.name, device) for device in devices), *pairs]:
         for guest in GuestType:
             for ending, end in known.endings.items():
                 for follow_on, follow in known.follow_ons.items():
-                    yield Scenario(ending, follow_on, guest, name, end, follow), first.reset_effective
+                    yield Scenario(ending, follow_on, guest, name, end, follow), first
 
 
 def all_scenarios(known: Catalogue, devices: Sequence[Candidate]) -> list[Scenario]:
@@ -102,8 +107,8 @@ def all_scenarios(known: Catalogue, devices: Sequence[Candidate]) -> list[Scenar
     may = {device.name: device for device in devices}
     return [
         row
-        for row, effective in combinations(known, devices)
-        if why_not(row, effective) is None and all(may[name].may_suffer(row.ending) for name in row.devices)
+        for row, device in combinations(known, devices)
+        if why_not(row, device) is None and all(may[name].may_suffer(row.ending) for name in row.devices)
     ]
 
 
@@ -130,9 +135,9 @@ def _nothing_matches(
 ) -> UsageError | SafetyRefusal:
     possible = list(combinations(known, devices))
     named = set(map(id, _matching((row for row, _ in possible), pattern)))
-    reasons = [why_not(row, effective) for row, effective in possible if id(row) in named]
+    reasons = [why_not(row, device) for row, device in possible if id(row) in named]
     if None in reasons:
-        row = next(row for row, effective in possible if id(row) in named and why_not(row, effective) is None)
+        row = next(row for row, device in possible if id(row) in named and why_not(row, device) is None)
         return SafetyRefusal(
             f"{row.device} may not suffer {row.ending}",
             hint="the inventory says which endings it may: `endings` of the device",

@@ -83,8 +83,8 @@ def coverage(known: Catalogue, devices: Sequence[Candidate], lacking: Mapping[st
         for one in ids:
             played.setdefault(one, []).append(name)
     cells = []
-    for row, effective in combinations(known, devices):
-        hole = why_not(row, effective) or why_not_through(row, toolstack)
+    for row, device in combinations(known, devices):
+        hole = why_not(row, device) or why_not_through(row, toolstack)
         profiles_of = () if hole else tuple(played.get(row.id, ()))
         cells.append(Cell(row.ending, row.follow_on, row.guest, row.device, profiles_of, hole))
     for name, reason in lacking.items():

@@ -57,7 +57,7 @@ def hardware(at: Checkpoint, view: HardwareView | None, wanted: Expected) -> Ite
         yield check(
             at, "hardware", "driver", wanted.driver, view.driver or "none", view.driver == wanted.driver, view.raw
         )
-    if wanted.memory is not None:
+    if wanted.memory is not None and view.physfn is None:  # a VF's memory decoding is its PF's (PCIe SR-IOV, 9.3.4.1.3)
         met = view.command is not None and view.command.memory == wanted.memory
         yield check(at, "hardware", "COMMAND", _sign("Mem", wanted.memory), view.command, met, view.raw)
     yield from _control(at, "hardware", view.control, wanted, view.raw)

@@ -23,6 +23,7 @@ class HardwareView:
     control: MsixControl | None
     driver: str | None  # dom0 driver bound to the device, None when unbound
     raw: RawRef
+    physfn: str | None = None  # BDF of its physical function, for a virtual one
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,7 @@ class Ending(_Model):
     kinds: tuple[GuestType, ...] = (GuestType.HVM,)
     not_for: dict[GuestType, str] = Field({}, description="guests for which this ending makes no sense, and why")
     no_op_reset: bool = False  # only for a device whose reset does not clear MASKALL
+    virtual_function: bool = False  # only for a device that is one
     second_device: Pairing = "no"
     bystander: bool = False  # the second device belongs to a guest of its own, which must not notice anything
     decoding_stays_off: bool = False
@@ -157,6 +158,11 @@ class Ending(_Model):
     next: NextGuest = NextGuest()
     late: tuple[Verb, ...] = Field((), description="done to what is left of A once guest B works; B is looked at again")
     refusals: dict[Verb, Words] = Field({}, description="steps that must be refused, and the words that must be said")
+
+    @property
+    def switches_decoding(self) -> bool:
+        """The device's own memory decoding goes off."""
+        return bool({Verb.DECODE_OFF, Verb.DESTROY_WITH_DECODE_OFF} & {*self.fault, *self.end})
 
     @model_validator(mode="after")
     def _kinds_are_disjoint(self) -> Ending:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from harness.pci.address import Bdf
@@ -36,37 +36,55 @@ _XEN = re.compile(
 _GUEST = re.compile(r"(?:\[[0-9 .:-]{5,30}\] )?\(d[0-9]{1,5}\) ")
 
 
+# the level of a message (XENLOG_ERR); Xen takes it away where a message begins a line, and only there
+_LEVEL = re.compile(r"(?<=.)<[0-7]>(?=\S)")
+
+
 def console_lines(text: str) -> tuple[ConsoleLine, ...]:
     """Accepted format: any text; each line is sorted by its prefix (Xen `printk_start_of_line`, `hvm_print_line`).
 
     A message printed in the middle of another one is taken apart, and the other put together again under its own
-    number. Xen's serial driver does that [seen, 4.20]; these are two Xen lines:
+    number. Xen's serial driver does that [seen, 4.20], in two ways; what it tore apart goes on in the next line:
 
         (XEN)    IRQ:  41 ... aff:{0-1}/{0} (XEN) uart interrupt taking more than 4ms, switched to polling
         mapped, unbound
+        (XEN) 0000:00:13.0 - d0 - node -1  - MSIs < <1>uart interrupt taking more than 4ms, switched to polling
+        (XEN) 27 >
     """
     lines: list[ConsoleLine] = []
     broken: int | None = None  # index of the Xen message whose rest is still to come
+    rest_of = Origin.DOM0  # what that rest looks like: without a prefix it looks like dom0's
     for number, raw in enumerate(text.split("\n"), 1):
-        raw = raw.rstrip("\r")
-        guest = _GUEST.match(raw)
-        if guest:
-            lines.append(ConsoleLine(number, raw[guest.end() :], Origin.GUEST))
-            continue
-        starts = list(_XEN.finditer(raw))
-        before = raw[: starts[0].start()] if starts else raw
-        if before or not starts:
-            lines.append(ConsoleLine(number, before, Origin.DOM0, is_rest=bool(before) and broken is not None))
-        if before and broken is not None:
-            lines[broken] = replace(lines[broken], text=lines[broken].text + before)
-            broken = None
-        for place, start in enumerate(starts):
-            last = place + 1 == len(starts)
-            end = len(raw) if last else starts[place + 1].start()
-            lines.append(ConsoleLine(number, raw[start.end() : end], Origin.XEN))
-            if not last:
-                broken = len(lines) - 1
+        for origin, piece, torn in _pieces(raw.rstrip("\r")):
+            is_rest = broken is not None and origin is rest_of and bool(piece)
+            if broken is not None and is_rest:
+                lines[broken] = replace(lines[broken], text=lines[broken].text + piece)
+                broken = None
+            lines.append(ConsoleLine(number, piece, origin, is_rest))
+            if torn is not None:
+                broken, rest_of = len(lines) - 1, torn
     return tuple(lines)
+
+
+def _pieces(raw: str) -> Iterator[tuple[Origin, str, Origin | None]]:
+    """The messages in one line, and for one that was torn apart what its rest will look like."""
+    guest = _GUEST.match(raw)
+    if guest:
+        yield Origin.GUEST, raw[guest.end() :], None
+        return
+    starts = list(_XEN.finditer(raw))
+    before = raw[: starts[0].start()] if starts else raw
+    if before or not starts:
+        yield Origin.DOM0, before, None
+    for place, start in enumerate(starts):
+        last = place + 1 == len(starts)
+        text = raw[start.end() : len(raw) if last else starts[place + 1].start()]
+        level = _LEVEL.search(text)
+        if level and last:
+            yield Origin.XEN, text[level.end() :], None
+            yield Origin.XEN, text[: level.start()], Origin.XEN  # last, for the next piece is its rest
+        else:
+            yield Origin.XEN, text, None if last else Origin.DOM0
 
 
 _DOMAIN = re.compile(r"(?:d|Dom|dom )(?:(-?[0-9]{1,5})|\[([A-Z]+)\]|(IO)(?::[0-9a-fA-F]+)?)")

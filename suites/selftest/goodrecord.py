@@ -52,6 +52,7 @@ def scenario(ending: str, follow_on: str, device: str = "nvme", guest: GuestType
 def rows() -> list[Scenario]:
     """Every kind of scenario once: with the first guest and the fewest devices that it is for."""
     devices = [Candidate("nvme", "nvme"), Candidate("e1000e", "e1000e", reset_effective=False)]
+    devices.append(Candidate("igb-vf", "igb-vf", virtual_function=True))
     known: dict[tuple[str, str], Scenario] = {}
     for row in all_scenarios(CATALOGUE, devices):
         known.setdefault((row.ending, row.follow_on), row)

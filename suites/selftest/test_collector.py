@@ -39,6 +39,7 @@ class Dom0:
         self.sections: dict[str, bytes] = {
             "config.hex": dump((CAPTURED / f"{STATE}.config.bin").read_bytes()),
             "driver.txt": b"../../../../bus/pci/drivers/pciback\n",
+            "physfn.txt": b"",
             "lspci.txt": captured(f"{STATE}.lspci.txt").encode(),
             "xl_list.txt": captured(f"{STATE}.xl_list.txt").encode(),
             "xl_pci_assignable.txt": b"",

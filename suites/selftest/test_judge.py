@@ -315,3 +315,22 @@ def test_pciback_resets_what_it_takes_back_and_restores_it(command: int, control
     view(C3, "hardware", command=Command(command), control=MsixControl(control))(record)
     judgement = judge(record)
     assert (judgement.verdict, judgement.reason) == (V.FAIL, f"C3 hardware: {said}")
+
+
+class TestVirtualFunctions:
+    """A VF's own COMMAND decodes nothing: its memory is its PF's affair, so Xen always reaches the vector table."""
+
+    def test_its_memory_bit_says_nothing(self) -> None:
+        record = good("E21", "F1")
+        for seen in record.observations:
+            view(seen.checkpoint, "hardware", command=Command(0x0400), physfn="0000:06:00.0")(record)
+        assert judge(record).verdict is V.PASS
+        view(C1, "hardware", physfn=None)(record)
+        assert judge(record).verdict is V.FAIL
+
+    def test_maskall_on_it_is_a_fault(self) -> None:
+        record = good("E21", "F1")
+        view(C3, "hardware", control=MsixControl(IDLE_MASKED), physfn="0000:06:00.0")(record)
+        judgement = judge(record)
+        said = "C3 hardware: message control: expected Masked-, seen Enable- Masked+"
+        assert (judgement.verdict, judgement.reason) == (V.FAIL, said)

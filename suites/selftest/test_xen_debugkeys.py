@@ -8,6 +8,7 @@ from hypothesis import given
 
 from harness.errors import ParseError
 from harness.pci.address import Bdf
+from harness.xen.console import console_lines
 from harness.xen.debugkeys import IrqRow, MaskRow, PciRow, parse_irqs, parse_masks, parse_pci_devices
 
 NVME = Bdf.parse("04:00.0")
@@ -241,3 +242,15 @@ def test_hostile(text: str) -> None:
         except ParseError:
             continue
         assert isinstance(rows, tuple)
+
+
+def test_a_row_that_a_message_tore_apart() -> None:
+    """Xen's serial driver complained in the middle of it, with its level in sight."""
+    text = captured("device_row_torn_by_message.rows.txt")
+    rows = {str(row.device): row for row in parse_pci_devices(text)}
+    assert (rows["0000:00:13.0"].irqs, rows["0000:00:12.0"].irqs) == ((27,), (26,))
+    assert rows["0000:00:13.0"].line == text[: text.index("0000:00:13.0")].count("\n") + 1
+    message, row, rest = console_lines(text[text.index("(XEN) 0000:00:13.0") :])[:3]
+    assert message.text == "uart interrupt taking more than 4ms, switched to polling"
+    assert row.text.endswith("MSIs < 27 >")
+    assert rest.is_rest
