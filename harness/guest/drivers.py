@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -25,5 +26,6 @@ class _Drivers(RootModel[dict[str, Driver]]):
     pass
 
 
+@functools.cache
 def drivers() -> dict[str, Driver]:
     return load_models(Path(__file__).with_name("drivers.yaml"), _Drivers).root

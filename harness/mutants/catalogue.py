@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -65,9 +66,14 @@ def load_mutants(path: Path) -> dict[str, Mutant]:
     return load_models(path, _Mutants).root
 
 
+@functools.cache
+def _ours() -> dict[str, Mutant]:
+    return load_mutants(Path(__file__).with_name("mutants.yaml"))
+
+
 def catalogue(own: Path | None = None) -> dict[str, Mutant]:
     """Ours, and the user's own file on top."""
-    return load_mutants(Path(__file__).with_name("mutants.yaml")) | (load_mutants(own) if own else {})
+    return _ours() | (load_mutants(own) if own else {})
 
 
 def pick(name: str, known: dict[str, Mutant]) -> Mutant:

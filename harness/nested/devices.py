@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from pathlib import Path
 from typing import Literal
@@ -55,6 +56,7 @@ class _Catalogue(RootModel[dict[str, DeviceModel]]):
     pass
 
 
+@functools.cache
 def catalogue() -> dict[str, DeviceModel]:
     return load_models(Path(__file__).with_name("devices.yaml"), _Catalogue).root
 

@@ -7,7 +7,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from harness.scenario.coverage import Cell, Map
+from harness.scenario.coverage import PAIRS, Cell, Map
 from harness.scenario.hole import HoleKind
 
 _HOLES = {
@@ -45,22 +45,23 @@ def table(found: Map, *, context: str) -> Iterator[str]:
     """The map in one table, its legend, and every hole's reason."""
     letters = signs(found)
     wide = max(map(len, found.endings))
-    single = [name for name in found.devices if "+" not in name]
+    single = [name for name in found.columns if name != PAIRS]
     columns = "".join(name[1:] for name in found.follow_ons)
-    numbers = "".join(str(place + 1) for place in range(len(single))) + "2"[: len(found.devices) > len(single)]
+    numbers = "".join(str(place + 1) for place in range(len(single)))
     yield f"coverage of {context}: ending x follow-on F1..F8 x guest, and ending x device\n"
     heads = "  ".join(f"{guest:<{len(columns)}}" for guest in found.guests)
     yield f"{'':<{wide}}  {heads}  devices"
-    yield f"{'ending':<{wide}}  {'  '.join([columns] * len(found.guests))}  {numbers[: len(single)]} pairs"
+    yield f"{'ending':<{wide}}  {'  '.join([columns] * len(found.guests))}  {numbers} {PAIRS}"
+    by_guest = found.best_by(lambda cell: (cell.ending, cell.guest, cell.follow_on))
+    by_device = found.best_by(lambda cell: (cell.ending, cell.column))
     for ending in found.endings:
         groups = [
-            "".join(sign(found.best(ending, guest=guest, follow_on=follow), letters) for follow in found.follow_ons)
+            "".join(sign(by_guest.get((ending, guest, follow)), letters) for follow in found.follow_ons)
             for guest in found.guests
         ]
-        devices = "".join(sign(found.best(ending, device=name), letters) for name in single)
-        pairs = [one for name in found.devices if "+" in name and (one := found.best(ending, device=name))]
-        best = min(pairs, key=lambda cell: cell.rank, default=None)
-        yield f"{ending:<{wide}}  {'  '.join(groups)}  {devices} {sign(best, letters)}".rstrip()
+        devices = "".join(sign(by_device.get((ending, name)), letters) for name in single)
+        pairs = sign(by_device.get((ending, PAIRS)), letters)
+        yield f"{ending:<{wide}}  {'  '.join(groups)}  {devices} {pairs}".rstrip()
     yield ""
     yield from _legend(found, letters, single)
     yield ""

@@ -73,9 +73,8 @@ def _legend(found: Map, colours: Mapping[str, str]) -> Iterator[str]:
 
 
 def _table(found: Map, titles: Mapping[str, str], colours: Mapping[str, str]) -> Iterator[str]:
-    singles = [name for name in found.devices if "+" not in name]
-    columns = [*singles, *(["pairs"] if len(singles) < len(found.devices) else [])]
-    wide = len(found.follow_ons)
+    best = found.best_by(lambda cell: (cell.ending, cell.guest, cell.column, cell.follow_on))
+    columns, wide = found.columns, len(found.follow_ons)
     yield "<div class=map><table><tr><th class=row>"
     yield from (f"<th class=guest colspan={len(columns) * wide}>{escape(guest)}" for guest in found.guests)
     yield "<tr><th class=row>"
@@ -92,18 +91,10 @@ def _table(found: Map, titles: Mapping[str, str], colours: Mapping[str, str]) ->
         for guest in found.guests:
             for place, column in enumerate(columns):
                 for number, follow in enumerate(found.follow_ons):
-                    cell = _cell(found, ending, guest, column, follow)
+                    cell = best.get((ending, guest, column, follow))
                     edge = "" if number else " edge" if place else " guest"
                     yield f"<td class='c{edge}'{_square(cell, colours)}>"
     yield "</table></div>"
-
-
-def _cell(found: Map, ending: str, guest: str, column: str, follow: str) -> Cell | None:
-    if column != "pairs":
-        return found.best(ending, guest=guest, device=column, follow_on=follow)
-    pairs = (name for name in found.devices if "+" in name)
-    cells = [found.best(ending, guest=guest, device=name, follow_on=follow) for name in pairs]
-    return min((cell for cell in cells if cell), key=lambda cell: cell.rank, default=None)
 
 
 def _square(cell: Cell | None, colours: Mapping[str, str]) -> str:

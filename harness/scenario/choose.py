@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from harness.errors import SafetyRefusal, UsageError
 from harness.guest.spec import GuestType
@@ -154,7 +155,8 @@ def _nothing_matches(
 
 
 def _matching(rows: Iterable[Scenario], pattern: str) -> list[Scenario]:
-    return [row for row in rows if fnmatch.fnmatch(row.id, pattern) or row.id.startswith(f"{pattern}-")]
+    wanted = re.compile(fnmatch.translate(pattern))
+    return [row for row in rows if wanted.match(row.id) or row.id.startswith(f"{pattern}-")]
 
 
 def _of_profile(
@@ -164,10 +166,10 @@ def _of_profile(
     kinds = {device.name: device.kind for device in devices}
 
     def by_kind(row: Scenario) -> str:
-        return replace(row, device="+".join(kinds[name] for name in row.devices)).id
+        return row.id_with("+".join(kinds[name] for name in row.devices))
 
-    patterns = known.profile(profile).rows
-    wanted = [row for row in everything if any(fnmatch.fnmatch(by_kind(row), one) for one in patterns)]
+    pattern = re.compile("|".join(map(fnmatch.translate, known.profile(profile).rows)))
+    wanted = [row for row in everything if pattern.match(by_kind(row))]
     if not wanted:
         names = ", ".join(kinds)
         raise UsageError(

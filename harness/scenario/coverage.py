@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import TypeVar
 
 from harness.errors import UsageError
 from harness.scenario.choose import Candidate, combinations, select, why_not, why_not_through
 from harness.scenario.hole import Hole, HoleKind
 from harness.scenario.spec import Catalogue
+
+PAIRS = "pairs"
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Cell:
     @property
     def id(self) -> str:
         return f"{self.ending}-{self.follow_on}-{self.guest}-{self.device}"
+
+    @property
+    def column(self) -> str:
+        """Where a map shows it: pairs of devices have one column together."""
+        return PAIRS if "+" in self.device else self.device
 
     @property
     def rank(self) -> int:
@@ -46,21 +54,18 @@ class Map:
     devices: tuple[str, ...]
     profiles: tuple[str, ...]  # smallest first
 
-    def best(self, ending: str, **axes: str) -> Cell | None:
-        """The best of the cells of this ending where `axes` (follow_on, guest, device) are as given."""
-        found = [
-            cell
-            for cell in self._by_ending.get(ending, ())
-            if all(getattr(cell, axis) == value for axis, value in axes.items())
-        ]
-        return min(found, key=lambda cell: (cell.rank, self._first_profile(cell)), default=None)
-
-    @cached_property
-    def _by_ending(self) -> dict[str, list[Cell]]:
-        found: dict[str, list[Cell]] = {}
-        for cell in self.cells:
-            found.setdefault(cell.ending, []).append(cell)
+    def best_by(self, key: Callable[[Cell], K]) -> dict[K, Cell]:
+        """Of the cells that have the same key, the best: that of the smallest profile, and of several the first."""
+        found: dict[K, Cell] = {}
+        for cell in sorted(self.cells, key=lambda cell: (cell.rank, self._first_profile(cell))):
+            found.setdefault(key(cell), cell)
         return found
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the devices, each with its own, and the pairs last."""
+        single = tuple(name for name in self.devices if "+" not in name)
+        return single if len(single) == len(self.devices) else (*single, PAIRS)
 
     def _first_profile(self, cell: Cell) -> int:
         return self.profiles.index(cell.profiles[0]) if cell.profiles else 0

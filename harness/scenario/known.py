@@ -5,6 +5,7 @@ An entry knows a failure by its signature, never by the verdict alone, so that i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,8 +19,6 @@ from harness.scenario.spec import Scenario
 from harness.xen.fixes import has_fix, registry
 from harness.xen.version import Answer, Span, parse_span, parse_xen
 from harness.yamlfile import load_models
-
-OUR_ISSUES = Path(__file__).with_name("known_issues.yaml")
 
 
 def _span(value: object) -> object:
@@ -100,9 +99,14 @@ def load_issues(path: Path) -> dict[str, KnownIssue]:
     return load_models(path, _Issues).root
 
 
+@functools.cache
+def _ours() -> dict[str, KnownIssue]:
+    return load_issues(Path(__file__).with_name("known_issues.yaml"))
+
+
 def known_issues(own: Path | None = None) -> dict[str, KnownIssue]:
     """Ours, and the user's own file on top."""
-    return load_issues(OUR_ISSUES) | (load_issues(own) if own else {})
+    return _ours() | (load_issues(own) if own else {})
 
 
 def unexplained(issues: Sequence[KnownIssue], checks: Sequence[Checked]) -> list[Checked]:

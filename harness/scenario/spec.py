@@ -6,6 +6,7 @@ Pure but for reading our own data file. Which rows there are is harness/scenario
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -235,7 +236,11 @@ class Scenario:
 
     @property
     def id(self) -> str:
-        return f"{self.ending}-{self.follow_on}-{self.guest}-{self.device}"
+        return self.id_with(self.device)
+
+    def id_with(self, device: str) -> str:
+        """As `id`, with another word for the device."""
+        return f"{self.ending}-{self.follow_on}-{self.guest}-{device}"
 
     @property
     def title(self) -> str:
@@ -274,6 +279,7 @@ class Scenario:
         return ControlRole.CURES if harmless else ControlRole.NOTICES
 
 
+@functools.cache
 def catalogue() -> Catalogue:
     return load_catalogue(Path(__file__).with_name("catalogue.yaml"))
 

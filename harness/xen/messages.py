@@ -6,6 +6,7 @@ Pure but for reading our own data file.
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -198,5 +199,6 @@ def load_rules(path: Path) -> Rules:
     return load_models(path, Rules)
 
 
+@functools.cache
 def catalogue() -> Rules:
     return load_rules(Path(__file__).with_name("messages.yaml"))

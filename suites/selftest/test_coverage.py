@@ -14,7 +14,7 @@ from harness.options import RunOptions
 from harness.report.coverage import as_json, sign, signs, table
 from harness.report.heatmap import page
 from harness.scenario.choose import select
-from harness.scenario.coverage import Cell, coverage
+from harness.scenario.coverage import PAIRS, Cell, coverage
 from harness.scenario.hole import HoleKind
 
 MODELS = devices.candidates(devices.catalogue())
@@ -81,10 +81,13 @@ def test_no_cell_is_counted_twice_and_none_is_missing() -> None:
 
 def test_the_best_stands_for_several() -> None:
     letters = signs(MAP)
-    assert sign(MAP.best("E14", guest="hvm", follow_on="F1"), letters) == letters["smoke"]
-    assert sign(MAP.best("E14", guest="hvm", follow_on="F1", device="nonesuch"), letters) == "%"
-    assert sign(MAP.best("E5", guest="pv", follow_on="F1"), letters) == "x"
-    assert sign(MAP.best("E5", guest="nobody"), letters) == " "
+    by_guest = MAP.best_by(lambda cell: (cell.ending, cell.guest, cell.follow_on))
+    by_column = MAP.best_by(lambda cell: (cell.ending, cell.column))
+    assert sign(by_guest["E14", "hvm", "F1"], letters) == letters["smoke"]
+    assert sign(by_column["E14", "nonesuch"], letters) == "%"
+    assert sign(by_guest["E5", "pv", "F1"], letters) == "x"
+    assert sign(by_column["E18", PAIRS], letters) == "#"
+    assert sign(by_guest.get(("E5", "nobody", "F1")), letters) == " "
     assert len({*letters.values(), "+"}) == len(CATALOGUE.profiles) + 1
 
 
@@ -120,11 +123,11 @@ class _Reader(HTMLParser):
 
 def test_the_page_has_every_square_and_needs_nothing_else() -> None:
     reader = _Reader()
-    reader.feed(page(MAP, CATALOGUE.titles, {"stack": "<trixie>"}))
-    columns = len([name for name in MAP.devices if "+" not in name]) + 1
-    assert reader.squares == len(MAP.endings) * len(MAP.follow_ons) * len(MAP.guests) * columns
+    text = page(MAP, CATALOGUE.titles, {"stack": "<trixie>"})
+    reader.feed(text)
+    assert reader.squares == len(MAP.endings) * len(MAP.follow_ons) * len(MAP.guests) * len(MAP.columns)
     assert reader.foreign == []
-    assert "<trixie>" not in page(MAP, CATALOGUE.titles, {"stack": "<trixie>"})
+    assert "<trixie>" not in text
 
 
 def test_what_a_toolstack_cannot_do_is_a_hole_and_is_refused() -> None:
