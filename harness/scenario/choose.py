@@ -32,6 +32,11 @@ class Candidate:
         """Devices of a host that is thrown away afterwards."""
         return [cls(name, name) for name in names]
 
+    @property
+    def traits(self) -> tuple[bool, bool]:
+        """All that `why_not` looks at."""
+        return self.reset_effective, self.virtual_function
+
     def may_suffer(self, ending: str) -> bool:
         return self.endings is None or ending in self.endings
 
@@ -93,14 +98,19 @@ def _kinds(kinds: Sequence[GuestType]) -> str:
     return " or ".join(f"{'an' if kind is GuestType.HVM else 'a'} {kind}" for kind in kinds)
 
 
-def combinations(known: Catalogue, devices: Sequence[Candidate]) -> Iterator[tuple[Scenario, Candidate]]:
-    """Every row there could be, and the device it is about."""
+def combinations(known: Catalogue, devices: Sequence[Candidate]) -> Iterator[tuple[Scenario, Hole | None]]:
+    """Every row there could be, and why it cannot be."""
     pairs = [(f"{one.name}+{other.name}", one) for one, other in itertools.permutations(devices, 2)]
+    holes: dict[object, Hole | None] = {}  # for as many devices with the same traits
     for name, first in [*((device.name, device) for device in devices), *pairs]:
         for guest in GuestType:
             for ending, end in known.endings.items():
                 for follow_on, follow in known.follow_ons.items():
-                    yield Scenario(ending, follow_on, guest, name, end, follow), first
+                    row = Scenario(ending, follow_on, guest, name, end, follow)
+                    alike = ending, follow_on, guest, len(row.devices), first.traits
+                    if alike not in holes:
+                        holes[alike] = why_not(row, first)
+                    yield row, holes[alike]
 
 
 def all_scenarios(known: Catalogue, devices: Sequence[Candidate]) -> list[Scenario]:
@@ -108,8 +118,8 @@ def all_scenarios(known: Catalogue, devices: Sequence[Candidate]) -> list[Scenar
     may = {device.name: device for device in devices}
     return [
         row
-        for row, device in combinations(known, devices)
-        if why_not(row, device) is None and all(may[name].may_suffer(row.ending) for name in row.devices)
+        for row, hole in combinations(known, devices)
+        if hole is None and all(may[name].may_suffer(row.ending) for name in row.devices)
     ]
 
 
@@ -136,9 +146,9 @@ def _nothing_matches(
 ) -> UsageError | SafetyRefusal:
     possible = list(combinations(known, devices))
     named = set(map(id, _matching((row for row, _ in possible), pattern)))
-    reasons = [why_not(row, device) for row, device in possible if id(row) in named]
+    reasons = [hole for row, hole in possible if id(row) in named]
     if None in reasons:
-        row = next(row for row, device in possible if id(row) in named and why_not(row, device) is None)
+        row = next(row for row, hole in possible if id(row) in named and hole is None)
         return SafetyRefusal(
             f"{row.device} may not suffer {row.ending}",
             hint="the inventory says which endings it may: `endings` of the device",

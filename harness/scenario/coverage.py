@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.errors import UsageError
-from harness.scenario.choose import Candidate, combinations, select, why_not, why_not_through
+from harness.scenario.choose import Candidate, combinations, select, why_not_through
 from harness.scenario.hole import Hole, HoleKind
 from harness.scenario.spec import Catalogue
 
@@ -88,8 +88,8 @@ def coverage(known: Catalogue, devices: Sequence[Candidate], lacking: Mapping[st
         for one in ids:
             played.setdefault(one, []).append(name)
     cells = []
-    for row, device in combinations(known, devices):
-        hole = why_not(row, device) or why_not_through(row, toolstack)
+    for row, impossible in combinations(known, devices):
+        hole = impossible or why_not_through(row, toolstack)
         profiles_of = () if hole else tuple(played.get(row.id, ()))
         cells.append(Cell(row.ending, row.follow_on, row.guest, row.device, profiles_of, hole))
     for name, reason in lacking.items():
