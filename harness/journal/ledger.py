@@ -25,10 +25,11 @@ _LOST, _REBOOTED, _OTHER = 7, 8, 9
 # file takes the place of the old one, so that a full disk leaves no half line. Nothing is synced: /run is memory, and
 # what the journal describes is lost together with it.
 _APPEND = """\
-[ "$(cat /proc/sys/kernel/random/boot_id)" = {boot_id} ] || exit 8
-mkdir -p {run} && cd {run} || exit 1
+read -r boot </proc/sys/kernel/random/boot_id && [ "$boot" = {boot_id} ] || exit 8
+[ -d {run} ] || mkdir -p {run}
+cd {run} || exit 1
 [ -z {token} ] || grep -qsF -- {token} claim || exit 7
-touch journal.jsonl || exit 1
+true >>journal.jsonl || exit 1
 last=$(tail -n 1 journal.jsonl); last=${{last##*'"hash":"'}}; last=${{last%%'"'*}}
 [ "$last" = {this} ] && exit 0
 [ "${{last:-{first}}}" = {prev} ] || {{ echo "$last"; exit 9; }}

@@ -2,7 +2,7 @@
 section() { printf '\n%s %s\n' "$separator" "$1"; }
 separator=$1
 section boot_id
-cat /proc/sys/kernel/random/boot_id
+read -r boot </proc/sys/kernel/random/boot_id && echo "$boot"
 section domains
 xl list 2>/dev/null
 section assignable
