@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import paramiko
@@ -95,14 +96,14 @@ class FakeLab:
             serial=board.DISK_SERIAL,
         )
 
-    @property
+    @cached_property
     def inventory(self) -> Path:
         """The inventory as a file."""
         path = self.folder / "inventory.yaml"
         path.write_text(self.text)
         return path
 
-    @property
+    @cached_property
     def entry(self) -> LabEntry:
         entry = load_inventory(self.inventory).host(NAME)
         assert isinstance(entry, LabEntry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,66 +27,58 @@ def connected() -> LocalTransport:
     return transport
 
 
-def armed(tmp_path: Path) -> list[Path]:
-    return [path for path in (tmp_path / "run").glob("deadman.*") if path.suffix != ".sh"]
+def armed(run: Path) -> list[Path]:
+    return [path for path in run.glob("deadman.*") if path.suffix != ".sh"]
 
 
 @pytest.fixture
-def struck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file the timer's action leaves; the real action is for a real host, and tested by itself below."""
-    mark = tmp_path / "struck"
+def harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timer's action only leaves word beside its file; the real one is for a real host, and tested below."""
     action = tmp_path / "action.sh"
-    action.write_text(f'[ -e "$1" ] || exit 0\necho "$@" > {mark}\n')
+    action.write_text('[ -e "$1" ] || exit 0\necho "$@" >"${1%/*}/told" && mv "${1%/*}/told" "${1%/*}/struck"\n')
     monkeypatch.setattr(deadman, "_ACTION", action)
-    return mark
 
 
-def test_it_strikes_when_nobody_disarms_it(tmp_path: Path, struck: Path) -> None:
-    timer = DeadMan(connected, seconds=1, run=str(tmp_path / "run"))
-    timer.arm(connected(), DEVICE, "nvme")
-    assert poll(struck.exists, Deadline.after(10))
-    told = poll(struck.read_text, Deadline.after(2))
-    assert told is not None
-    assert re.fullmatch(rf"{tmp_path}/run/deadman\.[0-9a-f]+ 0000:04:00.0 nvme 0\n", told)
-
-
-def test_disarmed_it_never_strikes(tmp_path: Path, struck: Path) -> None:
-    timer = DeadMan(connected, seconds=1, run=str(tmp_path / "run"))
-    with timer.guarding(connected(), DEVICE, "nvme"):
+@pytest.mark.usefixtures("harmless")
+def test_it_strikes_when_nobody_disarms_it_and_only_then(tmp_path: Path) -> None:
+    disarmed, renewed, left = (DeadMan(connected, 1, run=str(tmp_path / name)) for name in ("a", "b", "run"))
+    with disarmed.guarding(connected(), DEVICE, "nvme"):
         pass
-    assert not armed(tmp_path)
-    assert not poll(struck.exists, Deadline.after(1.5))
+    assert not armed(tmp_path / "a")
+    renewed.arm(connected(), DEVICE, "nvme")
+    deadman.disarm_all(connected(), renewed.run)
+    replace(renewed, seconds=30).arm(connected(), DEVICE, "nvme")  # which the old timer must not take for its own
+    left.arm(connected(), DEVICE, "nvme")  # the last, so that the others' time is over when this one strikes
+    struck = tmp_path / "run" / "struck"
+    assert poll(struck.exists, Deadline.after(10))
+    assert re.fullmatch(rf"{tmp_path}/run/deadman\.[0-9a-f]+ 0000:04:00.0 nvme 0\n", struck.read_text())
+    assert [path.parent.name for path in tmp_path.glob("*/struck")] == ["run"]
 
 
-def test_an_old_timer_does_not_take_a_new_one_for_its_own(tmp_path: Path, struck: Path) -> None:
-    timer = DeadMan(connected, seconds=1, run=str(tmp_path / "run"))
-    timer.arm(connected(), DEVICE, "nvme")
-    deadman.disarm_all(connected(), str(tmp_path / "run"))
-    DeadMan(connected, seconds=30, run=str(tmp_path / "run")).arm(connected(), DEVICE, "nvme")
-    assert not poll(struck.exists, Deadline.after(1.5))
-
-
-def test_a_step_that_fails_disarms_it_too(tmp_path: Path, struck: Path) -> None:
+@pytest.mark.usefixtures("harmless")
+def test_a_step_that_fails_disarms_it_too(tmp_path: Path) -> None:
     timer = DeadMan(connected, seconds=30, run=str(tmp_path / "run"))
     with pytest.raises(LabError, match="bind failed"), timer.guarding(connected(), DEVICE, None):
         raise LabError("bind failed")
-    assert not armed(tmp_path)
+    assert not armed(tmp_path / "run")
 
 
-def test_an_old_connection_is_not_enough(tmp_path: Path, struck: Path) -> None:
+@pytest.mark.usefixtures("harmless")
+def test_an_old_connection_is_not_enough(tmp_path: Path) -> None:
     gone = FakeTransport("box", listening=False)
     timer = DeadMan(lambda: gone, seconds=30, run=str(tmp_path / "run"))
     with pytest.raises(LabError, match="new connection") as raised, timer.guarding(connected(), DEVICE, "e1000e"):
         pass
     assert "30 s" in raised.value.hint
     assert isinstance(raised.value.__cause__, HostUnreachable)
-    assert armed(tmp_path), "it must still be able to strike"
+    assert armed(tmp_path / "run"), "it must still be able to strike"
 
 
-def test_disarming_too_late_is_told(tmp_path: Path, struck: Path) -> None:
+@pytest.mark.usefixtures("harmless")
+def test_disarming_too_late_is_told(tmp_path: Path) -> None:
     timer = DeadMan(connected, seconds=30, run=str(tmp_path / "run"))
     with pytest.raises(LabError, match="has struck"), timer.guarding(connected(), DEVICE, "e1000e"):
-        armed(tmp_path)[0].unlink()
+        armed(tmp_path / "run")[0].unlink()
 
 
 @pytest.mark.parametrize(

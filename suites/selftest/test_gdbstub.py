@@ -149,7 +149,7 @@ def test_a_breakpoint_that_was_cleared_or_not_reported_is_not(server: GdbServer)
         machine.clear(0x20)
         machine.go()
         server.stop_at = lambda: None
-        machine.wait(soon())
+        machine.wait(Deadline.after(0.1))
         machine.go()
         machine.stop()  # perhaps it stands at a breakpoint nobody was told of: going on must report it
         machine.break_at(0x20)

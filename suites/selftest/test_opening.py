@@ -72,12 +72,14 @@ def test_every_reference_leads_to_where_the_evidence_is_now() -> None:
     assert back == json.loads(opening(scenario("E14", "F1")).to_json()), "nothing else has changed"
 
 
+WHOLE = opening(scenario("E14", "F1")).to_json()
+
+
 @given(st.data())
 def test_a_damaged_file_is_refused_in_one_line(data: st.DataObject) -> None:
-    whole = opening(scenario("E14", "F1")).to_json()
-    cut = data.draw(st.integers(0, len(whole) - 1))
+    cut = data.draw(st.integers(0, len(WHOLE) - 1))
     with pytest.raises(ParseError):
-        Opening.from_json(whole[:cut])
+        Opening.from_json(WHOLE[:cut])
     other = data.draw(
         st.recursive(st.none() | st.integers() | st.text(), st.lists) | st.dictionaries(st.text(), st.none())
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 
 import pytest
@@ -103,9 +104,10 @@ class TestProfiles:
         assert {row.follow_on for row in rows} == set(CATALOGUE.follow_ons)
 
     def test_every_pattern_of_every_profile_matches_something(self) -> None:
+        ids = [row.id for row in all_scenarios(CATALOGUE, candidates(models()))]
         for name, patterns in CATALOGUE.profiles.items():
             for pattern in patterns.rows:
-                assert select(CATALOGUE, candidates(models()), [pattern], name), f"{name}: {pattern}"
+                assert fnmatch.filter(ids, pattern), f"{name}: {pattern}"
 
     def test_an_unknown_profile(self) -> None:
         with pytest.raises(UsageError, match=r"no profile 'smok' \(did you mean 'smoke'\?\)"):
