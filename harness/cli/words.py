@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 Stack = Annotated[str, typer.Option(help="Xen host to build, see 'maskall list'.", metavar="STACK")]
+UsualStack = Annotated[
+    str | None, typer.Option("--stack", help="trixie, bookworm or bullseye (default: trixie).", metavar="STACK")
+]
 Devices = Annotated[
     list[str] | None,
     typer.Option("--device", help="Target device, may be repeated (default: the inventory's).", metavar="DEVICE"),
@@ -34,5 +37,9 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Not root: install missin
 Workers = Annotated[
     int | None,
     typer.Option(help="Hosts at a time (default: one for each processor, at most 2).", min=1, max=16, metavar="N"),
+]
+Results = Annotated[
+    Path | None,
+    typer.Option("--results", help="New directory for the results (default: results/<UTC time>).", metavar="DIR"),
 ]
 Kept = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A host left running, see 'maskall nested status'.")]
