@@ -25,9 +25,10 @@ from harness.mutants.catalogue import Mutant
 from harness.mutants.plant import Planted, plant
 from harness.report import convert, junit, messages, store
 from harness.report.progress import Progress
-from harness.report.results import NESTED_LABEL, Attempt, Control, Replaced, RunResult, ScenarioResult, Side
+from harness.report.results import NESTED_LABEL, Control, Replaced, RunResult, ScenarioResult
 from harness.report.results import Host as HostSeen
 from harness.report.rounds import history
+from harness.report.seen import Attempt, Side
 from harness.report.story import story
 from harness.report.timeline import timeline
 from harness.scenario.forecast import Forecast, foresee

@@ -10,7 +10,9 @@ from typing import Final, Literal
 from pydantic import AwareDatetime, ConfigDict, Field, computed_field
 
 from harness.errors import ExitStatus
-from harness.report.results import CheckSeen, Control, Host, Model, Seconds, Side, Text
+from harness.report.model import Model, Seconds, Text
+from harness.report.results import Control, Host
+from harness.report.seen import CheckSeen, Side
 from harness.scenario.judgement import Check, Outcome
 from harness.scenario.verdict import Verdict
 

@@ -9,16 +9,14 @@ from datetime import datetime
 from harness.errors import ExitStatus
 from harness.evidence.raw import RawRef
 from harness.pci.config import Command, MsixControl
-from harness.report.results import (
+from harness.report.model import Source
+from harness.report.results import Control, EmulatorFaultSeen, Expected, Host, RunResult, ScenarioResult
+from harness.report.seen import (
     Attempt,
     CheckSeen,
-    Control,
-    EmulatorFaultSeen,
-    Expected,
     Frame,
     GuestSeen,
     HazardSeen,
-    Host,
     Leak,
     MaskRow,
     MessageSeen,
@@ -26,10 +24,7 @@ from harness.report.results import (
     Moment,
     Register,
     RoundSeen,
-    RunResult,
-    ScenarioResult,
     Side,
-    Source,
     Traced,
 )
 from harness.scenario.forecast import Forecast

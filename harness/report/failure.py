@@ -7,7 +7,8 @@ just this. Lines are not wrapped: a path or a command that is cut cannot be copi
 from __future__ import annotations
 
 from harness.report.inert import inert
-from harness.report.results import CheckSeen, HazardSeen, RunResult, ScenarioResult, Side
+from harness.report.results import RunResult, ScenarioResult
+from harness.report.seen import CheckSeen, HazardSeen, Side
 from harness.scenario.judgement import Outcome
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict
 

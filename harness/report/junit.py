@@ -14,7 +14,8 @@ from xml.etree import ElementTree as ET
 from harness.report import messages
 from harness.report.failure import explain
 from harness.report.inert import inert
-from harness.report.results import RunResult, ScenarioResult, Side
+from harness.report.results import RunResult, ScenarioResult
+from harness.report.seen import Side
 from harness.report.timeline import timeline
 from harness.scenario.verdict import Conclusion
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 
 from harness.report.inert import inert
-from harness.report.results import MessageSeen, MessagesSeen, RunResult
+from harness.report.results import RunResult
+from harness.report.seen import MessageSeen, MessagesSeen
 from harness.scenario.messages import grouped, words
 from harness.xen.messages import Meaning
 

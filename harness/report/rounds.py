@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from harness.report.inert import inert
-from harness.report.results import Leak, Side
+from harness.report.seen import Leak, Side
 
 _WIDTH = 80
 

@@ -13,7 +13,8 @@ from typing import Final, Literal
 from pydantic import AwareDatetime, Field
 
 from harness.errors import ExitStatus
-from harness.report.results import Model, ScenarioResult, Seconds, Text
+from harness.report.model import Model, Seconds, Text
+from harness.report.results import ScenarioResult
 from harness.scenario.verdict import Conclusion, Verdict
 
 SOAK_SCHEMA_VERSION: Final = "1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.inert import inert
-from harness.report.results import Traced
+from harness.report.seen import Traced
 from harness.xen.trace import line
 
 # how a device is taken away; masking is left to the log, where drivers do it all the time

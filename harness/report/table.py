@@ -17,8 +17,9 @@ from rich.text import Text
 
 from harness.report import messages
 from harness.report.inert import inert
-from harness.report.results import Control, RunResult, ScenarioResult, Side
+from harness.report.results import Control, RunResult, ScenarioResult
 from harness.report.rounds import leaks
+from harness.report.seen import Side
 from harness.report.story import gist
 from harness.scenario.verdict import Conclusion, Verdict
 

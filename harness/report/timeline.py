@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.inert import inert
-from harness.report.results import GuestSeen, Moment, Register
+from harness.report.seen import GuestSeen, Moment, Register
 
 _UNREAD = "-"
 _HEADINGS = ("cp", "seconds", "COMMAND", "control", "table", "owner", "irqs", "guest control", "interrupts", "moment")

@@ -13,7 +13,8 @@ from harness.evidence.raw import RawRef
 from harness.pci.address import Bdf
 from harness.pci.config import Command, MsixControl
 from harness.report import convert
-from harness.report.results import NESTED_LABEL, Control, Host, Replaced, RunResult, ScenarioResult, Side
+from harness.report.results import NESTED_LABEL, Control, Host, Replaced, RunResult, ScenarioResult
+from harness.report.seen import Side
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.forecast import Forecast
 from harness.scenario.judgement import Check, Hazard, Judgement, Outcome

@@ -11,7 +11,8 @@ from samplerun import judge, side
 from harness.errors import ExitStatus
 from harness.mutants.matrix import Cell, Fate, KillMatrix, Row, cell
 from harness.mutants.table import lines, summary
-from harness.report.results import CheckSeen, Host, Side
+from harness.report.results import Host
+from harness.report.seen import CheckSeen, Side
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judgement import Outcome
 from harness.scenario.verdict import Verdict

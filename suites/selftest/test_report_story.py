@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.report.convert import traced
-from harness.report.results import Traced
+from harness.report.seen import Traced
 from harness.report.story import gist, story
 from harness.xen.symbols import Frame
 from harness.xen.trace import Actor, Caller, Dom0Call, Event

@@ -14,7 +14,8 @@ from harness.report import store
 from harness.report.announce import announced
 from harness.report.failure import explain, failures, remarks, skipped
 from harness.report.inert import inert, storable
-from harness.report.results import Moment, RunResult
+from harness.report.results import RunResult
+from harness.report.seen import Moment
 from harness.report.table import duration, plain, report
 from harness.report.timeline import timeline
 from harness.scenario.forecast import Forecast

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from harness.errors import EvidenceError, ExitStatus, UsageError
 from harness.report import convert, store
-from harness.report.results import Moment, RunResult
+from harness.report.results import RunResult
 from harness.report.schema import schema, schema_text
+from harness.report.seen import Moment
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.observation import Observation
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict

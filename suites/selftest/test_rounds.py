@@ -11,8 +11,8 @@ from goodrecord import CATALOGUE, COUNTS, good, scenario
 from harness.errors import UsageError
 from harness.options import RunOptions
 from harness.report import convert
-from harness.report.results import Side
 from harness.report.rounds import history, leaks
+from harness.report.seen import Side
 from harness.scenario.judge import judge
 from harness.scenario.judgement import Outcome
 from harness.scenario.record import Record, Round
