@@ -23,7 +23,7 @@ from harness.evidence.store import EvidenceStore
 from harness.lab.host import Host, Opener
 from harness.mutants.catalogue import Mutant
 from harness.mutants.plant import Planted, plant
-from harness.report import convert, junit, messages, store
+from harness.report import convert, convert_side, junit, messages, store
 from harness.report.progress import Progress
 from harness.report.results import NESTED_LABEL, Control, Replaced, RunResult, ScenarioResult
 from harness.report.results import Host as HostSeen
@@ -195,7 +195,7 @@ class Session:
             if not isinstance(fault, EmulatorFault | GuestDied) or len(attempts) == MAX_EMULATOR_RETRIES:
                 return self._stored_side(played, scenario, name, folder, progress, attempts)
             progress.note(f"{fault.message}; trying again")
-            attempts.append(convert.attempt(fault.message, time.monotonic() - began))
+            attempts.append(convert_side.attempt(fault.message, time.monotonic() - began))
 
     def _opener(self, scenario: Scenario, name: str) -> Opener | None:
         key = self.plan.opening(scenario, name)
@@ -266,14 +266,14 @@ class Session:
         if record.observations:
             self._addresses[scenario.id] = str(record.observations[0].device)
         log = f"logs/{scenario.id}.{name}.log"
-        side = convert.side(
+        side = convert_side.side(
             hypervisor=name,
             judgement=played.judgement,
             observations=record.observations,
             raw_directory=folder,
             log=log,
             phases=progress.phases.seconds,
-            call_chain=[convert.frame(one.address, one.symbol, one.offset) for one in reversed(record.call_chain)],
+            call_chain=[convert_side.frame(one.address, one.symbol, one.offset) for one in reversed(record.call_chain)],
             call_chain_raw=record.call_chain_raw,
             trace=record.trace,
             trace_raw=record.trace_raw,

@@ -12,7 +12,7 @@ from typing import Any
 from harness.evidence.raw import RawRef
 from harness.pci.address import Bdf
 from harness.pci.config import Command, MsixControl
-from harness.report import convert
+from harness.report import convert, convert_side
 from harness.report.results import NESTED_LABEL, Control, Host, Replaced, RunResult, ScenarioResult
 from harness.report.seen import Side
 from harness.scenario.checkpoint import Checkpoint
@@ -90,10 +90,10 @@ def judge(verdict: Verdict, reason: str, *, taken: bool, promised: bool = True, 
     )
 
 
-def side(name: str, judgement: Judgement, hypervisor: str = "stock", **more: Any) -> Side:  # noqa: ANN401 - as convert.side
+def side(name: str, judgement: Judgement, hypervisor: str = "stock", **more: Any) -> Side:  # noqa: ANN401 - as convert_side.side
     read = judgement.verdict not in (Verdict.ERROR, Verdict.SKIP)
     delta = 12 if judgement.verdict is Verdict.PASS else 0
-    return convert.side(
+    return convert_side.side(
         hypervisor=hypervisor,
         judgement=judgement,
         observations=(
@@ -152,11 +152,11 @@ def scenarios() -> list[ScenarioResult]:
     lost = judge(Verdict.ERROR, "the host \x1b[31mhung\r", taken=False)
     absent = Judgement(Verdict.SKIP, "QEMU 7.2 has no igb", Hazard(True, False))
     chain = [
-        convert.frame(0xFFFF82D040205A41, "domain_kill", 0xA1),
-        convert.frame(0xFFFF82D0402B1234, "pci_release_devices", 0x1C4),
-        convert.frame(0xFFFF82D0402D77F0, "msi_set_mask_bit.cold", 0),
+        convert_side.frame(0xFFFF82D040205A41, "domain_kill", 0xA1),
+        convert_side.frame(0xFFFF82D0402B1234, "pci_release_devices", 0x1C4),
+        convert_side.frame(0xFFFF82D0402D77F0, "msi_set_mask_bit.cold", 0),
     ]
-    fault = convert.attempt("triple fault inside the hypervisor's text", 31.5, raw("e14-f1-attempt-1", 88))
+    fault = convert_side.attempt("triple fault inside the hypervisor's text", 31.5, raw("e14-f1-attempt-1", 88))
     mutant = "no-maskall-reset"
     zombie = known("zombie-keeps-irqs", document="docs/findings/zombie-keeps-irqs.md", xen=["4.20"])
     unfixed = known("maskall-at-boot", fix="913751d7af")

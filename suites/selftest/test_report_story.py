@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.report.convert import traced
+from harness.report.convert_side import traced
 from harness.report.seen import Traced
 from harness.report.story import gist, story
 from harness.xen.symbols import Frame

@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.errors import EvidenceError, ExitStatus, UsageError
-from harness.report import convert, store
+from harness.report import convert_side, store
 from harness.report.results import RunResult
 from harness.report.schema import schema, schema_text
 from harness.report.seen import Moment
@@ -85,7 +85,7 @@ def test_schema_and_models_refuse_the_same(place: tuple[str | int, ...], value: 
 
 
 def test_the_views_stay_apart_in_a_moment() -> None:
-    made = convert.moment(observe(Checkpoint.C6, 49.9, 0x0406, 0xC040, delta=0))
+    made = convert_side.moment(observe(Checkpoint.C6, 49.9, 0x0406, 0xC040, delta=0))
     assert made.command is not None and (made.command.text, made.command.raw) == ("Mem+ Bus+ DisINTx+", "0x0406")
     assert made.control is not None and (made.control.text, made.control.raw) == ("Enable+ Masked+", "0xc040")
     assert (made.enabled, made.masked, made.owner, made.irqs, made.unbound_irqs) == (True, True, "d3", (44, 45), (41,))
@@ -101,7 +101,7 @@ def test_the_views_stay_apart_in_a_moment() -> None:
 
 
 def test_what_was_not_read_is_none_and_not_empty() -> None:
-    blank: Moment = convert.moment(Observation(Checkpoint.C4, NVME, 1.0))
+    blank: Moment = convert_side.moment(Observation(Checkpoint.C4, NVME, 1.0))
     unread = (blank.command, blank.control, blank.masked, blank.owner, blank.irqs, blank.masks, blank.masked_vectors)
     assert unread == (None,) * 7
     assert blank.sources == {}

@@ -10,7 +10,7 @@ from goodrecord import CATALOGUE, COUNTS, good, scenario
 
 from harness.errors import UsageError
 from harness.options import RunOptions
-from harness.report import convert
+from harness.report import convert_side
 from harness.report.rounds import history, leaks
 from harness.report.seen import Side
 from harness.scenario.judge import judge
@@ -32,7 +32,7 @@ def counting(name: str, each: int) -> Record:
 
 
 def side(record: Record) -> Side:
-    return convert.side(
+    return convert_side.side(
         hypervisor="stock",
         judgement=judge(record),
         observations=record.observations,

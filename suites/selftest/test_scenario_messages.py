@@ -8,7 +8,7 @@ import pytest
 from goodrecord import C1, C3, C4, C6, good, raw
 
 from harness.errors import InventoryError
-from harness.report import convert, messages
+from harness.report import convert_side, messages
 from harness.scenario.judge import judge
 from harness.scenario.messages import Message, Part, kinds, read_log
 from harness.scenario.spec import load_catalogue
@@ -137,7 +137,7 @@ def test_an_ending_that_expects_what_no_rule_describes(tmp_path: Path) -> None:
 def test_lines_and_esrch_are_counted() -> None:
     esrch = [known("pirq-already-unmapped"), known("pirq-already-unmapped"), known("unmap-failed")]
     dump = Message(C4, Origin.XEN, Meaning.DUMP, "MSI information:", raw("x"), "key-M", RULES.rules["key-M"], 20)
-    seen = convert.messages([*esrch, dump, unknown()])
+    seen = convert_side.messages([*esrch, dump, unknown()])
     assert messages.counts(seen.lines, seen.esrch) == "2 harmless, 1 symptom, 20 dump, 1 unknown; ESRCH 2"
     assert [(kind.rule, kind.count) for kind in seen.kinds if kind.meaning is Meaning.HARMLESS] == [
         ("pirq-already-unmapped", 2)
