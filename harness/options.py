@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
+    from harness.lab.host import Lab
     from harness.lab.inventory import HostEntry
     from harness.lab.site import Site
     from harness.mutants.catalogue import Mutant
     from harness.nested.lab import NestedLab
+    from harness.plan import Plan
     from harness.report.progress import Progress
     from harness.scenario.choose import Candidate
     from harness.scenario.known import KnownIssue
     from harness.scenario.spec import Scenario
-    from harness.session import Lab, Plan
     from harness.xen.toolstacks import ToolstackName
 
 DEFAULT_PROFILE = "ci"
@@ -242,7 +243,7 @@ class RunOptions:
 
     def plan(self, scenarios: Iterable[Scenario]) -> Plan:
         """The plan for `scenarios`, with the results directory made."""
-        from harness.session import Plan
+        from harness.plan import Plan
 
         return Plan(
             scenarios=tuple(scenarios),

@@ -2,108 +2,36 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import importlib.metadata
 import shlex
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
-from typing import Protocol
 
 from harness.errors import EmulatorFault, GuestDied, HostQuarantined, MaskallError
 from harness.evidence.store import EvidenceStore
-from harness.lab.host import Host, Opener
+from harness.lab.host import Host, Lab, Opener
 from harness.mutants.catalogue import Mutant
 from harness.mutants.plant import Planted, plant
-from harness.report import convert, convert_side, junit, messages, store
+from harness.plan import STOCK, Plan
+from harness.report import convert, convert_side, junit, store
 from harness.report.progress import Progress
 from harness.report.results import NESTED_LABEL, Control, Replaced, RunResult, ScenarioResult
 from harness.report.results import Host as HostSeen
-from harness.report.rounds import history
 from harness.report.seen import Attempt, Side
-from harness.report.story import story
-from harness.report.timeline import timeline
+from harness.report.sidelog import side_log
 from harness.scenario.forecast import Forecast, foresee
-from harness.scenario.known import KnownIssue
-from harness.scenario.opened import code_digest
-from harness.scenario.opening import opening_key
-from harness.scenario.run import Played, play, play_opening
+from harness.scenario.run import Played, play
 from harness.scenario.spec import Power, Scenario
 from harness.scenario.stage import Enough
-from harness.scenario.verdict import ControlRole
 from harness.slots import Slots
 from harness.xen.fixes import registry
-from harness.xen.toolstacks import ToolstackName
 
-STOCK = "stock"
 MAX_EMULATOR_RETRIES = 2
-
-
-class Lab(Protocol):
-    """Where hosts come from. Each call gives a host in its original state."""
-
-    def host(
-        self, devices: Sequence[str], progress: Progress, *, keep: bool = False, opener: Opener | None = None
-    ) -> AbstractContextManager[Host]:
-        """With an `opener` the host may, but need not, come with it played (`Host.opened`)."""
-
-    def facts(self) -> dict[str, str]: ...
-
-    def packages(self) -> dict[str, str]: ...
-
-    def abort(self) -> None:
-        """End all hosts at once, so that threads which work with them come back."""
-
-    def kept(self) -> list[Path]:
-        """Run directories of the hosts that were left running, by any run."""
-
-    def close(self) -> None:
-        """Let go of whatever was held for the whole run. Safe to call twice."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run shall do. `control` and `under_test` name a mutant; None is no control, and the stock hypervisor."""
-
-    scenarios: tuple[Scenario, ...]
-    mutants: dict[str, Mutant]
-    control: str | None
-    under_test: str | None
-    results: Path
-    keep: bool = False
-    cold: bool = False  # every scenario from its beginning
-    workers: int = 1  # hosts at a time
-    issues: dict[str, KnownIssue] = field(default_factory=dict)
-    trace: bool = False
-    toolstack: ToolstackName = ToolstackName.XL
-    strict_messages: bool = False  # a line of Xen or dom0 that no rule describes fails the side under test
-    repeat_options: str = ""  # what `maskall run` needs besides the scenario's id to do the same again
-
-    def hypervisors(self, scenario: Scenario) -> list[str]:
-        """What the scenario is played on: the one under test, and the control where it promises something."""
-        tested = self.under_test or STOCK
-        return [tested] if self.role(scenario) is ControlRole.NONE else [tested, str(self.control)]
-
-    def opening(self, scenario: Scenario, name: str) -> str | None:
-        """The opening that `scenario` may go on from on this hypervisor; None: it is played from its beginning."""
-        if self.cold or self.trace or (name != STOCK and not self.mutants[name].from_c2):
-            return None
-        if self.toolstack is not ToolstackName.XL:  # libvirt's connection would not outlive the freeze
-            return None
-        return opening_key(scenario)
-
-    def role(self, scenario: Scenario) -> ControlRole:
-        if self.control is None:
-            return ControlRole.NONE
-        return scenario.control_role(self.mutants[self.control].notices)
 
 
 @dataclass
@@ -189,29 +117,13 @@ class Session:
             began = time.monotonic()
             folder = f"raw/{scenario.id}/{name}" + (f"-retry{len(attempts)}" if attempts else "")
             evidence = EvidenceStore(self.plan.results, folder)
-            opener = None if attempts else self._opener(scenario, name)  # the opening may be what was at fault
+            opener = None if attempts else self.plan.opener(scenario, name)  # the opening may be what was at fault
             played = self._attempt(scenario, name, evidence, progress, enough, opener)
             fault = played.error
             if not isinstance(fault, EmulatorFault | GuestDied) or len(attempts) == MAX_EMULATOR_RETRIES:
                 return self._stored_side(played, scenario, name, folder, progress, attempts)
             progress.note(f"{fault.message}; trying again")
             attempts.append(convert_side.attempt(fault.message, time.monotonic() - began))
-
-    def _opener(self, scenario: Scenario, name: str) -> Opener | None:
-        key = self.plan.opening(scenario, name)
-        if key is None:
-            return None
-        digest = hashlib.sha256(f"{code_digest()}\n{key}".encode()).hexdigest()
-        return Opener(digest, self._wanted[key], functools.partial(play_opening, scenario))
-
-    @cached_property
-    def _wanted(self) -> Counter[str | None]:
-        """How many hosts of this run may begin with each opening."""
-        return Counter(
-            self.plan.opening(scenario, name)
-            for scenario in self.plan.scenarios
-            for name in self.plan.hypervisors(scenario)
-        )
 
     def _attempt(
         self,
@@ -282,7 +194,7 @@ class Session:
             opened=record.opened,
             said=record.messages,
         )
-        store.write_atomically(self.plan.results / log, _log(side).encode())
+        store.write_atomically(self.plan.results / log, side_log(side).encode())
         return side
 
     @property
@@ -331,18 +243,3 @@ def _control(name: str, mutant: Mutant, planted: Iterable[Planted]) -> Control:
         for one in planted
     )
     return Control(name=name, layer=mutant.layer, stands_for=mutant.stands_for, changes=tuple(changes))
-
-
-def _log(side: Side) -> str:
-    """The log of one side: verdict, timeline, every check, what Xen and dom0 said, the trace if any, every phase."""
-    checks = "".join(
-        f"{check.outcome:9} {check.checkpoint} {check.view:9} {check.subject}: expected {check.expected}, "
-        f"seen {check.seen}\n"
-        for check in side.checks
-    )
-    opened = f"C0 to C2 were played at {side.opened:%F %T %Z}, before the host was frozen\n" if side.opened else ""
-    phases = "".join(f"{seconds:8.2f} s  {name}\n" for name, seconds in side.phases.items())
-    said = "\n".join(messages.of_side(side.messages))
-    seen = (timeline(side.timeline), history(side), checks, said, story(side.trace), phases)
-    parts = (f"{side.hypervisor}: {side.verdict}: {side.reason}", opened, *seen)
-    return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"

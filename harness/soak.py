@@ -11,11 +11,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import EvidenceError, UsageError
+from harness.lab.host import Lab
+from harness.plan import Plan
 from harness.report.progress import Progress
 from harness.report.soak import SOAK_SCHEMA_VERSION, Soak, SoakRun, running_line, soak_run
 from harness.report.store import write_atomically
 from harness.scenario.spec import Scenario
-from harness.session import Lab, Plan, Session
+from harness.session import Session
 
 FILE = "soak.json"
 

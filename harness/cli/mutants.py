@@ -17,9 +17,10 @@ from harness.mutants.fitting import misfits
 from harness.mutants.matrix import FILE, KillMatrix
 from harness.mutants.table import lines
 from harness.options import RunOptions
+from harness.plan import Plan
 from harness.report.progress import progress_for
 from harness.scenario.spec import Scenario
-from harness.session import Plan, Session
+from harness.session import Session
 
 
 def hunt(options: RunOptions, names: Sequence[str], *, every: bool, resumed: Path | None) -> int:

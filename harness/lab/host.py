@@ -5,7 +5,8 @@ Nothing here says whether the host is a machine on a bench or nested in an emula
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -70,3 +71,25 @@ class Host:
     facts: dict[str, str] = field(default_factory=dict)
     opened: Path | None = None
     """What `Opener.play` left, on a host that was frozen after it and runs on from there."""
+
+
+class Lab(Protocol):
+    """Where hosts come from. Each call gives a host in its original state."""
+
+    def host(
+        self, devices: Sequence[str], progress: Progress, *, keep: bool = False, opener: Opener | None = None
+    ) -> AbstractContextManager[Host]:
+        """With an `opener` the host may, but need not, come with it played (`Host.opened`)."""
+
+    def facts(self) -> dict[str, str]: ...
+
+    def packages(self) -> dict[str, str]: ...
+
+    def abort(self) -> None:
+        """End all hosts at once, so that threads which work with them come back."""
+
+    def kept(self) -> list[Path]:
+        """Run directories of the hosts that were left running, by any run."""
+
+    def close(self) -> None:
+        """Let go of whatever was held for the whole run. Safe to call twice."""

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from harness.errors import UsageError
 from harness.mutants.catalogue import Mutant
 from harness.mutants.matrix import FILE, Cell, KillMatrix, Row, cell, signatures
+from harness.plan import STOCK
 from harness.report.progress import Progress
 from harness.report.results import Control
 from harness.report.store import write_atomically
 from harness.scenario.judge import judge
 from harness.scenario.spec import Scenario
 from harness.scenario.stage import Enough
-from harness.session import STOCK, Session
+from harness.session import Session
 
 
 @dataclass

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.ahead import Ahead
-    from harness.lab.host import Host
+    from harness.lab.host import Host, Lab
     from harness.report.progress import PlainProgress, TerminalProgress
     from harness.report.results import RunResult, ScenarioResult
     from harness.scenario.spec import Scenario
-    from harness.session import Lab, Session
+    from harness.session import Session
 
 Runner = Callable[["Scenario"], "ScenarioResult"]
 

@@ -15,10 +15,11 @@ from harness.deadline import Deadline, poll
 from harness.errors import LabError
 from harness.evidence.store import EvidenceStore
 from harness.lab.host import Host
+from harness.plan import Plan
 from harness.report.progress import PlainProgress
 from harness.scenario.run import Played
 from harness.scenario.spec import Scenario
-from harness.session import Plan, Session
+from harness.session import Session
 
 __all__ = ["played_by"]
 

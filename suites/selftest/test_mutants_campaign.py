@@ -26,13 +26,14 @@ from harness.lab.transport.fake import FakeTransport, Reply
 from harness.mutants.campaign import Campaign
 from harness.mutants.catalogue import HypervisorMutant, Mutant
 from harness.mutants.matrix import FILE, Fate, KillMatrix
+from harness.plan import Plan
 from harness.report.progress import PlainProgress, Progress
 from harness.report.schema import mutants_schema, schema_text
 from harness.scenario.judge import judge
 from harness.scenario.run import Played
 from harness.scenario.spec import Scenario
 from harness.scenario.stage import Enough
-from harness.session import Plan, Session
+from harness.session import Session
 
 ENTRY = 0xFFFF82D040300000
 SYMBOLS = f"{ENTRY - 4096:016x} T _stext\n{ENTRY:016x} T f\n{ENTRY + 4:016x} T _etext\n"

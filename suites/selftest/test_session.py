@@ -26,6 +26,7 @@ from harness.guest.initramfs import GuestFiles
 from harness.lab.host import Host, Opener
 from harness.lab.transport.fake import FakeTransport, Reply
 from harness.mutants.catalogue import Mutant, catalogue
+from harness.plan import Plan
 from harness.report import store
 from harness.report.progress import PlainProgress, Progress
 from harness.report.results import ScenarioResult
@@ -37,7 +38,7 @@ from harness.scenario.messages import Message
 from harness.scenario.run import Played
 from harness.scenario.spec import Scenario
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict
-from harness.session import MAX_EMULATOR_RETRIES, Plan, Session
+from harness.session import MAX_EMULATOR_RETRIES, Session
 from harness.xen.console import Origin
 from harness.xen.messages import Meaning
 from harness.xen.toolstacks import ToolstackName
@@ -367,7 +368,7 @@ class TestOpenings:
 
     def test_what_the_code_is_counts(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         run(E1)
-        monkeypatch.setattr(module, "code_digest", lambda: "changed")
+        monkeypatch.setattr("harness.plan.code_digest", lambda: "changed")
         run(E1)
         first, second = (opener.key for opener in run.lab.openers if opener)
         assert first != second

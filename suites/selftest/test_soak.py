@@ -20,6 +20,7 @@ from harness.cli.soak import resume, seconds_of
 from harness.errors import EmulatorFault, EvidenceError, ExitStatus, HostUnreachable, UsageError
 from harness.evidence.store import EvidenceStore
 from harness.lab.host import Host
+from harness.plan import Plan
 from harness.report import store
 from harness.report.progress import PlainProgress, Progress
 from harness.report.soak import Kind, Soak, confidence, soak_run, summary, upper_bound
@@ -27,7 +28,6 @@ from harness.scenario.judge import judge
 from harness.scenario.run import Played
 from harness.scenario.spec import Scenario
 from harness.scenario.verdict import Conclusion
-from harness.session import Plan
 from harness.soak import FILE, Soaking, load
 
 ROWS = {row.id: row for row in (scenario("E14", "F1"), scenario("E14", "F2"))}
