@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from harness.lab.inventory import HostEntry
     from harness.lab.site import Site
     from harness.mutants.catalogue import Mutant
-    from harness.nested.lab import NestedLab
     from harness.plan import Plan
     from harness.report.progress import Progress
-    from harness.scenario.choose import Candidate
     from harness.scenario.known import KnownIssue
     from harness.scenario.spec import Scenario
     from harness.xen.toolstacks import ToolstackName
@@ -91,77 +89,9 @@ class RunOptions:
 
     def scenarios(self) -> list[Scenario]:
         """The rows asked for. Raises UsageError or InventoryError for any option that is wrong: this is the check."""
-        from harness.scenario.choose import select
-        from harness.scenario.spec import catalogue
+        from harness.selection import chosen
 
-        if self.workers < 0:
-            raise UsageError(f"--workers {self.workers}: at least one is needed")
-        candidates = self._lab_candidates() if self.in_lab else self._nested_candidates()
-        self.toolstack_name()
-        self.known_mutants()
-        self._known_issues()
-        self._check_results()
-        rows = self._playable(select(catalogue(), candidates, list(self.scenario), self.profile))
-        self._refuse_to_strand(rows)
-        if not self.rounds:
-            return rows
-        if not any(row.follow.rounds for row in rows):
-            raise UsageError("--rounds is for scenarios that have rounds", hint="name one: 'maskall run E3-F7'")
-        return [row.with_rounds(self.rounds) for row in rows]
-
-    def _playable(self, rows: list[Scenario]) -> list[Scenario]:
-        """Those that the toolstack can play; UsageError when there is none."""
-        from harness.scenario.choose import why_not_through
-
-        holes = {row.id: hole for row in rows if (hole := why_not_through(row, self.toolstack))}
-        if rows and len(holes) == len(rows):
-            raise UsageError(f"{rows[0].id} cannot be: {holes[rows[0].id].reason}", hint="see maskall coverage")
-        return [row for row in rows if row.id not in holes]
-
-    def _refuse_to_strand(self, rows: list[Scenario]) -> None:
-        """virNodeDeviceReAttach leaves the device in Xen's quarantine: dom0's driver has it, and it cannot work."""
-        from harness.scenario.spec import Verb
-
-        if not (self.in_lab and self.libvirt):
-            return
-        for row in rows:
-            if Verb.BACK_TO_DOM0 in row.follow.steps:
-                raise UsageError(
-                    f"{row.id}: through libvirt a device does not get back to dom0 in working order",
-                    hint="on a lab host take another follow-on, or --toolstack xl",
-                )
-
-    def _nested_candidates(self) -> list[Candidate]:
-        from harness.nested.devices import candidates
-        from harness.nested.devices import catalogue as models
-        from harness.nested.devices import select as select_devices
-        from harness.nested.stacks import stack
-
-        for option, given in (("accept", self.accept), ("wait", self.wait), ("take-over", self.take_over)):
-            if given:
-                raise UsageError(f"--{option} is for a lab host", hint="name one with --host and --inventory")
-        stack(self.stack_name)
-        devices = self.device_names
-        offer = frozenset(model.model for model in models().values())  # whether QEMU has it is seen when it is asked
-        chosen = select_devices(devices, offer)
-        if not devices:
-            raise UsageError("the host has no device to borrow", hint="name one in the inventory, or with --device")
-        return candidates(chosen)
-
-    def _lab_candidates(self) -> list[Candidate]:
-        from harness.lab.wishes import accepted
-
-        for option, given in (("stack", self.stack), ("mutant", self.mutant)):
-            if given:
-                raise UsageError(f"--{option} is for the nested host: a lab host's hypervisor is not changed")
-        if self.trace:
-            raise UsageError("--trace is for the nested host: a lab host has no debugger to stop its hypervisor with")
-        if self.workers:
-            raise UsageError("--workers is for the nested host: a lab host plays one scenario at a time")
-        if self.keep:
-            raise UsageError("--keep is for the nested host: a lab host is always given back")
-        accepted(self.accept)
-        return self._site.candidates(self.device)
+        return chosen(self)
 
     @cached_property
     def _entry(self) -> HostEntry:
@@ -176,7 +106,7 @@ class RunOptions:
         return self.inventory or OUR_INVENTORY
 
     @property
-    def _site(self) -> Site:
+    def site(self) -> Site:
         from harness.lab.site import Site
 
         return Site.find(self._inventory, self.host)
@@ -225,21 +155,11 @@ class RunOptions:
                     )
         return known
 
-    def _known_issues(self) -> dict[str, KnownIssue]:
+    def issues(self) -> dict[str, KnownIssue]:
         """Ours and the user's."""
         from harness.scenario.known import known_issues
 
         return known_issues(self.known_issues)
-
-    def _check_results(self) -> None:
-        """Evidence is never written over other evidence."""
-        folder = self.results
-        if folder is None:
-            return
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder} is not a directory", hint="--results wants a new or an empty directory")
-        if folder.is_dir() and any(folder.iterdir()):
-            raise UsageError(f"{folder} is not empty", hint="give --results a new directory, or remove this one")
 
     def plan(self, scenarios: Iterable[Scenario]) -> Plan:
         """The plan for `scenarios`, with the results directory made."""
@@ -254,7 +174,7 @@ class RunOptions:
             keep=self.keep,
             cold=self.cold,
             workers=self.hosts_at_a_time,
-            issues=self._known_issues(),
+            issues=self.issues(),
             trace=self.trace,
             toolstack=self.toolstack_name(),
             strict_messages=self._strict_messages,
@@ -303,36 +223,7 @@ class RunOptions:
         return f" {shlex.join(words)}" if words else ""
 
     def prepared_lab(self, scenarios: Iterable[Scenario], progress: Progress) -> Lab:
-        """The lab, ready to hand out hosts: built and frozen, or claimed and checked."""
-        devices = list(dict.fromkeys(device for scenario in scenarios for device in scenario.devices))
-        self._bring_library(progress)
-        if self.in_lab:
-            from harness.lab.real import RealLab
-            from harness.lab.wishes import Wishes, accepted
+        """The lab, ready to hand out hosts. Raises UsageError, LabError."""
+        from harness.prepare import lab_for
 
-            wishes = Wishes(accepted(self.accept), self.wait, self.take_over, reason="maskall run")
-            return RealLab.opened(self._site, devices, wishes, progress)
-        return prepared_lab(self.stack_name, devices, progress, sudo=self.yes)
-
-    def _bring_library(self, progress: Progress) -> None:
-        from harness.nested import prerequisites
-        from harness.nested.cache import Cache
-
-        if self.libvirt:
-            log = Cache().root / "logs" / "packages.log"
-            prerequisites.install_libvirt(progress, log=log, sudo=self.yes)
-
-
-def prepared_lab(stack_name: str, devices: list[str], progress: Progress, *, sudo: bool = False) -> NestedLab:
-    """A nested lab that hands out hosts at once. Raises UsageError, LabError."""
-    from harness.nested import prerequisites
-    from harness.nested.cache import Cache
-    from harness.nested.lab import NestedLab
-    from harness.nested.stacks import stack
-
-    cache = Cache()
-    prerequisites.install(progress, log=cache.root / "logs" / "packages.log", sudo=sudo)
-    lab = NestedLab(stack(stack_name), devices, cache, progress)
-    progress.note(f"accelerator {lab.accelerator.name}: {lab.accelerator.why}")
-    assert lab.snapshot  # noqa: S101 - a cached property: made here, before two threads could both want to
-    return lab
+        return lab_for(self, scenarios, progress)

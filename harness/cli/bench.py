@@ -17,7 +17,8 @@ from harness.nested.lab import NestedLab
 from harness.nested.machine import Machine
 from harness.nested.rundir import RunDir
 from harness.nested.snapshot import connect, overlay
-from harness.options import RunOptions, prepared_lab
+from harness.options import RunOptions
+from harness.prepare import prepared_lab
 from harness.report.progress import Progress, progress_for
 from harness.report.store import write_atomically
 from harness.scenario.opened import TAKE_OVER

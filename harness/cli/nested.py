@@ -16,7 +16,7 @@ from harness.nested.accelerator import detect
 from harness.nested.cache import Cache
 from harness.nested.rundir import all_runs, emulator_pid, kept_runs, owner_gone, remove, sweep
 from harness.nested.stacks import stack
-from harness.options import prepared_lab
+from harness.prepare import prepared_lab
 from harness.report.progress import progress_for
 from harness.yamlfile import nearest
 

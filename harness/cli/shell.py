@@ -15,7 +15,7 @@ from harness.errors import LabError
 from harness.nested import access
 from harness.nested.cache import Cache
 from harness.nested.stacks import stack
-from harness.options import prepared_lab
+from harness.prepare import prepared_lab
 from harness.process import find
 from harness.report.progress import progress_for
 

@@ -251,7 +251,7 @@ def fake_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, objec
         def finish(self) -> object:
             return build(self.finished)
 
-    monkeypatch.setattr("harness.options.prepared_lab", lambda *_, **__: Lab())
+    monkeypatch.setattr("harness.prepare.prepared_lab", lambda *_, **__: Lab())
     monkeypatch.setattr("harness.session.Session", FakeSession)
     return answer
 
