@@ -29,8 +29,8 @@ from harness.report.inert import inert
 from harness.report.progress import Progress, progress_for
 from harness.report.store import write_atomically
 from harness.safety.collect import read_facts
-from harness.safety.facts import parse_facts
 from harness.safety.gate import explain, refuse_unknown
+from harness.safety.parse import parse_facts
 from harness.scenario.spec import catalogue
 
 _FACTS_SECONDS = 60.0

@@ -12,8 +12,9 @@ from harness.lab.inventory import DeviceEntry
 from harness.lab.visit import Visit
 from harness.pci.address import Bdf
 from harness.safety.collect import read_facts
-from harness.safety.facts import HostFacts, parse_facts
+from harness.safety.facts import HostFacts
 from harness.safety.gate import Decision, decide, explain, refuse_unknown
+from harness.safety.parse import parse_facts
 from harness.safety.resolve import resolve
 
 _SECONDS = 60.0

@@ -37,8 +37,9 @@ from harness.nested.workbench import DATA_DISK
 from harness.pci.address import Bdf
 from harness.pci.identity import Identity
 from harness.safety.collect import read_facts
-from harness.safety.facts import HostFacts, parse_facts
+from harness.safety.facts import HostFacts
 from harness.safety.gate import Level
+from harness.safety.parse import parse_facts
 from suites.lab.practice_machine import link_to
 from suites.lab.stay import arrive, borrow
 from suites.selftest.sshserver import Wire

@@ -5,8 +5,8 @@ from __future__ import annotations
 from harness.deadline import Deadline
 from harness.lab.inventory import DeviceEntry
 from harness.safety.collect import read_facts
-from harness.safety.facts import parse_facts
 from harness.safety.gate import Level, decide, explain
+from harness.safety.parse import parse_facts
 from suites.selftest.fakehost import board
 from suites.selftest.fakelab import FakeLab, fake_host
 

@@ -10,8 +10,9 @@ from harness.errors import ParseError, SafetyRefusal, UsageError
 from harness.lab.inventory import DeviceEntry
 from harness.pci.address import Bdf
 from harness.pci.identity import Identity
-from harness.safety.facts import HostFacts, parse_facts
+from harness.safety.facts import HostFacts
 from harness.safety.gate import Decision, Level, check_names, decide, explain, refuse_unknown
+from harness.safety.parse import parse_facts
 from harness.safety.resolve import resolve
 
 NIC, DISK = "0000:02:00.0", "0000:03:00.0"

@@ -9,8 +9,9 @@ from harness.errors import SafetyRefusal
 from harness.lab.inventory import DeviceEntry
 from harness.pci.address import Bdf
 from harness.safety.collect import read_facts
-from harness.safety.facts import HostFacts, parse_facts
+from harness.safety.facts import HostFacts
 from harness.safety.gate import Decision, Level, decide, explain
+from harness.safety.parse import parse_facts
 from harness.safety.resolve import resolve
 from suites.selftest.fakelab import FakeLab, fake_host
 from suites.selftest.test_safety_gate import (

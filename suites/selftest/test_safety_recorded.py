@@ -9,8 +9,9 @@ import pytest
 from harness.lab.inventory import DeviceEntry
 from harness.lab.transport.sections import split
 from harness.pci.address import Bdf
-from harness.safety.facts import HostFacts, parse_facts
+from harness.safety.facts import HostFacts
 from harness.safety.gate import Decision, Level, decide, explain
+from harness.safety.parse import parse_facts
 
 _FILE = Path(__file__).with_name("data") / "xen-4.20" / "facts_nvme_in_guest.txt"
 _NVME = Bdf.parse("0000:04:00.0")

@@ -11,7 +11,7 @@ import pytest
 
 import harness.safety.collect
 from harness.lab.transport.sections import split
-from harness.safety.facts import parse_facts
+from harness.safety.parse import parse_facts
 
 _PROGRAM = Path(harness.safety.collect.__file__).with_name("facts.sh")
 _WRITERS = r"\b(?:tee|dd|rm|mv|cp|ln|mkdir|touch|install|truncate|mount|modprobe|xenstore-(?:write|rm)|sed -i)\b"
