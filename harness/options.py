@@ -141,7 +141,7 @@ class RunOptions:
     def known_mutants(self) -> dict[str, Mutant]:
         """Ours and the user's, once the one asked for is among them and each names endings that there are."""
         from harness.mutants.catalogue import catalogue, pick
-        from harness.scenario.spec import catalogue as scenarios
+        from harness.scenario.catalogue import catalogue as scenarios
         from harness.yamlfile import nearest
 
         known = catalogue(self.mutants)
@@ -200,7 +200,7 @@ class RunOptions:
     @cached_property
     def _strict_messages(self) -> bool:
         """Whether the profile is strict; also when scenarios were named and it does not choose them."""
-        from harness.scenario.spec import catalogue
+        from harness.scenario.catalogue import catalogue
 
         return catalogue().profile(self.profile).strict_messages
 

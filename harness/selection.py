@@ -11,8 +11,9 @@ from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as models
 from harness.nested.devices import select as select_devices
 from harness.nested.stacks import stack
+from harness.scenario.catalogue import catalogue
 from harness.scenario.choose import Candidate, select, why_not_through
-from harness.scenario.spec import Scenario, Verb, catalogue
+from harness.scenario.spec import Scenario, Verb
 
 if TYPE_CHECKING:
     from harness.options import RunOptions

@@ -16,8 +16,8 @@ from harness.process import run
 from harness.report.coverage import as_json, table
 from harness.report.heatmap import page
 from harness.report.store import write_atomically
+from harness.scenario.catalogue import catalogue
 from harness.scenario.coverage import coverage
-from harness.scenario.spec import catalogue
 from harness.xen.toolstacks import ToolstackName
 
 

@@ -31,7 +31,7 @@ from harness.report.store import write_atomically
 from harness.safety.collect import read_facts
 from harness.safety.gate import explain, refuse_unknown
 from harness.safety.parse import parse_facts
-from harness.scenario.spec import catalogue
+from harness.scenario.catalogue import catalogue
 
 _FACTS_SECONDS = 60.0
 

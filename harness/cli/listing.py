@@ -16,10 +16,11 @@ from harness.nested.stacks import stack, stacks
 from harness.options import DEFAULT_CONTROL, DEFAULT_STACK, RunOptions
 from harness.process import run
 from harness.report.announce import announced
+from harness.scenario.catalogue import catalogue
 from harness.scenario.choose import all_scenarios, select
 from harness.scenario.forecast import foresee
 from harness.scenario.known import known_issues
-from harness.scenario.spec import Ending, FollowOn, catalogue
+from harness.scenario.spec import Ending, FollowOn
 from harness.xen.fixes import registry
 
 

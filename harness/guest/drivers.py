@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import Field, RootModel
 
+from harness.strict import StrictModel
 from harness.yamlfile import load_models
 
 
-class Driver(BaseModel):
+class Driver(StrictModel):
     """One entry of drivers.yaml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     modules: list[str] = Field(min_length=1)
     bound_as: str

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from harness.errors import UsageError
 from harness.guest.drivers import drivers
@@ -28,15 +27,12 @@ from harness.lab.words import (
 )
 from harness.modelpath import Loc, misplaced
 from harness.pci.identity import Identity
-from harness.scenario.spec import catalogue
+from harness.scenario.catalogue import catalogue
+from harness.strict import StrictModel
 from harness.yamlfile import YamlDocument, load_yaml, nearest, validate
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RedfishPower(_Model):
+class RedfishPower(StrictModel):
     """A management controller that speaks Redfish (DSP0266)."""
 
     kind: Literal["redfish"]
@@ -61,7 +57,7 @@ class RedfishPower(_Model):
         return self
 
 
-class IpmiPower(_Model):
+class IpmiPower(StrictModel):
     """A management controller that speaks IPMI 2.0 over lan (ipmitool -I lanplus)."""
 
     kind: Literal["ipmi"]
@@ -72,7 +68,7 @@ class IpmiPower(_Model):
     cipher_suite: int = bounded(17, 1, 17, "ipmitool's -C. 17 is HMAC-SHA256 and AES; 3 for old controllers.")
 
 
-class LibvirtPower(_Model):
+class LibvirtPower(StrictModel):
     """The host is itself a domain of libvirt."""
 
     kind: Literal["libvirt"]
@@ -80,7 +76,7 @@ class LibvirtPower(_Model):
     domain: Word = Field(description="Name of the domain.")
 
 
-class CommandPower(_Model):
+class CommandPower(StrictModel):
     """Programs of the lab's own: a switched socket, a relay. `status` prints `on` or `off` on its last line."""
 
     kind: Literal["command"]
@@ -92,7 +88,7 @@ class CommandPower(_Model):
     reset: Program | None = Field(None, description="Resets; without it: off, then on.")
 
 
-class QmpPower(_Model):
+class QmpPower(StrictModel):
     """The host is a QEMU whose monitor listens on a unix socket; it can be stopped and reset, not switched on."""
 
     kind: Literal["qmp"]
@@ -102,13 +98,13 @@ class QmpPower(_Model):
 PowerEntry = Annotated[RedfishPower | IpmiPower | LibvirtPower | CommandPower | QmpPower, Field(discriminator="kind")]
 
 
-class IpmiConsole(_Model):
+class IpmiConsole(StrictModel):
     """Serial over LAN of the controller named under `power`, which then must be of kind ipmi."""
 
     kind: Literal["ipmi"]
 
 
-class TcpConsole(_Model):
+class TcpConsole(StrictModel):
     """A console server: a TCP port that carries the bytes of the serial line."""
 
     kind: Literal["tcp"]
@@ -116,13 +112,13 @@ class TcpConsole(_Model):
     port: Port = Field(description="Of this host's line.")
 
 
-class LibvirtConsole(_Model):
+class LibvirtConsole(StrictModel):
     """The console of the domain named under `power`, which then must be of kind libvirt."""
 
     kind: Literal["libvirt"]
 
 
-class CommandConsole(_Model):
+class CommandConsole(StrictModel):
     """A program that prints the console as it comes: `conserver`'s client, `tail -F` of a log."""
 
     kind: Literal["command"]
@@ -132,7 +128,7 @@ class CommandConsole(_Model):
 ConsoleEntry = Annotated[IpmiConsole | TcpConsole | LibvirtConsole | CommandConsole, Field(discriminator="kind")]
 
 
-class DeviceEntry(_Model):
+class DeviceEntry(StrictModel):
     """A device that may be borrowed: who it is, what it plays, what it may suffer, how it recovers."""
 
     identity: Identity = Field(description="Which device: vendor:device, and exactly one of serial, mac, slot, path.")
@@ -150,7 +146,7 @@ class DeviceEntry(_Model):
     )
 
 
-class NestedEntry(_Model):
+class NestedEntry(StrictModel):
     """A Xen host in QEMU on this machine. Devices are named; an empty list means no device, never all."""
 
     kind: Literal["nested"]
@@ -158,7 +154,7 @@ class NestedEntry(_Model):
     devices: tuple[Word, ...] = Field(description="Emulated devices to borrow; an empty list means none, never all.")
 
 
-class LabEntry(_Model):
+class LabEntry(StrictModel):
     """A machine on a bench, reached over ssh. Whatever is not granted here is not done."""
 
     kind: Literal["lab"]
@@ -207,7 +203,7 @@ class LabEntry(_Model):
 HostEntry = Annotated[NestedEntry | LabEntry, Field(discriminator="kind")]
 
 
-class Inventory(_Model):
+class Inventory(StrictModel):
     """The hosts that `maskall` may use, and which of their devices may be borrowed."""
 
     hosts: dict[Name, HostEntry] = Field(min_length=1, description="By the name that --host takes.")
@@ -264,21 +260,14 @@ def check_names(document: YamlDocument, inventory: Inventory) -> None:
     for name, entry in inventory.hosts.items():
         for role, device in entry.devices.items() if isinstance(entry, LabEntry) else ():
             at: Loc = ("hosts", name, "devices", role)
-            known_drivers, known_endings = _known()
-            _check_name(document, device.driver, (*at, "driver"), known_drivers)
+            _check_name(document, device.driver, (*at, "driver"), drivers())
             for number, ending in enumerate(device.endings):
-                _check_name(document, ending, (*at, "endings", number), known_endings)
+                _check_name(document, ending, (*at, "endings", number), catalogue().endings)
 
 
-def _check_name(document: YamlDocument, name: str, loc: Loc, known: tuple[str, ...]) -> None:
+def _check_name(document: YamlDocument, name: str, loc: Loc, known: Collection[str]) -> None:
     if name not in known:
         hint = nearest(name, known)
         raise document.error(
             f"there is no {str(loc[4]).removesuffix('s')} '{name:.60}'", document.place(loc), hint=hint
         )
-
-
-@functools.cache
-def _known() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of all drivers and of all endings; our own files, read once."""
-    return tuple(drivers()), tuple(catalogue().endings)

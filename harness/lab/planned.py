@@ -8,7 +8,8 @@ from harness.journal.change import Change, Kind
 from harness.lab.inventory import DeviceEntry, LabEntry
 from harness.pci.address import Bdf
 from harness.pci.pciback import PCIBACK
-from harness.scenario.spec import Catalogue, Verb
+from harness.scenario.catalogue import Catalogue
+from harness.scenario.spec import Verb
 from harness.xen.toolstack import REMOTE_RUN
 
 PCIBACK_MODULE = "xen-pciback"

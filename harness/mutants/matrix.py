@@ -10,11 +10,12 @@ from typing import Final, Literal
 from pydantic import AwareDatetime, ConfigDict, Field, computed_field
 
 from harness.errors import ExitStatus
-from harness.report.model import Model, Seconds, Text
+from harness.report.model import Seconds, Text
 from harness.report.results import Control, Host
 from harness.report.seen import CheckSeen, Side
 from harness.scenario.judgement import Check, Outcome
 from harness.scenario.verdict import Verdict
+from harness.strict import StrictModel
 
 SCHEMA_VERSION: Final = "1"
 FILE = "mutants.json"
@@ -36,7 +37,7 @@ class Fate(enum.StrEnum):
         return self in (Fate.KILLED, Fate.CRASHED)
 
 
-class Cell(Model):
+class Cell(StrictModel):
     """One scenario played on one mutant, or on the stock product, whose fate says nothing."""
 
     scenario: str
@@ -50,7 +51,7 @@ class Cell(Model):
     log: str
 
 
-class Row(Model):
+class Row(StrictModel):
     """One mutant through all scenarios it was played in."""
 
     model_config = ConfigDict(extra="ignore")  # what is computed is in the file too, and computed again
@@ -95,7 +96,7 @@ class Row(Model):
         return f"{cell.scenario}: {cell.reason}"
 
 
-class KillMatrix(Model):
+class KillMatrix(StrictModel):
     """A whole campaign. What it adds up to is counted, also when it is read back."""
 
     model_config = ConfigDict(extra="ignore")

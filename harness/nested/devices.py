@@ -8,20 +8,19 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import Field, RootModel
 
 from harness.errors import UsageError
 from harness.scenario.choose import Candidate
+from harness.strict import StrictModel
 from harness.yamlfile import load_models
 
 ROOT_PORTS = 6
 _IDENTITY = r"^[0-9a-f]{4}:[0-9a-f]{4}$"
 
 
-class Backend(BaseModel):
+class Backend(StrictModel):
     """Exactly one of what a device model needs behind it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     netdev: Literal["user"] | None = None
     object: Literal["rng-random"] | None = None
@@ -29,13 +28,11 @@ class Backend(BaseModel):
     drive: str | None = Field(None, pattern=r"^\d+[KMG]$", description="size of an empty throw-away drive")
 
 
-class DeviceModel(BaseModel):
+class DeviceModel(StrictModel):
     """One entry of devices.yaml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     model: str
-    properties: dict[str, str] = {}
+    properties: dict[str, str] = Field({})
     backend: Backend
     slot: int = Field(ge=1, le=ROOT_PORTS)
     migrates: bool

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from harness.errors import LabError, ParseError
 from harness.modelpath import misplaced
 from harness.pci.address import Bdf
+from harness.strict import StrictModel
 
 _LINE = re.compile(r"(\S+) [0-9a-f]{4}: ([0-9a-f]{4}:[0-9a-f]{4})(?: .*)?")
 
 
-class Identity(BaseModel):
+class Identity(StrictModel):
     """Which physical device is meant, never by its address: what it is, and one thing no twin of it shares."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(
         pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$",

@@ -1,12 +1,13 @@
-"""What the models of stored results are made of: base, kinds of text and numbers, where a statement was read. Pure."""
+"""What the models of stored results are made of: kinds of text and numbers, and where a statement was read. Pure."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from harness.report.inert import storable
+from harness.strict import StrictModel
 
 
 def _storable(value: object) -> object:
@@ -20,13 +21,7 @@ Bytes = Annotated[str, Field(pattern=r"^([0-9a-f]{2}( [0-9a-f]{2})*)?$", descrip
 Seconds = Annotated[float, Field(ge=0)]
 
 
-class Model(BaseModel):
-    """Base: unknown keys are refused, instances do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(Model):
+class Source(StrictModel):
     """Where a statement was read: a raw file of the run, its SHA-256 and a line in it (0: the whole file)."""
 
     file: Text

@@ -13,15 +13,16 @@ from typing import Final, Literal
 from pydantic import AwareDatetime, Field, model_validator
 
 from harness.errors import ExitStatus
-from harness.report.model import Bytes, Hex, Model, Seconds, Source, Text
+from harness.report.model import Bytes, Hex, Seconds, Source, Text
 from harness.report.seen import Side
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict
+from harness.strict import StrictModel
 
 SCHEMA_VERSION: Final = "1"
 NESTED_LABEL = "nested host: says nothing about hardware"
 
 
-class Expected(Model):
+class Expected(StrictModel):
     """What was expected of the hypervisor under test before the scenario was played."""
 
     verdict: Verdict
@@ -30,7 +31,7 @@ class Expected(Model):
     documents: tuple[str, ...] = Field(default=(), description="where those issues are written up")
 
 
-class ScenarioResult(Model):
+class ScenarioResult(StrictModel):
     """A scenario with both of its sides and what they say together."""
 
     id: str
@@ -56,7 +57,7 @@ class ScenarioResult(Model):
         return stock if self.control is None else (*stock, ("control", self.control))
 
 
-class Host(Model):
+class Host(StrictModel):
     """The machine under test; `facts` by name (xen_version, kernel, qemu, accelerator, stack), all as text."""
 
     name: Text
@@ -66,7 +67,7 @@ class Host(Model):
     packages: dict[str, Text] = Field(default={}, description="exact versions by package")
 
 
-class Replaced(Model):
+class Replaced(StrictModel):
     """Bytes that were replaced, and that were read back: at `address` in memory, or at that offset of a file."""
 
     place: str = Field(description="function or file, and offset")
@@ -75,7 +76,7 @@ class Replaced(Model):
     replacement: Bytes
 
 
-class Control(Model):
+class Control(StrictModel):
     """A known-bad hypervisor, device model or dom0 kernel, and how it was made."""
 
     name: str
@@ -84,7 +85,7 @@ class Control(Model):
     changes: tuple[Replaced, ...]
 
 
-class EmulatorFaultSeen(Model):
+class EmulatorFaultSeen(StrictModel):
     """A fault of the emulator that cost an attempt."""
 
     scenario: str
@@ -93,7 +94,7 @@ class EmulatorFaultSeen(Model):
     raw: Source | None
 
 
-class RunResult(Model):
+class RunResult(StrictModel):
     """A whole run. Build it with harness.report.convert.run_result, which counts."""
 
     schema_version: Literal["1"] = SCHEMA_VERSION

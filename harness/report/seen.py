@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, Field
 
-from harness.report.model import Hex, Model, Seconds, Source, Text
+from harness.report.model import Hex, Seconds, Source, Text
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judgement import Outcome
 from harness.scenario.verdict import Verdict
+from harness.strict import StrictModel
 from harness.xen.console import Origin
 from harness.xen.messages import Meaning
 from harness.xen.trace import Actor
 
 
-class Register(Model):
+class Register(StrictModel):
     """A register in lspci's words and as the number it held."""
 
     text: str
     raw: Hex
 
 
-class MaskRow(Model):
+class MaskRow(StrictModel):
     """Mask state of one vector in Xen (`xl debug-keys M`); `hardware` is None where Xen could not read it."""
 
     irq: int
@@ -30,7 +31,7 @@ class MaskRow(Model):
     line: int
 
 
-class GuestSeen(Model):
+class GuestSeen(StrictModel):
     """The device as its guest saw it, around a burst of forced traffic."""
 
     domain: Text
@@ -44,7 +45,7 @@ class GuestSeen(Model):
     traffic_ok: bool
 
 
-class Moment(Model):
+class Moment(StrictModel):
     """All views of the device at one checkpoint; `sources` has one file per view that was read."""
 
     checkpoint: Checkpoint
@@ -65,7 +66,7 @@ class Moment(Model):
     sources: dict[str, Source]
 
 
-class HazardSeen(Model):
+class HazardSeen(StrictModel):
     """Whether the dangerous moment was reached; without it a run proves nothing about the fix."""
 
     promised: bool
@@ -74,7 +75,7 @@ class HazardSeen(Model):
     raw: Source | None
 
 
-class CheckSeen(Model):
+class CheckSeen(StrictModel):
     """One expectation held against what was seen."""
 
     checkpoint: Checkpoint
@@ -86,7 +87,7 @@ class CheckSeen(Model):
     raw: Source | None
 
 
-class MessageSeen(Model):
+class MessageSeen(StrictModel):
     """A kind of line in the logs of Xen and dom0's kernel: the first of them, how many there are, what it means."""
 
     meaning: Meaning
@@ -100,7 +101,7 @@ class MessageSeen(Model):
     raw: Source
 
 
-class MessagesSeen(Model):
+class MessagesSeen(StrictModel):
     """All lines that a run added to the logs of Xen and dom0's kernel."""
 
     lines: dict[Meaning, int] = Field(description="lines per meaning, with those that belong to them")
@@ -113,7 +114,7 @@ class MessagesSeen(Model):
         return tuple(kind for kind in self.kinds if kind.meaning.is_shown)
 
 
-class Frame(Model):
+class Frame(StrictModel):
     """A place in the hypervisor's text on a call chain."""
 
     address: Hex
@@ -124,7 +125,7 @@ class Frame(Model):
         return f"{self.symbol}+{self.offset:#x}"
 
 
-class Traced(Model):
+class Traced(StrictModel):
     """One thing done to an interrupt of the device or to its registers, and who had Xen do it (`--trace`)."""
 
     seconds: Seconds = Field(description="since the scenario began")
@@ -144,7 +145,7 @@ class Traced(Model):
     dom0_chain: tuple[Text, ...] = Field(description="its kernel's call chain, innermost first")
 
 
-class RoundSeen(Model):
+class RoundSeen(StrictModel):
     """One round of a guest that came, worked and ended, and what all rounds so far have left behind."""
 
     number: int = Field(ge=1)
@@ -155,7 +156,7 @@ class RoundSeen(Model):
     source: Source
 
 
-class Leak(Model):
+class Leak(StrictModel):
     """How one counter went over the rounds after the warm-up; `leaked` when it grew by more than its noise."""
 
     counter: str
@@ -168,7 +169,7 @@ class Leak(Model):
     leaked: bool
 
 
-class Attempt(Model):
+class Attempt(StrictModel):
     """A try that was thrown away because the emulator, not the product, failed; with the evidence of that."""
 
     reason: Text
@@ -176,7 +177,7 @@ class Attempt(Model):
     raw: Source | None
 
 
-class Side(Model):
+class Side(StrictModel):
     """One run of a scenario on one hypervisor: 'stock', or the name of a mutant."""
 
     hypervisor: str

@@ -13,9 +13,10 @@ from typing import Final, Literal
 from pydantic import AwareDatetime, Field
 
 from harness.errors import ExitStatus
-from harness.report.model import Model, Seconds, Text
+from harness.report.model import Seconds, Text
 from harness.report.results import ScenarioResult
 from harness.scenario.verdict import Conclusion, Verdict
+from harness.strict import StrictModel
 
 SOAK_SCHEMA_VERSION: Final = "1"
 _CONFIDENCE = 0.95
@@ -31,7 +32,7 @@ class Kind(enum.StrEnum):
     SKIPPED = "skipped"
 
 
-class SoakRun(Model):
+class SoakRun(StrictModel):
     """One run of one scenario on a freshly restored host."""
 
     number: int = Field(ge=1)
@@ -45,7 +46,7 @@ class SoakRun(Model):
     results: str = Field(description="directory of this run's results.json, below the soak's")
 
 
-class Soak(Model):
+class Soak(StrictModel):
     """All runs so far, and what they were asked to be."""
 
     schema_version: Literal["1"] = SOAK_SCHEMA_VERSION

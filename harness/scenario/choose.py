@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from harness.errors import SafetyRefusal, UsageError
 from harness.guest.spec import GuestType
+from harness.scenario.catalogue import Catalogue
 from harness.scenario.hole import Hole, HoleKind
-from harness.scenario.spec import Catalogue, Fate, Scenario, Verb
+from harness.scenario.spec import Fate, Scenario, Verb
 
 PVH_REFUSED = "Xen does not support passthrough for x86 PVH guests"
 

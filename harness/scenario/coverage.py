@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.errors import UsageError
+from harness.scenario.catalogue import Catalogue
 from harness.scenario.choose import Candidate, combinations, select, why_not_through
 from harness.scenario.hole import Hole, HoleKind
-from harness.scenario.spec import Catalogue
 
 PAIRS = "pairs"
 K = TypeVar("K", bound=Hashable)

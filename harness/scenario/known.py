@@ -11,11 +11,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from harness.errors import ParseError
 from harness.scenario.signature import Checked, CheckPattern, left_over, shown
 from harness.scenario.spec import Scenario
+from harness.strict import StrictModel
 from harness.xen.fixes import has_fix, registry
 from harness.xen.version import Answer, Span, parse_span, parse_xen
 from harness.yamlfile import load_models
@@ -33,10 +34,10 @@ def _span(value: object) -> object:
 Seen = Annotated[Span, BeforeValidator(_span)]
 
 
-class KnownIssue(BaseModel):
+class KnownIssue(StrictModel):
     """One entry of known_issues.yaml: a defect with its document and where it was seen, or what lacks a fix."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     title: str
     scenarios: tuple[str, ...] = Field(min_length=1)  # globs over whole ids

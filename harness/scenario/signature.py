@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judgement import Outcome
+from harness.strict import StrictModel
 
 
 class Checked(Protocol):
@@ -27,10 +26,8 @@ class Checked(Protocol):
     def outcome(self) -> Outcome: ...
 
 
-class CheckPattern(BaseModel):
+class CheckPattern(StrictModel):
     """Checks of one moment and view; `subject` and `seen` are globs ("irq *")."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     at: Checkpoint
     view: str

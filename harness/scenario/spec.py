@@ -1,25 +1,20 @@
-"""Scenarios as data: endings, follow-ons, profiles (catalogue.yaml), and the row that is made of one of each.
+"""Scenarios as data: what endings and follow-ons are made of, and the row that is made of one of each. Pure.
 
-Pure but for reading our own data file. Which rows there are is harness/scenario/choose.py.
+Those that there are stand in catalogue.yaml; which rows they make is harness/scenario/choose.py.
 """
 
 from __future__ import annotations
 
 import enum
-import functools
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from harness.errors import UsageError
 from harness.guest.spec import GuestType, OnEvent
-from harness.scenario.hole import Hole, HoleKind
 from harness.scenario.verdict import ControlRole
-from harness.xen.messages import catalogue as messages
-from harness.yamlfile import load_yaml, nearest, validate
+from harness.strict import StrictModel
 
 
 class Verb(enum.StrEnum):
@@ -111,11 +106,7 @@ def _compiles(pattern: str) -> str:
 Words = Annotated[str, AfterValidator(_compiles)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GuestOptions(_Model):
+class GuestOptions(StrictModel):
     """How guest A differs from the ordinary one."""
 
     cmdline: str = ""
@@ -127,7 +118,7 @@ class GuestOptions(_Model):
     )
 
 
-class NextGuest(_Model):
+class NextGuest(StrictModel):
     """How guest B differs from A."""
 
     type: GuestType | None = None
@@ -138,7 +129,7 @@ class NextGuest(_Model):
 Pairing = Literal["no", "may", "must"]
 
 
-class Ending(_Model):
+class Ending(StrictModel):
     title: str
     why: str
     hazard: bool = False  # the hazard is promised: a run that did not take it proves nothing
@@ -172,7 +163,7 @@ class Ending(_Model):
         return self
 
 
-class FollowOn(_Model):
+class FollowOn(StrictModel):
     title: str
     why: str = ""
     cures: bool = False
@@ -180,47 +171,6 @@ class FollowOn(_Model):
     second_device: Pairing = "no"
     rounds: int = Field(default=0, ge=0, description="how often guest A comes and ends, counting what each time leaves")
     steps: tuple[Verb, ...]
-
-
-class Profile(_Model):
-    """Which combinations a run takes when none is named: ENDING-FOLLOWON-GUEST-DEVICE, * is any."""
-
-    why: str
-    rows: tuple[str, ...] = Field(min_length=1)
-    strict_messages: bool = False  # a line of Xen or dom0's kernel that no rule describes is a failure
-
-
-class Absent(_Model):
-    """A row of the matrix that is no scenario here, and why."""
-
-    title: str
-    kind: HoleKind
-    why: str
-
-
-class Catalogue(_Model):
-    endings: dict[str, Ending]
-    follow_ons: dict[str, FollowOn]
-    absent: dict[str, Absent] = {}
-    profiles: dict[str, Profile]
-
-    def hole(self, name: str) -> Hole | None:
-        """Why an ending or follow-on of this name is no scenario; None when it is one, or is unknown."""
-        found = self.absent.get(name)
-        return Hole(found.kind, found.why) if found else None
-
-    @property
-    def titles(self) -> dict[str, str]:
-        """What each row of the matrix is about, played or not."""
-        return {
-            name: one.title for group in (self.endings, self.follow_ons, self.absent) for name, one in group.items()
-        }
-
-    def profile(self, name: str) -> Profile:
-        """Raises UsageError with the nearest right name."""
-        if name not in self.profiles:
-            raise UsageError(f"there is no profile {name!r}", hint=nearest(name, self.profiles))
-        return self.profiles[name]
 
 
 @dataclass(frozen=True)
@@ -277,21 +227,3 @@ class Scenario:
             return ControlRole.NONE
         harmless = self.follow.cures or self.end.next.interrupts is Interrupts.INTX
         return ControlRole.CURES if harmless else ControlRole.NOTICES
-
-
-@functools.cache
-def catalogue() -> Catalogue:
-    return load_catalogue(Path(__file__).with_name("catalogue.yaml"))
-
-
-def load_catalogue(path: Path) -> Catalogue:
-    """Raises InventoryError, also for a message that messages.yaml does not have."""
-    document = load_yaml(path)
-    known = validate(document, Catalogue)
-    rules = messages().rules
-    for name, ending in known.endings.items():
-        for number, rule in enumerate(ending.expects_messages):
-            if rule not in rules:
-                place = document.place(("endings", name, "expects_messages", number))
-                raise document.error(f"there is no rule {rule!r} in messages.yaml", place, hint=nearest(rule, rules))
-    return known

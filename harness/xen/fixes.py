@@ -11,9 +11,10 @@ import functools
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from harness.errors import ParseError
+from harness.strict import StrictModel
 from harness.xen.version import Answer, Version, parse_linux, parse_xen, reached
 from harness.yamlfile import load_models
 
@@ -52,10 +53,10 @@ def _release(value: object) -> object:
 Release = Annotated[Version, BeforeValidator(_release)]
 
 
-class Fix(BaseModel):
+class Fix(StrictModel):
     """One entry of fixes.yaml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     title: str
     product: Product

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from harness.modelpath import misplaced
+from harness.strict import StrictModel
 from harness.xen.console import LINUX_STAMP, ConsoleLine, Origin, console_lines
 from harness.yamlfile import load_models, nearest
 
@@ -69,10 +70,8 @@ def _meaning(given: Meaning) -> Meaning:
 Expression = Annotated[str, AfterValidator(_expression)]
 
 
-class Continuation(BaseModel):
+class Continuation(StrictModel):
     """Lines that belong to the one that began them: the rows of a dump, the registers and the trace of a crash."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     lines: tuple[Expression, ...] = Field(min_length=1)
     example: str  # without prefix; each of its lines fits, and each expression fits one
@@ -92,10 +91,8 @@ class Continuation(BaseModel):
         return any(re.fullmatch(one, text) for one in self.lines)
 
 
-class Rule(BaseModel):
+class Rule(StrictModel):
     """One kind of line. `pattern` describes all of it, without its prefix and timestamp."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     origin: Origin
     meaning: Annotated[Meaning, AfterValidator(_meaning)] = Field(alias="class")
@@ -121,10 +118,8 @@ class Rule(BaseModel):
         return line.origin is self.origin and re.fullmatch(self.pattern, line.text) is not None
 
 
-class Rules(BaseModel):
+class Rules(StrictModel):
     """messages.yaml: the rules by name, in the order in which they are tried."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     continuations: dict[str, Continuation]
     rules: dict[str, Rule]

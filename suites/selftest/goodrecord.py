@@ -10,6 +10,7 @@ from harness.evidence.raw import RawRef
 from harness.guest.spec import GuestType
 from harness.pci.address import Bdf
 from harness.pci.config import Command, MsixControl
+from harness.scenario.catalogue import catalogue
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.choose import Candidate, all_scenarios
 from harness.scenario.observation import (
@@ -23,7 +24,7 @@ from harness.scenario.observation import (
 )
 from harness.scenario.record import Action, Record, Round
 from harness.scenario.rules import PCIBACK
-from harness.scenario.spec import Fate, Interrupts, Scenario, Verb, catalogue
+from harness.scenario.spec import Fate, Interrupts, Scenario, Verb
 from harness.xen.console import Marker, MarkerKind
 from harness.xen.leaks import COUNTERS
 

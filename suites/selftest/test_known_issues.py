@@ -17,6 +17,7 @@ from harness.errors import InventoryError
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as devices
 from harness.nested.stacks import stacks
+from harness.scenario.catalogue import catalogue
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.choose import all_scenarios
 from harness.scenario.forecast import Forecast, foresee
@@ -24,7 +25,6 @@ from harness.scenario.judge import judge
 from harness.scenario.judgement import Check, Judgement, Outcome
 from harness.scenario.known import KnownIssue, known_issues, load_issues
 from harness.scenario.record import Record
-from harness.scenario.spec import catalogue
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict, conclude
 from harness.xen.fixes import registry
 

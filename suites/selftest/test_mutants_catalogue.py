@@ -13,7 +13,7 @@ from harness.errors import InventoryError, UsageError
 from harness.mutants.catalogue import Mutant, catalogue, load_mutants, pick
 from harness.mutants.change import Change
 from harness.nested.stacks import stacks
-from harness.scenario.spec import catalogue as scenarios
+from harness.scenario.catalogue import catalogue as scenarios
 
 CODE = {stack: captured(stack) for stack in STACKS}
 CHANGES = [

@@ -9,9 +9,9 @@ from goodrecord import C1, C3, C4, C6, good, raw
 
 from harness.errors import InventoryError
 from harness.report import convert_side, messages
+from harness.scenario.catalogue import load_catalogue
 from harness.scenario.judge import judge
 from harness.scenario.messages import Message, Part, kinds, read_log
-from harness.scenario.spec import load_catalogue
 from harness.scenario.verdict import Verdict
 from harness.xen.console import Origin
 from harness.xen.messages import Log, Meaning, catalogue

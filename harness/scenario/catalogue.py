@@ -1,0 +1,77 @@
+"""The catalogue of scenarios (catalogue.yaml): endings, follow-ons, what is no scenario and why, and profiles.
+
+Pure but for reading our own data file.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from pydantic import Field
+
+from harness.errors import UsageError
+from harness.scenario.hole import Hole, HoleKind
+from harness.scenario.spec import Ending, FollowOn
+from harness.strict import StrictModel
+from harness.xen.messages import catalogue as messages
+from harness.yamlfile import load_yaml, nearest, validate
+
+
+class Profile(StrictModel):
+    """Which combinations a run takes when none is named: ENDING-FOLLOWON-GUEST-DEVICE, * is any."""
+
+    why: str
+    rows: tuple[str, ...] = Field(min_length=1)
+    strict_messages: bool = False  # a line of Xen or dom0's kernel that no rule describes is a failure
+
+
+class Absent(StrictModel):
+    """A row of the matrix that is no scenario here, and why."""
+
+    title: str
+    kind: HoleKind
+    why: str
+
+
+class Catalogue(StrictModel):
+    endings: dict[str, Ending]
+    follow_ons: dict[str, FollowOn]
+    absent: dict[str, Absent] = Field({})
+    profiles: dict[str, Profile]
+
+    def hole(self, name: str) -> Hole | None:
+        """Why an ending or follow-on of this name is no scenario; None when it is one, or is unknown."""
+        found = self.absent.get(name)
+        return Hole(found.kind, found.why) if found else None
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What each row of the matrix is about, played or not."""
+        return {
+            name: one.title for group in (self.endings, self.follow_ons, self.absent) for name, one in group.items()
+        }
+
+    def profile(self, name: str) -> Profile:
+        """Raises UsageError with the nearest right name."""
+        if name not in self.profiles:
+            raise UsageError(f"there is no profile {name!r}", hint=nearest(name, self.profiles))
+        return self.profiles[name]
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    return load_catalogue(Path(__file__).with_name("catalogue.yaml"))
+
+
+def load_catalogue(path: Path) -> Catalogue:
+    """Raises InventoryError, also for a message that messages.yaml does not have."""
+    document = load_yaml(path)
+    known = validate(document, Catalogue)
+    rules = messages().rules
+    for name, ending in known.endings.items():
+        for number, rule in enumerate(ending.expects_messages):
+            if rule not in rules:
+                place = document.place(("endings", name, "expects_messages", number))
+                raise document.error(f"there is no rule {rule!r} in messages.yaml", place, hint=nearest(rule, rules))
+    return known
