@@ -22,7 +22,7 @@ import pytest
 
 from harness.deadline import Deadline, poll
 from harness.errors import UsageError
-from harness.lab.inventory import IpmiPower, LibvirtPower
+from harness.lab.control import IpmiPower, LibvirtPower
 from harness.nested import bmc
 from harness.process import end_group, find
 

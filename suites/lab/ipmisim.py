@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.lab.inventory import IpmiPower
+from harness.lab.control import IpmiPower
 from harness.lab.power.base import PowerState
 from harness.lab.secret import Secret
 from harness.nested import bmc

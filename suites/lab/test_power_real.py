@@ -18,7 +18,7 @@ import pytest
 
 from harness.deadline import Deadline, poll
 from harness.errors import PowerFailed, UsageError
-from harness.lab.inventory import RedfishPower
+from harness.lab.control import RedfishPower
 from harness.lab.power.base import Power, PowerState
 from harness.lab.power.ipmi import Ipmi
 from harness.lab.power.libvirt import Libvirt

@@ -10,7 +10,7 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import PowerFailed
 from harness.lab import power as package
-from harness.lab.inventory import RedfishPower
+from harness.lab.control import RedfishPower
 from harness.lab.power.base import PowerState
 from suites.lab.bench import libvirt_bench, redfish_emulator
 from suites.selftest.certificate import certificate

@@ -12,7 +12,7 @@ import pytest
 
 from harness.deadline import Deadline, poll
 from harness.errors import MaskallError
-from harness.lab.inventory import CommandConsole, IpmiPower
+from harness.lab.control import CommandConsole, IpmiPower
 from harness.lab.transport.base import Script
 from harness.nested.practice import Practice, State
 from harness.nested.workbench import DATA_DISK, MAC

@@ -22,7 +22,7 @@ import bcrypt
 
 from harness.deadline import Deadline, poll
 from harness.errors import LabError
-from harness.lab.inventory import LibvirtPower, RedfishPower
+from harness.lab.control import LibvirtPower, RedfishPower
 from harness.lab.power.base import PowerState
 from harness.lab.secret import Secret
 from harness.nested.bmc import Ports

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.lab.inventory import CommandPower, IpmiPower, LibvirtPower, RedfishPower
+from harness.lab.control import CommandPower, IpmiPower, LibvirtPower, RedfishPower
 from harness.lab.power.base import Power, PowerState
 from harness.lab.power.command import Command
 from harness.lab.power.fake import FakePower

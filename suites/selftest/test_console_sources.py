@@ -13,7 +13,8 @@ from harness.deadline import Deadline, poll
 from harness.errors import LabError, UsageError
 from harness.lab import console
 from harness.lab.console.sources import Attached, CommandSource, IpmiSource, TcpSource
-from harness.lab.inventory import IpmiPower, LabEntry, TcpConsole
+from harness.lab.control import IpmiPower, TcpConsole
+from harness.lab.inventory import LabEntry
 from harness.lab.secret import Secret
 from harness.lab.state import HostState
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import PowerFailed
-from harness.lab.inventory import QmpPower
+from harness.lab.control import QmpPower
 from harness.lab.power import base
 from harness.lab.power.base import PowerState
 from harness.lab.power.qmp import Qmp

@@ -11,7 +11,7 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import LabError, PowerFailed, UsageError
 from harness.lab import power as package
-from harness.lab.inventory import CommandPower, LibvirtPower, RedfishPower
+from harness.lab.control import CommandPower, LibvirtPower, RedfishPower
 from harness.lab.power import base
 from harness.lab.power.base import PowerState
 from harness.lab.power.redfish import Redfish

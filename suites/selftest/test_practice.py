@@ -20,7 +20,7 @@ from harness.cli import practice as cli
 from harness.cli.nested import clean_cache
 from harness.deadline import Deadline, poll
 from harness.errors import LabError, LockHeld, UsageError
-from harness.lab.inventory import CommandConsole, IpmiConsole, IpmiPower, TcpConsole
+from harness.lab.control import CommandConsole, IpmiConsole, IpmiPower, TcpConsole
 from harness.lab.secret import resolve
 from harness.nested import bmc, practice, prerequisites, rundir, workbench
 from harness.nested.accelerator import Accelerator

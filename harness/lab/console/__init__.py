@@ -7,7 +7,8 @@ from collections.abc import Callable
 from harness.errors import HarnessBug
 from harness.lab.console.recorder import Recorder
 from harness.lab.console.sources import CommandSource, IpmiSource, Source, TcpSource
-from harness.lab.inventory import CommandConsole, IpmiPower, LabEntry, LibvirtPower, TcpConsole
+from harness.lab.control import CommandConsole, IpmiPower, LibvirtPower, TcpConsole
+from harness.lab.inventory import LabEntry
 from harness.lab.secret import resolve
 from harness.lab.state import HostState
 

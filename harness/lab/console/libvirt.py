@@ -11,7 +11,7 @@ from typing import Any
 from harness.deadline import Deadline, poll
 from harness.errors import LabError
 from harness.lab.console.sources import WAIT, Attached
-from harness.lab.inventory import LibvirtPower
+from harness.lab.control import LibvirtPower
 from harness.lab.libvirt import library, told
 
 _CHUNK = 1 << 16

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from harness.deadline import Deadline
 from harness.errors import LabError
-from harness.lab.inventory import IpmiPower, TcpConsole
+from harness.lab.control import IpmiPower, TcpConsole
 from harness.lab.power.ipmi import ipmitool
 from harness.lab.secret import Secret
 from harness.process import end_group, find, run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.lab.inventory import CommandPower, IpmiPower, LibvirtPower, PowerEntry, QmpPower
+from harness.lab.control import CommandPower, IpmiPower, LibvirtPower, PowerEntry, QmpPower
 from harness.lab.power.base import Power
 from harness.lab.secret import resolve
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, PowerFailed, UsageError
-from harness.lab.inventory import CommandPower
+from harness.lab.control import CommandPower
 from harness.lab.power.base import PowerState, Switch
 from harness.process import run
 from harness.report.inert import inert

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, PowerFailed, UsageError
-from harness.lab.inventory import IpmiPower
+from harness.lab.control import IpmiPower
 from harness.lab.power.base import PowerState, Switch
 from harness.lab.secret import Secret
 from harness.process import Completed, find, run

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from harness.deadline import Deadline
 from harness.errors import PowerFailed
-from harness.lab.inventory import LibvirtPower
+from harness.lab.control import LibvirtPower
 from harness.lab.libvirt import library, told
 from harness.lab.power.base import PowerState, Switch
 

@@ -13,7 +13,7 @@ from qemu.qmp.qmp_client import ExecInterruptedError
 
 from harness.deadline import Deadline
 from harness.errors import PowerFailed
-from harness.lab.inventory import QmpPower
+from harness.lab.control import QmpPower
 from harness.lab.power.base import PowerState, Switch
 from harness.lab.words import beside
 from harness.report.inert import inert

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from harness.deadline import Deadline
 from harness.errors import LabError, PowerFailed, UsageError
-from harness.lab.inventory import RedfishPower
+from harness.lab.control import RedfishPower
 from harness.lab.power.base import PowerState, Switch
 from harness.lab.secret import Secret
 from harness.lab.words import beside
