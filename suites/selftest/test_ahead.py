@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from goodrecord import scenario
-from test_session import MUTANT, MUTANTS, FakeLab, Player, essence, honest, played_by
+from sessionrun import MUTANT, MUTANTS, FakeLab, Player, essence, honest, played_by
 
 from harness.ahead import Ahead
 from harness.deadline import Deadline, poll

@@ -13,7 +13,7 @@ from goodrecord import scenario
 from hypothesis import given
 from hypothesis import strategies as st
 from recordfaults import both_masked
-from test_session import MUTANTS, FakeLab, honest
+from sessionrun import MUTANTS, FakeLab, honest
 
 from harness import session
 from harness.cli.soak import resume, seconds_of
