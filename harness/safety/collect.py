@@ -1,4 +1,4 @@
-"""Reads the facts of a host; the parsing is in facts.py."""
+"""Reads the facts of a host; the parsing is in parse.py."""
 
 from __future__ import annotations
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from harness.deadline import Deadline
 from harness.errors import LabError
@@ -81,3 +84,15 @@ def die(visit: Visit) -> None:
     """As a process that was killed: nothing is cleaned up, its connections close."""
     visit.claim._stop.set()
     visit.transport.close()
+
+
+@pytest.fixture(autouse=True)
+def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has never seen a lab host, and does not wait long for what is gone."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller"))
+    monkeypatch.setattr("harness.journal.undo.GONE_SECONDS", 0.1)
+
+
+def baseline(lab: FakeLab) -> dict[str, Any]:
+    """All that must be as it was once the host was given back."""
+    return lab.fake.state()

@@ -2,79 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import errno
 import hashlib
-import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import pytest
-from hostile import CAPTURED, captured
-from test_guest_exercise import text as exercised
+from hostile import CAPTURED
+from snapshots import KEYS, MARKER, NVME, STATE, Dom0, dump
 
-from harness.deadline import Deadline
 from harness.errors import EvidenceError, ParseError
-from harness.evidence.collector import Collector
-from harness.evidence.store import EvidenceStore
-from harness.guest.agent import Agent
-from harness.guest.drivers import drivers
-from harness.lab.transport.fake import Executed, FakeStream, FakeTransport, Reply
-from harness.pci.address import Bdf
 from harness.scenario.checkpoint import Checkpoint
 from harness.xen.console import MarkerKind
 from harness.xen.messages import Meaning
-
-NVME = Bdf.parse("04:00.0")
-STATE = "nvme_in_running_guest"
-KEYS = "".join(captured(f"{STATE}.debugkey_{key}.txt") for key in "MQi")
-MARKER = "(XEN) cannot mask IRQ 45: masking MSI-X on Dom32753's 0000:04:00.0\n"
-
-
-class Dom0:
-    """Answers snapshot.sh from captured files; the ring and dom0's log grow as the test says."""
-
-    def __init__(self) -> None:
-        self.sections: dict[str, bytes] = {
-            "config.hex": dump((CAPTURED / f"{STATE}.config.bin").read_bytes()),
-            "driver.txt": b"../../../../bus/pci/drivers/pciback\n",
-            "physfn.txt": b"",
-            "lspci.txt": captured(f"{STATE}.lspci.txt").encode(),
-            "xl_list.txt": captured(f"{STATE}.xl_list.txt").encode(),
-            "xl_pci_assignable.txt": b"",
-            "owner_domid.txt": b"2\n",
-            "dom0_dmesg.txt": b"",
-            "debugkeys.txt": b"",
-            "xl_dmesg.txt": b"",
-        }
-        self.keys = KEYS
-        self.ring = "(XEN) Xen version 4.20\n"
-        self.log = "[    0.0] Linux\n"
-        self.spoil: Callable[[bytes], bytes] = lambda output: output
-        self.seen: list[tuple[int, int]] = []  # offsets asked for
-        self.transport = FakeTransport(connected=True, commands={"sh -c 'set -- @.*": self.snapshot})
-
-    def snapshot(self, executed: Executed) -> Reply:
-        match = re.match(r"sh -c 'set -- (@\w+) (?:(\S+) )?(\d+) (\d+)\n", executed.shown)
-        assert match is not None and match[2] in (str(NVME), None) and not executed.changes
-        ring, log = int(match[3]), int(match[4])
-        self.seen.append((ring, log))
-        self.ring += self.keys if match[2] else ""
-        self.sections["xl_dmesg.txt"] = self.ring.encode()[ring:]
-        self.sections["dom0_dmesg.txt"] = b"".join(self.log.encode().splitlines(keepends=True)[log:])
-        separator = match[1].encode()
-        parts = [b"\n%s %s\n%s" % (separator, name.encode(), data) for name, data in self.sections.items()]
-        return Reply(self.spoil(b"".join([*parts, b"\n%s end\n" % separator])))
-
-    def collector(self, root: Path, **more: object) -> Collector:
-        return Collector(self.transport, NVME, EvidenceStore(root), **more)  # type: ignore[arg-type]
-
-
-def dump(data: bytes) -> bytes:
-    """As `od -An -v -tx1` prints it."""
-    rows = [data[start : start + 16] for start in range(0, len(data), 16)]
-    return "".join(" " + row.hex(" ") + "\n" for row in rows).encode()
 
 
 def test_all_views_of_a_device_in_use(tmp_path: Path) -> None:
@@ -235,89 +173,3 @@ def test_the_vector_table_is_left_alone_while_decoding_is_off(tmp_path: Path) ->
     host.sections["config.hex"] = dump(bytes(config))
     assert host.collector(tmp_path, memory=memory).observe(Checkpoint.C3).table is None
     assert memory.asked == []
-
-
-class TestExercises:
-    def test_in_a_guest(self, tmp_path: Path) -> None:
-        commands: list[str] = []
-
-        def console(data: bytes) -> bytes:
-            if not data:
-                return b""
-            token, _, command = data.decode().strip().partition(" ")
-            commands.append(command)
-            return f"{exercised()}\n@{token} 0\n".encode()
-
-        collector = Dom0().collector(tmp_path)
-        view = collector.exercise_guest(
-            Agent(FakeStream("g", console)), "d3", "nvme", "1b36:0010", 6, Deadline.after(5)
-        )
-        assert commands == ["sh /exercise/nvme 1b36:0010 6"]
-        assert view is not None and (view.domain, view.delta) == ("d3", 9)
-        assert exercised().encode() in (tmp_path / "raw/01-exercise-d3.txt").read_bytes()
-
-    def test_a_line_that_the_console_lost_is_asked_for_again(self, tmp_path: Path) -> None:
-        lost = exercised().replace("== interrupts_after\n", "")
-        answers = [lost, exercised()]
-
-        def console(data: bytes) -> bytes:
-            token = data.decode().partition(" ")[0]
-            return f"{answers.pop(0)}\n@{token} 0\n".encode()
-
-        collector = Dom0().collector(tmp_path)
-        agent = Agent(FakeStream("g", console))
-        view = collector.exercise_guest(agent, "d3", "nvme", "1b36:0010", 6, Deadline.after(5))
-        assert view.delta == 9
-        assert lost.encode() in (tmp_path / "raw/01-exercise-d3.txt").read_bytes()
-        answers += [lost, lost]
-        with pytest.raises(ParseError):
-            collector.exercise_guest(agent, "d3", "nvme", "1b36:0010", 6, Deadline.after(5))
-
-    def test_in_dom0(self, tmp_path: Path) -> None:
-        host = Dom0()
-        host.transport.commands["sh -c 'set -- 1b36:0010 6\nready.*"] = Reply(exercised().encode())
-        view = host.collector(tmp_path).exercise_dom0(drivers()["nvme"], "1b36:0010", 6, Deadline.after(5))
-        assert view is not None and (view.domain, view.traffic_ok) == ("d0", True)
-        assert host.transport.executed[-1].changes
-
-    def test_what_cannot_be_parsed_is_kept(self, tmp_path: Path) -> None:
-        host = Dom0()
-        host.transport.commands["sh -c 'set -- 1b36:0010 6\nready.*"] = Reply(b"Segmentation fault\n")
-        with pytest.raises(ParseError):
-            host.collector(tmp_path).exercise_dom0(drivers()["nvme"], "1b36:0010", 6, Deadline.after(5))
-        assert (tmp_path / "raw/01-exercise-d0.txt").read_bytes() == b"Segmentation fault\n"
-
-
-class TestStore:
-    def test_a_name_is_never_written_twice(self, tmp_path: Path) -> None:
-        store = EvidenceStore(tmp_path)
-        store.put("a", b"first")
-        with pytest.raises(EvidenceError, match="File exists"):
-            store.put("a", b"second")
-        assert (tmp_path / "raw/a").read_bytes() == b"first"
-
-    def test_the_same_observation_twice_makes_two_folders(self, tmp_path: Path) -> None:
-        collector = Dom0().collector(tmp_path)
-        collector.observe(Checkpoint.C2)
-        collector.observe(Checkpoint.C2)
-        assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["01-C2", "02-C2"]
-
-    def test_a_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(self: Path, *mode: str) -> IO[bytes]:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(Path, "open", refuse)
-        with pytest.raises(EvidenceError, match=r"No space left on device.*free some space"):
-            EvidenceStore(tmp_path).put("a", b"x")
-
-    @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
-    def test_a_disk_that_fills_while_writing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        opened = Path.open
-        monkeypatch.setattr(Path, "open", lambda self, mode: opened(Path("/dev/full"), "wb"))
-        with pytest.raises(EvidenceError, match="No space left on device"):
-            EvidenceStore(tmp_path).put("a", b"x" * 100)
-
-    def test_references_are_relative_to_the_run(self, tmp_path: Path) -> None:
-        reference = EvidenceStore(tmp_path).below("E14", "stock").put("a.txt", b"x")
-        assert reference.path == "raw/E14/stock/a.txt"
-        assert str(dataclasses.replace(reference, line=3)) == "raw/E14/stock/a.txt:3"

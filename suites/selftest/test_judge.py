@@ -17,17 +17,13 @@ from goodrecord import (
     CATALOGUE,
     IDLE,
     IDLE_MASKED,
-    OTHER,
     WORKING,
     WORKING_MASKED,
     A,
     good,
-    hazard_marker,
     idle,
     marker,
     raw,
-    refusal,
-    refused,
     reseen,
     rows,
     view,
@@ -133,102 +129,6 @@ def test_after_a_failed_create_nothing_more_is_asked_for() -> None:
     action(Verb.SAME_GUEST)(record)
     record.observations = [seen for seen in record.observations if seen.checkpoint not in (C5, C6)]
     assert [one.subject for one in judge(record).violations] == ["create"]
-
-
-class TestHazard:
-    def test_promised_but_not_taken_proves_nothing(self) -> None:
-        record = good()
-        record.markers.clear()
-        view(C4, "hardware", control=MsixControl(IDLE))(record)
-        judgement = judge(record)
-        assert judgement.verdict is V.UNDECIDED
-        assert judgement.reason == "the hazard was not taken: the run proves nothing"
-        assert judgement.violations == ()
-
-    def test_a_marker_of_another_device_is_not_ours(self) -> None:
-        record = good()
-        record.markers = [hazard_marker(OTHER)]
-        view(C4, "hardware", control=MsixControl(IDLE))(record)
-        assert judge(record).verdict is V.UNDECIDED
-
-    def test_a_marker_alone_shows_it(self) -> None:
-        record = good()
-        view(C4, "hardware", control=MsixControl(IDLE))(record)
-        judgement = judge(record)
-        assert (judgement.verdict, judgement.hazard.how) == (V.PASS, hazard_marker()[0].text)
-        assert judgement.hazard.raw == hazard_marker()[1]
-
-    @pytest.mark.parametrize("at", [C3, C4])
-    def test_the_register_alone_shows_it(self, at: object) -> None:
-        record = good()
-        record.markers.clear()
-        view(C4, "hardware", control=MsixControl(IDLE))(record)
-        view(at, "hardware", control=MsixControl(IDLE_MASKED))(record)  # type: ignore[arg-type]
-        assert judge(record).verdict is V.PASS
-        assert judge(record).hazard.how == f"{at}: Enable- Masked+"
-
-    def test_maskall_at_other_checkpoints_is_no_hazard(self) -> None:
-        record = good("E1")
-        view(C2, "hardware", control=MsixControl(WORKING_MASKED))(record)
-        assert not judge(record).hazard.taken
-
-    def test_where_none_is_promised_none_is_needed(self) -> None:
-        judgement = judge(good("E3"))
-        assert (judgement.verdict, judgement.hazard.promised, judgement.hazard.taken) == (V.PASS, False, False)
-
-    def test_a_fault_outweighs_a_missed_hazard(self) -> None:
-        record = good()
-        record.markers.clear()
-        view(C4, "hardware", control=MsixControl(IDLE))(record)
-        both_masked(record)
-        assert judge(record).verdict is V.FAIL
-
-
-class TestResetWithoutEffect:
-    def test_a_clear_refusal_passes(self) -> None:
-        judgement = judge(refused())
-        assert (judgement.verdict, judgement.violations) == (V.PASS, ()), judgement.reason
-        assert "refused with -EBUSY" in [check.seen for check in judgement.checks]
-
-    def test_a_guest_that_gets_it_anyway_fails_even_if_it_works(self) -> None:
-        record = good()
-        record.reset_effective = False
-        judgement = judge(record)
-        assert judgement.verdict is V.FAIL
-        assert judgement.reason == "C5 toolstack: create: expected refused with -EBUSY, seen status 0"
-
-    def test_unbinding_and_rebinding_takes_the_refusal_away(self) -> None:
-        record = good("E14", "F8")
-        record.reset_effective = False
-        assert judge(record).verdict is V.PASS
-
-    def test_a_refusal_that_xl_does_not_pass_on_fails(self) -> None:
-        record = good()
-        record.reset_effective = False
-        record.markers.append(refusal())
-        assert judge(record).reason == "C5 toolstack: create: expected refused with -EBUSY, seen status 0"
-
-    @pytest.mark.parametrize("markers", [[], [refusal(-22)], [refusal(device=OTHER)]])
-    def test_a_refusal_for_another_reason_fails(self, markers: list[object]) -> None:
-        record = refused()
-        record.markers = [hazard_marker(), *markers]  # type: ignore[list-item]
-        judgement = judge(record)
-        assert judgement.verdict is V.FAIL
-        assert judgement.reason.startswith("C5 toolstack: create: expected refused with -EBUSY, seen status 3: ")
-
-    def test_a_working_reset_excuses_no_refusal(self) -> None:
-        record = refused()
-        record.reset_effective = True
-        assert judge(record).verdict is V.FAIL
-
-    def test_without_maskall_at_c4_there_is_nothing_to_refuse(self) -> None:
-        record = refused()
-        view(C4, "hardware", control=MsixControl(IDLE))(record)
-        assert judge(record).verdict is V.FAIL
-        record = good()
-        record.reset_effective = False
-        view(C4, "hardware", control=MsixControl(IDLE))(record)
-        assert judge(record).verdict is V.PASS
 
 
 @pytest.mark.parametrize("kind", list(MarkerKind))

@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 from goodrecord import C6, C7, good, scenario, view
 from hypothesis import given
 from hypothesis import strategies as st
+from maskedissue import MASKED, issues
 from recordfaults import both_masked
 
 from harness.errors import InventoryError
-from harness.nested.devices import candidates
-from harness.nested.devices import catalogue as devices
-from harness.nested.stacks import stacks
-from harness.scenario.catalogue import catalogue
-from harness.scenario.checkpoint import Checkpoint
-from harness.scenario.choose import all_scenarios
 from harness.scenario.forecast import Forecast, foresee
 from harness.scenario.judge import judge
 from harness.scenario.judgement import Check, Judgement, Outcome
-from harness.scenario.known import KnownIssue, known_issues, load_issues
+from harness.scenario.known import KnownIssue, known_issues
 from harness.scenario.record import Record
 from harness.scenario.verdict import Conclusion, ControlRole, Verdict, conclude
 from harness.xen.fixes import registry
 
-ROOT = Path(__file__).parents[2]
 TRIXIE = {"xen_version": "4.20.5-pre", "kernel": "6.12.118+deb13-amd64", "stack": "trixie"}
 OLD = {"xen_version": "4.10.4", "kernel": "4.9.0-19-amd64"}
-
-MASKED = """\
-masked:
-  title: MASKALL stays
-  document: docs/findings/masked.md
-  scenarios: ["E14-F1-*"]
-  xen: ["4.20"]
-  violated:
-    - {at: C6, view: guest, subject: interrupts under traffic}
-    - {at: C6, view: hardware, subject: message control, seen: "*Masked+*"}
-  also:
-    - {at: C6, view: guest, subject: message control}
-    - {at: C6, view: guest, subject: traffic}
-"""
-
-
-def issues(tmp_path: Path, text: str = MASKED) -> dict[str, KnownIssue]:
-    path = tmp_path / "issues.yaml"
-    path.write_text(text)
-    return load_issues(path)
 
 
 def forecast(tmp_path: Path, text: str = MASKED, facts: dict[str, str] = TRIXIE, ending: str = "E14") -> Forecast:
@@ -239,62 +211,6 @@ def test_more_that_is_violated_never_makes_a_failure_known(checks: list[Check], 
         assert not strange
     if strange:
         assert not seen.explains([*more, *checks])
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "told"),
-    [
-        ("  document: docs/findings/masked.md\n", "", "either a document or the fix"),
-        ("  xen: [", "  fix: 575e18d54d19\n  xen: [", "either a document or the fix"),
-        ('  xen: ["4.20"]\n', "", "where it was seen"),
-        ("document: docs/findings/masked.md", "fix: 575e18d54d19", "fixes.yaml, not here"),
-        ('["4.20"]', "[4.20]", "in quotes"),
-        ('["4.20"]', '["4.20..4.14"]', "not a span of versions"),
-        ("docs/findings/masked.md", "../secret.md", "pattern"),
-        ("at: C6", "at: C9", "C9"),
-        ("violated:", "violates:", "did you mean 'violated'"),
-        ("masked:", "Masked one:", "pattern"),
-    ],
-)
-def test_a_malformed_entry_is_refused_with_its_place(tmp_path: Path, old: str, new: str, told: str) -> None:
-    text = MASKED.replace(old, new, 1)
-    assert text != MASKED
-    with pytest.raises(InventoryError, match=r"issues\.yaml:\d") as caught:
-        issues(tmp_path, text)
-    assert told in str(caught.value)
-
-
-def test_an_unknown_fix_is_refused(tmp_path: Path) -> None:
-    text = MASKED.replace("document: docs/findings/masked.md", "fix: 575e18d54d18").replace('  xen: ["4.20"]\n', "")
-    with pytest.raises(InventoryError, match="no fix 575e18d54d18"):
-        issues(tmp_path, text)
-
-
-SEEN = json.loads((Path(__file__).parent / "data/report/unmet_checks.json").read_text())
-
-
-@pytest.mark.parametrize("id", SEEN)
-def test_our_entries_are_what_real_hosts_have_shown(id: str) -> None:
-    """What was not met in real runs of stock Xen 4.20.5-pre, of 4.14.6 (E17), and of the known-bad control (E14)."""
-    checks = [
-        Check(Checkpoint(one["checkpoint"]), one["view"], one["subject"], "", one["seen"], Outcome(one["outcome"]))
-        for one in SEEN[id]
-    ]
-    (row,) = (row for row in all_scenarios(catalogue(), candidates(devices())) if row.id == id)
-    mine = tuple((name, issue) for name, issue in known_issues().items() if issue.concerns(row))
-    assert len(Forecast(due=mine).explains(checks)) == 1
-    strange = replace(checks[0], view="toolstack", subject="destroy")
-    assert Forecast(due=mine).explains([*checks, strange]) == ()
-    assert Forecast(due=mine).explains([replace(one, outcome=Outcome.MISSING) for one in checks]) == ()
-
-
-def test_our_entries_name_what_there_is() -> None:
-    rows = all_scenarios(catalogue(), candidates(devices()))
-    for name, issue in known_issues().items():
-        assert issue.document is None or (ROOT / issue.document).is_file(), f"{name}: {issue.document} is not there"
-        assert set(issue.stacks) <= set(stacks()), name
-        for pattern in issue.scenarios:
-            assert any(fnmatchcase(row.id, pattern) for row in rows), f"{name}: no scenario matches {pattern}"
 
 
 def test_an_issue_of_one_toolstack_is_not_expected_of_another(tmp_path: Path) -> None:

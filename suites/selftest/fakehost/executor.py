@@ -20,8 +20,9 @@ from pathlib import Path
 import paramiko
 
 from suites.selftest.fakehost import programs
-from suites.selftest.fakehost.machine import FakeHost, Lost
+from suites.selftest.fakehost.machine import FakeHost
 from suites.selftest.fakehost.rewriting import Rewriting
+from suites.selftest.fakehost.traps import Lost
 from suites.selftest.sshserver import SshServer
 
 _FRAME = struct.Struct(">I")
@@ -128,7 +129,7 @@ class Executor:
         with host.lock:  # not while a reboot empties the tree
             host.tree.uptime()
         try:
-            status = host.during(_text(command), changes=False, line=True, effect=lambda: self._run(channel, command))
+            status = host.traps.around(_text(command), lambda: self._run(channel, command), changes=False, line=True)
         except Lost:
             status = None
         if host.boots != boot:  # the machine it ran on is no more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import enum
 import re
 import threading
 import time
@@ -15,11 +14,8 @@ from typing import Any
 
 from suites.selftest.fakehost import board
 from suites.selftest.fakehost.function import PCIBACK, Function
+from suites.selftest.fakehost.traps import Moment, Trap, Traps
 from suites.selftest.fakehost.tree import Tree
-
-
-class Lost(Exception):
-    """The program was not run, and nobody will be told."""
 
 
 class Refused(Exception):
@@ -28,23 +24,6 @@ class Refused(Exception):
     def __init__(self, errno: int) -> None:
         super().__init__(errno)
         self.errno = errno
-
-
-class Moment(enum.Enum):
-    """Where in a program or command a trap strikes."""
-
-    LOST = "it arrived, is not run, and no answer is sent"
-    BEFORE = "before it has its effect, which it then has"
-    AFTER = "after its effect, before its answer"
-
-
-@dataclass
-class _Trap:
-    act: Callable[[], object]
-    moment: Moment
-    nth: int
-    program: str | None
-    line: str | None
 
 
 @dataclass
@@ -102,7 +81,7 @@ class FakeHost:
         self.later: list[Callable[[], None]] = []  # to be done once the answer was sent
         self.on_reboot: list[Callable[[], None]] = []
         self.on_timer: Callable[[tuple[str, ...]], None] = lambda argv: None
-        self._traps: list[_Trap] = []
+        self.traps = Traps(lambda: self.boots)
         self._stuck = threading.Event()
         self._advanced = 0.0
         self.tree = Tree(self.root, self)
@@ -252,7 +231,7 @@ class FakeHost:
         program: str | None = None, line: str | None = None,
     ) -> None:  # fmt: skip
         """Once, do `act` at the nth changing program from now on, or program (its words) or ssh command like this."""
-        self._traps.append(_Trap(act, moment, nth, program, line))
+        self.traps.pending.append(Trap(act, moment, nth, program, line))
 
     def hang(self, **where: Any) -> None:  # noqa: ANN401  (as for `trap`)
         """That program never ends, until the machine reboots."""
@@ -261,33 +240,6 @@ class FakeHost:
     def release(self) -> None:
         """End of the test: nothing hangs any more."""
         self._stuck.set()
-
-    def during(self, text: str, *, changes: bool, line: bool, effect: Callable[[], Any]) -> Any:  # noqa: ANN401
-        """`effect()` with the traps that are set for it around it."""
-        struck = []
-        with self.lock:
-            for trap in list(self._traps):
-                pattern = trap.line if line else trap.program
-                other = trap.program if line else trap.line
-                if other is not None or not (changes if pattern is None else re.search(pattern, text)):
-                    continue
-                trap.nth -= 1
-                if trap.nth == 0:
-                    self._traps.remove(trap)
-                    struck.append(trap)
-        boot = self.boots
-        for trap in struck:
-            if trap.moment is not Moment.AFTER:
-                trap.act()
-                if trap.moment is Moment.LOST or self.boots != boot:
-                    raise Lost
-        result = effect()
-        for trap in struck:
-            if trap.moment is Moment.AFTER:
-                trap.act()
-                if self.boots != boot:
-                    raise Lost
-        return result
 
     # -- what tests look at ------------------------------------------------------------------------------------------
 

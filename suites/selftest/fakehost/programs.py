@@ -37,7 +37,7 @@ def run(host: FakeHost, argv: tuple[str, ...], stdin: bytes) -> Answer:
             status, out, err = _PROGRAMS[name](host, words)
             return status, out.encode("utf-8", "surrogateescape"), err.encode("utf-8", "surrogateescape")
 
-    answer: Answer = host.during(" ".join(argv), changes=changing, line=False, effect=effect)
+    answer: Answer = host.traps.around(" ".join(argv), effect, changes=changing, line=False)
     return answer
 
 
