@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 import paramiko
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED, cMSG_CHANNEL_REQUEST
 
+BROKEN = (OSError, EOFError, paramiko.SSHException)  # what paramiko raises where a link is broken
+
 
 def listening() -> socket.socket:
     """A TCP socket on a free port of this machine."""
@@ -102,14 +104,14 @@ class SshServer:
         assert process.stdin and process.stdout and process.stderr
 
         def pump_in(target: int = process.stdin.fileno()) -> None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*BROKEN):
                 while data := channel.recv(1 << 16):
                     while data:
                         data = data[os.write(target, data) :]
             process.stdin.close()  # type: ignore[union-attr]
 
         def pump_out(source: int, send: Callable[[bytes], None]) -> None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*BROKEN):
                 while data := os.read(source, 1 << 16):
                     send(edit(data))
 
@@ -127,7 +129,7 @@ class SshServer:
         """The end of a command: its status, that of the signal -status, or with None no status at all."""
         if self.before_answer:
             self.before_answer()
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(*BROKEN):
             if status is None or not self.answers:
                 pass
             elif status >= 0:

@@ -23,7 +23,7 @@ from suites.selftest.fakehost import programs
 from suites.selftest.fakehost.machine import FakeHost
 from suites.selftest.fakehost.rewriting import Rewriting
 from suites.selftest.fakehost.traps import Lost
-from suites.selftest.sshserver import SshServer
+from suites.selftest.sshserver import BROKEN, SshServer
 
 _FRAME = struct.Struct(">I")
 # perl starts in 3 ms, python3 in 12; every Debian has the former.
@@ -133,7 +133,7 @@ class Executor:
         except Lost:
             status = None
         if host.boots != boot:  # the machine it ran on is no more
-            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            with contextlib.suppress(*BROKEN):
                 channel.get_transport().close()
             return
         self._server.answer(channel, status)
@@ -150,7 +150,7 @@ class Executor:
                 while data := channel.recv(1 << 16):
                     stdin += data
             status, out, err = programs.run(self._host, tuple(words), stdin)
-            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            with contextlib.suppress(*BROKEN):
                 channel.sendall(out)
                 channel.sendall_stderr(err)
             return status
