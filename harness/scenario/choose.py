@@ -116,11 +116,13 @@ def combinations(known: Catalogue, devices: Sequence[Candidate]) -> Iterator[tup
 
 def all_scenarios(known: Catalogue, devices: Sequence[Candidate]) -> list[Scenario]:
     """Every combination that these devices allow."""
+    return _allowed(combinations(known, devices), devices)
+
+
+def _allowed(possible: Iterable[tuple[Scenario, Hole | None]], devices: Iterable[Candidate]) -> list[Scenario]:
     may = {device.name: device for device in devices}
     return [
-        row
-        for row, hole in combinations(known, devices)
-        if hole is None and all(may[name].may_suffer(row.ending) for name in row.devices)
+        row for row, hole in possible if hole is None and all(may[name].may_suffer(row.ending) for name in row.devices)
     ]
 
 
@@ -129,33 +131,33 @@ def select(known: Catalogue, devices: Sequence[Candidate], patterns: list[str], 
 
     SafetyRefusal when a pattern names only what the inventory does not let its device suffer.
     """
-    everything = all_scenarios(known, devices)
+    possible = list(combinations(known, devices))
+    everything = _allowed(possible, devices)
     known.profile(profile)  # also where it does not choose: it may still be a strict one
     if not patterns:
         return _of_profile(known, devices, everything, profile)
     chosen: dict[str, Scenario] = {}
     for pattern in patterns:
-        matching = _matching(everything, pattern)
+        wanted = _pattern(pattern)
+        matching = {row.id: row for row in everything if wanted.match(row.id)}
         if not matching:
-            raise _nothing_matches(pattern, known, devices, everything)
-        chosen |= {row.id: row for row in matching}
+            raise _nothing_matches(pattern, known, possible, everything)
+        chosen |= matching
     return list(chosen.values())
 
 
 def _nothing_matches(
-    pattern: str, known: Catalogue, devices: Sequence[Candidate], everything: Sequence[Scenario]
+    pattern: str, known: Catalogue, possible: Iterable[tuple[Scenario, Hole | None]], everything: Iterable[Scenario]
 ) -> UsageError | SafetyRefusal:
-    possible = list(combinations(known, devices))
-    named = set(map(id, _matching((row for row, _ in possible), pattern)))
-    reasons = [hole for row, hole in possible if id(row) in named]
-    if None in reasons:
-        row = next(row for row, hole in possible if id(row) in named and hole is None)
+    wanted = _pattern(pattern)
+    named = [(row, hole) for row, hole in possible if wanted.match(row.id)]
+    if row := next((row for row, hole in named if hole is None), None):
         return SafetyRefusal(
             f"{row.device} may not suffer {row.ending}",
             hint="the inventory says which endings it may: `endings` of the device",
         )
-    if reasons and reasons[0] is not None:
-        return UsageError(f"{pattern} cannot be: {reasons[0].reason}", hint="see maskall coverage")
+    if hole := next((hole for _, hole in named), None):
+        return UsageError(f"{pattern} cannot be: {hole.reason}", hint="see maskall coverage")
     for part in pattern.split("-"):
         if hole := known.hole(part):
             return UsageError(f"{part} is no scenario here, {hole.kind}: {hole.reason}", hint="see maskall coverage")
@@ -165,9 +167,9 @@ def _nothing_matches(
     return UsageError(f"no scenario matches {pattern!r}", hint=f"{guess}see maskall list --all")
 
 
-def _matching(rows: Iterable[Scenario], pattern: str) -> list[Scenario]:
-    wanted = re.compile(fnmatch.translate(pattern))
-    return [row for row in rows if wanted.match(row.id) or row.id.startswith(f"{pattern}-")]
+def _pattern(pattern: str) -> re.Pattern[str]:
+    """Matches the ids that are so, or that begin so: E14 is all that follows that ending."""
+    return re.compile(f"{fnmatch.translate(pattern)}|{re.escape(pattern)}-")
 
 
 def _of_profile(
