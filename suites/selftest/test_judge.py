@@ -234,3 +234,13 @@ class TestVirtualFunctions:
         judgement = judge(record)
         said = "C3 hardware: message control: expected Masked-, seen Enable- Masked+"
         assert (judgement.verdict, judgement.reason) == (V.FAIL, said)
+
+
+def test_maskall_that_xen_only_says_it_has_set_is_a_fault() -> None:
+    record = good("decode-off-at-teardown", "F1")
+    reseen(record, C4, lambda seen: replace(seen, hardware=idle(C4, IDLE).hardware))
+    judgement = judge(record)
+    said = "C4 hardware: message control: expected Masked+, seen Enable- Masked-"
+    assert (judgement.verdict, judgement.reason) == (V.FAIL, said)
+    record.markers.clear()
+    assert judge(record).verdict is not V.FAIL, "nothing was said, so nothing is promised"
