@@ -56,12 +56,15 @@ exit 0
 """
 
 # Ends with the link. The claim stays: a holder whose link was cut comes back with its token. The heartbeat is replaced
-# in one step: who looks in between must not find it empty and the holder dead.
+# in one step: who looks in between must not find it empty and the holder dead. The lock: whoever releases the claim at
+# the same time must not leave a heartbeat behind.
 _BEAT = """\
-cd {run} || exit 1
+cd {run} && exec 9<. || exit 1
 while read -r _; do
+  flock -w 10 9
   grep -qF -- {token} claim 2>/dev/null || {{ echo lost; exit 1; }}
   read -r up _ </proc/uptime && echo "$up" > heartbeat.{token} && mv -f heartbeat.{token} heartbeat
+  flock -u 9
 done
 """
 

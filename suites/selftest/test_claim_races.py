@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,3 +194,32 @@ class TestReleasing:
         claim.release()
         assert (run / "claim").exists()
         claim.transport = HERE
+
+
+def test_a_release_waits_for_a_heartbeat_that_is_being_written(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over ssh nobody ends the beating program on the host: it may be at work when the claim is given up."""
+    claim = fresh(run, "t" * 16)
+    assert claim._put()
+    folder, grepped, go, removed, end = (tmp_path / name for name in ("bin", "grepped", "go", "removed", "end"))
+    folder.mkdir()
+    for name, text in (
+        ("grep", f'mkdir {grepped} 2>/dev/null || exec {{}} "$@"\n{{}} "$@" || exit\nuntil [ -e {go} ]; do :; done\n'),
+        ("rm", f'{{}} "$@"\nmkdir {removed}\nuntil [ -e {end} ]; do :; done\n'),
+    ):
+        (folder / name).write_text("#!/bin/sh\n" + text.replace("{}", str(shutil.which(name))))
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    beat = Script(claims._BEAT.format(token=claim.holder.token, run=quote([str(run)])))
+    beating = threading.Thread(target=lambda: HERE.run(beat, deadline=Deadline.after(20), stdin=b"\n"))
+    beating.start()
+    assert poll(grepped.exists, Deadline.after(10), every=0.01)
+    releasing = threading.Thread(target=claim.release)
+    releasing.start()
+    poll(removed.exists, Deadline.after(0.2), every=0.01)
+    go.touch()
+    beating.join()
+    end.touch()
+    releasing.join()
+    assert not run.exists()
