@@ -13,6 +13,12 @@ unload_driver() {
   echo "${device##*/}" > "$device/driver/unbind"
 }
 
+# The driver $2 takes the device again.
+load_driver() {
+  device=$(find_device "$1") || return 1
+  echo "${device##*/}" > "/sys/bus/pci/drivers/$2/bind"
+}
+
 # One 16-bit write to message control: $2 its offset in config space, $3 the low and $4 the high byte, octal.
 # sysfs turns an aligned two-byte write into one config write (Linux pci_write_config).
 write_control() {

@@ -91,6 +91,19 @@ def no_irqs(at: Checkpoint, view: XenView | None) -> Iterator[Check]:
         yield check(at, "xen", "irqs of the device", "none", left, not view.irqs, view.raw_keys.at(view.owner_line))
 
 
+def unbound(at: Checkpoint, view: XenView | None) -> Iterator[Check]:
+    """What a dying domain still holds of the device is bound to nobody (arch_pci_clean_pirqs), and Xen masks it."""
+    if view is None:
+        return
+    owners = " ".join(sorted({name for names in view.bound.values() for name in names}))
+    raw = view.raw_keys.at(view.owner_line)
+    yield check(at, "xen", "vectors bound to", "nobody", owners or "nobody", not owners, raw)
+    for irq in view.irqs:
+        host = next((one.host for one in view.masks if one.irq == irq), None)
+        seen = None if host is None else f"host={host:d}"
+        yield check(at, "xen", f"irq {irq}", "masked by Xen", seen, bool(host), raw)
+
+
 def no_leaks(at: Checkpoint, view: XenView | None, before: XenView | None) -> Iterator[Check]:
     """No vector anywhere that is mapped but bound to nobody and was not there at the start."""
     if view is None or before is None:

@@ -92,7 +92,7 @@ def _c3(record: Record, seen: Observation) -> Iterator[Check]:
     if Verb.LOSE_BACKEND in fault:  # pciback has reset the device and written back what it had saved
         wanted = Expected(memory=True, enabled=False, masked=False, driver=PCIBACK)
     yield from expect.hardware(Checkpoint.C3, seen.hardware, wanted)
-    if {Verb.UNLOAD_DRIVER, Verb.GUEST_CLEARS_ENABLE} & set(fault):
+    if {Verb.UNLOAD_DRIVER, Verb.GUEST_CLEARS_ENABLE} & set(fault) and not record.scenario.end.works_after_fault:
         yield from expect.no_irqs(Checkpoint.C3, seen.xen)  # the guest switched MSI-X off: qemu or pciback unmaps
     yield from expect.held_back(Checkpoint.C3, seen)
     if record.scenario.end.works_after_fault:
@@ -114,6 +114,7 @@ def _c4(record: Record, seen: Observation) -> Iterator[Check]:
             yield from expect.gone(at, seen, domid)
         case Fate.ZOMBIE:
             yield from expect.dying(at, seen, domid)
+            yield from expect.unbound(at, seen.xen)
         case Fate.DETACHED:
             yield from expect.alive(at, seen, domid, GUEST_A)
         case Fate.REFUSED:

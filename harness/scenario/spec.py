@@ -23,6 +23,7 @@ class Verb(enum.StrEnum):
     CREATE = "create"
     # to a guest that lives on
     UNLOAD_DRIVER = "unload_driver"
+    LOAD_DRIVER = "load_driver"
     KILL_DEVICE_MODEL = "kill_device_model"
     SEGFAULT_DEVICE_MODEL = "segfault_device_model"
     ABORT_DEVICE_MODEL = "abort_device_model"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.deadline import Deadline
+from harness.errors import LabError
 from harness.lab.debugger import Stop
 
 
@@ -21,6 +22,7 @@ class FakeMachine:
     breakpoints: set[int] = field(default_factory=set)
     read_only: bool = False
     attached: bool = False
+    in_guest: int = 0  # so many stops from now the CPU runs an HVM guest's code, where nothing of Xen is mapped
 
     def put(self, address: int, data: bytes) -> None:
         self.memory |= {address + place: byte for place, byte in enumerate(data)}
@@ -39,6 +41,8 @@ class FakeMachine:
             self.attached = False
 
     def read(self, address: int, length: int) -> bytes:
+        if self.in_guest:
+            raise LabError(f"cannot read {length} bytes at {address:#x}")
         return self._read(self.memory, address, length)
 
     def write(self, address: int, data: bytes) -> None:
@@ -77,6 +81,7 @@ class FakeMachine:
 
     def stop(self) -> None:
         self._note("stop")
+        self.in_guest = max(0, self.in_guest - 1)
 
     def _note(self, what: str) -> None:
         assert self.attached, f"{what} outside of a session"

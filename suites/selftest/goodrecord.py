@@ -125,7 +125,7 @@ def good_run(row: Scenario) -> Record:
     record.observations = [in_use(C0, 0, "nvme"), idle(C1)]
     if row.end.fate is not Fate.REFUSED:
         last = in_use(C3, A) if row.end.works_after_fault else replace(in_use(C3, A), guest=None)
-        if {Verb.UNLOAD_DRIVER, Verb.GUEST_CLEARS_ENABLE} & set(row.end.fault):
+        if {Verb.UNLOAD_DRIVER, Verb.GUEST_CLEARS_ENABLE} & set(row.end.fault) and not row.end.works_after_fault:
             kept = Verb.CLEAR_MASKALL in row.end.fault  # Xen has put MASKALL back
             last = replace(idle(C3, IDLE_MASKED if kept else IDLE), xen=xen(C3, f"d{A}"))
         if Verb.LOSE_BACKEND in row.end.fault:  # pciback has reset the device, and Xen still lets A own it

@@ -35,7 +35,8 @@ from recordfaults import FAULTS, Mutation, action, both_masked, gone, masks
 from harness.pci.config import Command, MsixControl
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.judge import judge
-from harness.scenario.observation import TableView
+from harness.scenario.judgement import Outcome
+from harness.scenario.observation import TableView, VectorMask
 from harness.scenario.spec import Verb
 from harness.scenario.verdict import Verdict
 from harness.xen.console import MarkerKind
@@ -244,3 +245,34 @@ def test_maskall_that_xen_only_says_it_has_set_is_a_fault() -> None:
     assert (judgement.verdict, judgement.reason) == (V.FAIL, said)
     record.markers.clear()
     assert judge(record).verdict is not V.FAIL, "nothing was said, so nothing is promised"
+
+
+class TestZombies:
+    """A domain whose device model is stopped keeps its vectors; they must be bound to nobody and masked by Xen."""
+
+    @staticmethod
+    def reasons(host: bool, bound: dict[int, tuple[str, ...]]) -> set[str]:
+        record = good("E5", "F1")
+        masks = (VectorMask(44, host, True, None, 104),)
+        view(C4, "xen", irqs=(44,), masks=masks, bound=bound)(record)
+        failed = (one for one in judge(record).checks if one.checkpoint is C4 and one.outcome is Outcome.VIOLATED)
+        return {f"{one.subject}: {one.seen}" for one in failed} - {"irqs of the device: 44"}
+
+    def test_as_on_stock(self) -> None:
+        assert self.reasons(host=True, bound={44: ()}) == set()
+
+    def test_bound_to_the_dead(self) -> None:
+        assert self.reasons(host=True, bound={44: (f"d{A}",)}) == {f"vectors bound to: d{A}"}
+
+    def test_open(self) -> None:
+        assert self.reasons(host=False, bound={44: ()}) == {"irq 44: host=0"}
+
+
+def test_a_driver_that_comes_back_must_work_as_before() -> None:
+    record = good("E31", "F1")
+    view(C3, "guest", before=5, after=5, traffic_ok=False)(record)
+    judgement = judge(record)
+    assert (judgement.verdict, judgement.reason) == (
+        V.FAIL,
+        "C3 guest: interrupts under traffic: expected more than 0, seen 0",
+    )

@@ -17,6 +17,7 @@ from harness.lab.debugger import Registers
 from harness.lab.host import Host
 from harness.lab.transport.fake import Executed, FakeTransport, Reply
 from harness.lab.transport.local import LocalTransport
+from harness.mutants import text
 from harness.mutants.catalogue import DeviceModelMutant, Dom0Mutant, HypervisorMutant, Mutant, catalogue
 from harness.mutants.devicemodel import COPY, PROGRAMS
 from harness.mutants.fitting import misfits
@@ -58,6 +59,22 @@ class TestHypervisor:
         assert xen.writes == [f"write {ENTRY + 6:#x} 89fbeb"]
         assert str(made.place) == "pci_reset_msix_state+0x6"
         assert (made.before.hex(), made.after.hex()) == ("89fb75", "89fbeb")
+        assert not xen.machine.attached
+
+    def test_a_cpu_that_runs_a_guest_is_let_go_until_xen_is_there(self) -> None:
+        xen = Xen()
+        xen.machine.in_guest = 3
+        plant("m", mutant(("89 fb 75 ??", "?? ?? eb")), xen.host)
+        assert xen.machine.log[:6] == ["go", "stop"] * 3
+        assert len(xen.writes) == 1
+
+    def test_a_cpu_that_never_leaves_its_guest_is_left_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(text, "_MOMENTS", 2)
+        xen = Xen()
+        xen.machine.in_guest = 9
+        with pytest.raises(LabError, match="cannot read"):
+            plant("m", mutant(("89 fb 75 ??", "?? ?? eb")), xen.host)
+        assert not xen.writes
         assert not xen.machine.attached
 
     def test_it_is_taken_back(self) -> None:

@@ -11,6 +11,7 @@ from harness.xen.toolstack import Signal
 
 VERBS: dict[Verb, Callable[[Stage], None]] = {
     Verb.UNLOAD_DRIVER: guest.unload_driver,
+    Verb.LOAD_DRIVER: guest.load_driver,
     Verb.KILL_DEVICE_MODEL: lambda stage: devicemodel.send(stage, Verb.KILL_DEVICE_MODEL, Signal.KILL),
     Verb.SEGFAULT_DEVICE_MODEL: lambda stage: devicemodel.send(stage, Verb.SEGFAULT_DEVICE_MODEL, Signal.SEGV),
     Verb.ABORT_DEVICE_MODEL: lambda stage: devicemodel.send(stage, Verb.ABORT_DEVICE_MODEL, Signal.ABRT),

@@ -28,6 +28,11 @@ def unload_driver(stage: Stage) -> None:
     in_guest(stage, Verb.UNLOAD_DRIVER, f"unload_driver {stage.target.identity}")
 
 
+def load_driver(stage: Stage) -> None:
+    """The driver takes the device again, which it had let go."""
+    in_guest(stage, Verb.LOAD_DRIVER, f"load_driver {stage.target.identity} {stage.part.driver.bound_as}")
+
+
 def start_load(stage: Stage) -> None:
     """Traffic without end."""
     in_guest(stage, Verb.START_LOAD, f"start_load {stage.target.driver} {stage.target.identity}")
