@@ -105,7 +105,8 @@ class Campaign:
         began = time.monotonic()
         progress = self.progress.side(f"{scenario.id} {name}")
         side = self.session.side(scenario, name, progress, enough=_killed(stock) if stock else None)
-        made = cell(scenario.id, scenario.ending, side, time.monotonic() - began, stock)
+        issues = () if stock else self.session.forecast(scenario).explains(side.checks)
+        made = cell(scenario.id, scenario.ending, side, time.monotonic() - began, stock, issues)
         with self._lock:
             self._cells[name, scenario.id] = made
             self._played += 1

@@ -46,6 +46,7 @@ class Cell(StrictModel):
     verdict: Verdict
     reason: Text
     violations: tuple[Text, ...] = Field(description="what failed, without numbers that differ from run to run")
+    known: tuple[str, ...] = Field((), description="on stock: the known issues that it fails as")
     seconds: Seconds
     raw_directory: str
     log: str
@@ -125,8 +126,8 @@ class KillMatrix(StrictModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def false_alarms(self) -> int:
-        """Scenarios that the stock product failed."""
-        return sum(cell.verdict.blames_product for cell in self.stock)
+        """Scenarios that the stock product failed otherwise than a known issue says."""
+        return sum(cell.verdict.blames_product and not cell.known for cell in self.stock)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -140,7 +141,9 @@ class KillMatrix(StrictModel):
         return ExitStatus.UNDECIDED if {Fate.UNDECIDED, Fate.NOT_RUN} & set(fates) else ExitStatus.OK
 
 
-def cell(scenario: str, ending: str, side: Side, seconds: float, stock: Cell | None) -> Cell:
+def cell(
+    scenario: str, ending: str, side: Side, seconds: float, stock: Cell | None, known: tuple[str, ...] = ()
+) -> Cell:
     """What a run says about the mutant it was played on, held against the same scenario on stock (None: this is it)."""
     violations = tuple(sorted(signatures(side.violations)))
     return Cell(
@@ -150,6 +153,7 @@ def cell(scenario: str, ending: str, side: Side, seconds: float, stock: Cell | N
         verdict=side.verdict,
         reason=side.reason,
         violations=violations,
+        known=known,
         seconds=seconds,
         raw_directory=side.raw_directory,
         log=side.log,

@@ -53,7 +53,7 @@ def summary(matrix: KillMatrix) -> str:
     for fate in (Fate.SURVIVED, Fate.UNDECIDED, Fate.NOT_RUN, Fate.EQUIVALENT, Fate.MISFIT):
         count = sum(row.fate is fate for row in matrix.mutants)
         parts += [f"{count} {fate}"] if count else []
-    parts += [f"{matrix.false_alarms} of {len(matrix.stock)} scenarios fail on stock"]
+    parts += [f"{matrix.false_alarms} of {len(matrix.stock)} scenarios fail on stock otherwise than known"]
     minutes = (matrix.ended - matrix.started).total_seconds() / 60
     return f"{', '.join(parts)}; {minutes:.0f} min"
 

@@ -154,6 +154,8 @@ class TestMatrix:
 
     def test_a_failure_on_stock_is_a_false_alarm(self) -> None:
         assert matrix(row(KILLED), stock=(FLAWED,)).false_alarms == 1
+        known = FLAWED.model_copy(update={"known": ("stopped-device-model",)})
+        assert matrix(row(KILLED), stock=(known,)).false_alarms == 0
 
 
 class TestTable:
@@ -181,7 +183,10 @@ class TestTable:
     def test_summary(self) -> None:
         made = matrix(row(KILLED), row(CRASHED), row(SURVIVED))
         told = summary(made)
-        assert told == "seen 2/3, 1 of them by a crash, 1 survived, 0 of 1 scenarios fail on stock; 0 min"
+        assert (
+            told
+            == "seen 2/3, 1 of them by a crash, 1 survived, 0 of 1 scenarios fail on stock otherwise than known; 0 min"
+        )
 
     def test_a_wrong_proof_is_told(self) -> None:
         text = "\n".join(lines(matrix(row(KILLED, equivalent="a wrong proof"))))
