@@ -13,7 +13,7 @@ from harness.errors import ExitStatus
 from harness.report.model import Seconds, Text
 from harness.report.results import Control, Host
 from harness.report.seen import CheckSeen, Side
-from harness.scenario.judgement import Check, Outcome
+from harness.scenario.judgement import Check, Outcome, sentence
 from harness.scenario.verdict import Verdict
 from harness.strict import StrictModel
 
@@ -146,12 +146,13 @@ def cell(
 ) -> Cell:
     """What a run says about the mutant it was played on, held against the same scenario on stock (None: this is it)."""
     violations = tuple(sorted(signatures(side.violations)))
+    fate = _fate(side, frozenset(violations), stock)
     return Cell(
         scenario=scenario,
         ending=ending,
-        fate=_fate(side, frozenset(violations), stock),
+        fate=fate,
         verdict=side.verdict,
-        reason=side.reason,
+        reason=_killer(side, stock) if fate is Fate.KILLED and stock is not None else side.reason,
         violations=violations,
         known=known,
         seconds=seconds,
@@ -167,6 +168,12 @@ def _fate(side: Side, violations: frozenset[str], stock: Cell | None) -> Fate:
     if side.verdict is Verdict.CRASH and (stock is None or stock.verdict is not Verdict.CRASH):
         return Fate.CRASHED
     return Fate.KILLED if violations - before else Fate.SURVIVED
+
+
+def _killer(side: Side, stock: Cell) -> str:
+    """The first check that failed and does not on stock."""
+    before = set(stock.violations)
+    return next(sentence(one) for one in side.violations if signatures([one]) - before)
 
 
 def signatures(checks: Iterable[Check | CheckSeen]) -> set[str]:

@@ -10,7 +10,7 @@ from harness.scenario import expectations as expect
 from harness.scenario import growth, rules
 from harness.scenario.checkpoint import Checkpoint
 from harness.scenario.expectations import check
-from harness.scenario.judgement import Check, Hazard, Judgement, Outcome
+from harness.scenario.judgement import Check, Hazard, Judgement, Outcome, sentence
 from harness.scenario.record import Record
 from harness.scenario.spec import Fate, Verb
 from harness.scenario.verdict import Verdict
@@ -26,18 +26,14 @@ def judge(record: Record) -> Judgement:
     if crash is not None:
         return Judgement(Verdict.CRASH, f"{crash.kind.value}: {crash.text}", hazard, checks)
     if violated:
-        return Judgement(Verdict.FAIL, _reason(violated[0]), hazard, checks)
+        return Judgement(Verdict.FAIL, sentence(violated[0]), hazard, checks)
     if unseen:
-        return Judgement(Verdict.UNDECIDED, _reason(unseen[0]), hazard, checks)
+        return Judgement(Verdict.UNDECIDED, sentence(unseen[0]), hazard, checks)
     if hazard.promised and not hazard.taken:
         return Judgement(Verdict.UNDECIDED, "the hazard was not taken: the run proves nothing", hazard, checks)
     if not checks:
         return Judgement(Verdict.UNDECIDED, "nothing was observed", hazard, checks)
     return Judgement(Verdict.PASS, f"{len(checks)} expectations met", hazard, checks)
-
-
-def _reason(one: Check) -> str:
-    return f"{one.checkpoint} {one.view}: {one.subject}: expected {one.expected}, seen {one.seen}"
 
 
 def _hazard(record: Record) -> Hazard:

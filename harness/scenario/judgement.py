@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from harness.evidence.raw import RawRef
 from harness.scenario.checkpoint import Checkpoint
@@ -27,6 +28,26 @@ class Check:
     seen: str
     outcome: Outcome
     raw: RawRef | None = None
+
+
+class Told(Protocol):
+    """A check, of a judgement or of stored results."""
+
+    @property
+    def checkpoint(self) -> Checkpoint: ...
+    @property
+    def view(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def expected(self) -> str: ...
+    @property
+    def seen(self) -> str: ...
+
+
+def sentence(one: Told) -> str:
+    """A check in one line, for a person."""
+    return f"{one.checkpoint} {one.view}: {one.subject}: expected {one.expected}, seen {one.seen}"
 
 
 @dataclass(frozen=True)
