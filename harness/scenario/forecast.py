@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.scenario.judgement import Checked
 from harness.scenario.known import KnownIssue, unexplained
-from harness.scenario.signature import Checked
 from harness.scenario.spec import Scenario
 from harness.scenario.verdict import Verdict
 from harness.xen.fixes import Fix, has_fix

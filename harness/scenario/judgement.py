@@ -30,8 +30,8 @@ class Check:
     raw: RawRef | None = None
 
 
-class Told(Protocol):
-    """A check, of a judgement or of stored results."""
+class Checked(Protocol):
+    """A check with its outcome, of a judgement or of stored results."""
 
     @property
     def checkpoint(self) -> Checkpoint: ...
@@ -43,9 +43,11 @@ class Told(Protocol):
     def expected(self) -> str: ...
     @property
     def seen(self) -> str: ...
+    @property
+    def outcome(self) -> Outcome: ...
 
 
-def sentence(one: Told) -> str:
+def sentence(one: Checked) -> str:
     """A check in one line, for a person."""
     return f"{one.checkpoint} {one.view}: {one.subject}: expected {one.expected}, seen {one.seen}"
 

@@ -14,7 +14,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from harness.errors import ParseError
-from harness.scenario.signature import Checked, CheckPattern, left_over, shown
+from harness.scenario.judgement import Checked
+from harness.scenario.signature import CheckPattern, left_over, shown
 from harness.scenario.spec import Scenario
 from harness.strict import StrictModel
 from harness.xen.fixes import has_fix, registry

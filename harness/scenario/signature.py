@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Protocol
 
 from harness.scenario.checkpoint import Checkpoint
-from harness.scenario.judgement import Outcome
+from harness.scenario.judgement import Checked, Outcome
 from harness.strict import StrictModel
-
-
-class Checked(Protocol):
-    """A check with its outcome, of a judgement or of stored results."""
-
-    @property
-    def checkpoint(self) -> Checkpoint: ...
-    @property
-    def view(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def seen(self) -> str: ...
-    @property
-    def outcome(self) -> Outcome: ...
 
 
 class CheckPattern(StrictModel):
