@@ -25,7 +25,8 @@ echo "write to reset: status $status"
 # Linux deletes the directory in /sys/devices only once the driver's remove has returned, with the reset in it.
 _LOSE_BACKEND = """\
 device=$(readlink -f /sys/bus/xen-backend/devices/pci-{domid}-0) && [ -d "$device" ] || exit 2
-xenstore-rm /local/domain/0/backend/pci/{domid}/0 && xenstore-rm {note} || exit 3
+xenstore-rm /local/domain/0/backend/pci/{domid}/0 || exit 3
+if xenstore-read {note} >/dev/null 2>&1; then xenstore-rm {note} || exit 3; fi   # older libxl keeps no such note
 tries=300
 while [ -d "$device" ]; do
   tries=$((tries - 1))
