@@ -34,6 +34,9 @@ def domain_xml(spec: GuestSpec) -> str:
         features = Xml.SubElement(domain, "features")
         for name in ("acpi", "apic", "pae"):  # on in xl unless switched off; off in libvirt unless named
             Xml.SubElement(features, name)
+    if spec.type is GuestType.PV and spec.devices:  # xl does so by itself; else Linux uses no swiotlb
+        xen = Xml.SubElement(Xml.SubElement(domain, "features"), "xen")
+        Xml.SubElement(xen, "e820_host", state="on")
     _text(domain, "on_poweroff", "destroy")
     _text(domain, "on_reboot", spec.on_reboot)
     _text(domain, "on_crash", spec.on_crash)

@@ -55,6 +55,13 @@ class TestXml:
         assert (found.text, found.get("machine")) == wanted
         assert domain.find("features") is None
 
+    def test_a_pv_guest_with_a_device_is_told_of_the_hosts_memory_map(self) -> None:
+        spec = GuestSpec("maskall-a", GuestType.PV, "/k", "/i", (Bdf.parse("0000:04:00.0"),))
+        domain = Xml.fromstring(domain_xml(spec))  # noqa: S314 - our own
+        e820_host = domain.find("features/xen/e820_host")
+        assert e820_host is not None
+        assert e820_host.get("state") == "on"
+
     def test_what_becomes_of_it(self) -> None:
         spec = GuestSpec("a", GuestType.PV, "/k", "/i", (), on_reboot=OnEvent.RESTART, on_crash=OnEvent.DESTROY)
         domain = Xml.fromstring(domain_xml(spec))  # noqa: S314 - our own
