@@ -99,9 +99,12 @@ def unbound(at: Checkpoint, view: XenView | None) -> Iterator[Check]:
     raw = view.raw_keys.at(view.owner_line)
     yield check(at, "xen", "vectors bound to", "nobody", owners or "nobody", not owners, raw)
     for irq in view.irqs:
-        host = next((one.host for one in view.masks if one.irq == irq), None)
-        seen = None if host is None else f"host={host:d}"
-        yield check(at, "xen", f"irq {irq}", "masked by Xen", seen, bool(host), raw)
+        mask = next((one for one in view.masks if one.irq == irq), None)
+        if mask is None:
+            yield check(at, "xen", f"irq {irq}", "masked by Xen", None, False, raw)
+        else:
+            place = view.raw_keys.at(mask.line)
+            yield check(at, "xen", f"irq {irq}", "masked by Xen", f"host={mask.host:d}", mask.host, place)
 
 
 def no_leaks(at: Checkpoint, view: XenView | None, before: XenView | None) -> Iterator[Check]:
