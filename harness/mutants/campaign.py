@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -101,7 +101,7 @@ class Campaign:
         if known is not None:
             return known
         stock = None if name == STOCK else self._stock(scenario)
-        self._sweep(name, scenario)
+        self._set_aside(name, scenario)
         began = time.monotonic()
         progress = self.progress.side(f"{scenario.id} {name}")
         side = self.session.side(scenario, name, progress, enough=_killed(stock) if stock else None)
@@ -126,11 +126,12 @@ class Campaign:
                     known = self._cell(STOCK, scenario)
             return known
 
-    def _sweep(self, name: str, scenario: Scenario) -> None:
-        """What a cell left behind that was interrupted: evidence is never written over other evidence."""
+    def _set_aside(self, name: str, scenario: Scenario) -> None:
+        """What a cell left behind that was interrupted or is played again stays, under another name: it is evidence."""
         for folder in (self.session.plan.results / "raw" / scenario.id).glob(f"{name}*"):
             if re.fullmatch(rf"{re.escape(name)}(-retry\d+)?", folder.name):
-                shutil.rmtree(folder)
+                places = (folder.with_name(f"{folder.name}.before-{number}") for number in itertools.count(1))
+                folder.rename(next(place for place in places if not place.exists()))
 
     def _estimate(self) -> str:
         """Longest it can still take at the pace so far: every mutant that is left survives to its last scenario."""

@@ -235,8 +235,13 @@ class TestInterrupted:
         before = KillMatrix.model_validate_json((hunt.root / FILE).read_bytes())
         hunt.trouble = lambda name, row: None
         hunt.played.clear()
+        cut_off = hunt.root / "raw" / E14.id / "never-seen"
+        cut_off.mkdir(parents=True, exist_ok=True)
+        (cut_off / "evidence.txt").write_text("what was seen")
         matrix = hunt("never-seen", before=before)
-        assert hunt.played == [("never-seen", "E14")], "evidence of the cell that was cut off is swept away"
+        assert hunt.played == [("never-seen", "E14")]
+        kept = cut_off.with_name("never-seen.before-1") / "evidence.txt"
+        assert kept.read_text() == "what was seen", "evidence of the cell that was cut off stays, under another name"
         assert fates(matrix) == {"never-seen": Fate.SURVIVED}
 
     def test_what_the_lab_spoilt_is_played_again(self, hunt: Hunt) -> None:
