@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.words import Device, Devices, Results, Stack, UsualStack, Workers, Yes
-from harness.options import DEFAULT_STACK
+from harness.run.options import DEFAULT_STACK
 
 measure = typer.Typer()
 
@@ -52,7 +52,7 @@ def mutants(
     kills no mutant. mutants.json is written after every cell.
     """
     from harness.cli import mutants as verb
-    from harness.options import RunOptions
+    from harness.run.options import RunOptions
 
     options = RunOptions(
         scenario=tuple(scenario or ()),
@@ -100,11 +100,11 @@ def soak(
     Plays the scenarios that take the hazard on the stock hypervisor, each on a freshly restored host, without a
     control. Product failures must be 0; undecided runs and the emulator's own faults are counted apart.
     """
+    from harness.base.errors import UsageError
     from harness.cli.soak import DEFAULT_PROFILE as SOAK_PROFILE
     from harness.cli.soak import begin
     from harness.cli.soak import resume as go_on
-    from harness.errors import UsageError
-    from harness.options import RunOptions
+    from harness.run.options import RunOptions
 
     if resume is None:
         options = RunOptions(

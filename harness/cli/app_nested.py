@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.words import Device, Kept, Mirror, Stack, Yes
-from harness.options import DEFAULT_STACK
+from harness.run.options import DEFAULT_STACK
 
 practice = typer.Typer(
     no_args_is_help=True,

@@ -21,7 +21,7 @@ from harness.cli.words import (
     Workers,
     Yes,
 )
-from harness.options import DEFAULT_PROFILE, DEFAULT_STACK, DEFAULT_TOOLSTACK
+from harness.run.options import DEFAULT_PROFILE, DEFAULT_STACK, DEFAULT_TOOLSTACK
 
 scenarios = typer.Typer()
 
@@ -98,7 +98,7 @@ def run(
     """
     from harness.cli.run import run_scenarios
     from harness.cli.stacks import named, run_on
-    from harness.options import RunOptions
+    from harness.run.options import RunOptions
 
     names = named(stack or ())
     options = RunOptions(

@@ -12,17 +12,17 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from harness.deadline import Deadline
+from harness.base.deadline import Deadline
+from harness.base.progress import Progress, progress_for
 from harness.nested.lab import NestedLab
 from harness.nested.machine import Machine
 from harness.nested.rundir import RunDir
 from harness.nested.snapshot import connect, overlay
-from harness.options import RunOptions
-from harness.prepare import prepared_lab
-from harness.report.progress import Progress, progress_for
-from harness.report.store import write_atomically
-from harness.scenario.opened import TAKE_OVER
-from harness.session import Session
+from harness.play.stage.opened import TAKE_OVER
+from harness.run.options import RunOptions
+from harness.run.prepare import prepared_lab
+from harness.run.session import Session
+from harness.run.store import write_atomically
 
 _RESTORES = 3
 _COLD_BOOT_SECONDS = 300.0

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import typer
 
-from harness.deadline import Deadline
-from harness.errors import UsageError
+from harness.base.deadline import Deadline
+from harness.base.errors import UsageError
+from harness.base.process import run
 from harness.nested import devices
 from harness.nested.machine import QEMU
 from harness.nested.stacks import stack
-from harness.options import DEFAULT_STACK
-from harness.process import run
 from harness.report.coverage import as_json, table
 from harness.report.heatmap import page
-from harness.report.store import write_atomically
+from harness.run.options import DEFAULT_STACK
+from harness.run.store import write_atomically
 from harness.scenario.catalogue import catalogue
 from harness.scenario.coverage import coverage
-from harness.xen.toolstacks import ToolstackName
+from harness.xen.toolstack.choice import ToolstackName
 
 
 def show(stack_name: str | None, toolstack: str, *, json: bool, html: Path | None) -> None:

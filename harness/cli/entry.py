@@ -14,8 +14,8 @@ from types import FrameType
 
 import typer
 
+from harness.base.errors import ExitStatus, MaskallError
 from harness.cli.app import app
-from harness.errors import ExitStatus, MaskallError
 
 # typer brings a click of its own or uses the installed one, by its version; the base class of its errors is the
 # one name that both have.

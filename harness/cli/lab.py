@@ -9,29 +9,29 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from harness.deadline import Deadline
-from harness.errors import ExitStatus, LabError, RestoreFailed
-from harness.lab.claim import look
+from harness.base.deadline import Deadline
+from harness.base.errors import ExitStatus, LabError, RestoreFailed
+from harness.base.progress import Progress, progress_for
+from harness.base.text import inert
 from harness.lab.console import record
 from harness.lab.doctor import Finding, examine
+from harness.lab.lease.claim import look
+from harness.lab.lease.site import Site
+from harness.lab.lease.state import HostState
+from harness.lab.lease.visit import CONNECT_SECONDS, Visit
+from harness.lab.lease.wishes import Wishes, accepted
 from harness.lab.planned import changes
+from harness.lab.provision.survey import plan_lines
+from harness.lab.provision.survey import read as read_system
 from harness.lab.rescue import Rescue
-from harness.lab.site import Site
-from harness.lab.state import HostState
+from harness.lab.safety.facts.collect import read_facts
+from harness.lab.safety.facts.parse import parse_facts
+from harness.lab.safety.gate import explain, refuse_unknown
 from harness.lab.survey import Survey, joined
-from harness.lab.transport.ssh import SshTransport
-from harness.lab.visit import CONNECT_SECONDS, Visit
-from harness.lab.wishes import Wishes, accepted
-from harness.options import OUR_INVENTORY
-from harness.provision.survey import plan_lines
-from harness.provision.survey import read as read_system
-from harness.report.inert import inert
-from harness.report.progress import Progress, progress_for
-from harness.report.store import write_atomically
-from harness.safety.collect import read_facts
-from harness.safety.gate import explain, refuse_unknown
-from harness.safety.parse import parse_facts
+from harness.run.options import OUR_INVENTORY
+from harness.run.store import write_atomically
 from harness.scenario.catalogue import catalogue
+from harness.transport.ssh import SshTransport
 
 _FACTS_SECONDS = 60.0
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
-from harness.deadline import Deadline
-from harness.errors import UsageError
+from harness.base.deadline import Deadline
+from harness.base.errors import UsageError
+from harness.base.process import run
+from harness.judge.forecast import foresee
+from harness.judge.known import known_issues
 from harness.mutants.catalogue import Mutant
 from harness.mutants.catalogue import catalogue as known_mutants
 from harness.mutants.change import TextChange
 from harness.nested import devices
 from harness.nested.machine import QEMU
 from harness.nested.stacks import stack, stacks
-from harness.options import DEFAULT_CONTROL, DEFAULT_STACK, RunOptions
-from harness.process import run
 from harness.report.announce import announced
+from harness.run.options import DEFAULT_CONTROL, DEFAULT_STACK, RunOptions
 from harness.scenario.catalogue import catalogue
 from harness.scenario.choose import all_scenarios, select
-from harness.scenario.forecast import foresee
-from harness.scenario.known import known_issues
 from harness.scenario.spec import Ending, FollowOn
-from harness.xen.fixes import registry
+from harness.xen.keys.fixes import registry
 
 
 def overview() -> Iterator[str]:

@@ -10,17 +10,17 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from harness.errors import EvidenceError, ExitStatus, UsageError
-from harness.mutants.campaign import Campaign
+from harness.base.errors import EvidenceError, ExitStatus, UsageError
+from harness.base.progress import progress_for
 from harness.mutants.catalogue import Mutant, pick
 from harness.mutants.fitting import misfits
-from harness.mutants.matrix import FILE, KillMatrix
-from harness.mutants.table import lines
-from harness.options import RunOptions
-from harness.plan import Plan
-from harness.report.progress import progress_for
+from harness.report.matrix import FILE, KillMatrix
+from harness.report.matrix_table import lines
+from harness.run.campaign import Campaign
+from harness.run.options import RunOptions
+from harness.run.plan import Plan
+from harness.run.session import Session
 from harness.scenario.spec import Scenario
-from harness.session import Session
 
 
 def hunt(options: RunOptions, names: Sequence[str], *, every: bool, resumed: Path | None) -> int:

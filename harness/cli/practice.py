@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import typer
 from rich.console import Console
 
+from harness.base.errors import UsageError
+from harness.base.progress import progress_for
+from harness.base.yamlfile import nearest
 from harness.cli.run import use_mirror
-from harness.errors import UsageError
 from harness.nested import practice
 from harness.nested.cache import Cache
 from harness.nested.stacks import stack
 from harness.nested.workbench import ConsoleWay
-from harness.report.progress import progress_for
-from harness.yamlfile import nearest
 
 
 def bring_up(name: str, stack_name: str, console: str, mirror: str | None, *, power_on: bool, sudo: bool) -> None:

@@ -9,16 +9,16 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from harness.errors import ExitStatus
-from harness.lab.site import Site
-from harness.lab.visit import Visit
-from harness.lab.wishes import Wishes
-from harness.options import OUR_INVENTORY
-from harness.provision import survey
-from harness.provision.apply import provision as make
-from harness.provision.plan import describe
-from harness.provision.takeback import unprovision as unmake
-from harness.report.progress import Progress, progress_for
+from harness.base.errors import ExitStatus
+from harness.base.progress import Progress, progress_for
+from harness.lab.lease.site import Site
+from harness.lab.lease.visit import Visit
+from harness.lab.lease.wishes import Wishes
+from harness.lab.provision import survey
+from harness.lab.provision.apply import provision as make
+from harness.lab.provision.plan import describe
+from harness.lab.provision.takeback import unprovision as unmake
+from harness.run.options import OUR_INVENTORY
 
 
 def provision(host: str, inventory: Path | None, wait: int, take_over: str | None) -> int:

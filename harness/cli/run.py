@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from harness.errors import ExitStatus, HarnessBug, UsageError
-from harness.options import RunOptions
+from harness.base.errors import ExitStatus, HarnessBug, UsageError
 from harness.plugin import RUNNING
 from harness.plugin.running import Running
+from harness.run.options import RunOptions
 
 _QUIETLY = ("-p", "no:terminal", "-p", "no:cacheprovider")
 """pytest's own reporter is left out: phases, table and failures are ours, and one voice is enough."""
@@ -84,8 +84,8 @@ def report_again(path: Path) -> int:
     """The table and the failures of stored results, or the table of several stacks' results."""
     from harness.cli import stacks
     from harness.report.failure import failures, remarks, skipped
-    from harness.report.store import load
     from harness.report.table import plain
+    from harness.run.store import load
 
     if path.is_dir() and not (path / "results.json").exists() and (runs := stacks.stored(path)):
         stacks.told(runs)

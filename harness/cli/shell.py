@@ -10,14 +10,14 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from harness.base.errors import LabError
+from harness.base.process import find
+from harness.base.progress import progress_for
 from harness.cli.nested import kept_run
-from harness.errors import LabError
 from harness.nested import access
 from harness.nested.cache import Cache
 from harness.nested.stacks import stack
-from harness.prepare import prepared_lab
-from harness.process import find
-from harness.report.progress import progress_for
+from harness.run.prepare import prepared_lab
 
 _HINT = (
     "In dom0: 'xl list' shows the guests, 'xl console maskall-a' is the first one's console (leave it with Ctrl-]).\n"
@@ -40,7 +40,7 @@ def open_shell(run: str | None, stack_name: str, device: str) -> int:
         made.transport.close()
         argv = _command(lab.running()[0])
         typer.echo(_HINT, err=True)
-        # Interactive, so not through harness.process: ssh has this terminal, and Ctrl-C is the remote shell's.
+        # Interactive, so not through harness.base.process: ssh has this terminal, and Ctrl-C is the remote shell's.
         return subprocess.call(argv)  # noqa: S603 - list argv of our own making
 
 

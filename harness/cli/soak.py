@@ -13,12 +13,12 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from harness.errors import UsageError
-from harness.options import RunOptions
-from harness.report.progress import progress_for
+from harness.base.errors import UsageError
+from harness.base.progress import progress_for
 from harness.report.soak import Soak, summary
+from harness.run.options import RunOptions
+from harness.run.soak import Soaking, load
 from harness.scenario.spec import Scenario
-from harness.soak import Soaking, load
 
 DEFAULT_RUNS = 100
 DEFAULT_PROFILE = "ci"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import typer
 
+from harness.base.errors import ExitStatus, MaskallError, UsageError
 from harness.cli.run import play, use_mirror
-from harness.errors import ExitStatus, MaskallError, UsageError
-from harness.options import RunOptions
 from harness.report.results import RunResult
+from harness.run.options import RunOptions
 
 ALL = "all"
 _WORST_FIRST = (ExitStatus.FAILED, ExitStatus.USAGE, ExitStatus.UNDECIDED, ExitStatus.NOTHING_RAN, ExitStatus.OK)
@@ -21,8 +21,8 @@ _WORST_FIRST = (ExitStatus.FAILED, ExitStatus.USAGE, ExitStatus.UNDECIDED, ExitS
 
 def named(words: Sequence[str]) -> list[str]:
     """The stacks meant by these words, each once; `all` is every one. Raises UsageError with the nearest name."""
+    from harness.base.yamlfile import nearest
     from harness.nested.stacks import stacks
-    from harness.yamlfile import nearest
 
     for word in words:
         if word not in (ALL, *stacks()):
@@ -72,7 +72,7 @@ def told(runs: Mapping[str, RunResult]) -> None:
 
 def stored(folder: Path) -> dict[str, RunResult]:
     """The runs below the directory that `run_on` made, by stack; empty when it is none."""
-    from harness.report.store import load
+    from harness.run.store import load
 
     runs = [load(path) for path in folder.glob("*/results.json")]
     runs.sort(key=lambda run: run.started)

@@ -7,22 +7,17 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.deadline import Deadline
-from harness.errors import ParseError
-from harness.evidence.raw import Position, RawRef
+from harness.base.deadline import Deadline
+from harness.base.errors import ParseError
 from harness.evidence.store import EvidenceStore
 from harness.guest.agent import Agent
 from harness.guest.drivers import Driver
 from harness.guest.exercise import parse_exercise
 from harness.guest.initramfs import exercise_script
-from harness.lab.debugger import PhysicalMemory
-from harness.lab.transport.base import Script, Transport
-from harness.lab.transport.sections import ask
-from harness.pci.address import Bdf
-from harness.pci.config import ConfigSpace, MsixCapability
-from harness.scenario.checkpoint import Checkpoint
-from harness.scenario.messages import Message, Part, read_log
-from harness.scenario.observation import (
+from harness.model.address import Bdf
+from harness.model.checkpoint import Checkpoint
+from harness.model.config import ConfigSpace, MsixCapability
+from harness.model.observation import (
     DomainView,
     GuestView,
     HardwareView,
@@ -30,11 +25,16 @@ from harness.scenario.observation import (
     TableView,
     XenView,
 )
-from harness.xen.console import EmulatorTripleFault, Marker, emulator_triple_fault, find_markers
-from harness.xen.debugkeys import parse_irqs, parse_masks, parse_pci_devices
-from harness.xen.messages import Log, Rules, catalogue
-from harness.xen.view import xen_view
-from harness.xen.xl_output import parse_list
+from harness.model.raw import Position, RawRef
+from harness.scenario.messages import Message, Part, read_log
+from harness.transport.base import Script, Transport
+from harness.transport.debugger import PhysicalMemory
+from harness.transport.sections import ask
+from harness.xen.keys.console import EmulatorTripleFault, Marker, emulator_triple_fault, find_markers
+from harness.xen.keys.debugkeys import parse_irqs, parse_masks, parse_pci_devices
+from harness.xen.keys.messages import Log, Rules, catalogue
+from harness.xen.keys.view import xen_view
+from harness.xen.keys.xl_output import parse_list
 
 SNAPSHOT_SECONDS = 60.0
 _ENTRY_WORDS = 4  # an MSI-X table entry: address low, high, data, vector control (PCI 3.0, 6.8.2.2)

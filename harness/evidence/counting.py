@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.deadline import Deadline
-from harness.evidence.raw import RawRef
+from harness.base.deadline import Deadline
 from harness.evidence.store import EvidenceStore
-from harness.lab.transport.base import Transport
-from harness.lab.transport.sections import ask
-from harness.pci.address import Bdf
-from harness.xen.leaks import count
+from harness.model.address import Bdf
+from harness.model.raw import RawRef
+from harness.transport.base import Transport
+from harness.transport.sections import ask
+from harness.xen.keys.leaks import count
 
 COUNT_SECONDS = 60.0
 
 
 def count_now(transport: Transport, store: EvidenceStore, device: Bdf) -> tuple[dict[str, int], RawRef]:
-    """The counters of `harness.xen.leaks` and where Xen's part of them was read; all of it is stored first."""
+    """The counters of `harness.xen.keys.leaks` and where Xen's part of them was read; all of it is stored first."""
     found: dict[str, tuple[RawRef, bytes]] = {}
 
     def keep(name: str, data: bytes) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import EvidenceError
-from harness.evidence.raw import RawRef
+from harness.base.errors import EvidenceError
+from harness.model.raw import RawRef
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from harness.deadline import Deadline
-from harness.errors import CommandFailed, HostHung
-from harness.lab.transport.base import Stream
+from harness.base.deadline import Deadline
+from harness.base.errors import CommandFailed, HostHung
+from harness.transport.base import Stream
 
 _UP = re.compile(rb"@agent up ([0-9.]+)\r?\n")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import Field, RootModel
 
-from harness.strict import StrictModel
-from harness.yamlfile import load_models
+from harness.base.strict import StrictModel
+from harness.base.yamlfile import load_models
 
 
 class Driver(StrictModel):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from harness.errors import ParseError
-from harness.evidence.raw import RawRef
-from harness.guest.interrupts import parse_interrupts
-from harness.pci.config import ConfigSpace
-from harness.scenario.observation import GuestView
+from harness.base.errors import ParseError
+from harness.model.config import ConfigSpace
+from harness.model.observation import GuestView
+from harness.model.raw import RawRef
+from harness.xen.keys.interrupts import parse_interrupts
 
 _SECTION = re.compile(r"^== (\w+)$")
 _WANTED = ("ready", "interrupts_before", "traffic", "interrupts_after", "msi_irqs", "intx", "driver", "config", "end")

@@ -11,11 +11,11 @@ import lzma
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from harness.deadline import Deadline
-from harness.errors import LabError, ParseError
+from harness.base.deadline import Deadline
+from harness.base.errors import LabError, ParseError
 from harness.guest.drivers import Driver
 from harness.guest.newc import Member, archive
-from harness.lab.transport.base import Script, Transport
+from harness.transport.base import Script, Transport
 
 REMOTE_DIRECTORY = "/var/lib/maskall"
 PV_FRONTEND = "xen-pcifront"  # a PV guest sees its devices through it; elsewhere it refuses to load, which harms nobody

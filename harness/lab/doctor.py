@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.errors import LabError
-from harness.lab.holder import Claimed
-from harness.lab.inventory import LabEntry
-from harness.safety.facts import HostFacts
+from harness.base.errors import LabError
+from harness.lab.inventory.models import LabEntry
+from harness.lab.lease.holder import Claimed
+from harness.lab.safety.facts.facts import HostFacts
 
 _TOOLS = {
     "xl": "apt-get install xen-utils-common, or: maskall provision",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.journal.change import Change, Kind
-from harness.lab.inventory import DeviceEntry, LabEntry
-from harness.pci.address import Bdf
-from harness.pci.pciback import PCIBACK
+from harness.host.pciback import PCIBACK
+from harness.lab.inventory.models import DeviceEntry, LabEntry
+from harness.model.address import Bdf
+from harness.model.change import Change, Kind
 from harness.scenario.catalogue import Catalogue
 from harness.scenario.spec import Verb
-from harness.xen.toolstack import REMOTE_RUN
+from harness.xen.toolstack.xl import REMOTE_RUN
 
 PCIBACK_MODULE = "xen-pciback"
 _TO_DEVICE_MODEL = {

@@ -7,29 +7,29 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.deadline import Deadline
-from harness.errors import HostQuarantined, MaskallError, RestoreFailed
+from harness.base.deadline import Deadline
+from harness.base.errors import HostQuarantined, MaskallError, RestoreFailed
+from harness.base.progress import Progress
 from harness.guest.drivers import drivers
 from harness.guest.initramfs import GuestFiles, install
-from harness.journal.change import Change, Kind
-from harness.journal.entry import What
+from harness.host.host import Host, Opener, TargetDevice
 from harness.lab.console import record
 from harness.lab.console.recorder import Recorder
-from harness.lab.deadman import DeadMan
 from harness.lab.doctor import examine, refuse_unfit
-from harness.lab.host import Host, Opener, TargetDevice
-from harness.lab.inventory import DeviceEntry
+from harness.lab.inventory.models import DeviceEntry
+from harness.lab.lease.deadman import DeadMan
+from harness.lab.lease.entry import What
+from harness.lab.lease.site import Site
+from harness.lab.lease.state import HostState
+from harness.lab.lease.visit import Visit
+from harness.lab.lease.wishes import Wishes
 from harness.lab.planned import PCIBACK_MODULE
 from harness.lab.power.base import Power
 from harness.lab.rescue import Rescue
-from harness.lab.site import Site
-from harness.lab.state import HostState
 from harness.lab.survey import Survey
-from harness.lab.visit import Visit
-from harness.lab.wishes import Wishes
-from harness.pci.address import Bdf
-from harness.report.progress import Progress
-from harness.xen.toolstack import REMOTE_RUN
+from harness.model.address import Bdf
+from harness.model.change import Change, Kind
+from harness.xen.toolstack.xl import REMOTE_RUN
 
 _GUEST_FILES = f"{REMOTE_RUN}/guest"
 _INSTALL_SECONDS = 300.0

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.deadline import Deadline
-from harness.errors import HostUnreachable, LabError, PowerFailed
-from harness.journal.change import Change, Kind
-from harness.lab import holdings
+from harness.base.deadline import Deadline
+from harness.base.errors import HostUnreachable, LabError, PowerFailed
 from harness.lab.console.recorder import Recorder
-from harness.lab.ladder import Climb, Offer, Rung, climb
+from harness.lab.lease import holdings
+from harness.lab.lease.ladder import Climb, Offer, Rung, climb
+from harness.lab.lease.visit import Visit
 from harness.lab.power.base import Power
 from harness.lab.power.reboot import How, reboot
-from harness.lab.visit import Visit
+from harness.model.change import Change, Kind
 
 _TAIL = 64 * 1024  # bytes of console kept before each rung
 _SECONDS = 30.0

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from harness.deadline import Deadline
-from harness.errors import SafetyRefusal
-from harness.lab.inventory import DeviceEntry
-from harness.lab.visit import Visit
-from harness.pci.address import Bdf
-from harness.safety.collect import read_facts
-from harness.safety.facts import HostFacts
-from harness.safety.gate import Decision, decide, explain, refuse_unknown
-from harness.safety.parse import parse_facts
-from harness.safety.resolve import resolve
+from harness.base.deadline import Deadline
+from harness.base.errors import SafetyRefusal
+from harness.lab.inventory.models import DeviceEntry
+from harness.lab.lease.visit import Visit
+from harness.lab.safety.facts.collect import read_facts
+from harness.lab.safety.facts.facts import HostFacts
+from harness.lab.safety.facts.parse import parse_facts
+from harness.lab.safety.facts.resolve import resolve
+from harness.lab.safety.gate import Decision, decide, explain, refuse_unknown
+from harness.model.address import Bdf
 
 _SECONDS = 60.0
 

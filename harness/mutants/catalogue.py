@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
-from harness.errors import UsageError
+from harness.base.errors import UsageError
+from harness.base.yamlfile import load_models, nearest
 from harness.mutants.change import Change, TextChange
-from harness.yamlfile import load_models, nearest
 
 
 class _Mutant(BaseModel):

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.deadline import Deadline
-from harness.errors import LabError
-from harness.lab.transport.base import Script, Transport, quote
+from harness.base.deadline import Deadline
+from harness.base.errors import LabError
 from harness.mutants.change import Change
 from harness.mutants.code import Place
+from harness.transport.base import Script, Transport, quote
 
 PROGRAMS = ("/usr/libexec/xen-qemu-system-i386", "/usr/bin/qemu-system-i386")  # where libxl of Debian looks
 COPY = "/var/tmp/maskall-device-model"  # noqa: S108 - on the host under test; /run is mounted noexec

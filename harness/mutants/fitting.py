@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from harness.errors import LabError
-from harness.lab.host import Host
+from harness.base.errors import LabError
+from harness.base.progress import Progress
+from harness.host.host import Host
 from harness.mutants.catalogue import Mutant
 from harness.mutants.plant import plant, revert
-from harness.report.progress import Progress
 
 
 def misfits(host: Host, mutants: Mapping[str, Mutant], progress: Progress) -> Iterator[tuple[str, str]]:

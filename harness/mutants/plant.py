@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from harness.errors import LabError
-from harness.lab.debugger import Debugger
-from harness.lab.host import Host
+from harness.base.errors import LabError
+from harness.host.host import Host
 from harness.mutants.catalogue import DeviceModelMutant, HypervisorMutant, Mutant
 from harness.mutants.change import Change
 from harness.mutants.code import Code, Place
 from harness.mutants.devicemodel import open_device_model
 from harness.mutants.text import open_dom0, open_hypervisor
+from harness.transport.debugger import Debugger
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.deadline import Deadline
-from harness.errors import HarnessBug, LabError
-from harness.lab.debugger import Debugger, StoppedMachine
-from harness.lab.transport.base import Script, Transport, quote
+from harness.base.deadline import Deadline
+from harness.base.errors import HarnessBug, LabError
 from harness.mutants.change import Change, TextChange
 from harness.mutants.code import Place
-from harness.xen.symbols import parse_xensyms
+from harness.transport.base import Script, Transport, quote
+from harness.transport.debugger import Debugger, StoppedMachine
+from harness.xen.trace.symbols import parse_xensyms
 
 _SYMBOL_SECONDS = 60.0
 _STOP_SECONDS = 60.0

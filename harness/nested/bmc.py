@@ -15,10 +15,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.deadline import Deadline, poll
-from harness.errors import LabError
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import LabError
+from harness.base.process import find
 from harness.nested.rundir import emulator_pid
-from harness.process import find
 
 USER = "maskall"
 POWER_ON = "power-on"

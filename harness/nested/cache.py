@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.deadline import Deadline, poll
-from harness.errors import CommandFailed, LabError, LockHeld, UsageError
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import CommandFailed, LabError, LockHeld, UsageError
 from harness.nested.manifest import Manifest, sync_tree
 
 VARIABLE = "MASKALL_CACHE"

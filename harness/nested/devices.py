@@ -10,10 +10,10 @@ from typing import Literal
 
 from pydantic import Field, RootModel
 
-from harness.errors import UsageError
+from harness.base.errors import UsageError
+from harness.base.strict import StrictModel
+from harness.base.yamlfile import load_models
 from harness.scenario.choose import Candidate
-from harness.strict import StrictModel
-from harness.yamlfile import load_models
 
 ROOT_PORTS = 6
 _IDENTITY = r"^[0-9a-f]{4}:[0-9a-f]{4}$"

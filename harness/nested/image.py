@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.deadline import Deadline
-from harness.errors import LabError
+from harness.base.deadline import Deadline
+from harness.base.errors import LabError
+from harness.base.process import find, run
 from harness.nested import rootfs
 from harness.nested.cache import Cache, check_space
 from harness.nested.mirror import Mirrors, apt_lines
 from harness.nested.stacks import Stack
-from harness.process import find, run
 
 if TYPE_CHECKING:
-    from harness.report.progress import Progress
+    from harness.base.progress import Progress
 
 FORMAT = 1
 """Raise it when this file changes what an image contains."""

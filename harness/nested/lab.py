@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from harness.deadline import Deadline
-from harness.errors import LabError
+from harness.base.deadline import Deadline
+from harness.base.errors import LabError
+from harness.base.process import run
+from harness.base.progress import Progress
 from harness.guest.drivers import drivers
-from harness.lab.host import Host, Opener, TargetDevice
+from harness.host.host import Host, Opener, TargetDevice
 from harness.nested import access
 from harness.nested.accelerator import Accelerator, detect
 from harness.nested.cache import Cache, remove_tree
@@ -25,8 +27,6 @@ from harness.nested.rundir import RunDir, kept_runs, sweep
 from harness.nested.snapshot import Snapshot, SnapshotRecipe, connect, overlay
 from harness.nested.stacks import Stack
 from harness.nested.virtualfunction import switch_on
-from harness.process import run
-from harness.report.progress import Progress
 
 _RESTORE_SECONDS = 60.0
 

@@ -14,13 +14,13 @@ from typing import Protocol
 from qemu.qmp.legacy import QEMUMonitorProtocol
 from qemu.qmp.qmp_client import ExecuteError
 
-from harness.deadline import Deadline, poll
-from harness.errors import LabError, UsageError
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import LabError, UsageError
+from harness.base.process import run
 from harness.nested.accelerator import Accelerator
 from harness.nested.devices import ROOT_PORTS, DeviceModel
-from harness.nested.gdbstub import GdbDebugger
 from harness.nested.rundir import RunDir
-from harness.process import run
+from harness.transport.gdbstub import GdbDebugger
 
 QEMU = "qemu-system-x86_64"
 MEMORY_MIB = 2560

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from harness.errors import UsageError
+from harness.base.errors import UsageError
 
 APT = Path("/etc/apt")
 VARIABLE = "MASKALL_MIRROR"

@@ -11,15 +11,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.deadline import Deadline, poll
-from harness.errors import EmulatorFault, GuestDied, LabError, MaskallError
-from harness.lab.host import Host, Opener
-from harness.lab.transport.base import Transport
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import EmulatorFault, GuestDied, LabError, MaskallError
+from harness.base.process import run
+from harness.base.progress import Progress
+from harness.host.host import Host, Opener
 from harness.nested.cache import Cache
 from harness.nested.machine import Machine
 from harness.nested.snapshot import COPIED_AS_THEY_ARE, Snapshot
-from harness.process import run
-from harness.report.progress import Progress
+from harness.transport.base import Transport
 
 _FORMAT = 1
 _SECONDS = 30.0

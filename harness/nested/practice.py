@@ -18,9 +18,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from harness.deadline import Deadline
-from harness.errors import LabError, LockHeld, UsageError
-from harness.lab.inventory import LabEntry
+from harness.base.deadline import Deadline
+from harness.base.errors import LabError, LockHeld, UsageError
+from harness.base.process import find, run
+from harness.base.progress import Progress
+from harness.base.yamlfile import nearest
+from harness.lab.inventory.models import LabEntry
 from harness.nested import access, bmc, prerequisites, rundir, workbench
 from harness.nested.bmc import Ports
 from harness.nested.cache import Cache, remove_tree
@@ -29,9 +32,6 @@ from harness.nested.machine import QEMU, MachineSpec
 from harness.nested.snapshot import overlay
 from harness.nested.stacks import Stack
 from harness.nested.workbench import ConsoleWay
-from harness.process import find, run
-from harness.report.progress import Progress
-from harness.yamlfile import nearest
 
 DEFAULT_NAME = "practice"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")

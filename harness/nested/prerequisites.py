@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.deadline import Deadline
-from harness.errors import CommandFailed, UsageError
-from harness.process import run
+from harness.base.deadline import Deadline
+from harness.base.errors import CommandFailed, UsageError
+from harness.base.process import run
 
 if TYPE_CHECKING:
-    from harness.report.progress import Progress
+    from harness.base.progress import Progress
 
 INSTALL_SECONDS = 1800.0
 

@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.deadline import Deadline, poll
+from harness.base.deadline import Deadline, poll
 
 _LOCK = "lock"
 _PID = "qemu.pid"

@@ -7,16 +7,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.deadline import Deadline
-from harness.errors import HostUnreachable, LabError
+from harness.base.deadline import Deadline
+from harness.base.errors import HostUnreachable, LabError
+from harness.base.process import run
+from harness.base.progress import Progress
 from harness.guest.drivers import Driver
 from harness.guest.initramfs import GuestFiles, exercise_script, install
-from harness.lab.transport.ssh import SshTransport
 from harness.nested.image import Image
 from harness.nested.machine import Machine, MachineSpec
 from harness.nested.rundir import RunDir
-from harness.process import run
-from harness.report.progress import Progress
+from harness.transport.ssh import SshTransport
 
 _FORMAT = 1
 _BOOT_SECONDS = 300.0

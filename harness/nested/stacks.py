@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.errors import UsageError
-from harness.yamlfile import load_models
+from harness.base.errors import UsageError
+from harness.base.yamlfile import load_models
 
 STACKS_FILE = Path(__file__).with_name("stacks.yaml")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.deadline import Deadline
+from harness.base.deadline import Deadline
 from harness.guest.drivers import Driver
-from harness.lab.transport.base import Script, Transport
+from harness.transport.base import Script, Transport
 
 _SECONDS = 60.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from harness.lab.inventory import LabEntry, load_inventory
+from harness.lab.inventory.models import LabEntry, load_inventory
 from harness.nested import bmc
 from harness.nested.bmc import Ports
 from harness.nested.devices import DeviceModel, catalogue

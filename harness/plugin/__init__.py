@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import MaskallError
-from harness.options import RunOptions
+from harness.base.errors import MaskallError
 from harness.plugin.running import Runner, Running
+from harness.run.options import RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.lab.host import Host
+    from harness.host.host import Host
     from harness.scenario.spec import Scenario
 
 OPTIONS: pytest.StashKey[RunOptions] = pytest.StashKey()

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import MaskallError
-from harness.options import RunOptions
+from harness.base.errors import MaskallError
+from harness.run.options import RunOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.ahead import Ahead
-    from harness.lab.host import Host, Lab
-    from harness.report.progress import PlainProgress, TerminalProgress
+    from harness.base.progress import PlainProgress, TerminalProgress
+    from harness.host.host import Host, Lab
     from harness.report.results import RunResult, ScenarioResult
+    from harness.run.ahead import Ahead
+    from harness.run.session import Session
     from harness.scenario.spec import Scenario
-    from harness.session import Session
 
 Runner = Callable[["Scenario"], "ScenarioResult"]
 
@@ -50,7 +50,7 @@ class Running:
     @cached_property
     def session(self) -> Session:
         from harness.report.announce import announced
-        from harness.session import Session
+        from harness.run.session import Session
 
         lab = self.lab  # first: without a lab no results directory is made
         with self._live() as progress:
@@ -63,7 +63,7 @@ class Running:
 
     @cached_property
     def _ahead(self) -> Ahead:
-        from harness.ahead import Ahead
+        from harness.run.ahead import Ahead
 
         return Ahead(self.session, self.options.hosts_at_a_time)
 
@@ -162,7 +162,7 @@ class Running:
         """The progress, on the real screen: pytest's capture is off meanwhile."""
         from rich.console import Console
 
-        from harness.report.progress import progress_for
+        from harness.base.progress import progress_for
 
         plugins = self._config.pluginmanager
         reporter, capture = plugins.get_plugin("terminalreporter"), plugins.get_plugin("capturemanager")

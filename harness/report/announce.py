@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from harness.scenario.forecast import Forecast
-from harness.scenario.verdict import Verdict
+from harness.judge.forecast import Forecast
+from harness.model.verdict import Verdict
 
 _NAMED = 4  # as many as this are named one by one
 

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from harness.errors import ExitStatus
+from harness.base.errors import ExitStatus
+from harness.judge.forecast import Forecast
+from harness.model.verdict import ControlRole, conclude, exit_status
 from harness.report.results import Control, EmulatorFaultSeen, Expected, Host, RunResult, ScenarioResult
 from harness.report.seen import (
     Side,
 )
-from harness.scenario.forecast import Forecast
-from harness.scenario.verdict import ControlRole, conclude, exit_status
 
 
 def expected(forecast: Forecast) -> Expected:

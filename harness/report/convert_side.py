@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from harness.evidence.raw import RawRef
-from harness.pci.config import Command, MsixControl
+from harness.judge.judgement import Check, Hazard, Judgement
+from harness.model.config import Command, MsixControl
+from harness.model.observation import GuestView, Observation, XenView
+from harness.model.raw import RawRef
 from harness.report.model import Source
 from harness.report.seen import (
     Attempt,
@@ -25,13 +27,11 @@ from harness.report.seen import (
     Side,
     Traced,
 )
-from harness.scenario.judgement import Check, Hazard, Judgement
 from harness.scenario.messages import Message, kinds
-from harness.scenario.observation import GuestView, Observation, XenView
 from harness.scenario.record import Round
-from harness.xen.leaks import Growth, growth
-from harness.xen.messages import Meaning
-from harness.xen.trace import Event
+from harness.xen.keys.leaks import Growth, growth
+from harness.xen.keys.messages import Meaning
+from harness.xen.trace.calls import Event
 
 
 def source(raw: RawRef) -> Source:

@@ -6,11 +6,11 @@ just this. Lines are not wrapped: a path or a command that is cut cannot be copi
 
 from __future__ import annotations
 
-from harness.report.inert import inert
+from harness.base.text import inert
+from harness.judge.judgement import Outcome
+from harness.model.verdict import Conclusion, ControlRole, Verdict
 from harness.report.results import RunResult, ScenarioResult
 from harness.report.seen import CheckSeen, HazardSeen, Side
-from harness.scenario.judgement import Outcome
-from harness.scenario.verdict import Conclusion, ControlRole, Verdict
 
 _MOST_CHECKS = 4  # the first violation is nearest to the cause; the log has them all
 _UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED, Conclusion.UNDECIDED)

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from xml.etree import ElementTree as ET
 
+from harness.base.text import inert
+from harness.model.verdict import Conclusion
 from harness.report import messages
 from harness.report.failure import explain
-from harness.report.inert import inert
 from harness.report.results import RunResult, ScenarioResult
 from harness.report.seen import Side
 from harness.report.timeline import timeline
-from harness.scenario.verdict import Conclusion
 
 _TAGS = {
     Conclusion.REGRESSION: "failure",

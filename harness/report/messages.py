@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable
 
-from harness.report.inert import inert
+from harness.base.text import inert
 from harness.report.results import RunResult
 from harness.report.seen import MessageSeen, MessagesSeen
 from harness.scenario.messages import grouped, words
-from harness.xen.messages import Meaning
+from harness.xen.keys.messages import Meaning
 
 
 def counts(lines: dict[Meaning, int], esrch: int) -> str:

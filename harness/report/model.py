@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from harness.report.inert import storable
-from harness.strict import StrictModel
+from harness.base.strict import StrictModel
+from harness.base.text import storable
 
 
 def _storable(value: object) -> object:

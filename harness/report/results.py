@@ -12,11 +12,11 @@ from typing import Final, Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from harness.errors import ExitStatus
+from harness.base.errors import ExitStatus
+from harness.base.strict import StrictModel
+from harness.model.verdict import Conclusion, ControlRole, Verdict
 from harness.report.model import Bytes, Hex, Seconds, Source, Text
 from harness.report.seen import Side
-from harness.scenario.verdict import Conclusion, ControlRole, Verdict
-from harness.strict import StrictModel
 
 SCHEMA_VERSION: Final = "1"
 NESTED_LABEL = "nested host: says nothing about hardware"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from harness.report.inert import inert
+from harness.base.text import inert
 from harness.report.seen import Leak, Side
 
 _WIDTH = 80

@@ -15,8 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from harness.mutants import matrix
-from harness.report import results
+from harness.report import matrix, results
 
 
 def schema() -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, Field
 
+from harness.base.strict import StrictModel
+from harness.judge.judgement import Outcome
+from harness.model.checkpoint import Checkpoint
+from harness.model.verdict import Verdict
 from harness.report.model import Hex, Seconds, Source, Text
-from harness.scenario.checkpoint import Checkpoint
-from harness.scenario.judgement import Outcome
-from harness.scenario.verdict import Verdict
-from harness.strict import StrictModel
-from harness.xen.console import Origin
-from harness.xen.messages import Meaning
-from harness.xen.trace import Actor
+from harness.xen.keys.console import Origin
+from harness.xen.keys.messages import Meaning
+from harness.xen.trace.calls import Actor
 
 
 class Register(StrictModel):
@@ -91,7 +91,7 @@ class MessageSeen(StrictModel):
     """A kind of line in the logs of Xen and dom0's kernel: the first of them, how many there are, what it means."""
 
     meaning: Meaning
-    rule: str | None = Field(description="of harness/xen/messages.yaml; null: none describes it")
+    rule: str | None = Field(description="of harness/xen/keys/messages.yaml; null: none describes it")
     origin: Origin
     checkpoint: Checkpoint
     text: Text
@@ -129,7 +129,7 @@ class Traced(StrictModel):
     """One thing done to an interrupt of the device or to its registers, and who had Xen do it (`--trace`)."""
 
     seconds: Seconds = Field(description="since the scenario began")
-    what: str = Field(description="map, bind, unbind, unmap, mask, ... in harness/xen/tracepoints.py")
+    what: str = Field(description="map, bind, unbind, unmap, mask, ... in harness/xen/trace/tracepoints.py")
     function: str = Field(description="Xen's, where it was stopped")
     subject: str = Field(description="domid, pirq, irq and entry of the vector table in words")
     domid: int | None

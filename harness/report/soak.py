@@ -12,11 +12,11 @@ from typing import Final, Literal
 
 from pydantic import AwareDatetime, Field
 
-from harness.errors import ExitStatus
+from harness.base.errors import ExitStatus
+from harness.base.strict import StrictModel
+from harness.model.verdict import Conclusion, Verdict
 from harness.report.model import Seconds, Text
 from harness.report.results import ScenarioResult
-from harness.scenario.verdict import Conclusion, Verdict
-from harness.strict import StrictModel
 
 SOAK_SCHEMA_VERSION: Final = "1"
 _CONFIDENCE = 0.95

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.inert import inert
+from harness.base.text import inert
 from harness.report.seen import Traced
-from harness.xen.trace import line
+from harness.xen.trace.calls import line
 
 # how a device is taken away; masking is left to the log, where drivers do it all the time
 _GIST = ("map", "bind", "hvm unbind", "unbind", "unmap", "disable", "maskall", "prepare", "release", "reset", "kill")

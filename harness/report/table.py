@@ -15,13 +15,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.base.text import inert
+from harness.model.verdict import Conclusion, Verdict
 from harness.report import messages
-from harness.report.inert import inert
 from harness.report.results import Control, RunResult, ScenarioResult
 from harness.report.rounds import leaks
 from harness.report.seen import Side
 from harness.report.story import gist
-from harness.scenario.verdict import Conclusion, Verdict
 
 _TITLES = ("scenario", "expected", "stock", "control", "hazard", "conclusion", "time")
 _ROOMY = 100  # columns from which the table can afford two blanks between its cells

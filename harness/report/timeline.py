@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.inert import inert
+from harness.base.text import inert
 from harness.report.seen import GuestSeen, Moment, Register
 
 _UNREAD = "-"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from harness.errors import UsageError
+from harness.base.errors import UsageError
+from harness.base.strict import StrictModel
+from harness.base.yamlfile import load_yaml, nearest, validate
 from harness.scenario.hole import Hole, HoleKind
 from harness.scenario.spec import Ending, FollowOn
-from harness.strict import StrictModel
-from harness.xen.messages import catalogue as messages
-from harness.yamlfile import load_yaml, nearest, validate
+from harness.xen.keys.messages import catalogue as messages
 
 
 class Profile(StrictModel):

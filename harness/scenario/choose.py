@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.errors import SafetyRefusal, UsageError
-from harness.guest.spec import GuestType
+from harness.base.errors import SafetyRefusal, UsageError
+from harness.model.guestspec import GuestType
 from harness.scenario.catalogue import Catalogue
 from harness.scenario.hole import Hole, HoleKind
 from harness.scenario.spec import Fate, Scenario, Verb

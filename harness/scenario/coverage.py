@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.errors import UsageError
+from harness.base.errors import UsageError
 from harness.scenario.catalogue import Catalogue
 from harness.scenario.choose import Candidate, combinations, select, why_not_through
 from harness.scenario.hole import Hole, HoleKind

@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.evidence.raw import RawRef
-from harness.scenario.checkpoint import Checkpoint
-from harness.xen.console import Origin
-from harness.xen.messages import Log, Meaning, Rule, Rules, classify
+from harness.model.checkpoint import Checkpoint
+from harness.model.raw import RawRef
+from harness.xen.keys.console import Origin
+from harness.xen.keys.messages import Log, Meaning, Rule, Rules, classify
 
 T = TypeVar("T")
 

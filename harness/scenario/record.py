@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from harness.evidence.raw import RawRef
-from harness.scenario.checkpoint import Checkpoint
+from harness.model.checkpoint import Checkpoint
+from harness.model.observation import GuestView, Observation
+from harness.model.raw import RawRef
 from harness.scenario.messages import Message
-from harness.scenario.observation import GuestView, Observation
 from harness.scenario.spec import Scenario
-from harness.xen.console import Marker
-from harness.xen.symbols import Frame
-from harness.xen.trace import Event
+from harness.xen.keys.console import Marker
+from harness.xen.trace.calls import Event
+from harness.xen.trace.symbols import Frame
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Round:
     number: int  # from 1, which is guest A's
     domid: int
     guest: GuestView | None
-    counts: dict[str, int]  # by harness.xen.leaks.COUNTERS
+    counts: dict[str, int]  # by harness.xen.keys.leaks.COUNTERS
     raw: RawRef  # the dumps of Xen's debug keys
 
 

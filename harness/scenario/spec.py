@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from harness.guest.spec import GuestType, OnEvent
-from harness.scenario.verdict import ControlRole
-from harness.strict import StrictModel
+from harness.base.strict import StrictModel
+from harness.model.guestspec import GuestType, OnEvent
+from harness.model.verdict import ControlRole
 
 
 class Verb(enum.StrEnum):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from harness.deadline import Deadline
-from harness.lab.host import Host, TargetDevice
-from harness.pci.address import Bdf
-from harness.pci.config import ConfigSpace
-from harness.pci.identity import find_device
-from harness.xen.xl_output import parse_info, parse_list
+from harness.base.deadline import Deadline
+from harness.host.host import Host, TargetDevice
+from harness.model.address import Bdf
+from harness.model.config import ConfigSpace
+from harness.model.identity import find_device
+from harness.xen.keys.xl_output import parse_info, parse_list
 
 SECONDS = 30.0
 

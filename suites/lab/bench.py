@@ -20,11 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.deadline import Deadline, poll
-from harness.errors import UsageError
-from harness.lab.control import IpmiPower, LibvirtPower
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import UsageError
+from harness.base.process import end_group, find
+from harness.lab.inventory.control import IpmiPower, LibvirtPower
 from harness.nested import bmc
-from harness.process import end_group, find
 
 DOMAIN = "maskall-bench"
 FIRMWARE = b"SeaBIOS"

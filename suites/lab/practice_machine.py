@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.deadline import Deadline
-from harness.lab.site import Site
-from harness.lab.transport.ssh import SshTransport
+from harness.base.deadline import Deadline
+from harness.base.progress import PlainProgress
+from harness.lab.lease.site import Site
 from harness.nested import practice as practice_machine
 from harness.nested.cache import Cache
 from harness.nested.practice import Practice
 from harness.nested.stacks import DEFAULT_STACK, stack
-from harness.report.progress import PlainProgress
+from harness.transport.ssh import SshTransport
 
 NAME = "lab-tests"  # not the user's own
 

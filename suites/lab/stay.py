@@ -13,16 +13,16 @@ import signal
 import sys
 from pathlib import Path
 
-from harness.deadline import Deadline
-from harness.journal.change import Change, Kind
-from harness.lab.deadman import DeadMan
-from harness.lab.site import Site
+from harness.base.deadline import Deadline
+from harness.host.pciback import Borrowed
+from harness.lab.lease.deadman import DeadMan
+from harness.lab.lease.site import Site
+from harness.lab.lease.visit import Visit
+from harness.lab.lease.wishes import Wishes
 from harness.lab.survey import Survey
-from harness.lab.visit import Visit
-from harness.lab.wishes import Wishes
-from harness.pci.address import Bdf
-from harness.pci.pciback import Borrowed
-from harness.xen.toolstack import XlToolstack
+from harness.model.address import Bdf
+from harness.model.change import Change, Kind
+from harness.xen.toolstack.xl import XlToolstack
 
 SECONDS = 60.0
 # a guest that is built and stays paused: nothing in it matters here

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.deadline import Deadline, poll
+from harness.base.deadline import Deadline, poll
 from harness.lab import power as package
 from harness.lab.console.recorder import Recorder
 from harness.lab.console.sources import IpmiSource, Source
-from harness.lab.control import LibvirtPower
+from harness.lab.inventory.control import LibvirtPower
+from harness.lab.inventory.secret import resolve
 from harness.lab.power.base import Power
-from harness.lab.secret import resolve
 from suites.lab.bench import FIRMWARE, ipmi_bench, libvirt_bench
 
 HOST = "bench"

@@ -15,34 +15,34 @@ from pathlib import Path
 
 import pytest
 
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import ExitStatus, LabError, LockHeld
 from harness.cli import main
-from harness.deadline import Deadline, poll
-from harness.errors import ExitStatus, LabError, LockHeld
-from harness.journal import baseline as baselines
-from harness.journal.baseline import Baseline
-from harness.lab import holdings
-from harness.lab.claim import look
-from harness.lab.inventory import DeviceEntry
-from harness.lab.ladder import Rung
+from harness.lab.inventory.models import DeviceEntry
+from harness.lab.lease import baseline as baselines
+from harness.lab.lease import holdings
+from harness.lab.lease.baseline import Baseline
+from harness.lab.lease.claim import look
+from harness.lab.lease.ladder import Rung
+from harness.lab.lease.site import Site
+from harness.lab.lease.state import HostState
+from harness.lab.lease.visit import Visit
+from harness.lab.lease.wishes import Wishes
 from harness.lab.rescue import Rescue
-from harness.lab.site import Site
-from harness.lab.state import HostState
+from harness.lab.safety.facts.collect import read_facts
+from harness.lab.safety.facts.facts import HostFacts
+from harness.lab.safety.facts.parse import parse_facts
+from harness.lab.safety.gate import Level
 from harness.lab.survey import Survey
-from harness.lab.transport.base import Script
-from harness.lab.transport.ssh import SshTransport
-from harness.lab.visit import Visit
-from harness.lab.wishes import Wishes
+from harness.model.address import Bdf
+from harness.model.identity import Identity
 from harness.nested.practice import Practice
 from harness.nested.workbench import DATA_DISK
-from harness.pci.address import Bdf
-from harness.pci.identity import Identity
-from harness.safety.collect import read_facts
-from harness.safety.facts import HostFacts
-from harness.safety.gate import Level
-from harness.safety.parse import parse_facts
+from harness.transport.base import Script
+from harness.transport.ssh import SshTransport
 from suites.lab.practice_machine import link_to
 from suites.lab.stay import arrive, borrow
-from suites.selftest.sshserver import Wire
+from suites.selftest.fakes.sshserver import Wire
 
 DEVICE = "virtio-rng"
 ROOT_DISK, MANAGEMENT = "0000:00:03.0", "0000:00:04.0"

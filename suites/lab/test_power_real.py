@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.deadline import Deadline, poll
-from harness.errors import PowerFailed, UsageError
-from harness.lab.control import RedfishPower
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import PowerFailed, UsageError
+from harness.base.process import find
+from harness.lab.inventory.control import RedfishPower
+from harness.lab.inventory.secret import Secret
 from harness.lab.power.base import Power, PowerState
 from harness.lab.power.ipmi import Ipmi
 from harness.lab.power.libvirt import Libvirt
 from harness.lab.power.redfish import Redfish
-from harness.lab.secret import Secret
-from harness.process import find
 from suites.lab.ipmisim import Simulated, simulated
 from suites.lab.tinydomain import PASSWORD, TinyDomain, redfish_of, tiny_domain
 

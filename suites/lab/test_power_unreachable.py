@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.deadline import Deadline
-from harness.errors import PowerFailed
+from harness.base.deadline import Deadline
+from harness.base.errors import PowerFailed
 from harness.lab import power as package
-from harness.lab.control import RedfishPower
+from harness.lab.inventory.control import RedfishPower
 from harness.lab.power.base import PowerState
 from suites.lab.bench import libvirt_bench, redfish_emulator
-from suites.selftest.certificate import certificate
+from suites.selftest.fakes.certificate import certificate
 
 HOST = "bench"
 PASSWORD = "r3dfish-Zebra"  # noqa: S105 - of the emulator

@@ -10,14 +10,14 @@ import signal
 
 import pytest
 
-from harness.deadline import Deadline, poll
-from harness.errors import MaskallError
-from harness.lab.control import CommandConsole, IpmiPower
-from harness.lab.transport.base import Script
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import MaskallError
+from harness.base.process import run
+from harness.lab.inventory.control import CommandConsole, IpmiPower
+from harness.model.identity import find_device
 from harness.nested.practice import Practice, State
 from harness.nested.workbench import DATA_DISK, MAC
-from harness.pci.identity import find_device
-from harness.process import run
+from harness.transport.base import Script
 from suites.lab.practice_machine import link_to
 
 SECONDS = 30.0

@@ -20,13 +20,13 @@ from xml.sax.saxutils import escape
 
 import bcrypt
 
-from harness.deadline import Deadline, poll
-from harness.errors import LabError
-from harness.lab.control import LibvirtPower, RedfishPower
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import LabError
+from harness.base.process import find, run
+from harness.lab.inventory.control import LibvirtPower, RedfishPower
+from harness.lab.inventory.secret import Secret
 from harness.lab.power.base import PowerState
-from harness.lab.secret import Secret
 from harness.nested.bmc import Ports
-from harness.process import find, run
 
 DOMAIN = "tiny"
 UUID = "6d61736b-616c-4c00-8000-000000000001"

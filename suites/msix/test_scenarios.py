@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from harness.model.verdict import Conclusion
 from harness.plugin.running import Runner
 from harness.report.failure import explain
 from harness.scenario.spec import Scenario
-from harness.scenario.verdict import Conclusion
 
 
 def test_scenario(maskall_scenario: Scenario, maskall_run: Runner) -> None:

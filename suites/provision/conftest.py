@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.deadline import Deadline
-from harness.lab.site import Site
-from harness.lab.transport.base import Transport
+from harness.base.deadline import Deadline
+from harness.base.progress import PlainProgress
+from harness.lab.lease.site import Site
 from harness.nested import prerequisites
 from harness.nested.cache import Cache
-from harness.nested.plain import ensure_plain
-from harness.nested.plainmachine import BOOT_SECONDS, NAME, PlainMachine, plain_machine
 from harness.nested.stacks import DEFAULT_STACK, stack
-from harness.report.progress import PlainProgress
-from suites.selftest.sshserver import Wire
+from harness.transport.base import Transport
+from suites.provision.plain.image import ensure_plain
+from suites.provision.plain.machine import BOOT_SECONDS, NAME, PlainMachine, plain_machine
+from suites.selftest.fakes.sshserver import Wire
 
 
 class LongWire(Wire):

@@ -11,22 +11,22 @@ from contextlib import contextmanager
 
 import pytest
 
+from harness.base.deadline import Deadline
+from harness.base.errors import SafetyRefusal
+from harness.base.progress import PlainProgress
 from harness.cli import provision as cli
-from harness.deadline import Deadline
-from harness.errors import SafetyRefusal
-from harness.lab.transport.base import Script
-from harness.lab.visit import Visit
-from harness.lab.wishes import Wishes
-from harness.nested.plainmachine import NAME
-from harness.provision import survey
-from harness.provision.apply import provision
-from harness.provision.facts import SystemFacts
-from harness.provision.job import BASE
-from harness.provision.plan import StepKind, plan
-from harness.provision.takeback import unprovision
-from harness.provision.wanted import GRUB_FILE, MENU
-from harness.report.progress import PlainProgress
+from harness.lab.lease.visit import Visit
+from harness.lab.lease.wishes import Wishes
+from harness.lab.provision import survey
+from harness.lab.provision.apply import provision
+from harness.lab.provision.facts import SystemFacts
+from harness.lab.provision.job import BASE
+from harness.lab.provision.plan import StepKind, plan
+from harness.lab.provision.takeback import unprovision
+from harness.lab.provision.wanted import GRUB_FILE, MENU
+from harness.transport.base import Script
 from suites.provision.conftest import Bench
+from suites.provision.plain.machine import NAME
 
 SECONDS = 120.0
 

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from suites.selftest.sshlink import dial, keys, server, wire
+from suites.selftest.fakes.sshlink import dial, keys, server, wire
 
 __all__ = ["dial", "keys", "server", "wire"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.errors import HarnessBug
+from harness.base.errors import HarnessBug
 from harness.lab.console.recorder import Recorder
 from harness.lab.console.sources import CommandSource, IpmiSource, Source, TcpSource
-from harness.lab.control import CommandConsole, IpmiPower, LibvirtPower, TcpConsole
-from harness.lab.inventory import LabEntry
-from harness.lab.secret import resolve
-from harness.lab.state import HostState
+from harness.lab.inventory.control import CommandConsole, IpmiPower, LibvirtPower, TcpConsole
+from harness.lab.inventory.models import LabEntry
+from harness.lab.inventory.secret import resolve
+from harness.lab.lease.state import HostState
 
 __all__ = ["record"]
 

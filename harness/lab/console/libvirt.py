@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from harness.deadline import Deadline, poll
-from harness.errors import LabError
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import LabError
 from harness.lab.console.sources import WAIT, Attached
-from harness.lab.control import LibvirtPower
-from harness.lab.libvirt import library, told
+from harness.lab.inventory.control import LibvirtPower
+from harness.transport.libvirt import library, told
 
 _CHUNK = 1 << 16
 _EVERY = 0.02  # seconds between two looks for bytes

@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
-from harness.deadline import Deadline
-from harness.errors import LabError, LockHeld, MaskallError
+from harness.base.deadline import Deadline
+from harness.base.errors import LabError, LockHeld, MaskallError
+from harness.base.text import inert
 from harness.lab.console.sources import Attached, Source
-from harness.report.inert import inert
-from harness.xen.console import Marker, find_markers
+from harness.xen.keys.console import Marker, find_markers
 
 _BACKOFF = (0.2, 0.2, 0.5, 1.0, 2.0)  # seconds before each new attempt to attach, the last for all others
 _LONGEST_MATCH = 1 << 16
-_STOP_SECONDS = 25.0  # for a program that does not end on SIGTERM, see harness.process.end_group
+_STOP_SECONDS = 25.0  # for a program that does not end on SIGTERM, see harness.base.process.end_group
 _ATTACH_SECONDS = 1.5
 
 

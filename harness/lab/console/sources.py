@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from harness.deadline import Deadline
-from harness.errors import LabError
-from harness.lab.control import IpmiPower, TcpConsole
+from harness.base.deadline import Deadline
+from harness.base.errors import LabError
+from harness.base.process import end_group, find, run
+from harness.lab.inventory.control import IpmiPower, TcpConsole
+from harness.lab.inventory.secret import Secret
 from harness.lab.power.ipmi import ipmitool
-from harness.lab.secret import Secret
-from harness.process import end_group, find, run
 
 _CHUNK = 1 << 16
 WAIT = 0.5  # seconds after which a reader looks whether it shall stop

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.lab.control import CommandPower, IpmiPower, LibvirtPower, PowerEntry, QmpPower
+from harness.lab.inventory.control import CommandPower, IpmiPower, LibvirtPower, PowerEntry, QmpPower
+from harness.lab.inventory.secret import resolve
 from harness.lab.power.base import Power
-from harness.lab.secret import resolve
 
 __all__ = ["make"]
 

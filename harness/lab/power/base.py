@@ -6,8 +6,8 @@ import enum
 from abc import abstractmethod
 from typing import Protocol
 
-from harness.deadline import Deadline, poll
-from harness.errors import PowerFailed
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import PowerFailed
 
 _EVERY = 0.5  # seconds between two looks at a controller
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.deadline import Deadline
-from harness.errors import CommandFailed, PowerFailed, UsageError
-from harness.lab.control import CommandPower
+from harness.base.deadline import Deadline
+from harness.base.errors import CommandFailed, PowerFailed, UsageError
+from harness.base.process import run
+from harness.base.text import inert
+from harness.lab.inventory.control import CommandPower
 from harness.lab.power.base import PowerState, Switch
-from harness.process import run
-from harness.report.inert import inert
 
 
 class Command(Switch):

@@ -7,13 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.deadline import Deadline
-from harness.errors import CommandFailed, PowerFailed, UsageError
-from harness.lab.control import IpmiPower
+from harness.base.deadline import Deadline
+from harness.base.errors import CommandFailed, PowerFailed, UsageError
+from harness.base.process import Completed, find, run
+from harness.base.text import inert
+from harness.lab.inventory.control import IpmiPower
+from harness.lab.inventory.secret import Secret
 from harness.lab.power.base import PowerState, Switch
-from harness.lab.secret import Secret
-from harness.process import Completed, find, run
-from harness.report.inert import inert
 
 _ORDERS = {PowerState.ON: "on", PowerState.OFF: "off"}
 _ANSWERS = {"Chassis Power is on": PowerState.ON, "Chassis Power is off": PowerState.OFF}

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from harness.deadline import Deadline
-from harness.errors import PowerFailed
-from harness.lab.control import LibvirtPower
-from harness.lab.libvirt import library, told
+from harness.base.deadline import Deadline
+from harness.base.errors import PowerFailed
+from harness.lab.inventory.control import LibvirtPower
 from harness.lab.power.base import PowerState, Switch
+from harness.transport.libvirt import library, told
 
 _ONCE = 15.0  # seconds for one call
 

@@ -11,12 +11,12 @@ from qemu.qmp import QMPClient, QMPError
 from qemu.qmp.protocol import ConnectError
 from qemu.qmp.qmp_client import ExecInterruptedError
 
-from harness.deadline import Deadline
-from harness.errors import PowerFailed
-from harness.lab.control import QmpPower
+from harness.base.deadline import Deadline
+from harness.base.errors import PowerFailed
+from harness.base.text import inert
+from harness.lab.inventory.control import QmpPower
+from harness.lab.inventory.words import beside
 from harness.lab.power.base import PowerState, Switch
-from harness.lab.words import beside
-from harness.report.inert import inert
 
 _ONCE = 10.0  # seconds for one command
 _LEAST = 0.2  # seconds that a command gets even when the deadline is over

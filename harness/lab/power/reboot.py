@@ -6,10 +6,10 @@ import enum
 import time
 from dataclasses import dataclass
 
-from harness.deadline import Deadline, poll
-from harness.errors import HostHung, HostUnreachable, LabError, OutcomeUnknown, PowerFailed
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import HostHung, HostUnreachable, LabError, OutcomeUnknown, PowerFailed
 from harness.lab.power.base import Power
-from harness.lab.transport.base import Transport
+from harness.transport.base import Transport
 
 _ASK_SECONDS = 10.0
 _SOFT = ["systemctl", "reboot"]

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from harness.deadline import Deadline
-from harness.errors import LabError, PowerFailed, UsageError
-from harness.lab.control import RedfishPower
+from harness.base.deadline import Deadline
+from harness.base.errors import LabError, PowerFailed, UsageError
+from harness.base.text import inert
+from harness.lab.inventory.control import RedfishPower
+from harness.lab.inventory.secret import Secret
+from harness.lab.inventory.words import beside
 from harness.lab.power.base import PowerState, Switch
-from harness.lab.secret import Secret
-from harness.lab.words import beside
-from harness.report.inert import inert
 
 _ONCE = 15.0  # seconds for one request; a controller that is busy takes some
 _LEAST = 0.2  # seconds that a request gets even when the deadline is over

@@ -1,0 +1,1 @@
+"""What every floor uses: errors, deadlines, programs, files, text, progress."""

@@ -1,0 +1,262 @@
+"""What must be seen at which checkpoint. Pure.
+
+The table of docs/scenarios.md in code: each function holds one view against it and yields checks. A fact that was not
+seen is MISSING, never met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.judge.judgement import Check, Outcome
+from harness.model.address import Bdf
+from harness.model.checkpoint import Checkpoint
+from harness.model.observation import GuestView, HardwareView, Observation, XenView
+from harness.model.raw import RawRef
+from harness.scenario.messages import Message, kinds
+from harness.xen.keys.console import Marker, MarkerKind
+from harness.xen.keys.messages import Meaning
+
+QUARANTINE = "DomIO"
+ZOMBIE = "(null)"  # how xl list calls a domain that xenstore has forgotten
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How a device must look; None means: either way."""
+
+    memory: bool | None = None
+    enabled: bool | None = None
+    masked: bool | None = None
+    owner: str | None = None
+    driver: str | None = None
+
+
+def check(at: Checkpoint, view: str, subject: str, expected: str, seen: object, met: bool, raw: RawRef | None) -> Check:
+    if seen is None:
+        return Check(at, view, subject, expected, "nothing", Outcome.MISSING, raw)
+    return Check(at, view, subject, expected, str(seen), Outcome.MET if met else Outcome.VIOLATED, raw)
+
+
+def missing(at: Checkpoint, view: str) -> Check:
+    return Check(at, view, "view", "present", "nothing", Outcome.MISSING)
+
+
+def hardware(at: Checkpoint, view: HardwareView | None, wanted: Expected) -> Iterator[Check]:
+    """Config space as dom0 reads it."""
+    if view is None:
+        yield missing(at, "hardware")
+        return
+    yield check(
+        at, "hardware", "device", "answers", "all bytes 0xff" if view.gone else "answers", not view.gone, view.raw
+    )
+    if view.gone:
+        return
+    if wanted.driver is not None:
+        yield check(
+            at, "hardware", "driver", wanted.driver, view.driver or "none", view.driver == wanted.driver, view.raw
+        )
+    if wanted.memory is not None and view.physfn is None:  # a VF's memory decoding is its PF's (PCIe SR-IOV, 9.3.4.1.3)
+        met = view.command is not None and view.command.memory == wanted.memory
+        yield check(at, "hardware", "COMMAND", _sign("Mem", wanted.memory), view.command, met, view.raw)
+    yield from _control(at, "hardware", view.control, wanted, view.raw)
+
+
+def _control(at: Checkpoint, view: str, control: object, wanted: Expected, raw: RawRef) -> Iterator[Check]:
+    for name, attribute, value in (("Enable", "enabled", wanted.enabled), ("Masked", "masked", wanted.masked)):
+        if value is not None:
+            met = getattr(control, attribute, None) == value
+            yield check(at, view, "message control", _sign(name, value), control, met, raw)
+
+
+def _sign(name: str, value: bool) -> str:
+    return f"{name}{'+' if value else '-'}"
+
+
+def owner(at: Checkpoint, view: XenView | None, wanted: str) -> Iterator[Check]:
+    """Whose device it is, as Xen says."""
+    if view is None:
+        yield missing(at, "xen")
+        return
+    yield check(
+        at, "xen", "owner", wanted, view.owner or "not listed", view.owner == wanted, view.raw_keys.at(view.owner_line)
+    )
+
+
+def no_irqs(at: Checkpoint, view: XenView | None) -> Iterator[Check]:
+    """Nothing of the former owner's interrupts is left."""
+    if view is not None:
+        left = " ".join(map(str, view.irqs)) or "none"
+        yield check(at, "xen", "irqs of the device", "none", left, not view.irqs, view.raw_keys.at(view.owner_line))
+
+
+def unbound(at: Checkpoint, view: XenView | None) -> Iterator[Check]:
+    """What a dying domain still holds of the device is bound to nobody (arch_pci_clean_pirqs), and Xen masks it."""
+    if view is None:
+        return
+    owners = " ".join(sorted({name for names in view.bound.values() for name in names}))
+    raw = view.raw_keys.at(view.owner_line)
+    yield check(at, "xen", "vectors bound to", "nobody", owners or "nobody", not owners, raw)
+    for irq in view.irqs:
+        mask = next((one for one in view.masks if one.irq == irq), None)
+        if mask is None:
+            yield check(at, "xen", f"irq {irq}", "masked by Xen", None, False, raw)
+        else:
+            place = view.raw_keys.at(mask.line)
+            yield check(at, "xen", f"irq {irq}", "masked by Xen", f"host={mask.host:d}", mask.host, place)
+
+
+def no_leaks(at: Checkpoint, view: XenView | None, before: XenView | None) -> Iterator[Check]:
+    """No vector anywhere that is mapped but bound to nobody and was not there at the start."""
+    if view is None or before is None:
+        return
+    leaked = sorted(set(view.unbound) - set(before.unbound))
+    seen = " ".join(map(str, leaked)) or "none"
+    yield check(at, "xen", "leaked irqs (mapped, unbound)", "none", seen, not leaked, view.raw_keys)
+
+
+def vectors(at: Checkpoint, seen: Observation, domain: str, like: XenView | None) -> Iterator[Check]:
+    """The vectors of a working driver: as many as before, bound to the owner alone, and none masked against Xen's will.
+
+    A vector that the guest itself masks is the guest's choice. One that Xen masks, or that the hardware masks though
+    neither wants it, is how Xen 4.20 loses interrupts while lspci says Enable+ Masked-.
+    """
+    view = seen.xen
+    if view is None:
+        return
+    raw = view.raw_keys.at(view.owner_line)
+    owners = sorted({name for names in view.bound.values() for name in names})
+    if like is not None:
+        yield check(
+            at, "xen", "number of vectors", str(len(like.irqs)), len(view.irqs), len(view.irqs) == len(like.irqs), raw
+        )
+    elif seen.guest is not None:  # a guest that never answered may not have come as far as its driver
+        yield check(at, "xen", "number of vectors", "1 or more", len(view.irqs), bool(view.irqs), raw)
+    if owners or seen.guest is not None:
+        yield check(at, "xen", "vectors bound to", domain, " ".join(owners) or "nobody", owners == [domain], raw)
+    for irq in view.irqs:
+        mask = next((one for one in view.masks if one.irq == irq), None)
+        if mask is None or mask.hardware is None or irq not in view.bound:
+            yield check(at, "xen", f"irq {irq}", "mask and binding known", None, False, raw)
+        if mask is not None and (mask.host or (mask.hardware is True and not mask.guest)):
+            hardware = "?" if mask.hardware is None else int(mask.hardware)
+            state = f"host={mask.host:d} guest={mask.guest:d} hardware={hardware}"
+            yield check(at, "xen", f"irq {irq}", "not masked by Xen", state, False, view.raw_keys.at(mask.line))
+    if seen.table is not None:
+        open_entries = seen.table.masked.count(False)
+        yield check(at, "table", "unmasked entries", "1 or more", open_entries, open_entries > 0, seen.table.raw)
+
+
+def held_back(at: Checkpoint, seen: Observation) -> Iterator[Check]:
+    """Vectors that belong to nobody cannot fire: each is masked, or where Xen could not reach them, MASKALL is set.
+
+    Xen masks a vector when its pirq is unbound and when it is unmapped (msi_set_mask_bit, __pci_disable_msix).
+    """
+    control = seen.hardware.control if seen.hardware else None
+    if seen.table is None or control is None or seen.xen is None or seen.xen.irqs:
+        return
+    unmasked = " ".join(str(entry) for entry, masked in enumerate(seen.table.masked) if not masked)
+    shown = "MASKALL" if control.masked else f"open: {unmasked}" if unmasked else "each masked"
+    met = control.masked or not unmasked
+    yield check(at, "table", "vectors of nobody", "each masked, or MASKALL", shown, met, seen.table.raw)
+
+
+def works(at: Checkpoint, view: GuestView | None, *, control: bool = True) -> Iterator[Check]:
+    """The driver's owner sees a device that interrupts."""
+    if view is None:
+        yield missing(at, "guest")
+        return
+    if control:
+        yield from _control(at, "guest", view.control, Expected(enabled=True, masked=False), view.raw)
+    yield check(at, "guest", "vectors of the driver", "1 or more", view.vectors, view.vectors > 0, view.raw)
+    yield from _interrupts(at, view)
+
+
+def works_by_intx(at: Checkpoint, view: GuestView | None) -> Iterator[Check]:
+    """The owner uses the interrupt line, and MSI-X stays off."""
+    if view is None:
+        yield missing(at, "guest")
+        return
+    yield from _control(at, "guest", view.control, Expected(enabled=False), view.raw)
+    yield check(at, "guest", "vectors of the driver", "none", view.vectors, view.vectors == 0, view.raw)
+    yield from _interrupts(at, view)
+
+
+def _interrupts(at: Checkpoint, view: GuestView) -> Iterator[Check]:
+    yield check(at, "guest", "interrupts under traffic", "more than 0", view.delta, view.delta > 0, view.raw)
+    yield check(
+        at, "guest", "traffic", "succeeds", "succeeded" if view.traffic_ok else "failed", view.traffic_ok, view.raw
+    )
+
+
+def fixed_at_boot(at: Checkpoint, device: Bdf, markers: Sequence[tuple[Marker, RawRef]]) -> Check:
+    """Xen has said that it found MASKALL at boot and cleared it (913751d7af, pdev_msi_init)."""
+    said = [(one, raw) for one, raw in markers if one.kind is MarkerKind.INITIAL_STATE_FIXED and one.device == device]
+    seen, raw = (said[0][0].text, said[0][1]) if said else ("Xen says nothing", None)
+    return check(at, "xen", "MASKALL left by firmware", "found and cleared", seen, bool(said), raw)
+
+
+def gone(at: Checkpoint, seen: Observation, domid: int | None) -> Iterator[Check]:
+    """The domain is no more, not even as a zombie, and libxl has forgotten that it had the device."""
+    yield from _fate(at, seen, domid, "gone", (None,))
+
+
+def dying(at: Checkpoint, seen: Observation, domid: int | None) -> Iterator[Check]:
+    """The domain is a zombie at most, and libxl has forgotten that it had the device."""
+    yield from _fate(at, seen, domid, "a zombie at most", (None, ZOMBIE))
+
+
+def alive(at: Checkpoint, seen: Observation, domid: int | None, name: str) -> Iterator[Check]:
+    """The domain lives on, and libxl has forgotten that it had the device."""
+    yield from _fate(at, seen, domid, f"alive as {name}", (name,))
+
+
+def _fate(
+    at: Checkpoint, seen: Observation, domid: int | None, wanted: str, names: Sequence[str | None]
+) -> Iterator[Check]:
+    view = seen.domains
+    if view is None or domid is None:
+        yield missing(at, "toolstack")
+        return
+    name = view.names.get(domid)
+    shown = "gone" if name is None else name
+    yield check(at, "toolstack", f"domain {domid}", wanted, shown, name in names, view.raw)
+    note = view.device_owner
+    owned = note if note is not None else "none"
+    yield check(at, "toolstack", "libxl's owner of the device", f"not {domid}", owned, note != domid, view.raw)
+
+
+def never_there(at: Checkpoint, seen: Observation, name: str) -> Iterator[Check]:
+    """A refused create leaves neither a domain nor a note of libxl that the device has an owner."""
+    view = seen.domains
+    if view is None:
+        yield missing(at, "toolstack")
+        return
+    found = [domid for domid, other in view.names.items() if other in (name, ZOMBIE)]
+    shown = " ".join(f"domain {domid}" for domid in found) or "none"
+    yield check(at, "toolstack", f"domains called {name}", "none", shown, not found, view.raw)
+    note = view.device_owner
+    shown = "none" if note is None else str(note)
+    yield check(at, "toolstack", "libxl's owner of the device", "none", shown, note is None, view.raw)
+
+
+def messages(at: Checkpoint, said: Iterable[Message] | None, *, strict: bool) -> Iterator[Check]:
+    """What Xen and dom0's kernel said: nothing that fails every scenario, and when `strict` nothing without a rule.
+
+    A check for each kind of line that is wrong, or one, at `at`, that none is.
+    """
+    if said is None:
+        yield missing(at, "messages")
+        return
+    wrong = [
+        first
+        for first, *_ in kinds(said)
+        if (first.fails and not first.expected) or (strict and first.meaning is Meaning.UNKNOWN)
+    ]
+    for one in wrong:
+        expected = f"no {one.name}" if one.name else "known to messages.yaml"
+        yield check(one.checkpoint, "messages", "lines", expected, f"{one.origin.value}: {one.text}", False, one.raw)
+    if not wrong:
+        wanted = "no fault, all known to messages.yaml" if strict else "no fault"
+        yield check(at, "messages", "lines", wanted, wanted, True, None)

@@ -1,0 +1,40 @@
+"""How a failure looks, check by check, so that the one that is known is told from any other. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from harness.base.strict import StrictModel
+from harness.judge.judgement import Checked, Outcome
+from harness.model.checkpoint import Checkpoint
+
+
+class CheckPattern(StrictModel):
+    """Checks of one moment and view; `subject` and `seen` are globs ("irq *")."""
+
+    at: Checkpoint
+    view: str
+    subject: str
+    seen: str = "*"
+
+    def matches(self, check: Checked) -> bool:
+        return (
+            check.checkpoint is self.at
+            and check.view == self.view
+            and fnmatchcase(check.subject, self.subject)
+            and fnmatchcase(check.seen, self.seen)
+        )
+
+
+def shown(violated: Iterable[CheckPattern], checks: Sequence[Checked]) -> bool:
+    """Whether each of these checks was violated; one for which nothing was seen is not."""
+    return all(any(check.outcome is Outcome.VIOLATED and one.matches(check) for check in checks) for one in violated)
+
+
+def left_over(patterns: Iterable[CheckPattern], checks: Iterable[Checked]) -> list[Checked]:
+    """What was not met and is not among these patterns."""
+    known = tuple(patterns)
+    return [
+        check for check in checks if check.outcome is not Outcome.MET and not any(one.matches(check) for one in known)
+    ]

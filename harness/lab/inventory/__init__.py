@@ -1,0 +1,1 @@
+"""What an inventory file says about lab hosts."""

@@ -1,0 +1,112 @@
+"""How a device was before anything was done to it, and in what it differs now. Reading apart, pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from harness.base.deadline import Deadline
+from harness.base.errors import JournalDamaged, ParseError
+from harness.model.address import Bdf
+from harness.model.config import ConfigSpace
+from harness.transport.base import Transport
+from harness.transport.sections import ask
+
+_PROGRAM = Path(__file__).with_name("baseline.sh")
+_SECONDS = 20.0
+_FUNCTION = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
+_UP = 0x1  # IFF_UP, netdevice(7)
+COMMAND_BITS = 0x0407
+"""I/O, memory, bus master and INTx disable (PCI 3.0, 6.2.2): what a driver leaves the same each time it is bound."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One function. BARs are left to the kernel, which restores them around every reset (pci_restore_state)."""
+
+    device: str
+    who: str
+    """Vendor, device, subsystem and the way there by bridges; empty: nothing is at this address. The IDs are those the
+    kernel read when it found the device (pci_setup_device): one that has fallen silent is still who it was."""
+    driver: str | None
+    driver_override: str | None
+    power_control: str
+    reset_method: str
+    numvfs: str
+    command: int | None  # None: the device does not answer (all ones)
+    msix_control: int | None  # None: no MSI-X, or no answer
+    interfaces_up: int  # how many of its network interfaces are up
+    pciback_slot: bool  # pciback would seize it, whether it has it or not
+
+    def differences(self, seen: Baseline) -> list[str]:
+        """In what `seen` is not as this was, one line each; empty when it is restored."""
+        if not seen.who:
+            return [f"{self.device} is not there"]
+        if seen.who != self.who:
+            return [f"another device is at {self.device} now: {seen.who}"]
+        found = []
+        for field in fields(self):
+            before, now = getattr(self, field.name), getattr(seen, field.name)
+            if field.name == "command" and before is not None and now is not None:
+                before, now = before & COMMAND_BITS, now & COMMAND_BITS
+            if before != now:
+                word = field.name.replace("_", " ")
+                found.append(f"{self.device}: {word} is {_shown(now)}, was {_shown(before)}")
+        return found
+
+    def as_payload(self) -> dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, object]) -> Baseline:
+        try:
+            found = cls(**payload)  # type: ignore[arg-type]  # checked by what follows
+            Bdf.parse(found.device)
+        except (TypeError, ParseError) as error:
+            raise JournalDamaged(f"a journal's baseline cannot be read: {error}") from error
+        return found
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:#06x}" if isinstance(value, int) else str(value or "none")
+
+
+def read(transport: Transport, device: Bdf) -> Baseline:
+    """As it is now."""
+    return parse(device, ask(transport, _PROGRAM, str(device), deadline=Deadline.after(_SECONDS)))
+
+
+def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
+    """Accepted format: the sections of baseline.sh."""
+    text = {name: data.decode("utf-8", "replace").strip() for name, data in sections.items()}
+    if not text["ids"]:
+        return Baseline(str(device), "", None, None, "", "", "", None, None, 0, False)
+    try:
+        space = ConfigSpace(bytes.fromhex(text["config"].replace("\n", " ")), "config")
+    except ValueError as error:
+        raise ParseError(str(error), file="config", expected="hexadecimal bytes") from error
+    capability = None if space.gone else space.msix
+    override = text["driver_override"]
+    return Baseline(
+        device=str(device),
+        who=f"{' '.join(word.removeprefix('0x') for word in text['ids'].split())} {_way(text['path'])}",
+        driver=text["driver"].rpartition("/")[2] or None,
+        driver_override=None if override in ("", "(null)") else override,
+        power_control=text["power/control"],
+        reset_method=text["reset_method"],
+        numvfs=text["sriov_numvfs"],
+        command=None if space.gone else space.command.value,
+        msix_control=capability.control.value if capability else None,
+        pciback_slot=str(device) in text["slots"].split(),
+        interfaces_up=sum(int(line.split()[1], 16) & _UP for line in text["interfaces"].splitlines()),
+    )
+
+
+def _way(path: str) -> str:
+    """Root port, then device.function below each bridge: what stays when buses are numbered anew."""
+    way = [part for part in path.split("/") if _FUNCTION.fullmatch(part)]
+    return "/".join([*way[:1], *(part.rpartition(":")[2] for part in way[1:])])

@@ -1,0 +1,246 @@
+"""One user at a time for a lab host.
+
+The claim is a file on the host, in its volatile /run: a reboot ends it together with everything it protected. Its age
+is measured by the host's own uptime, so that no clock that jumps matters.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import HostUnreachable, LabError, LockHeld, OutcomeUnknown
+from harness.lab.lease.holder import Claimed, Holder, parse, why_takeable
+from harness.transport.base import CommandResult, Script, Stream, Transport, quote
+from harness.xen.toolstack.xl import REMOTE_RUN
+
+log = logging.getLogger(__name__)
+
+BEAT = 5.0
+_SECONDS = 20.0
+_HELD = 3
+
+# Prints the claim that is there, its heartbeat, the host's uptime and the claim's SHA-256, one per line.
+_LOOK = """\
+[ -e {run}/claim ] && cd {run} || exit 0
+tr '\\n' ' ' <claim; echo
+printf '%s\\n' "$(head -n 1 heartbeat 2>/dev/null)"
+cut -d ' ' -f 1 /proc/uptime
+sha256sum <claim | cut -c 1-64
+exit 0
+"""
+
+# flock(1) ends with the shell, however that ends. {old} is the SHA-256 of the claim to be replaced, or ""; {dead} holds
+# only while its holder has not come back. The heartbeat comes first: nobody may find the new claim with the old one's.
+_TAKE = """\
+mkdir -p {run} && cd {run} && exec 9<. && flock -w 10 9 || exit 1
+[ . -ef {run} ] || exit 3  # who released it meanwhile has removed the empty directory
+if grep -qs '[^[:space:]]' claim && ! grep -qF -- {token} claim; then
+  [ "$(sha256sum <claim | cut -c 1-64)" = {old} ] && {dead} || exit 3
+fi
+cut -d ' ' -f 1 /proc/uptime > heartbeat.new && mv -f heartbeat.new heartbeat || {{ rm -f heartbeat.new; exit 1; }}
+cat > claim.new && mv -f claim.new claim || {{ rm -f claim.new; exit 1; }}
+"""
+
+_RELEASE = """\
+cd {run} 2>/dev/null && exec 9<. && flock -w 10 9 || exit 0
+grep -qF -- {token} claim 2>/dev/null && rm -f claim heartbeat heartbeat.* && cd / && rmdir {run} 2>/dev/null
+exit 0
+"""
+
+# Ends with the link. The claim stays: a holder whose link was cut comes back with its token. The heartbeat is replaced
+# in one step: who looks in between must not find it empty and the holder dead. The lock: whoever releases the claim at
+# the same time must not leave a heartbeat behind.
+_BEAT = """\
+cd {run} && exec 9<. || exit 1
+while read -r _; do
+  flock -w 10 9
+  grep -qF -- {token} claim 2>/dev/null || {{ echo lost; exit 1; }}
+  read -r up _ </proc/uptime && echo "$up" > heartbeat.{token} && mv -f heartbeat.{token} heartbeat
+  flock -u 9
+done
+"""
+
+
+def owner_of(environment: Mapping[str, str]) -> str:
+    """Who claims: a CI job is the same owner in each of its runs, so that a cancelled one needs no human."""
+    for job, project in (
+        ("CI_JOB_NAME", "CI_PROJECT_PATH"),  # GitLab
+        ("GITHUB_JOB", "GITHUB_REPOSITORY"),
+        ("JOB_NAME", "JENKINS_URL"),
+    ):
+        if environment.get(job):
+            return f"{environment.get(project, 'ci')}:{environment[job]}"
+    return f"{environment.get('SUDO_USER') or environment.get('USER') or f'uid{os.getuid()}'}@{socket.gethostname()}"
+
+
+def look(transport: Transport, run: str = REMOTE_RUN) -> Claimed | None:
+    """Who has the host now; changes nothing."""
+    script = Script(_LOOK.format(run=quote([run])))
+    return parse(transport.run(script, deadline=Deadline.after(_SECONDS)).check().text)
+
+
+@dataclass
+class Claim:
+    """A host that is ours, kept so by a heartbeat until `release`."""
+
+    transport: Transport
+    holder: Holder
+    extra: Mapping[str, object]
+    run: str = REMOTE_RUN
+    _stream: Stream | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    @classmethod
+    def take(
+        cls,
+        transport: Transport,
+        *,
+        owner: str,
+        reason: str,
+        boot_id: str,
+        wait: float = 0.0,
+        take_over: str | None = None,
+        notice: Callable[[str], None] = lambda _: None,
+        run: str = REMOTE_RUN,
+    ) -> Claim:
+        """Take the host. LockHeld when somebody else has it, which names who, why, since when and whether they live.
+
+        A stale claim of the same owner is taken without asking; any other only with `take_over`, a reason that is kept
+        in the new claim.
+        """
+        deadline = Deadline.after(wait)
+        told = False
+
+        def attempt() -> Claim | None:
+            nonlocal told
+            there = look(transport, run)
+            why = why_takeable(there, owner, take_over)
+            if there is not None and why is None:
+                if not told:
+                    notice(f"{transport.name} is used by {there.told}" + ("; waiting" if wait else ""))
+                    told = True
+                return None
+            extra: dict[str, object] = {}
+            if there is not None:
+                notice(f"taking {transport.name} from {there.told}: {why}")
+                extra = {"taken_from": there.holder.owner, "taken_because": why}
+            since = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            holder = Holder(owner, reason, since, boot_id, secrets.token_hex(8))
+            claim = cls(transport, holder, extra, run)
+            return claim if claim._put(there, even_alive=bool(take_over)) else None
+
+        got = poll(attempt, deadline, every=1.0)
+        if got is None:
+            there = look(transport, run)
+            whom = there.told if there is not None else "somebody who came a moment earlier"
+            stale = there is not None and not there.live
+            hint = "it looks dead: --take-over REASON" if stale else "--wait SECONDS, or ask them; --take-over REASON"
+            raise LockHeld(f"{transport.name} is used by {whom}", hint=hint)
+        try:
+            got._beat()
+        except BaseException:
+            got.release()
+            raise
+        return got
+
+    def _put(self, there: Claimed | None = None, *, even_alive: bool = False) -> bool:
+        """Write the claim in place of the one that was seen. False: another one stands there by now, or it beats again.
+
+        Sent again after a lost link: it succeeds where the claim is there already.
+        """
+        heartbeat = there.heartbeat if there is not None else ""
+        script = Script(
+            _TAKE.format(
+                run=quote([self.run]),
+                token=self.holder.token,
+                old=quote([there.digest if there is not None else ""]),
+                dead="true" if even_alive else f'[ "$(head -n 1 heartbeat 2>/dev/null)" = {quote([heartbeat])} ]',
+            )
+        )
+
+        def send() -> CommandResult:
+            return self.transport.run(
+                script, deadline=Deadline.after(_SECONDS), changes=True, stdin=self.holder.as_json(**self.extra)
+            )
+
+        try:
+            done = send()
+        except (OutcomeUnknown, HostUnreachable):
+            self.transport.connect(Deadline.after(_SECONDS))
+            done = send()
+        if done.status == _HELD:
+            return False
+        done.check()
+        return True
+
+    def _beat(self) -> None:
+        self._stop = stop = threading.Event()
+        script = Script(_BEAT.format(token=self.holder.token, run=quote([self.run])))
+        stream = self.transport.open_stream(script, deadline=Deadline.after(_SECONDS))
+        self._stream = stream
+
+        def beat() -> None:
+            while not stop.wait(BEAT):
+                try:
+                    stream.write(b"\n", Deadline.after(BEAT))
+                except LabError:  # the link is gone; whoever works over it hears so, and `renew` begins anew
+                    return
+
+        stream.write(b"\n", Deadline.after(BEAT))
+        self._thread = threading.Thread(target=beat, name=f"claim on {self.transport.name}", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """LockHeld when the claim is somebody else's by now. A heartbeat that a cut link has ended begins anew."""
+        if self._stream is None:
+            return
+        if b"lost" in self._stream.received:
+            raise LockHeld(f"{self.transport.name} was taken from us", hint="somebody used --take-over; see its claim")
+        if not self.beating:
+            if not self.transport.connected:
+                self.transport.connect(Deadline.after(_SECONDS))
+            self.renew()
+
+    def renew(self) -> None:
+        """After a reboot of the host or a cut link: the same claim again. LockHeld when somebody else has it now."""
+        self._quiet()
+        there = look(self.transport, self.run)
+        if there is not None and there.holder.token != self.holder.token:
+            raise LockHeld(f"{self.transport.name} was taken by {there.told} meanwhile")
+        if there is None and not self._put():
+            raise LockHeld(f"{self.transport.name} was taken by somebody else meanwhile")
+        self._beat()
+
+    @property
+    def beating(self) -> bool:
+        """The heartbeat goes on: its stream is alive, and so is who writes to it."""
+        alive = self._thread is not None and self._thread.is_alive()
+        return alive and self._stream is not None and not self._stream.ended
+
+    def let_go(self) -> None:
+        """End the heartbeat and leave the claim: the host stays ours to whoever asks, until it grows stale."""
+        self._quiet()
+
+    def release(self) -> None:
+        """Give the host free. Not reachable: the claim grows stale there."""
+        self._quiet()
+        script = Script(_RELEASE.format(run=quote([self.run]), token=self.holder.token))
+        try:
+            self.transport.run(script, deadline=Deadline.after(_SECONDS), changes=True)
+        except LabError as error:
+            log.warning("%s: the claim is left to grow stale: %s", self.transport.name, error)
+
+    def _quiet(self) -> None:
+        self._stop.set()
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None

@@ -1,0 +1,128 @@
+"""When a host does not come back to its baseline: one rung after the other, evidence before each, never two at once.
+
+Which rung comes next is a pure function; climbing is done with what the host offers.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from harness.base.errors import HostKeyMismatch, LabError, LockHeld, MaskallError
+
+
+class Rung(enum.Enum):
+    """From what hurts nobody to what hurts everybody on the host. The value says it to a person."""
+
+    RECONNECT = "make a new connection"
+    UNDO = "undo by the journal"
+    DEVICE_RESET = "reset the device"
+    DESTROY = "destroy our guests"
+    REBOOT = "reboot the host"
+    POWER_CYCLE = "power cycle the host"
+    QUARANTINE = "leave it alone, claimed and marked"
+
+    @property
+    def disturbs_others(self) -> bool:
+        """Everybody on the host feels it, so that the inventory must allow it."""
+        return self in (Rung.REBOOT, Rung.POWER_CYCLE)
+
+    @property
+    def needs_link(self) -> bool:
+        """It is done over ssh."""
+        return self in (Rung.UNDO, Rung.DEVICE_RESET, Rung.DESTROY, Rung.REBOOT)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What may be done to this host."""
+
+    allow_reboot: bool
+    has_power: bool
+    resets_devices: bool
+
+    def allows(self, rung: Rung) -> bool:
+        if rung is Rung.POWER_CYCLE:
+            return self.allow_reboot and self.has_power
+        if rung is Rung.REBOOT:
+            return self.allow_reboot
+        return rung is not Rung.DEVICE_RESET or self.resets_devices
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """One rung that was tried: what came of it, and whether the host answered afterwards."""
+
+    rung: Rung
+    ok: bool
+    told: str
+
+
+@dataclass
+class Climb:
+    """The rungs tried so far on one host."""
+
+    tried: list[Climbed] = field(default_factory=list)
+
+    @property
+    def restored(self) -> bool:
+        return bool(self.tried) and self.tried[-1].ok and self.tried[-1].rung is not Rung.QUARANTINE
+
+    @property
+    def told(self) -> str:
+        """One line for a report."""
+        return "; ".join(f"{one.rung.value}: {one.told}" for one in self.tried)
+
+
+def next_rung(climb: Climb, offer: Offer, *, linked: bool) -> Rung:
+    """The lowest rung that was not tried, is allowed and can be done. Quarantine when there is none."""
+    tried = {one.rung for one in climb.tried}
+    for rung in Rung:
+        if rung in tried or not offer.allows(rung) or (rung.needs_link and not linked):
+            continue
+        return rung
+    return Rung.QUARANTINE
+
+
+Action = Callable[[], None]
+
+
+def climb(
+    offer: Offer,
+    actions: Mapping[Rung, Action],
+    *,
+    verify: Action,
+    linked: Callable[[], bool],
+    evidence: Callable[[Rung], None],
+    notice: Callable[[str], None],
+) -> Climb:
+    """Climb until `verify` is content or the host is in quarantine.
+
+    `actions` do a rung, `verify` compares the host with its baseline; both raise MaskallError when they fail.
+    `evidence` is taken before each rung; that it cannot be taken stops nothing and is noticed. A host key that has
+    changed or a lock of somebody else ends the climb at once: whatever is there is not ours to touch.
+    """
+    done = Climb()
+    while True:
+        rung = next_rung(done, offer, linked=linked())
+        try:
+            evidence(rung)
+        except MaskallError as error:
+            notice(f"no evidence before '{rung.value}': {error}")
+        notice(rung.value)
+        try:
+            actions[rung]()
+            if rung is not Rung.QUARANTINE:
+                verify()
+            done.tried.append(Climbed(rung, True, "done"))
+        except (HostKeyMismatch, LockHeld) as error:
+            done.tried.append(Climbed(rung, False, str(error)))
+            actions[Rung.QUARANTINE]()
+            done.tried.append(Climbed(Rung.QUARANTINE, True, "done"))
+        except LabError as error:
+            done.tried.append(Climbed(rung, False, str(error)))
+        if done.tried[-1].ok:
+            return done
+        if done.tried[-1].rung is Rung.QUARANTINE:  # not even that could be written down
+            return done

@@ -1,0 +1,170 @@
+"""What decides how a system becomes a Xen dom0, as one reading program printed it. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.base.errors import ParseError
+from harness.xen.keys.xl_output import parse_info
+
+SECTIONS = (
+    *("os-release", "boot_id", "architecture", "kernel", "kernels", "cmdline", "hypervisor", "xl_info"),
+    *("boot", "space", "packages", "files", "backup"),
+)
+_PACKAGE = re.compile(r"([a-z0-9][a-z0-9+.-]*)(?::[a-z0-9-]+)? ([a-zA-Z]{2,3})(?: +(\S+))?")
+_SHA256 = re.compile(r"\\?([0-9a-f]{64})  (/.*)")
+
+
+@dataclass(frozen=True)
+class SystemFacts:
+    """One host at one moment.
+
+    `packages`: name to version, of those asked for that are installed whole. `files`: path to SHA-256, of those asked
+    for that exist. `free_mib`: mount point to MiB. `backup`: the manifest of an earlier provisioning, "" without one.
+    """
+
+    os_id: str
+    os_like: frozenset[str]
+    os_version: str
+    os_name: str
+    boot_id: str
+    architecture: str
+    kernel: str
+    kernels: tuple[str, ...]  # their names below /boot
+    initrds: tuple[str, ...]  # paths
+    cmdline: str
+    domain: str  # "" on bare metal (or in a machine that is no Xen), "dom0" or "domU"
+    xen_version: str  # "" where xl does not answer
+    hvm_directio: bool
+    efi: bool
+    secure_boot: bool
+    systemd: bool
+    grub: bool  # /etc/default/grub, /boot/grub/grub.cfg and update-grub are all there
+    iommu: bool  # the firmware describes one: ACPI table DMAR (Intel) or IVRS (AMD)
+    hvm: bool  # the CPU offers vmx or svm; hidden from a PV dom0
+    pciback: bool
+    free_mib: Mapping[str, int]
+    packages: Mapping[str, str]
+    files: Mapping[str, str]
+    backup: str
+
+    @property
+    def dom0(self) -> bool:
+        return self.domain == "dom0"
+
+    @property
+    def system(self) -> str:
+        """The operating system in words."""
+        return self.os_name or f"{self.os_id} {self.os_version}".strip() or "an unknown system"
+
+
+def parse_facts(sections: Mapping[str, bytes]) -> SystemFacts:
+    """Accepted format: the sections of facts.sh. ParseError when one is missing or cannot be what it is said to be."""
+    missing = [name for name in SECTIONS if name not in sections]
+    if missing:
+        raise ParseError(f"no section {missing[0]}", file="facts", expected=", ".join(SECTIONS))
+    text = {name: data.decode("utf-8", "replace") for name, data in sections.items()}
+    release = _assignments(text["os-release"])
+    flags = set(text["boot"].split())
+    info = text["xl_info"].strip()
+    xen = parse_info(info, file="xl info") if info else None
+    return SystemFacts(
+        os_id=release.get("ID", ""),
+        os_like=frozenset(release.get("ID_LIKE", "").split()),
+        os_version=release.get("VERSION_ID", ""),
+        os_name=release.get("PRETTY_NAME", ""),
+        boot_id=_one_word(text, "boot_id"),
+        architecture=text["architecture"].strip(),
+        kernel=_one_word(text, "kernel"),
+        kernels=tuple(sorted(name for name in text["kernels"].split() if name.startswith("vmlinu"))),
+        initrds=tuple(sorted(f"/boot/{name}" for name in text["kernels"].split() if name.startswith("initrd"))),
+        cmdline=text["cmdline"].strip(),
+        domain=_domain(text["hypervisor"]),
+        xen_version=xen.xen_version if xen else "",
+        hvm_directio=xen is not None and "hvm_directio" in xen.virt_caps,
+        efi="efi" in flags,
+        secure_boot="secure_boot" in flags,
+        systemd="systemd" in flags,
+        grub={"grub_default", "grub_cfg", "update_grub"} <= flags,
+        iommu="iommu" in flags,
+        hvm="hvm" in flags,
+        pciback="pciback" in flags,
+        free_mib=_space(text["space"]),
+        packages=parse_packages(text["packages"]),
+        files=parse_sums(text["files"]),
+        backup=text["backup"].strip(),
+    )
+
+
+def parse_packages(text: str) -> dict[str, str]:
+    """Name to version of what is installed whole (dpkg-query(1), status `ii` or `hi`).
+
+    Accepted format: lines `NAME STATUS VERSION`, the last empty for a package of which dpkg knows only the name.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        match = _PACKAGE.fullmatch(line.strip())
+        if match is None:
+            raise ParseError(f"{line!r}", file="packages", line=number, expected="name, status, version")
+        name, status, version = match.groups()
+        if status in ("ii", "hi") and version:
+            found[name] = version
+    return found
+
+
+def parse_sums(text: str) -> dict[str, str]:
+    """Path to SHA-256. Accepted format: sha256sum(1)."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        match = _SHA256.fullmatch(line)
+        if match is None:
+            raise ParseError(f"{line!r}", file="files", line=number, expected="a SHA-256 and an absolute path")
+        found[match[2]] = match[1]
+    return found
+
+
+def _one_word(text: Mapping[str, str], name: str) -> str:
+    words = text[name].split()
+    if len(words) != 1:
+        raise ParseError(f"{text[name]!r}", file=name, expected="one word")
+    return words[0]
+
+
+def _assignments(text: str) -> dict[str, str]:
+    """os-release(5): NAME=value as a shell reads it."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+            try:
+                found[name] = " ".join(shlex.split(value))
+            except ValueError:  # an open quote: the next reader of this file would trip as well
+                found[name] = value
+    return found
+
+
+def _domain(text: str) -> str:
+    """/sys/hypervisor/type and /proc/xen/capabilities: `control_d` is printed to the control domain only."""
+    words = text.split()
+    if "xen" not in words and "control_d" not in words:
+        return ""
+    return "dom0" if "control_d" in words else "domU"
+
+
+def _space(text: str) -> dict[str, int]:
+    """Accepted format: df(1) -P -k: file system, blocks, used, available, capacity, mount point."""
+    found: dict[str, int] = {}
+    for line in text.splitlines()[1:]:
+        words = line.split(maxsplit=5)
+        if len(words) == 6 and words[3].isdigit():
+            found[words[5]] = int(words[3]) // 1024
+    if not found:
+        raise ParseError("no file system", file="space", expected="df -Pk")
+    return found

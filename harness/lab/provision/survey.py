@@ -1,0 +1,54 @@
+"""Reading a host for provisioning, and what is wanted of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.base.deadline import Deadline
+from harness.base.errors import SafetyRefusal, UsageError
+from harness.lab.inventory.models import LabEntry
+from harness.lab.provision.facts import SystemFacts, parse_facts
+from harness.lab.provision.plan import BY_HAND, describe, obstacles, plan
+from harness.lab.provision.wanted import ASKED, GRUB_FILE, MENU, MODULES_FILE, Wanted, wanted
+from harness.transport.base import Transport
+from harness.transport.sections import Keep, ask
+
+_PROGRAM = Path(__file__).with_name("facts.sh")
+_SECONDS = 60.0
+
+
+def read(transport: Transport, keep: Keep | None = None) -> SystemFacts:
+    """One round trip, nothing is changed. EvidenceError, ParseError, HostUnreachable."""
+    words = [*ASKED, "--", GRUB_FILE, MODULES_FILE, MENU]
+    return parse_facts(ask(transport, _PROGRAM, *words, deadline=Deadline.after(_SECONDS), keep=keep))
+
+
+def wanted_of(facts: SystemFacts) -> Wanted:
+    """What this host shall have."""
+    return wanted(facts.os_id, facts.os_version, facts.cmdline)
+
+
+def refuse_forbidden(name: str, entry: LabEntry) -> None:
+    """SafetyRefusal unless the inventory allows what provisioning does."""
+    needed = ("allow_persistent", "allow_reboot")
+    missing = [field for field in needed if not getattr(entry, field)]
+    if missing:
+        raise SafetyRefusal(
+            f"{name}: provisioning changes the system for good and reboots it, which the inventory does not allow",
+            hint=f"set {' and '.join(f'{field}: true' for field in missing)} for {name}, if it is yours to change",
+        )
+
+
+def refuse_unsuited(name: str, facts: SystemFacts) -> None:
+    """UsageError with everything that stands in the way, and what to do by hand."""
+    found = obstacles(facts, wanted_of(facts))
+    if found:
+        raise UsageError(f"{name} cannot be provisioned: {'; '.join(found)}", hint=BY_HAND)
+
+
+def plan_lines(facts: SystemFacts) -> list[str]:
+    """What provisioning would do to this host, for a person; empty when nothing."""
+    hindered = obstacles(facts, wanted_of(facts))
+    if hindered:
+        return [f"cannot be provisioned: {one}" for one in hindered] + [f"instead: {BY_HAND}"]
+    return describe(plan(facts, wanted_of(facts)))

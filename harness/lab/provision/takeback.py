@@ -1,0 +1,142 @@
+"""Unprovisioning: the backup put back, the packages that came with it purged, plain Linux booted and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from harness.base.deadline import Deadline
+from harness.base.errors import LabError, RestoreFailed, SafetyRefusal
+from harness.base.progress import Progress
+from harness.lab.lease.visit import Visit
+from harness.lab.power.base import Power
+from harness.lab.provision import backup, survey
+from harness.lab.provision.apply import APT, make_menu
+from harness.lab.provision.backup import Kept, Manifest, parse_manifest
+from harness.lab.provision.boot import boot_anew
+from harness.lab.provision.facts import SystemFacts
+from harness.lab.provision.job import BASE, Job, run_job
+from harness.lab.provision.simulation import parse_simulation
+from harness.lab.provision.wanted import MENU
+from harness.model.change import Change, Kind
+from harness.transport.base import quote
+from harness.xen.keys.xl_output import parse_list
+
+_ASK_SECONDS = 120.0
+_PURGE_SECONDS = 1800.0
+_UNDO = "nothing: this is the undo"
+
+
+def unprovision(visit: Visit, power: Power | None, progress: Progress) -> bool:
+    """Take everything back that `provision` did, and verify it; False where there is nothing to take back.
+
+    Can be called again where it failed: the backup is removed last. SafetyRefusal (not allowed, or guests run),
+    LabError (the host has come to depend on what was installed), RestoreFailed (not as it was; the backup stays).
+    """
+    name = visit.site.name
+    survey.refuse_forbidden(name, visit.site.entry)
+    facts = survey.read(visit.transport)
+    if not facts.backup:
+        return False
+    manifest = parse_manifest(facts.backup)
+    _refuse_guests(visit, facts)
+    leaving = known(visit, manifest.packages)
+    _refuse_needed(visit, leaving)
+    visit.open_journal("unprovision")
+    if manifest.exact is None:
+        now = backup.sums(visit.transport, backup.generated(manifest))
+        manifest = replace(manifest, exact=backup.decide(manifest, facts.kernels, now))
+        backup.write(visit.transport, manifest)
+    if leaving:
+        _purge(visit, leaving, progress)
+    _restore_files(visit, manifest, progress)
+    if facts.domain:
+        boot_anew(visit, power, progress, "plain Linux")
+    with progress.phase("verify"):
+        _verify(visit, manifest)
+    _record(visit, BASE, "remove the backup")
+    backup.forget(visit.transport, manifest)
+    return True
+
+
+def _purge(visit: Visit, packages: Sequence[str], progress: Progress) -> None:
+    _record(visit, " ".join(packages), f"purge {len(packages)} packages that came with Xen")
+    purge = f"dpkg --configure -a; {quote([*APT, 'purge', '--', *packages])}"
+    with progress.phase("purge packages", 90):
+        run_job(visit, Job.fresh("purge", purge), Deadline.after(_PURGE_SECONDS), progress.note)
+
+
+def _restore_files(visit: Visit, manifest: Manifest, progress: Progress) -> None:
+    """Our files first: GRUB's menu is made of them. What is to be exact goes over whatever was made."""
+    visit.meet_again()
+    anew = backup.generated(manifest)
+    exact = [file for file in anew if file.path in (manifest.exact or ())]
+    _put_back(visit, [file for file in manifest.files if file not in anew])
+    _record(visit, MENU, f"make GRUB's menu anew ({MENU})")
+    make_menu(visit, progress)
+    visit.meet_again()
+    _put_back(visit, exact)
+    for file in anew:
+        if file not in exact:
+            visit.notice(f"{file.path} was made anew by somebody else since: it stays as it is now")
+
+
+def _put_back(visit: Visit, files: Iterable[Kept]) -> None:
+    for file in files:
+        _record(visit, file.path, f"put {file.path} back as it was")
+        backup.put_back(visit.transport, file)
+
+
+def known(visit: Visit, packages: Sequence[str]) -> tuple[str, ...]:
+    """Those of which dpkg still has anything, be it a configuration file."""
+    if not packages:
+        return ()
+    command = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n", "--", *packages]
+    told = visit.transport.run(command, deadline=Deadline.after(_ASK_SECONDS)).text  # status 1: some are unknown
+    pairs = (line.split() for line in told.splitlines())
+    return tuple(pair[0] for pair in pairs if len(pair) == 2 and pair[1] != "not-installed" and pair[0] in packages)
+
+
+def _record(visit: Visit, subject: str, text: str) -> None:
+    visit.journal.about_to(Change(Kind.PERSISTENT, subject, text, _UNDO))
+
+
+def _refuse_guests(visit: Visit, facts: SystemFacts) -> None:
+    """A reboot into plain Linux would end them."""
+    if not facts.dom0:
+        return
+    seen = visit.transport.run(["xl", "list"], deadline=Deadline.after(_ASK_SECONDS))
+    if not seen.ok:
+        return
+    guests = [row.name for row in parse_list(seen.text, file="xl list") if row.domid != 0]
+    if guests:
+        raise SafetyRefusal(f"{visit.site.name} has guests: {', '.join(guests)}", hint="shut them down first")
+
+
+def _refuse_needed(visit: Visit, packages: Iterable[str]) -> None:
+    """LabError when somebody has installed what needs one of ours since."""
+    names = list(packages)
+    if not names:
+        return
+    command = ["env", "LC_ALL=C", "apt-get", "--simulate", "purge", "--", *names]
+    told = parse_simulation(visit.transport.run(command, deadline=Deadline.after(_ASK_SECONDS)).check().text)
+    others = sorted({*told.removed, *told.new, *told.upgraded} - set(names))
+    if others:
+        raise LabError(
+            f"{visit.site.name}: {', '.join(others)} would go or change with what provisioning installed",
+            hint="they came later: remove them by hand, then call again; nothing was changed",
+        )
+
+
+def _verify(visit: Visit, manifest: Manifest) -> None:
+    facts = survey.read(visit.transport)
+    anew = {file.path for file in backup.generated(manifest)} - set(manifest.exact or ())
+    files = [file for file in manifest.files if file.path not in anew]
+    told = [f"it still runs under Xen ({facts.domain})"] if facts.domain else []
+    told += backup.differences(visit.transport, files)
+    left = known(visit, manifest.packages)
+    told += [f"still there: {', '.join(left)}"] if left else []
+    if told:
+        raise RestoreFailed(
+            f"{visit.site.name} is not as it was: {'; '.join(told)}", hint=f"what it was is in {BASE} on the host"
+        )

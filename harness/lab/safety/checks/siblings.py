@@ -1,0 +1,95 @@
+"""What else is moved, reset or isolated together with it? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.base.errors import ParseError
+from harness.lab.safety.checks import network, storage
+from harness.lab.safety.checks.finding import Context, Finding, Level
+from harness.lab.safety.facts.facts import Function, HostFacts
+from harness.model.address import Bdf
+
+_BRIDGE = 0x06
+_PCIE, _ACS = 0x10, 0x000D  # capability IDs, linux/pci_regs.h
+_ROOT_PORT, _UPSTREAM, _DOWNSTREAM = 4, 5, 6  # PCIe capabilities register, bits 7:4
+_ISOLATING = 0x1D  # source validation, request and completion redirect, upstream forwarding (REQ_ACS_FLAGS, iommu.c)
+
+
+def check(function: Function, facts: HostFacts, context: Context) -> Finding:
+    """DENY: another function of its slot, or below a bridge it shares, is in use or is not in the inventory.
+
+    A bus reset hits all below one bridge. Without ACS they could also talk past the IOMMU; Xen shows no groups.
+    """
+    chain = function.chain
+    if not chain:
+        return Finding("siblings", Level.DENY, "unknown: its place", function.lines[:1])
+    slot, shared = chain[-1][:-2], _shared(function, facts)
+    found = []
+    for other in facts.functions.values():
+        if other.bdf == function.bdf or other.driver is None:
+            continue
+        code = other.class_code
+        if code is not None and code >> 16 == _BRIDGE and other.chain[: len(chain)] != chain:
+            continue  # a bridge beside or above it is not used by anybody itself
+        shares_bridge = bool(shared) and other.chain[: len(shared)] == shared
+        shares_group = bool(function.iommu_group) and other.iommu_group == function.iommu_group
+        if not (other.chain[-1][:-2] == slot or shares_bridge or shares_group):
+            continue
+        if other.bdf not in context.lent or _used(other, facts, context):
+            found.append(other)
+    if found:
+        words = ", ".join(f"{other.bdf} ({other.driver})" for other in found[:4])
+        evidence = tuple(line for other in found[:3] for line in other.lines[:1])
+        return Finding("siblings", Level.DENY, f"others share its slot or bridge: {words}", evidence)
+    return Finding("siblings", Level.OK, "nothing in use shares its slot or bridge")
+
+
+def _used(other: Function, facts: HostFacts, context: Context) -> bool:
+    """Being in the inventory is no leave to reset what the machine lives on; what our journal answers for is idle."""
+    return other.bdf not in context.ours and any(
+        module.check(other, facts, context).level >= Level.DENY for module in (storage, network)
+    )
+
+
+def _shared(function: Function, facts: HostFacts) -> tuple[str, ...]:
+    """The way to the highest bridge below which nothing is kept apart; empty on a root bus.
+
+    Below its own port everything is reset with it. A switch whose downstream port lacks ACS, and a bridge to
+    conventional PCI, join all that is below them.
+    """
+    chain = function.chain
+    shared = chain[:-1]
+    for depth in range(len(chain) - 1, 0, -1):
+        kind, isolating = _port(facts.functions.get(Bdf.parse(chain[depth - 1])))
+        if kind == _DOWNSTREAM and not isolating:
+            shared = chain[: max(depth - 1, 1)]
+        elif kind not in (_ROOT_PORT, _UPSTREAM, _DOWNSTREAM):
+            shared = chain[:depth]
+    return shared
+
+
+def _port(bridge: Function | None) -> tuple[int | None, bool]:
+    """Kind of PCIe port, None for a bridge to conventional PCI or an unknown one; and whether its ACS is on."""
+    if bridge is None or bridge.config is None or bridge.config.gone:
+        return None, False
+    try:
+        offsets = [offset for identity, offset in bridge.config.capabilities() if identity == _PCIE]
+    except ParseError:
+        return None, False
+    if not offsets:
+        return None, False
+    data = bridge.config.data
+    control = next((int.from_bytes(data[at + 6 : at + 8], "little") for at in _extended(data, _ACS)), 0)
+    return data[offsets[0] + 2] >> 4, control & _ISOLATING == _ISOLATING
+
+
+def _extended(data: bytes, wanted: int) -> Iterator[int]:
+    """Offsets of one extended capability (PCIe base spec 7.6.3); a loop ends."""
+    offset, seen = 0x100, set[int]()
+    while 0x100 <= offset <= len(data) - 8 and offset not in seen:
+        seen.add(offset)
+        header = int.from_bytes(data[offset : offset + 4], "little")
+        if header & 0xFFFF == wanted:
+            yield offset
+        offset = header >> 20 & ~0b11

@@ -1,0 +1,1 @@
+"""What a lab host is: read by one program that changes nothing, parsed, and which function a device means."""

@@ -1,0 +1,115 @@
+"""What the safety gate knows of a host. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.model.address import Bdf
+from harness.model.config import ConfigSpace
+
+PCI_PATH = re.compile(r"/([0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])(?=/|$)")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of what the host answered: the evidence of a finding."""
+
+    section: str
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A block device, network interface or drive: its place below /sys/devices, its attributes, its neighbours."""
+
+    name: str
+    attributes: Mapping[str, str]
+    relations: frozenset[tuple[str, str]]  # (kind, other name)
+    lines: tuple[Line, ...]
+
+    @property
+    def place(self) -> str:
+        """Its directory in sysfs; empty when unknown."""
+        return self.attributes.get("realpath", "")
+
+    def related(self, *kinds: str) -> set[str]:
+        """Names of its neighbours of these kinds."""
+        return {other for kind, other in self.relations if kind in kinds}
+
+
+@dataclass(frozen=True)
+class Function:
+    """One PCI function. What sysfs did not tell is empty or None."""
+
+    bdf: Bdf
+    place: str  # below /sys/devices
+    id: str  # vendor:device
+    subsystem: str
+    class_code: int | None
+    driver: str | None
+    override: str | None
+    reset_methods: tuple[str, ...] | None  # None: the kernel is too old to tell them and a reset exists
+    boot_vga: bool
+    numvfs: int
+    is_vf: bool
+    iommu_group: str
+    config: ConfigSpace | None
+    slot: str | None
+    macs: frozenset[str]
+    netdevs: frozenset[str]
+    blocks: frozenset[str]
+    serials: frozenset[str]  # Device Serial Number, and those of its NVMe controllers
+    lines: tuple[Line, ...]
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Addresses from the root port to this function."""
+        return tuple(PCI_PATH.findall(self.place))
+
+    @property
+    def path(self) -> str:
+        """As `Identity.path` writes it."""
+        chain = self.chain
+        return "/".join([chain[0], *(address[8:] for address in chain[1:])]) if chain else ""
+
+    @property
+    def marks(self) -> str:
+        """What tells it from its twins, for a person."""
+        named = [f"serial {text}" for text in sorted(self.serials)] + [f"mac {text}" for text in sorted(self.macs)]
+        return ", ".join([*named, *([f"slot {self.slot}"] if self.slot else []), f"path {self.path}"])
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """A host at one moment."""
+
+    functions: Mapping[Bdf, Function]
+    blocks: Mapping[str, Thing]
+    interfaces: Mapping[str, Thing]
+    sections: Mapping[str, tuple[Line, ...]]
+    boot_id: str
+    kernel: str
+    os_name: str
+    xen_version: str | None
+    virt_caps: frozenset[str] | None
+    tools: frozenset[str]
+    ssh_address: str | None  # ours on the host: the third word of SSH_CONNECTION
+    ssh_client: str | None
+    busybox: tuple[str, ...] = field(default=())
+
+    def missing(self, *names: str) -> Line | None:
+        """The first of these sections that is not there or says that it could not be read."""
+        for name in names:
+            if name not in self.sections:
+                return Line(name, 0, "not read")
+            for line in self.sections[name]:
+                if line.text.startswith("missing "):
+                    return line
+        return None
+
+    def lines(self, name: str) -> tuple[Line, ...]:
+        """Lines of a section; empty ones are left out."""
+        return self.sections.get(name, ())

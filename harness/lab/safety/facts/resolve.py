@@ -1,0 +1,50 @@
+"""From what a device is to where it is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from harness.base.errors import SafetyRefusal
+from harness.base.text import inert
+from harness.lab.safety.facts.facts import Function, HostFacts
+from harness.model.address import Bdf
+from harness.model.identity import Identity
+
+_NOTHING: Mapping[tuple[str, ...], Bdf] = MappingProxyType({})
+_LENT_DRIVERS = {"pciback", "xen-pciback", "vfio-pci"}
+
+
+def resolve(facts: HostFacts, identity: Identity, known: Mapping[tuple[str, ...], Bdf] = _NOTHING) -> Bdf:
+    """The address of the one function that is `identity`. SafetyRefusal unless exactly one is.
+
+    `known`: where devices were when our open journal took them from their driver, for marks that only a driver tells.
+    """
+    alike = [function for function in facts.functions.values() if _same_kind(function, identity)]
+    found = [function for function in alike if _marked(function, identity)]
+    if len(found) == 1:
+        return found[0].bdf
+    if not found and (identity.mac or identity.serial):
+        function = facts.functions.get(known[identity.mark]) if identity.mark in known else None
+        if function is not None and function in alike and (function.driver is None or function.driver in _LENT_DRIVERS):
+            return function.bdf
+    nearest = found or alike
+    shown = "; ".join(f"{function.bdf} has {inert(function.marks)}" for function in nearest[:4])
+    count = "several functions are" if found else "no function is"
+    kind = identity.id + (f" of board {identity.subsystem}" if identity.subsystem else "")
+    raise SafetyRefusal(
+        f"{count} {kind} with {' '.join(identity.mark[:2])}",
+        hint=shown or f"nothing on this host is {kind}",
+    )
+
+
+def _same_kind(function: Function, identity: Identity) -> bool:
+    return function.id == identity.id and identity.subsystem in (None, function.subsystem)
+
+
+def _marked(function: Function, identity: Identity) -> bool:
+    if identity.serial is not None:
+        return identity.serial in function.serials
+    if identity.mac is not None:
+        return identity.mac in function.macs
+    return identity.slot == function.slot if identity.slot is not None else identity.path == function.path

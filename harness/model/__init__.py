@@ -1,0 +1,1 @@
+"""Values that cross borders: an address, a register, an observation, a change, a verdict."""

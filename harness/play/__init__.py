@@ -1,0 +1,1 @@
+"""Makes a record: plays a scenario on a host."""

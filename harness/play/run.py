@@ -1,0 +1,210 @@
+"""Plays one scenario on one host, from dom0's driver to the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.base.errors import MaskallError
+from harness.base.progress import Progress
+from harness.evidence.collector import Collector
+from harness.evidence.store import EvidenceStore
+from harness.guest.drivers import drivers
+from harness.host.host import Host
+from harness.host.pciback import Borrowed
+from harness.judge.judge import judge
+from harness.judge.judgement import Hazard, Judgement
+from harness.model.address import Bdf
+from harness.model.checkpoint import Checkpoint
+from harness.model.guestspec import GuestSpec
+from harness.model.verdict import Verdict
+from harness.play.stage.opened import evidence_of, resume, store_opening
+from harness.play.stage.stage import Enough, Part, Settled, Stage
+from harness.play.stage.tracing import traced
+from harness.play.verbs import VERBS
+from harness.scenario.record import Record
+from harness.scenario.spec import Fate, Scenario, Verb
+from harness.xen.keys.console import Marker, find_markers
+from harness.xen.toolstack.xl import Toolstack
+
+
+@dataclass(frozen=True)
+class Played:
+    """A scenario that was played, to its end or as far as the lab carried it."""
+
+    record: Record
+    judgement: Judgement
+    error: MaskallError | None = None
+
+    @classmethod
+    def failed(cls, scenario: Scenario, error: MaskallError) -> Played:
+        """The lab failed before anything could be observed."""
+        return cls(Record(scenario, reset_effective=True), _not_played(scenario, Verdict.ERROR, str(error)), error)
+
+    @classmethod
+    def skipped(cls, scenario: Scenario, reason: str) -> Played:
+        return cls(Record(scenario, reset_effective=True), _not_played(scenario, Verdict.SKIP, reason))
+
+
+def _not_played(scenario: Scenario, verdict: Verdict, reason: str) -> Judgement:
+    return Judgement(verdict, reason, Hazard(scenario.end.hazard, taken=False))
+
+
+def play(
+    scenario: Scenario,
+    host: Host,
+    store: EvidenceStore,
+    progress: Progress,
+    *,
+    trace: bool = False,
+    enough: Enough | None = None,
+    strict_messages: bool = False,
+) -> Played:
+    """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record.
+
+    `enough` is asked after every checkpoint whether to go on: a mutant that was seen need not be played to its end.
+    With `strict_messages` a line of Xen or dom0's kernel that no rule describes fails it.
+    """
+    stage = set_up(scenario, host, store, progress)
+    stage.enough = enough
+    record = stage.record
+    record.strict_messages = strict_messages
+    error: MaskallError | None = None
+    try:
+        with traced(stage) if trace else contextlib.nullcontext():
+            if _at_c2(stage, store):
+                from_c2(stage)
+        stage.read_logs()
+    except Settled:
+        progress.note("seen enough")
+    except MaskallError as caught:
+        error = caught
+    finally:
+        stage.store_transcripts()
+        stage.toolstack.close()
+    if host.console is not None:
+        raw = stage.keep("host_console.txt", host.console.text())
+        record.markers += [(marker, raw.at(marker.line)) for marker in _crashes(host.console.text())]
+    if host.restore is not None:
+        try:
+            with progress.phase("put everything back"):
+                host.restore()
+        except MaskallError as caught:
+            error = caught
+    judgement = judge(record)
+    if error is not None and judgement.verdict is not Verdict.CRASH:
+        judgement = replace(judgement, verdict=Verdict.ERROR, reason=str(error))
+    return Played(record, judgement, error)
+
+
+def _at_c2(stage: Stage, store: EvidenceStore) -> bool:
+    if stage.host.opened is None:
+        return up_to_c2(stage)
+    resume(stage, stage.host.opened, store)
+    return True
+
+
+def play_opening(scenario: Scenario, host: Host, folder: Path, progress: Progress) -> None:
+    """Play `scenario` as far as C2, to be gone on from when `host` was frozen; what was done and seen is in `folder`.
+
+    The guests run, and nobody reads their consoles. LabError when guest A does not work, which is no verdict yet.
+    """
+    stage = set_up(scenario, host, evidence_of(folder), progress)
+    try:
+        up_to_c2(stage)
+    finally:
+        stage.store_transcripts()
+        stage.toolstack.close()
+    store_opening(stage, folder)
+
+
+def _crashes(console: bytes) -> tuple[Marker, ...]:
+    markers = find_markers(console.decode("utf-8", "replace"))
+    return tuple(marker for marker in markers if marker.kind.is_host_crash)
+
+
+def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress) -> Stage:
+    """The stage with the devices identified; nothing is changed yet."""
+    toolstack = host.toolstack.on(host.transport)
+    with progress.phase("identify the device"):
+        parts = [
+            _part(scenario, host, name, toolstack, store if place == 0 else store.below("second"))
+            for place, name in enumerate(scenario.devices)
+        ]
+    if len(parts) > 1:
+        parts[0].record.second = parts[1].record
+        parts[1].record.actions = parts[0].record.actions
+    files, options = host.guest_files, scenario.end.guest
+    held = parts[:1] if scenario.bystander else parts
+    devices = [part.borrowed.address for part in held]
+    spec = GuestSpec(
+        name="maskall-a",
+        type=scenario.guest,
+        kernel=files.kernel,
+        initramfs=files.initramfs,
+        devices=(*devices, *([Bdf.parse(options.also_wants)] if options.also_wants else [])),
+        drivers=tuple(part.target.driver for part in held),
+        vcpus=options.vcpus,
+        cmdline=options.cmdline,
+        on_reboot=options.on_reboot,
+        on_crash=options.on_crash,
+    )
+    return Stage(host, scenario, toolstack, parts, spec, progress)
+
+
+def _part(scenario: Scenario, host: Host, name: str, toolstack: Toolstack, store: EvidenceStore) -> Part:
+    target = host.devices[name]
+    driver = drivers()[target.driver]
+    borrowed = Borrowed.identify(host.transport, toolstack, target.identity, host.ledger, host.guard, target.address)
+    # dom0's driver is only made to work where it gets the device back and both moments are compared
+    dom0_traffic = driver.in_dom0 and Verb.BACK_TO_DOM0 in scenario.follow.steps
+    record = Record(scenario, target.reset_effective, borrowed.original_driver, dom0_traffic, toolstack.quarantines)
+    collector = Collector(host.transport, borrowed.address, store, host.memory)
+    return Part(target, driver, borrowed, collector, record)
+
+
+def up_to_c2(stage: Stage) -> bool:
+    """From dom0's driver to a guest A that works. False when the toolstack refused what it should not have."""
+    stage.observe(Checkpoint.C0)
+    with stage.progress.phase("bind to pciback"):
+        for part in stage.parts:
+            part.borrowed.bind()
+    stage.observe(Checkpoint.C1)
+    if stage.scenario.bystander and not _bystander(stage):
+        return False
+    created = stage.bring_up(stage.spec, "A", Verb.CREATE, Checkpoint.C2)
+    if stage.scenario.end.fate is Fate.REFUSED:
+        return not created
+    if created:
+        stage.await_userland()
+        stage.observe(Checkpoint.C2)
+    return created
+
+
+def _bystander(stage: Stage) -> bool:
+    created = stage.bring_up(stage.bystander_spec, "C", Verb.CREATE, Checkpoint.C2)
+    if created:
+        stage.await_userland(stage.bystander)
+    return created
+
+
+def from_c2(stage: Stage) -> None:
+    """The fault, guest A's end, what follows, and what is left of A ended under guest B."""
+    end = stage.scenario.end
+    if end.fate is not Fate.REFUSED:
+        for verb in end.fault:
+            VERBS[verb](stage)
+            if verb in end.refusals and stage.record.actions[-1].ok:
+                return  # what should have been refused was done: guest A is not what the rest is about
+        stage.observe(Checkpoint.C3)
+        for verb in end.end:
+            VERBS[verb](stage)
+    if end.fate is not Fate.RESTARTED:
+        stage.observe(Checkpoint.C4)
+    for verb in stage.scenario.follow.steps:
+        VERBS[verb](stage)
+    if end.late and len(stage.guests) > 1 and stage.record.at(Checkpoint.C6) is not None:
+        for verb in end.late:
+            VERBS[verb](stage)
+        stage.observe(Checkpoint.C8)

@@ -1,0 +1,182 @@
+"""The kill matrix, mutant by scenario: the models of `mutants.json` and what they add up to. Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from pydantic import AwareDatetime, ConfigDict, Field, computed_field
+
+from harness.base.errors import ExitStatus
+from harness.base.strict import StrictModel
+from harness.judge.judgement import Check, Outcome, sentence
+from harness.model.verdict import Verdict
+from harness.report.model import Seconds, Text
+from harness.report.results import Control, Host
+from harness.report.seen import CheckSeen, Side
+
+SCHEMA_VERSION: Final = "1"
+FILE = "mutants.json"
+
+
+class Fate(enum.StrEnum):
+    """What became of a mutant, in one scenario or in all of them."""
+
+    KILLED = "killed"  # a check failed that did not fail on stock
+    CRASHED = "crashed"  # hypervisor or dom0 died of it: noticed, but by no observation
+    SURVIVED = "survived"  # nothing was seen
+    UNDECIDED = "undecided"  # the lab failed, or evidence is missing
+    MISFIT = "does not fit"  # not made for this stack
+    EQUIVALENT = "equivalent"  # survived, as was proven beforehand
+    NOT_RUN = "not run"  # stopped before, or stock itself could not be played
+
+    @property
+    def seen(self) -> bool:
+        return self in (Fate.KILLED, Fate.CRASHED)
+
+
+class Cell(StrictModel):
+    """One scenario played on one mutant, or on the stock product, whose fate says nothing."""
+
+    scenario: str
+    ending: str
+    fate: Fate
+    verdict: Verdict
+    reason: Text
+    violations: tuple[Text, ...] = Field(description="what failed, without numbers that differ from run to run")
+    known: tuple[str, ...] = Field((), description="on stock: the known issues that it fails as")
+    seconds: Seconds
+    raw_directory: str
+    log: str
+
+
+class Row(StrictModel):
+    """One mutant through all scenarios it was played in."""
+
+    model_config = ConfigDict(extra="ignore")  # what is computed is in the file too, and computed again
+
+    name: str
+    layer: str
+    stands_for: Text
+    notices: tuple[str, ...] = Field(description="endings that promise to see it")
+    equivalent: Text | None = Field(description="the proof that it cannot be seen")
+    fits: bool = Field(description="made for this stack")
+    planted: Control | None = Field(description="the bytes that were changed")
+    cells: tuple[Cell, ...]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def fate(self) -> Fate:
+        fates = {cell.fate for cell in self.cells}
+        first = next((one for one in (Fate.KILLED, Fate.CRASHED, Fate.UNDECIDED, Fate.SURVIVED) if one in fates), None)
+        if not self.fits:
+            return Fate.MISFIT
+        if first is Fate.SURVIVED and self.equivalent:
+            return Fate.EQUIVALENT
+        return first or Fate.NOT_RUN
+
+    @property
+    def broken_promises(self) -> tuple[str, ...]:
+        """Endings that promise to see it, were played, and did not."""
+        played = {cell.ending for cell in self.cells}
+        kept = {cell.ending for cell in self.cells if cell.fate.seen}
+        return tuple(ending for ending in self.notices if ending in played - kept)
+
+    @property
+    def why(self) -> str:
+        """What settled it."""
+        if self.fate is Fate.EQUIVALENT:
+            return f"as proven: {self.equivalent}"
+        cell = next((cell for cell in self.cells if cell.fate is self.fate), None)
+        if cell is None:
+            return "it is not made for this stack" if self.fate is Fate.MISFIT else "no scenario was played on it"
+        if self.fate is Fate.SURVIVED:
+            return f"{len(self.cells)} scenarios saw nothing"
+        return f"{cell.scenario}: {cell.reason}"
+
+
+class KillMatrix(StrictModel):
+    """A whole campaign. What it adds up to is counted, also when it is read back."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    schema_version: Literal["1"] = SCHEMA_VERSION
+    tool_version: str
+    run_id: str
+    started: AwareDatetime
+    ended: AwareDatetime
+    host: Host
+    scenarios: tuple[str, ...] = Field(description="in the order of the columns")
+    stock: tuple[Cell, ...] = Field(description="the same on the unchanged product: what fails here kills no mutant")
+    mutants: tuple[Row, ...]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def planted(self) -> int:
+        """Mutants that somebody can see: played, and not equivalent."""
+        return sum(row.fate not in (Fate.MISFIT, Fate.EQUIVALENT, Fate.NOT_RUN) for row in self.mutants)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def seen(self) -> int:
+        return sum(row.fate.seen for row in self.mutants)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def false_alarms(self) -> int:
+        """Scenarios that the stock product failed otherwise than a known issue says."""
+        return sum(cell.verdict.blames_product and not cell.known for cell in self.stock)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def exit_status(self) -> ExitStatus:
+        fates = [row.fate for row in self.mutants]
+        if not self.planted and Fate.EQUIVALENT not in fates:
+            return ExitStatus.NOTHING_RAN
+        disproved = any(row.equivalent and row.fate.seen for row in self.mutants)
+        if Fate.SURVIVED in fates or disproved:
+            return ExitStatus.FAILED
+        return ExitStatus.UNDECIDED if {Fate.UNDECIDED, Fate.NOT_RUN} & set(fates) else ExitStatus.OK
+
+
+def cell(
+    scenario: str, ending: str, side: Side, seconds: float, stock: Cell | None, known: tuple[str, ...] = ()
+) -> Cell:
+    """What a run says about the mutant it was played on, held against the same scenario on stock (None: this is it)."""
+    violations = tuple(sorted(signatures(side.violations)))
+    fate = _fate(side, frozenset(violations), stock)
+    return Cell(
+        scenario=scenario,
+        ending=ending,
+        fate=fate,
+        verdict=side.verdict,
+        reason=_killer(side, stock) if fate is Fate.KILLED and stock is not None else side.reason,
+        violations=violations,
+        known=known,
+        seconds=seconds,
+        raw_directory=side.raw_directory,
+        log=side.log,
+    )
+
+
+def _fate(side: Side, violations: frozenset[str], stock: Cell | None) -> Fate:
+    if side.verdict.unsettled or side.verdict is Verdict.SKIP or (stock is not None and stock.verdict.unsettled):
+        return Fate.UNDECIDED
+    before = frozenset(stock.violations) if stock is not None else violations
+    if side.verdict is Verdict.CRASH and (stock is None or stock.verdict is not Verdict.CRASH):
+        return Fate.CRASHED
+    return Fate.KILLED if violations - before else Fate.SURVIVED
+
+
+def _killer(side: Side, stock: Cell) -> str:
+    """The first check that failed and does not on stock."""
+    before = set(stock.violations)
+    return next(sentence(one) for one in side.violations if signatures([one]) - before)
+
+
+def signatures(checks: Iterable[Check | CheckSeen]) -> set[str]:
+    """What was violated, without the numbers of domains and irqs, which differ from run to run."""
+    violated = (one for one in checks if one.outcome is Outcome.VIOLATED)
+    return {re.sub(r"\d+", "N", f"{one.view} {one.subject}") + f" at {one.checkpoint}" for one in violated}

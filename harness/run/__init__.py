@@ -1,0 +1,1 @@
+"""What a run shall do, and doing it: sessions, soak, campaigns."""

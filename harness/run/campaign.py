@@ -1,0 +1,184 @@
+"""Plays scenarios on mutants, two at a time, and writes the matrix after every one of them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import re
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from harness.base.errors import UsageError
+from harness.base.progress import Progress
+from harness.judge.judge import judge
+from harness.mutants.catalogue import Mutant
+from harness.play.stage.stage import Enough
+from harness.report.matrix import FILE, Cell, KillMatrix, Row, cell, signatures
+from harness.report.results import Control
+from harness.run.plan import STOCK
+from harness.run.session import Session
+from harness.run.store import write_atomically
+from harness.scenario.spec import Scenario
+
+
+@dataclass
+class Campaign:
+    """Every mutant named through the scenarios until one sees it, or with `every` through all of them."""
+
+    session: Session
+    names: Sequence[str]
+    progress: Progress
+    every: bool = False
+    workers: int = 2
+    before: KillMatrix | None = None  # a campaign that was interrupted; what it settled is not played again
+    _cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
+    _begun: float = field(default_factory=time.monotonic)
+    _played: int = 0
+
+    def __post_init__(self) -> None:
+        self._locks = {scenario.id: threading.Lock() for scenario in self.scenarios}
+        if self.before is None:
+            return
+        if self.before.host.facts != self.session.host.facts:
+            raise UsageError("the campaign to be resumed ran on another host", hint="begin a new one")
+        known = [(STOCK, one) for one in self.before.stock]
+        known += [(row.name, one) for row in self.before.mutants for one in row.cells]
+        self._cells = {(name, one.scenario): one for name, one in known if not one.verdict.unsettled}
+
+    @property
+    def stack(self) -> str:
+        return self.session.host.facts.get("stack", "unknown")
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        return self.session.plan.scenarios
+
+    def run(self) -> KillMatrix:
+        """An interrupt ends all hosts at once; what was played is on disk."""
+        fitting = [name for name in self.names if self.stack in self._mutant(name).builds]
+        with ThreadPoolExecutor(self.workers) as pool:
+            try:
+                list(pool.map(self._row, fitting))
+            except BaseException:
+                self.session.lab.abort()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return self._write()
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        """Scenarios of this campaign and of the one before."""
+        before = self.before.scenarios if self.before else ()
+        return tuple(dict.fromkeys([*before, *(scenario.id for scenario in self.scenarios)]))
+
+    @property
+    def _all_names(self) -> list[str]:
+        before = [row.name for row in self.before.mutants] if self.before else []
+        return [name for name in dict.fromkeys([*before, *self.names]) if name in self.session.plan.mutants]
+
+    def _mutant(self, name: str) -> Mutant:
+        return self.session.plan.mutants[name]
+
+    def _row(self, name: str) -> None:
+        for scenario in self._order(name):
+            if self._stock(scenario).verdict.unsettled:
+                continue  # nothing that the mutant does there could be held against anything
+            if self._cell(name, scenario).fate.seen and not self.every:
+                break
+
+    def _order(self, name: str) -> list[Scenario]:
+        """Those that promise to see it first."""
+        return sorted(self.scenarios, key=lambda scenario: scenario.ending not in self._mutant(name).notices)
+
+    def _cell(self, name: str, scenario: Scenario) -> Cell:
+        known = self._cells.get((name, scenario.id))
+        if known is not None:
+            return known
+        stock = None if name == STOCK else self._stock(scenario)
+        self._set_aside(name, scenario)
+        began = time.monotonic()
+        progress = self.progress.side(f"{scenario.id} {name}")
+        side = self.session.side(scenario, name, progress, enough=_killed(stock) if stock else None)
+        issues = () if stock else self.session.forecast(scenario).explains(side.checks)
+        made = cell(scenario.id, scenario.ending, side, time.monotonic() - began, stock, issues)
+        with self._lock:
+            self._cells[name, scenario.id] = made
+            self._played += 1
+            self._write()
+            told = made.verdict if name == STOCK else made.fate
+            self.progress.note(f"{name} x {scenario.id}: {told}: {made.reason} ({self._estimate()})")
+        return made
+
+    def _stock(self, scenario: Scenario) -> Cell:
+        """The same on the unchanged product, before the first mutant that needs it; once more when the lab failed."""
+        with self._locks[scenario.id]:
+            known = self._cells.get((STOCK, scenario.id))
+            if known is None:
+                known = self._cell(STOCK, scenario)
+                if known.verdict.unsettled:
+                    del self._cells[STOCK, scenario.id]
+                    known = self._cell(STOCK, scenario)
+            return known
+
+    def _set_aside(self, name: str, scenario: Scenario) -> None:
+        """What a cell left behind that was interrupted or is played again stays, under another name: it is evidence."""
+        for folder in (self.session.plan.results / "raw" / scenario.id).glob(f"{name}*"):
+            if re.fullmatch(rf"{re.escape(name)}(-retry\d+)?", folder.name):
+                places = (folder.with_name(f"{folder.name}.before-{number}") for number in itertools.count(1))
+                folder.rename(next(place for place in places if not place.exists()))
+
+    def _estimate(self) -> str:
+        """Longest it can still take at the pace so far: every mutant that is left survives to its last scenario."""
+        settled = set() if self.every else {row.name for row in self._rows() if row.fate.seen}
+        names = {STOCK, *(name for name in self.names if self.stack in self._mutant(name).builds)} - settled
+        left = sum((name, scenario.id) not in self._cells for name in names for scenario in self.scenarios)
+        pace = (time.monotonic() - self._begun) / self._played
+        return f"{len(self._cells)} played, at most {left * pace / 60:.0f} min left"
+
+    def _write(self) -> KillMatrix:
+        plan = self.session.plan
+        matrix = KillMatrix(
+            tool_version=importlib.metadata.version("maskall"),
+            run_id=self.session.run_id,
+            started=self.session.started,
+            ended=datetime.now(UTC),
+            host=self.session.host,
+            scenarios=self._columns,
+            stock=self._cells_of(STOCK),
+            mutants=tuple(self._rows()),
+        )
+        write_atomically(plan.results / FILE, matrix.model_dump_json(indent=2).encode() + b"\n")
+        return matrix
+
+    def _rows(self) -> Iterable[Row]:
+        for name in self._all_names:
+            mutant = self._mutant(name)
+            yield Row(
+                name=name,
+                layer=mutant.layer,
+                stands_for=mutant.stands_for,
+                notices=mutant.notices,
+                equivalent=mutant.equivalent,
+                fits=self.stack in mutant.builds,
+                planted=self._planted(name),
+                cells=self._cells_of(name),
+            )
+
+    def _planted(self, name: str) -> Control | None:
+        earlier = {row.name: row.planted for row in self.before.mutants} if self.before else {}
+        return self.session.controls.get(name, earlier.get(name))
+
+    def _cells_of(self, name: str) -> tuple[Cell, ...]:
+        found = (self._cells.get((name, scenario)) for scenario in self._columns)
+        return tuple(one for one in found if one is not None)
+
+
+def _killed(stock: Cell) -> Enough:
+    """Whether something failed that does not fail on stock: nothing that comes later can undo it."""
+    return lambda record: bool(signatures(judge(record).checks) - set(stock.violations))

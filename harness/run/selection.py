@@ -1,0 +1,94 @@
+"""Which scenarios the options of a run ask for, and whether they can be played with them. Every wrong one ends here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.base.errors import UsageError
+from harness.lab.lease.wishes import accepted
+from harness.nested.devices import candidates
+from harness.nested.devices import catalogue as models
+from harness.nested.devices import select as select_devices
+from harness.nested.stacks import stack
+from harness.scenario.catalogue import catalogue
+from harness.scenario.choose import Candidate, select, why_not_through
+from harness.scenario.spec import Scenario, Verb
+
+if TYPE_CHECKING:
+    from harness.run.options import RunOptions
+
+
+def chosen(options: RunOptions) -> list[Scenario]:
+    """The rows asked for. Raises UsageError or InventoryError for any option that is wrong."""
+    if options.workers < 0:
+        raise UsageError(f"--workers {options.workers}: at least one is needed")
+    devices = _lab_candidates(options) if options.in_lab else _nested_candidates(options)
+    options.toolstack_name()
+    options.known_mutants()
+    options.issues()
+    _refuse_used(options.results)
+    rows = _playable(options, select(catalogue(), devices, list(options.scenario), options.profile))
+    _refuse_to_strand(options, rows)
+    if not options.rounds:
+        return rows
+    if not any(row.follow.rounds for row in rows):
+        raise UsageError("--rounds is for scenarios that have rounds", hint="name one: 'maskall run E3-F7'")
+    return [row.with_rounds(options.rounds) for row in rows]
+
+
+def _playable(options: RunOptions, rows: list[Scenario]) -> list[Scenario]:
+    """Those that the toolstack can play; UsageError when there is none."""
+    holes = {row.id: hole for row in rows if (hole := why_not_through(row, options.toolstack))}
+    if rows and len(holes) == len(rows):
+        raise UsageError(f"{rows[0].id} cannot be: {holes[rows[0].id].reason}", hint="see maskall coverage")
+    return [row for row in rows if row.id not in holes]
+
+
+def _refuse_to_strand(options: RunOptions, rows: list[Scenario]) -> None:
+    """virNodeDeviceReAttach leaves the device in Xen's quarantine: dom0's driver has it, and it cannot work."""
+    if not (options.in_lab and options.libvirt):
+        return
+    for row in rows:
+        if Verb.BACK_TO_DOM0 in row.follow.steps:
+            raise UsageError(
+                f"{row.id}: through libvirt a device does not get back to dom0 in working order",
+                hint="on a lab host take another follow-on, or --toolstack xl",
+            )
+
+
+def _nested_candidates(options: RunOptions) -> list[Candidate]:
+    for option, given in (("accept", options.accept), ("wait", options.wait), ("take-over", options.take_over)):
+        if given:
+            raise UsageError(f"--{option} is for a lab host", hint="name one with --host and --inventory")
+    stack(options.stack_name)
+    devices = options.device_names
+    offer = frozenset(model.model for model in models().values())  # whether QEMU has it is seen when it is asked
+    found = select_devices(devices, offer)
+    if not devices:
+        raise UsageError("the host has no device to borrow", hint="name one in the inventory, or with --device")
+    return candidates(found)
+
+
+def _lab_candidates(options: RunOptions) -> list[Candidate]:
+    for option, given in (("stack", options.stack), ("mutant", options.mutant)):
+        if given:
+            raise UsageError(f"--{option} is for the nested host: a lab host's hypervisor is not changed")
+    if options.trace:
+        raise UsageError("--trace is for the nested host: a lab host has no debugger to stop its hypervisor with")
+    if options.workers:
+        raise UsageError("--workers is for the nested host: a lab host plays one scenario at a time")
+    if options.keep:
+        raise UsageError("--keep is for the nested host: a lab host is always given back")
+    accepted(options.accept)
+    return options.site.candidates(options.device)
+
+
+def _refuse_used(folder: Path | None) -> None:
+    """Evidence is never written over other evidence."""
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is not a directory", hint="--results wants a new or an empty directory")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty", hint="give --results a new directory, or remove this one")

@@ -1,0 +1,97 @@
+"""Many runs of scenarios that take the hazard, each on a freshly restored stock host: how often is a false alarm?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.base.errors import EvidenceError, UsageError
+from harness.base.progress import Progress
+from harness.host.host import Lab
+from harness.report.soak import SOAK_SCHEMA_VERSION, Soak, SoakRun, running_line, soak_run
+from harness.run.plan import Plan
+from harness.run.session import Session
+from harness.run.store import write_atomically
+from harness.scenario.spec import Scenario
+
+FILE = "soak.json"
+
+
+def load(folder: Path) -> Soak:
+    """The soak kept in a directory. UsageError when there is none, EvidenceError when it cannot be read."""
+    path = folder / FILE
+    try:
+        return Soak.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", hint="--resume wants a soak's directory"
+        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        hint = f"this version reads soaks of schema version {SOAK_SCHEMA_VERSION} only"
+        raise EvidenceError(f"{path}: {place}: {first['msg']}", hint=hint) from error
+
+
+@dataclass
+class Soaking:
+    """A soak under way. `plan` is that of one run; `workers` hosts at a time; no run begins after `stop_at`."""
+
+    lab: Lab
+    soak: Soak
+    plan: Plan
+    scenarios: dict[str, Scenario]
+    progress: Progress
+    workers: int = 1
+    stop_at: float | None = None  # by `clock`
+    clock: Callable[[], float] = time.monotonic
+    _left: list[int] = field(default_factory=list)
+
+    def run(self) -> Soak:
+        """All runs that are still to be done. What has ended is on disk whatever happens, Ctrl-C included."""
+        self._left = list(self.soak.open)
+        self._store()
+        pending: set[Future[SoakRun]] = set()
+        with ThreadPoolExecutor(self.workers) as pool:
+            try:
+                while pending or self._more:
+                    while self._more and len(pending) < self.workers:
+                        pending.add(pool.submit(self._one, self._left.pop(0)))
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for ended in done:
+                        self._add(ended.result())
+            except BaseException:  # Ctrl-C above all: leaving the pool waits for its threads
+                self.lab.abort()
+                raise
+        return self.soak
+
+    @property
+    def _more(self) -> bool:
+        return bool(self._left) and (self.stop_at is None or self.clock() < self.stop_at)
+
+    def _one(self, number: int) -> SoakRun:
+        scenario = self.scenarios[self.soak.scenario_of(number)]
+        folder = f"runs/{number:04d}"
+        plan = replace(self.plan, results=self._free(folder))
+        session = Session(self.lab, plan, self.progress.side(f"run {number}"))
+        result = session.run(scenario)
+        session.finish()
+        return soak_run(number, result, plan.results.relative_to(self.plan.results).as_posix())
+
+    def _free(self, folder: str) -> Path:
+        """A run that was broken off has left evidence there, and evidence is never written over."""
+        places = (self.plan.results / (folder + (f"-{again}" if again else "")) for again in range(1000))
+        return next(place for place in places if not place.exists())
+
+    def _add(self, run: SoakRun) -> None:
+        self.soak = self.soak.with_run(run)
+        self._store()
+        self.progress.note(running_line(self.soak, run))
+
+    def _store(self) -> None:
+        write_atomically(self.plan.results / FILE, self.soak.model_dump_json(indent=2).encode() + b"\n")

@@ -1,0 +1,70 @@
+"""The one place where results meet the disk: written whole or not at all, read back strictly."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.base.errors import EvidenceError, UsageError
+from harness.report.results import SCHEMA_VERSION, RunResult
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`; after a crash or a full disk it holds the old bytes or the new, never a part.
+
+    Raises EvidenceError when the disk refuses, with nothing left behind.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)  # mkstemp makes it private; results are meant to be read
+        temporary.rename(path)
+        _sync_directory(path.parent)  # else the rename itself can be lost with the power
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        raise EvidenceError(f"{path} could not be written: {error.strerror or error}") from error
+
+
+def dump(run: RunResult, path: Path) -> None:
+    """Store `run` as `results.json` at `path`."""
+    write_atomically(path, run.model_dump_json(indent=2).encode() + b"\n")
+
+
+def load(path: Path) -> RunResult:
+    """Read a `results.json` of this schema version.
+
+    Raises UsageError if there is no such file, EvidenceError if it is not what `dump` writes.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        return RunResult.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise EvidenceError(
+            f"{path}: {place}: {first['msg']}",
+            hint=f"this version reads results of schema version {SCHEMA_VERSION} only",
+        ) from error
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

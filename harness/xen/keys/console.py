@@ -1,0 +1,272 @@
+"""Lines of the Xen console (`xl dmesg` or the serial log), and the few that matter: markers. Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from harness.model.address import Bdf
+
+
+class Origin(enum.Enum):
+    """Who wrote a line of the console."""
+
+    XEN = "xen"  # "(XEN) ", the only ones a fact about Xen is taken from
+    GUEST = "guest"  # "(d3) ": a guest may print what it likes
+    DOM0 = "dom0"  # no prefix: dom0's own console, or the rest of an interrupted line
+
+
+@dataclass(frozen=True)
+class ConsoleLine:
+    """A message without prefix and timestamp; `number` counts from 1 in the given text."""
+
+    number: int
+    text: str
+    origin: Origin
+    is_rest: bool = False  # also put together again with the message it was torn from
+
+
+# printk_start_of_line() with console_timestamps=none, date, datems, boot or raw; a serial logger may add its own time
+_XEN = re.compile(
+    r"(?:\[[0-9 .:-]{5,30}\] )?\(XEN\)(?: |$)"
+    r"(?:\[(?:[0-9]{4}-[0-9. :-]{10,24}| *[0-9]+\.[0-9]+|[0-9a-f]{16})\] )?"
+)
+_GUEST = re.compile(r"(?:\[[0-9 .:-]{5,30}\] )?\(d[0-9]{1,5}\) ")
+
+
+# the level of a message (XENLOG_ERR); Xen takes it away where a message begins a line, and only there
+_LEVEL = re.compile(r"(?<=.)<[0-7]>(?=\S)")
+
+
+def console_lines(text: str) -> tuple[ConsoleLine, ...]:
+    """Accepted format: any text; each line is sorted by its prefix (Xen `printk_start_of_line`, `hvm_print_line`).
+
+    A message printed in the middle of another one is taken apart, and the other put together again under its own
+    number. Xen's serial driver does that [seen, 4.20], in two ways; what it tore apart goes on in the next line:
+
+        (XEN)    IRQ:  41 ... aff:{0-1}/{0} (XEN) uart interrupt taking more than 4ms, switched to polling
+        mapped, unbound
+        (XEN) 0000:00:13.0 - d0 - node -1  - MSIs < <1>uart interrupt taking more than 4ms, switched to polling
+        (XEN) 27 >
+    """
+    lines: list[ConsoleLine] = []
+    broken: int | None = None  # index of the Xen message whose rest is still to come
+    rest_of = Origin.DOM0  # what that rest looks like: without a prefix it looks like dom0's
+    for number, raw in enumerate(text.split("\n"), 1):
+        for origin, piece, torn in _pieces(raw.rstrip("\r")):
+            is_rest = broken is not None and origin is rest_of and bool(piece)
+            if broken is not None and is_rest:
+                lines[broken] = replace(lines[broken], text=lines[broken].text + piece)
+                broken = None
+            lines.append(ConsoleLine(number, piece, origin, is_rest))
+            if torn is not None:
+                broken, rest_of = len(lines) - 1, torn
+    return tuple(lines)
+
+
+def _pieces(raw: str) -> Iterator[tuple[Origin, str, Origin | None]]:
+    """The messages in one line, and for one that was torn apart what its rest will look like."""
+    guest = _GUEST.match(raw)
+    if guest:
+        yield Origin.GUEST, raw[guest.end() :], None
+        return
+    starts = list(_XEN.finditer(raw))
+    before = raw[: starts[0].start()] if starts else raw
+    if before or not starts:
+        yield Origin.DOM0, before, None
+    for place, start in enumerate(starts):
+        last = place + 1 == len(starts)
+        text = raw[start.end() : len(raw) if last else starts[place + 1].start()]
+        level = _LEVEL.search(text)
+        if level and last:
+            yield Origin.XEN, text[level.end() :], None
+            yield Origin.XEN, text[: level.start()], Origin.XEN  # last, for the next piece is its rest
+        else:
+            yield Origin.XEN, text, None if last else Origin.DOM0
+
+
+_DOMAIN = re.compile(r"(?:d|Dom|dom )(?:(-?[0-9]{1,5})|\[([A-Z]+)\]|(IO)(?::[0-9a-fA-F]+)?)")
+_SPECIAL = {"32753": "DomIO", "IO": "DomIO", "32754": "DomXEN", "XEN": "DomXEN"}  # DOMID_IO, DOMID_XEN: public/xen.h
+
+
+def domain_name(text: str) -> str | None:
+    """One spelling for a domain: `d3`, `DomIO`, `DomXEN`; None when `text` is not a domain.
+
+    Accepted format: `d3`, `Dom3`, `dom 3`, `Dom32753`, `d[IO]`, `DomIO`, `DomIO:8008` (Xen `print_domain` and
+    `_dump_pci_devices`: the quarantine owner and the device's pseudo domid).
+    """
+    match = _DOMAIN.fullmatch(text)
+    if match is None:
+        return None
+    name = next(group for group in match.groups() if group is not None)
+    return _SPECIAL.get(name, f"d{name}" if match.group(1) else f"d[{name}]")
+
+
+class MarkerKind(enum.Enum):
+    """What a marker says; the value is for reports."""
+
+    MASKALL_SET = "Xen could not mask a vector and set MASKALL"
+    ASSIGN_FAILED = "Xen refused to assign a device"
+    INITIAL_STATE_FIXED = "Xen found MSI-X state left by firmware and cleared it"
+    TRIPLE_FAULT = "an HVM guest died of a triple fault"
+    XEN_PANIC = "the hypervisor died"
+    LINUX_PANIC = "dom0's kernel died"
+    LINUX_OOPS = "dom0's kernel reported a fault of its own"
+
+    @property
+    def is_host_crash(self) -> bool:
+        """The hypervisor or dom0 is dead: nothing observed afterwards counts."""
+        return self in (MarkerKind.XEN_PANIC, MarkerKind.LINUX_PANIC)
+
+    @property
+    def is_hazard(self) -> bool:
+        """The hazard of this suite was taken: host_maskall is set."""
+        return self is MarkerKind.MASKALL_SET
+
+
+@dataclass(frozen=True)
+class Marker:
+    """One line that matters. `domain` as `domain_name` spells it, `error` a negative errno of Xen."""
+
+    kind: MarkerKind
+    line: int
+    text: str
+    device: Bdf | None = None
+    domain: str | None = None
+    irq: int | None = None
+    error: int | None = None
+
+
+_BDF = r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
+_WHO = r"d[0-9]{1,5}|d\[[A-Z]+\]|Dom(?:IO|[0-9]{1,5})"
+
+_MASKING = re.compile(rf"cannot mask IRQ ([0-9]{{1,9}}): masking MSI-X on ({_WHO})'s ({_BDF})")
+
+
+def _maskall_set(line: ConsoleLine) -> Marker | None:
+    """`cannot mask IRQ 45: masking MSI-X on Dom32753's 0000:04:00.0` (Xen msi_set_mask_bit)."""
+    match = _MASKING.search(line.text)
+    if match is None:
+        return None
+    irq, domain, device = match.groups()
+    return Marker(MarkerKind.MASKALL_SET, line.number, line.text, Bdf.parse(device), domain_name(domain), int(irq))
+
+
+_ASSIGN = re.compile(rf"({_WHO}): assign \(({_BDF})\) failed \((-[0-9]{{1,5}})\)")
+
+
+def _assign_failed(line: ConsoleLine) -> Marker | None:
+    """`d6: assign (0000:01:00.0) failed (-16)`, or `d[IO]: ...` while going to quarantine (Xen assign_device)."""
+    match = _ASSIGN.search(line.text)
+    if match is None:
+        return None
+    who, device, error = match.group(1), Bdf.parse(match.group(2)), int(match.group(3))
+    return Marker(MarkerKind.ASSIGN_FAILED, line.number, line.text, device, domain_name(who), error=error)
+
+
+_INITIAL = re.compile(rf"({_BDF}): unexpected initial MSI-X state \(MASKALL=[01], ENABLE=[01]\), fixing")
+
+
+def _initial_state_fixed(line: ConsoleLine) -> Marker | None:
+    """`0000:04:00.0: unexpected initial MSI-X state (MASKALL=1, ENABLE=0), fixing` (Xen pdev_msi_init, 913751d7af)."""
+    match = _INITIAL.search(line.text)
+    kind = MarkerKind.INITIAL_STATE_FIXED
+    return Marker(kind, line.number, line.text, Bdf.parse(match.group(1))) if match else None
+
+
+_TRIPLE_FAULT = re.compile(r"(d[0-9]{1,5})(v[0-9]{1,5}) Triple fault\b")
+
+
+def _triple_fault(line: ConsoleLine) -> Marker | None:
+    """`d8v0 Triple fault - invoking HVM shutdown action 1` (Xen hvm_triple_fault)."""
+    match = _TRIPLE_FAULT.search(line.text)
+    kind = MarkerKind.TRIPLE_FAULT
+    return Marker(kind, line.number, line.text, domain=match.group(1)) if match else None
+
+
+_XEN_DEATH = re.compile(r"Panic on CPU [0-9]+|Xen BUG at |FATAL TRAP: |FATAL PAGE FAULT|Assertion '.*' failed at ")
+
+
+def _xen_panic(line: ConsoleLine) -> Marker | None:
+    """`Panic on CPU 1:`, `Xen BUG at msi.c:123`, `FATAL TRAP: vec 14, #PF[0000]` (Xen panic, fatal_trap)."""
+    return Marker(MarkerKind.XEN_PANIC, line.number, line.text) if _XEN_DEATH.match(line.text) else None
+
+
+LINUX_STAMP = r"(?:<[0-9]>)?(?:\[ *[0-9]+\.[0-9]+\] ?)?(?:\[ *[CT][0-9]+\] ?)?"
+"""What printk may put before a message: level, seconds since boot, caller (Linux print_prefix)."""
+
+_LINUX = re.compile(
+    rf"{LINUX_STAMP}"
+    r"(?:(Kernel panic - not syncing)|(?:watchdog: )?BUG: |Oops\b|kernel BUG at |general protection fault\b)"
+)
+
+
+def _linux_death(line: ConsoleLine) -> Marker | None:
+    """`[   12.3] Kernel panic - not syncing: ...`, `BUG: ...`, `Oops: 0002 [#1]` in dom0 (Linux panic, die)."""
+    match = _LINUX.match(line.text)
+    if match is None:
+        return None
+    kind = MarkerKind.LINUX_PANIC if match.group(1) else MarkerKind.LINUX_OOPS
+    return Marker(kind, line.number, line.text)
+
+
+_READERS: dict[Origin, tuple[Callable[[ConsoleLine], Marker | None], ...]] = {
+    Origin.XEN: (_maskall_set, _assign_failed, _initial_state_fixed, _triple_fault, _xen_panic),
+    Origin.DOM0: (_linux_death,),
+    Origin.GUEST: (),
+}
+
+
+def find_markers(text: str) -> tuple[Marker, ...]:
+    """Accepted format: `console_lines`. All markers in the order of the text; none is an empty tuple.
+
+    Xen's markers count only behind Xen's prefix and Linux's only without any: a guest cannot forge them on its
+    console. dom0's `dmesg` may be given as well.
+    """
+    lines = console_lines(text)
+    return tuple(marker for line in lines for read in _READERS[line.origin] if (marker := read(line)) is not None)
+
+
+@dataclass(frozen=True)
+class EmulatorTripleFault:
+    """Proof that the emulator, not Xen or the guest, broke: guest state with an instruction pointer inside Xen."""
+
+    domain: str
+    rip: int
+    line: int  # of the triple fault
+
+
+XEN_VIRTUAL = range(0xFFFF82D000000000, 0xFFFF82D100000000)  # Xen asm/config.h: text and data, 4.14 to 4.20
+_DUMP_LINES = 16  # from the triple fault to the CONTEXT line of its dump; other messages may come between
+_RIP = re.compile(r"RIP: +[0-9a-f]{4}:\[<([0-9a-f]{16})>\]")
+_CONTEXT = re.compile(r"RFLAGS: [0-9a-f]{16} .*CONTEXT: ([a-z ]+?)(?: \((d[0-9]{1,5})v[0-9]{1,5}\))?")
+
+
+def emulator_triple_fault(text: str, xen_text: range = XEN_VIRTUAL) -> EmulatorTripleFault | None:
+    """The first triple fault whose dump shows an HVM guest executing at an address of the hypervisor.
+
+    Accepted format: `console_lines`, with the dump of Xen hvm_triple_fault and _show_registers: a line
+    `RIP:    e008:[<ffff82d04020abcd>]` and one `RFLAGS: 0000000000010002   CONTEXT: hvm guest (d8v0)`. None: no such
+    fault in the text; a guest's own has a guest's address. `SymbolTable.text_range` is a narrower `xen_text`.
+    """
+    fault: Marker | None = None
+    rip = left = 0
+    for line in console_lines(text):
+        if line.origin is not Origin.XEN:
+            continue
+        marker = _triple_fault(line)
+        if marker is not None:
+            fault, rip, left = marker, 0, _DUMP_LINES
+        elif fault is None or left == 0:
+            continue
+        left -= 1
+        if match := _RIP.match(line.text):
+            rip = int(match.group(1), 16)
+        elif match := _CONTEXT.fullmatch(line.text.rstrip()):
+            context, domain = match.groups()
+            if context == "hvm guest" and domain == fault.domain and rip in xen_text and fault.domain is not None:
+                return EmulatorTripleFault(fault.domain, rip, fault.line)
+            fault = None
+    return None

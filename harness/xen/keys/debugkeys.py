@@ -1,0 +1,182 @@
+"""What `xl debug-keys M`, `Q` and `i` print into the Xen console. Pure.
+
+All three take the text of `xl dmesg`, or its tail, with any prefix, timestamp and interleaved message that
+`harness.xen.keys.console.console_lines` understands, use the *last* dump in it, and raise ParseError when there is none
+(the ring may have wrapped) or when one of its rows cannot be read. `line` counts from 1 in the given text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.base.errors import ParseError
+from harness.model.address import Bdf
+from harness.xen.keys.console import ConsoleLine, Origin, console_lines, domain_name
+
+
+def last_dump(text: str, header: str, key: str, file: str) -> Iterator[ConsoleLine]:
+    """Xen's own lines behind the last line that begins with `header`. ParseError when there is none."""
+    lines = [line for line in console_lines(text) if line.origin is Origin.XEN]
+    starts = [place for place, line in enumerate(lines) if line.text.strip().startswith(header)]
+    if not starts:
+        raise ParseError(f"no dump of debug key {key}", file=file, expected=f"a line '(XEN) {header}'")
+    return iter(lines[starts[-1] + 1 :])
+
+
+@dataclass(frozen=True)
+class MaskRow:
+    """One vector of key M: `host` and `guest` are what Xen wants, `hardware` what the vector control reads."""
+
+    kind: str  # "MSI-X", "MSI", "HPET", "IOMMU", or "???" where Xen itself does not know
+    irq: int
+    vector: int
+    destination: int  # APIC ID
+    maskbit: bool  # the entry can be masked at all
+    host: bool
+    guest: bool
+    hardware: bool | None  # None: "?", Xen cannot read it (memory decoding is off, or it is not a PCI vector)
+    line: int
+
+
+_MASK_START = re.compile(r" (?:MSI-X|MSI|HPET|IOMMU|\?\?\?) *[0-9]+ vec=")
+_MASK_ROW = re.compile(
+    r" (MSI-X|MSI|HPET|IOMMU|\?\?\?) *([0-9]{1,9}) vec=([0-9a-f]{2}) *(?:lowest|fixed) *(?:level|edge) *(?:de)?assert"
+    r" *(?:log|phys) *(?:lowest|cpu) dest=([0-9a-f]{8}) mask=([01])/([H ])([G ])/([01?])"
+)
+
+
+def parse_masks(text: str, *, file: str = "<text>") -> tuple[MaskRow, ...]:
+    """Key M: the mask state of every MSI and MSI-X vector, in irq order. Empty when Xen has none.
+
+    Accepted format (Xen `dump_msi`, the same from 4.14 to 4.20):
+
+        (XEN) MSI information:
+        (XEN)  MSI-X   44 vec=b2  fixed  edge   assert phys    cpu dest=00000000 mask=1/HG/?
+    """
+    rows: list[MaskRow] = []
+    for line in last_dump(text, "MSI information:", "M", file):
+        match = _MASK_ROW.fullmatch(line.text.rstrip())
+        if match is None:
+            if _MASK_START.match(line.text):
+                raise ParseError(f"{line.text!r}", file=file, line=line.number, expected="a row ending in mask=1/HG/1")
+            continue
+        kind, irq, vector, destination, maskbit, host, guest, hardware = match.groups()
+        rows.append(
+            MaskRow(
+                kind=kind,
+                irq=int(irq),
+                vector=int(vector, 16),
+                destination=int(destination, 16),
+                maskbit=maskbit == "1",
+                host=host == "H",
+                guest=guest == "G",
+                hardware=None if hardware == "?" else hardware == "1",
+                line=line.number,
+            )
+        )
+    return tuple(rows)
+
+
+@dataclass(frozen=True)
+class PciRow:
+    """One device of key Q: its owner as `console.domain_name` spells it ("NULL": Xen has none) and its MSI irqs."""
+
+    device: Bdf
+    owner: str
+    irqs: tuple[int, ...]
+    line: int
+
+
+_PCI_START = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f] - ")
+_PCI_ROW = re.compile(
+    r"([0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]) - (\S+|dom -?[0-9]+ *) - node +-?[0-9]+"
+    r"(?: *- MSIs <((?: [0-9]{1,9})*) >)? *"
+)
+
+
+def parse_pci_devices(text: str, *, file: str = "<text>") -> tuple[PciRow, ...]:
+    """Key Q: every PCI device Xen knows, its owner and the irqs of its MSI and MSI-X vectors.
+
+    Accepted format (Xen `_dump_pci_devices`, `pdev_dump_msi`); 4.14 prints the MSIs part even when empty, later
+    versions only when not; the quarantine owner is `DomIO:8008`, `DomIO` or `d[IO]` by version:
+
+        (XEN) ==== PCI devices ====
+        (XEN) ==== segment 0000 ====
+        (XEN) 0000:04:00.0 - d2 - node -1  - MSIs < 44 45 >
+    """
+    rows: list[PciRow] = []
+    for line in last_dump(text, "==== PCI devices ====", "Q", file):
+        match = _PCI_ROW.fullmatch(line.text)
+        owner = "NULL" if match and match.group(2) == "NULL" else domain_name(match.group(2).strip()) if match else None
+        if match is None or owner is None:
+            if _PCI_START.match(line.text):
+                raise ParseError(f"{line.text!r}", file=file, line=line.number, expected="BDF - owner - node N - MSIs")
+            continue
+        irqs = tuple(int(irq) for irq in (match.group(3) or "").split())
+        rows.append(PciRow(Bdf.parse(match.group(1)), owner, irqs, line.number))
+    if not rows:
+        raise ParseError("the dump of debug key Q has no device", file=file, expected="at least one PCI device")
+    return tuple(rows)
+
+
+@dataclass(frozen=True)
+class IrqRow:
+    """One interrupt of key i. `text` is what follows the affinity: who handles it."""
+
+    irq: int
+    vector: int
+    type: str  # of the controller: "PCI-MSI/-X", "PCI-MSI", "IO-APIC-level", ...
+    status: int  # IRQ_* bits of Xen's asm/irq.h
+    text: str
+    line: int
+
+    @property
+    def is_msi(self) -> bool:
+        """A PCI MSI or MSI-X vector; those that can be masked are "PCI-MSI/-X" (Xen pci_msi_maskable)."""
+        return self.type in ("PCI-MSI", "PCI-MSI/-X")
+
+    @property
+    def unbound(self) -> bool:
+        """A PCI vector that is mapped but bound to nobody: waiting for its driver, or leaked by a dead domain."""
+        return self.is_msi and self.text == "mapped, unbound"
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains it is bound to, as "d3"; empty when unbound or handled by Xen itself."""
+        return tuple(_BOUND.findall(self.text)) if self.text.startswith("in-flight=") else ()
+
+
+_BOUND = re.compile(r"(d[0-9]{1,5}): *-?[0-9]+\([^()]*\)")
+_IRQ_START = re.compile(r" +IRQ: *[0-9]+ ")
+_IRQ_ROW = re.compile(
+    r" +IRQ: *([0-9]{1,9}) vec:([0-9a-f]{2,8}) (\S+) +status=([0-9a-f]{3,8}) aff:\{[0-9,-]*\}/\{[0-9,-]*\}"
+    r"(?: Z=\S+)? +(mapped, unbound|in-flight=[0-9]+(?: d[0-9]+:.*\))?|\S+\(\))"
+)
+
+
+def parse_irqs(text: str, *, file: str = "<text>") -> tuple[IrqRow, ...]:
+    """Key i: every interrupt Xen has set up, and who handles it.
+
+    Accepted format (Xen `dump_irqs`); the line "Direct vector information:" must follow, else the dump is cut off:
+
+        (XEN) IRQ information:
+        (XEN)    IRQ:  44 vec:b2 PCI-MSI/-X      status=030 aff:{0}/{0} in-flight=0 d2: 55(-M-)
+        (XEN)    IRQ:  45 vec:ac PCI-MSI/-X      status=022 aff:{1}/{1} mapped, unbound
+        (XEN) Direct vector information:
+    """
+    rows: list[IrqRow] = []
+    for line in last_dump(text, "IRQ information:", "i", file):
+        if line.text.strip() == "Direct vector information:":
+            return tuple(rows)
+        match = _IRQ_ROW.fullmatch(line.text.rstrip())
+        if match is None:
+            if _IRQ_START.match(line.text):
+                raise ParseError(f"{line.text!r}", file=file, line=line.number, expected="IRQ, vec, status, aff, owner")
+            continue
+        irq, vector, kind, status, rest = match.groups()
+        rows.append(IrqRow(int(irq), int(vector, 16), kind, int(status, 16), rest, line.number))
+    raise ParseError(
+        "the dump of debug key i is cut off", file=file, expected="a line '(XEN) Direct vector information:'"
+    )

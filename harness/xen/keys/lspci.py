@@ -1,0 +1,120 @@
+"""The output of `lspci -vvv` for one device. Pure.
+
+The second witness of the hardware view: people read lspci, so the harness reads it too and can show that it agrees
+with the raw bytes. Decisions rest on `harness.model.config`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.base.errors import ParseError
+from harness.model.address import Bdf
+from harness.model.config import Command, MsixControl
+
+# bit 0 upwards, as pciutils lspci.c (show_verbose) names them
+_FLAG_NAMES = ["I/O", "Mem", "BusMaster", "SpecCycle", "MemWINV", "VGASnoop"]
+_FLAG_NAMES += ["ParErr", "Stepping", "SERR", "FastB2B", "DisINTx"]
+
+
+@dataclass(frozen=True)
+class LspciDevice:
+    """What lspci shows of one device. `command` and `msix` raise ParseError when lspci could not see them."""
+
+    address: Bdf
+    driver: str | None  # "Kernel driver in use"; None: no driver bound
+    gone: bool  # "Unknown header type 7f": config space reads as all ones
+    access_denied: bool  # "<access denied>": run without root, nothing is known of the capabilities
+    control_line: Command | None
+    msix_line: MsixControl | None
+    file: str = "<text>"
+
+    @property
+    def command(self) -> Command:
+        """The COMMAND register, put together from the flags of the Control line."""
+        if self.control_line is None:
+            raise ParseError(f"{self.address} is gone", file=self.file, expected="a device that is present")
+        return self.control_line
+
+    @property
+    def msix(self) -> MsixControl | None:
+        """MSI-X message control, put together from Enable, Count and Masked; None when the device has no MSI-X."""
+        if self.gone or self.access_denied:
+            why = "is gone" if self.gone else "was read without privilege (<access denied>)"
+            raise ParseError(f"{self.address} {why}", file=self.file, expected="lspci -vvv run as root")
+        return self.msix_line
+
+
+_HEADER = re.compile(r"((?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]) \S.*")
+
+
+def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
+    """Accepted format: the output of `lspci -vvv -s BDF` (pciutils 3.7 and later) for exactly one device.
+
+        04:00.0 Non-Volatile memory controller: ...
+        <tab>Control: I/O- Mem+ BusMaster- ... DisINTx-
+        <tab>Capabilities: [40] MSI-X: Enable- Count=65 Masked-
+        <tab>Kernel driver in use: pciback
+
+    or, without root, `<tab>Capabilities: <access denied>`; or, for a device that is gone,
+    `<tab>!!! Unknown header type 7f`. Other indented lines are ignored. Raises ParseError.
+    """
+    address: Bdf | None = None
+    driver: str | None = None
+    command: Command | None = None
+    msix: MsixControl | None = None
+    gone = access_denied = False
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.rstrip()
+        if not line:
+            continue
+        if not line.startswith(("\t", " ")):
+            header = _HEADER.fullmatch(line)
+            if header is None:
+                raise ParseError(f"{line!r}", file=file, line=number, expected="a line as '04:00.0 class: name'")
+            if address is not None:
+                raise ParseError("a second device", file=file, line=number, expected="one device")
+            address = Bdf.parse(header.group(1))
+            continue
+        if line.startswith("\t\t"):  # details of a capability, which may reuse the names below
+            continue
+        name, _, rest = line.strip().partition(": ")
+        if name == "Control":
+            command = _parse_control(rest, file, number)
+        elif name == "Capabilities" and rest == "<access denied>":
+            access_denied = True
+        elif name == "Capabilities" and "] MSI-X: " in rest:
+            msix = _parse_msix(rest, file, number)
+        elif name == "Kernel driver in use":
+            driver = rest
+        elif line.strip() == "!!! Unknown header type 7f":
+            gone = True
+    if address is None:
+        raise ParseError("no device in the output", file=file, expected="a line as '04:00.0 class: name'")
+    if command is None and not gone:
+        raise ParseError(f"no Control line for {address}", file=file, expected="the output of lspci -vvv")
+    return LspciDevice(address, driver, gone, access_denied, command, msix, file)
+
+
+_FLAG = re.compile(r"([A-Za-z0-9/]+)([+-])")
+
+
+def _parse_control(rest: str, file: str, number: int) -> Command:
+    """Accepted format: `I/O- Mem+ BusMaster- ... DisINTx-`, all eleven flags in the order of their bits."""
+    flags = [match.groups() if (match := _FLAG.fullmatch(word)) else (word, "") for word in rest.split()]
+    if [name for name, _ in flags] != _FLAG_NAMES or not all(sign for _, sign in flags):
+        raise ParseError(f"Control: {rest}", file=file, line=number, expected=f"a sign on each of {_FLAG_NAMES}")
+    return Command(sum((sign == "+") << bit for bit, (_, sign) in enumerate(flags)))
+
+
+_MSIX = re.compile(r"\[[0-9a-f]{2,3}\] MSI-X: Enable([+-]) Count=([0-9]{1,4}) Masked([+-])")
+
+
+def _parse_msix(rest: str, file: str, number: int) -> MsixControl:
+    """Accepted format: `[40] MSI-X: Enable- Count=65 Masked-` (pciutils ls-caps.c, cap_msix)."""
+    match = _MSIX.fullmatch(rest)
+    if match is None or not 1 <= int(match.group(2)) <= 0x800:
+        raise ParseError(f"Capabilities: {rest}", file=file, line=number, expected="Enable± Count=1..2048 Masked±")
+    enable, count, masked = match.groups()
+    return MsixControl((enable == "+") << 15 | (masked == "+") << 14 | int(count) - 1)

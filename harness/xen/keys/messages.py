@@ -1,0 +1,199 @@
+"""What the lines of the Xen console and of dom0's kernel log mean, by the rules of messages.yaml.
+
+Pure but for reading our own data file.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from harness.base.modelpath import misplaced
+from harness.base.strict import StrictModel
+from harness.base.yamlfile import load_models, nearest
+from harness.xen.keys.console import LINUX_STAMP, ConsoleLine, Origin, console_lines
+
+
+class Meaning(enum.StrEnum):
+    """What a line says about the product."""
+
+    HARMLESS = "harmless"  # expected, for the reason its rule gives
+    SYMPTOM = "symptom"  # a sign that the product misbehaves
+    DUMP = "dump"  # asked for by whoever pressed a debug key: data, not news
+    UNKNOWN = "unknown"  # no rule
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a report repeats the line."""
+        return self in (Meaning.SYMPTOM, Meaning.UNKNOWN)
+
+
+class Log(enum.StrEnum):
+    """Where a line was read; the value is the name of the raw file."""
+
+    XEN = "xl_dmesg.txt"  # `xl dmesg`: Xen's lines and its guests'
+    DOM0 = "dom0_dmesg.txt"  # `dmesg` in dom0
+
+    def lines(self, text: str) -> Iterator[ConsoleLine]:
+        """The lines of `text` that say something, without prefix and timestamp."""
+        if self is Log.DOM0:
+            for number, raw in enumerate(text.split("\n"), 1):
+                yield ConsoleLine(number, _STAMP.sub("", raw, count=1), Origin.DOM0)
+        else:
+            yield from (line for line in console_lines(text) if not line.is_rest)
+
+
+_STAMP = re.compile(f"^{LINUX_STAMP}")
+
+
+def _expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return pattern
+
+
+def _meaning(given: Meaning) -> Meaning:
+    if given is Meaning.UNKNOWN:
+        raise ValueError("unknown is what no rule describes; there are harmless, symptom, dump")
+    return given
+
+
+Expression = Annotated[str, AfterValidator(_expression)]
+
+
+class Continuation(StrictModel):
+    """Lines that belong to the one that began them: the rows of a dump, the registers and the trace of a crash."""
+
+    lines: tuple[Expression, ...] = Field(min_length=1)
+    example: str  # without prefix; each of its lines fits, and each expression fits one
+
+    @model_validator(mode="after")
+    def _fits_its_example(self) -> Continuation:
+        shown = [line.rstrip() for line in self.example.split("\n") if line.strip()]
+        for line in shown:
+            if not self.has(line):
+                raise misplaced(f"nothing under lines matches {line!r}", "example")
+        for place, one in enumerate(self.lines):
+            if not any(re.fullmatch(one, line) for line in shown):
+                raise misplaced("matches no line of the example", "lines", place)
+        return self
+
+    def has(self, text: str) -> bool:
+        return any(re.fullmatch(one, text) for one in self.lines)
+
+
+class Rule(StrictModel):
+    """One kind of line. `pattern` describes all of it, without its prefix and timestamp."""
+
+    origin: Origin
+    meaning: Annotated[Meaning, AfterValidator(_meaning)] = Field(alias="class")
+    pattern: Expression
+    continues: str | None = None  # the continuation that may follow
+    example: str  # as it stands in the log, prefix and all
+    reason: str = Field(min_length=1)  # who prints it and why; for a symptom, of what
+    question: int | None = Field(None, ge=1, le=6)  # of docs/messages.md
+    esrch: bool = False  # says that what was to be unmapped was not there
+    fails: bool = False  # violates every scenario that does not expect it
+
+    @model_validator(mode="after")
+    def _fails_for_a_symptom_only(self) -> Rule:
+        if self.fails and self.meaning is not Meaning.SYMPTOM:
+            raise misplaced("only a symptom can fail a scenario", "fails")
+        return self
+
+    @property
+    def log(self) -> Log:
+        return Log.DOM0 if self.origin is Origin.DOM0 else Log.XEN
+
+    def fits(self, line: ConsoleLine) -> bool:
+        return line.origin is self.origin and re.fullmatch(self.pattern, line.text) is not None
+
+
+class Rules(StrictModel):
+    """messages.yaml: the rules by name, in the order in which they are tried."""
+
+    continuations: dict[str, Continuation]
+    rules: dict[str, Rule]
+
+    def first(self, line: ConsoleLine) -> str | None:
+        """The name of the rule that counts for a line."""
+        return next((name for name, rule in self.rules.items() if rule.fits(line)), None)
+
+    def goes_on(self, name: str, line: ConsoleLine) -> bool:
+        """Whether `line` belongs to one that the rule `name` began."""
+        rule = self.rules[name]
+        known = self.continuations.get(rule.continues or "")
+        return known is not None and line.origin is rule.origin and known.has(line.text)
+
+    @model_validator(mode="after")
+    def _each_can_match(self) -> Rules:
+        """A rule whose own example is not its own would never be seen to do anything."""
+        for name, rule in self.rules.items():
+            if rule.continues is not None and rule.continues not in self.continuations:
+                hint = nearest(rule.continues, self.continuations)
+                raise misplaced(f"there is no continuation {rule.continues!r}; {hint}", "rules", name, "continues")
+            seen = classify(rule.example, rule.log, self)
+            if len(seen) != 1 or not rule.fits(seen[0].line):
+                told = f"does not match its own example, read as one line from {rule.origin.value}"
+                raise misplaced(told, "rules", name, "pattern")
+            if seen[0].name != name:
+                raise misplaced(f"never matches: {seen[0].name} takes its example first", "rules", name, "pattern")
+        return self
+
+
+@dataclass(frozen=True)
+class Classified:
+    """A line and what it means; `more` lines that follow belong to it."""
+
+    line: ConsoleLine
+    name: str | None  # of the rule
+    rule: Rule | None
+    more: int = 0
+
+    @property
+    def meaning(self) -> Meaning:
+        return self.rule.meaning if self.rule else Meaning.UNKNOWN
+
+
+def classify(text: str, log: Log, rules: Rules) -> tuple[Classified, ...]:
+    """Every line of `text` that is not empty, by the first rule that fits; one without a rule is unknown.
+
+    A line that goes on with what an earlier one began (a dump, a trace) is counted there, also when other messages came
+    between; until another line of the same origin begins something.
+    """
+    found: list[Classified] = []
+    begun: dict[Origin, int] = {}  # where in `found` the line stands that may go on
+    for raw in log.lines(text):
+        line = replace(raw, text=raw.text.rstrip())
+        if not line.text:
+            continue
+        place = begun.get(line.origin)
+        head = found[place] if place is not None else None
+        if place is not None and head is not None and head.name and rules.goes_on(head.name, line):
+            found[place] = replace(head, more=head.more + 1)
+            continue
+        name = rules.first(line)
+        rule = rules.rules[name] if name else None
+        if rule is not None and rule.continues:
+            begun[line.origin] = len(found)
+        found.append(Classified(line, name, rule))
+    return tuple(found)
+
+
+def load_rules(path: Path) -> Rules:
+    """Raises InventoryError with file and line for a rule that is wrong or can never match."""
+    return load_models(path, Rules)
+
+
+@functools.cache
+def catalogue() -> Rules:
+    return load_rules(Path(__file__).with_name("messages.yaml"))

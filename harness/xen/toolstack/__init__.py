@@ -1,0 +1,1 @@
+"""Domains through xl or libvirt."""

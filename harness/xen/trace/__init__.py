@@ -1,0 +1,1 @@
+"""Who calls what in Xen, by breakpoints and stack frames."""

@@ -1,0 +1,175 @@
+"""Evidence: raw bytes are on disk before anybody parses them, and half an observation is none."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from harness.base.errors import EvidenceError, ParseError
+from harness.model.checkpoint import Checkpoint
+from harness.xen.keys.console import MarkerKind
+from harness.xen.keys.messages import Meaning
+from suites.selftest.fakes.hostile import CAPTURED
+from suites.selftest.fakes.snapshots import KEYS, MARKER, NVME, STATE, Dom0, dump
+
+
+def test_all_views_of_a_device_in_use(tmp_path: Path) -> None:
+    seen = Dom0().collector(tmp_path).observe(Checkpoint.C2)
+    assert seen.hardware is not None and seen.xen is not None and seen.domains is not None
+    assert (str(seen.hardware.control), seen.hardware.command.memory) == ("Enable+ Masked-", True)  # type: ignore[union-attr]
+    assert (seen.hardware.driver, seen.hardware.gone) == ("pciback", False)
+    assert (seen.xen.owner, seen.xen.irqs, seen.xen.unbound) == ("d2", (44, 45), ())
+    assert [(row.irq, row.host, row.guest, row.hardware) for row in seen.xen.masks] == [
+        (44, False, False, False),
+        (45, False, False, False),
+    ]
+    assert seen.xen.bound == {44: ("d2",), 45: ("d2",)}
+    assert (seen.domains.names, seen.domains.device_owner) == ({0: "Domain-0", 2: "g1"}, 2)
+    assert (seen.device, seen.guest, seen.table) == (NVME, None, None)
+
+
+def test_every_reference_leads_to_its_line_on_disk(tmp_path: Path) -> None:
+    seen = Dom0().collector(tmp_path).observe(Checkpoint.C2)
+    assert seen.hardware is not None and seen.xen is not None and seen.domains is not None
+    for raw in (seen.hardware.raw, seen.xen.raw_keys, seen.domains.raw):
+        data = (tmp_path / raw.path).read_bytes()
+        assert raw.path.startswith("raw/01-C2/")
+        assert hashlib.sha256(data).hexdigest() == raw.sha256
+    keys = (tmp_path / seen.xen.raw_keys.path).read_text().splitlines()
+    assert "0000:04:00.0 - d2" in keys[seen.xen.owner_line - 1]
+    assert " 44 vec=" in keys[seen.xen.masks[0].line - 1]
+
+
+def test_each_section_is_a_file_byte_for_byte(tmp_path: Path) -> None:
+    host = Dom0()
+    host.sections["lspci.txt"] = bytes(range(256)) + b"\n\n\r\n@deadbeef end\n"
+    host.sections["driver.txt"] = b""
+    host.collector(tmp_path).observe(Checkpoint.C2)
+    folder = tmp_path / "raw/01-C2"
+    assert {path.name for path in folder.iterdir()} == set(host.sections)
+    for name, data in host.sections.items():
+        assert (folder / name).read_bytes() == data
+
+
+def test_a_forged_separator_does_not_split(tmp_path: Path) -> None:
+    host = Dom0()
+    forged = b"\n@0123456789abcdef xl_list.txt\nnothing\n\n@0123456789abcdef end\n"
+    host.sections["lspci.txt"] = forged
+    host.collector(tmp_path).observe(Checkpoint.C2)
+    assert (tmp_path / "raw/01-C2/lspci.txt").read_bytes() == forged
+
+
+def test_the_logs_are_read_on_from_where_they_were(tmp_path: Path) -> None:
+    host = Dom0()
+    collector = host.collector(tmp_path)
+    collector.observe(Checkpoint.C1)
+    first = len(host.ring.encode())
+    host.ring += MARKER
+    host.log += "[    9.0] one\n[    9.1] two\n"
+    collector.observe(Checkpoint.C3)
+    collector.observe(Checkpoint.C4)
+    assert host.seen == [(0, 0), (first, 1), (first + len((MARKER + KEYS).encode()), 3)]
+    assert (tmp_path / "raw/02-C3/dom0_dmesg.txt").read_text() == "[    9.0] one\n[    9.1] two\n"
+    ((marker, raw),) = collector.markers
+    assert (marker.kind, marker.device, raw.path) == (MarkerKind.MASKALL_SET, NVME, "raw/02-C3/xl_dmesg.txt")
+    assert (tmp_path / raw.path).read_text().splitlines()[raw.line - 1] + "\n" == MARKER
+
+
+def test_what_the_logs_gained_until_the_end_is_read(tmp_path: Path) -> None:
+    host = Dom0()
+    host.ring += MARKER  # before the first observation
+    collector = host.collector(tmp_path)
+    collector.observe(Checkpoint.C1)
+    host.ring += "(XEN) d1v0: upcall vector f3\n"
+    collector.observe(Checkpoint.C2)
+    host.ring += MARKER
+    host.log += "[    9.0] xen:events: domain 3 does not have 54 anymore\n"
+    collector.close_logs(Checkpoint.C2)
+    read = [one for one in collector.messages(["maskall-set"]) if one.meaning is not Meaning.DUMP]
+    assert [(one.name, one.checkpoint, str(one.raw), one.expected) for one in read] == [
+        ("upcall-vector", Checkpoint.C2, "raw/02-C2/xl_dmesg.txt:1", False),
+        ("uart-slow", Checkpoint.C2, "raw/02-C2/xl_dmesg.txt:79", False),  # in the middle of a row of the dump
+        ("maskall-set", Checkpoint.C2, "raw/03-end/xl_dmesg.txt:1", True),
+        ("pirq-already-unmapped", Checkpoint.C2, "raw/03-end/dom0_dmesg.txt:1", False),
+    ]
+    assert [raw.path for _, raw in collector.markers] == ["raw/03-end/xl_dmesg.txt"]
+
+
+@pytest.mark.parametrize(
+    ("section", "data"),
+    [
+        ("config.hex", b"od: /sys/...: No such file or directory\n"),
+        ("config.hex", b""),
+        ("xl_list.txt", b"xl: cannot open\n"),
+    ],
+)
+def test_raw_files_stay_when_they_cannot_be_parsed(tmp_path: Path, section: str, data: bytes) -> None:
+    host = Dom0()
+    host.sections[section] = data
+    with pytest.raises(ParseError, match=f"raw/01-C2/{section}"):
+        host.collector(tmp_path).observe(Checkpoint.C2)
+    assert (tmp_path / "raw/01-C2" / section).read_bytes() == data
+    assert len(list((tmp_path / "raw/01-C2").iterdir())) == len(host.sections)
+
+
+def test_keys_that_printed_nothing_are_no_good_news(tmp_path: Path) -> None:
+    host = Dom0()
+    host.keys = ""
+    with pytest.raises(ParseError, match="no dump of debug key M"):
+        host.collector(tmp_path).observe(Checkpoint.C2)
+
+
+@pytest.mark.parametrize("left", [0, 10, 900, -12, -2])
+def test_a_snapshot_that_was_cut_off(tmp_path: Path, left: int) -> None:
+    host = Dom0()
+    host.spoil = lambda output: output[:left]
+    with pytest.raises(EvidenceError, match="cut short"):
+        host.collector(tmp_path).observe(Checkpoint.C2)
+
+
+def test_a_device_that_is_gone(tmp_path: Path) -> None:
+    host = Dom0()
+    host.sections["config.hex"] = dump(b"\xff" * 4096)
+    host.sections["driver.txt"] = b""
+    host.sections["owner_domid.txt"] = b"xenstore-read: couldn't read path /libxl/pci/0000-04-00-0/domid\n"
+    seen = host.collector(tmp_path).observe(Checkpoint.C4)
+    assert seen.hardware is not None and seen.domains is not None
+    assert (seen.hardware.gone, seen.hardware.control, seen.hardware.command) == (True, None, None)
+    assert (seen.hardware.driver, seen.domains.device_owner) == (None, None)
+
+
+class Memory:
+    """Physical memory in which every second entry of the table is masked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def read_words(self, address: int, count: int) -> tuple[int, ...]:
+        self.asked.append((address, count))
+        return tuple(0xF0 | (place // 4) % 2 if place % 4 == 3 else 0xFFFFFFFF for place in range(count))
+
+
+def test_the_vector_table_is_read_where_the_capability_says(tmp_path: Path) -> None:
+    memory = Memory()
+    collector = Dom0().collector(tmp_path, memory=memory)
+    seen = collector.observe(Checkpoint.C2)
+    assert seen.table is not None
+    assert seen.table.masked[:4] == (False, True, False, True)
+    ((address, words),) = memory.asked
+    assert words == len(seen.table.masked) * 4
+    space = (CAPTURED / f"{STATE}.config.bin").read_bytes()
+    base = int.from_bytes(space[0x10:0x18], "little") & ~0xF
+    table = int.from_bytes(space[0x44:0x48], "little")
+    assert (address, words, collector.msix_offset) == (base + table, (space[0x42] + 1) * 4, 0x40)
+    assert (tmp_path / seen.table.raw.path).read_text().splitlines()[1].split() == ["1", "control=000000f1"]
+
+
+def test_the_vector_table_is_left_alone_while_decoding_is_off(tmp_path: Path) -> None:
+    host, memory = Dom0(), Memory()
+    config = bytearray((CAPTURED / f"{STATE}.config.bin").read_bytes())
+    config[4] &= ~2
+    host.sections["config.hex"] = dump(bytes(config))
+    assert host.collector(tmp_path, memory=memory).observe(Checkpoint.C3).table is None
+    assert memory.asked == []

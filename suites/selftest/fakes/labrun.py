@@ -1,0 +1,98 @@
+"""One stay on the fake host, as a run makes it: a device borrowed, given to a guest, and given back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.base.deadline import Deadline
+from harness.base.errors import LabError
+from harness.host.pciback import Borrowed
+from harness.lab.lease.deadman import DeadMan
+from harness.lab.lease.ladder import Climb
+from harness.lab.lease.site import Site
+from harness.lab.lease.visit import Visit
+from harness.lab.lease.wishes import Wishes
+from harness.lab.rescue import Rescue
+from harness.model.address import Bdf
+from harness.model.change import Change, Kind
+from harness.model.guestspec import GuestSpec, GuestType
+from harness.xen.toolstack.xl import XlToolstack
+from suites.selftest.fakes.fakehost import board
+from suites.selftest.fakes.fakelab import NAME, FakeLab
+
+NIC = Bdf.parse(board.NIC)
+WISHES = Wishes(reason="a self-test")
+FORCED = Wishes(reason="a self-test", take_over="the first one is dead")
+
+
+def site(lab: FakeLab) -> Site:
+    return Site.find(lab.inventory, NAME)
+
+
+def arrive(lab: FakeLab, trace: Callable[[str], None] = lambda _: None, wishes: Wishes = WISHES) -> Visit:
+    """A visit with its journal open and the NIC's baseline on record."""
+    visit = Visit.begin(site(lab), wishes, lambda _: None)
+    visit.journal.trace = trace
+    visit.open_journal(wishes.reason)
+    visit.remember(NIC)
+    return visit
+
+
+def borrow(visit: Visit) -> None:
+    """The NIC goes to a guest of ours, with its memory decoding switched off for a moment."""
+    visit.load_module("xen-pciback")
+    toolstack = XlToolstack(visit.transport)
+    timer = DeadMan(visit.site.transport, may_reboot=True)
+    borrowed = Borrowed.identify(
+        visit.transport,
+        toolstack,
+        "8086:10d3",
+        visit.journal,
+        lambda device, driver: timer.guarding(visit.transport, device, driver),
+        NIC,
+    )
+    borrowed.bind()
+    visit.journal.about_to(Change(Kind.DOMAIN, "maskall-a", "create domain maskall-a", "destroy it"))
+    kernel = Path("/boot")
+    spec = GuestSpec(
+        "maskall-a",
+        GuestType.HVM,
+        str(kernel / f"vmlinuz-{board.RELEASE}"),
+        str(kernel / f"initrd.img-{board.RELEASE}"),
+        (NIC,),
+    )
+    toolstack.create(spec, Deadline.after(20))
+    visit.journal.about_to(Change(Kind.CONFIG, str(NIC), "write COMMAND=0:2", "write it back"))
+    command = ["setpci", "-s", str(NIC), "COMMAND=0:2"]
+    visit.transport.run(command, deadline=Deadline.after(20), changes=True).check()
+
+
+def give_back(visit: Visit, **rescue: object) -> Climb | None:
+    """As RealLab does it: straight, else by the ladder; what was climbed."""
+    try:
+        visit.put_back()
+    except LabError:
+        return Rescue(visit, **{"power": None, "console": None, **rescue}).climb()  # type: ignore[arg-type]
+    return None
+
+
+def die(visit: Visit) -> None:
+    """As a process that was killed: nothing is cleaned up, its connections close."""
+    visit.claim._stop.set()
+    visit.transport.close()
+
+
+@pytest.fixture(autouse=True)
+def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has never seen a lab host, and does not wait long for what is gone."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller"))
+    monkeypatch.setattr("harness.lab.lease.undo.GONE_SECONDS", 0.1)
+
+
+def baseline(lab: FakeLab) -> dict[str, Any]:
+    """All that must be as it was once the host was given back."""
+    return lab.fake.state()

@@ -1,0 +1,229 @@
+"""An example run with one scenario per conclusion, built from the dataclasses as a real run is.
+
+Its stored form is data/report/results.json, which the report tests read; after a change of the models write it again
+with `store.dump(build(scenarios()), ...)` and read the difference.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from harness.judge.forecast import Forecast
+from harness.judge.judgement import Check, Hazard, Judgement, Outcome
+from harness.judge.known import KnownIssue
+from harness.model.address import Bdf
+from harness.model.checkpoint import Checkpoint
+from harness.model.config import Command, MsixControl
+from harness.model.observation import GuestView, HardwareView, Observation, TableView, VectorMask, XenView
+from harness.model.raw import RawRef
+from harness.model.verdict import ControlRole, Verdict
+from harness.report import convert, convert_side
+from harness.report.results import NESTED_LABEL, Control, Host, Replaced, RunResult, ScenarioResult
+from harness.report.seen import Side
+from harness.scenario.messages import Message
+from harness.xen.keys.console import Origin
+from harness.xen.keys.messages import Meaning, catalogue
+from harness.xen.trace.calls import Actor, Caller, Dom0Call, Event
+from harness.xen.trace.symbols import Frame
+
+NVME = Bdf.parse("0000:04:00.0")
+
+
+def raw(name: str, line: int = 0) -> RawRef:
+    return RawRef(f"raw/{name}.txt", f"{len(name):02x}" * 32, line)
+
+
+RULES = catalogue().rules
+
+
+def said(name: str, text: str, line: int, lines: int = 1, *, expected: bool = False) -> Message:
+    rule = RULES[name]
+    return Message(Checkpoint.C3, rule.origin, rule.meaning, text, raw("xl-dmesg", line), name, rule, lines, expected)
+
+
+SAID = (
+    said("maskall-set", "cannot mask IRQ 45: masking MSI-X on Dom32753's 0000:04:00.0", 311, expected=True),
+    said("key-M", "MSI information:", 312, 19),
+    said("pirq-already-unmapped", "xen:events: domain 3 does not have 54 anymore", 2),
+    said("pirq-already-unmapped", "xen:events: domain 3 does not have 53 anymore", 3),
+)
+UNKNOWN = Message(Checkpoint.C6, Origin.DOM0, Meaning.UNKNOWN, "a line \x1b[31mof 17 words", raw("dmesg", 9))
+
+
+def observe(checkpoint: Checkpoint, seconds: float, command: int, control: int, *, delta: int | None) -> Observation:
+    """One checkpoint; the guest is absent where `delta` is None, and its vector is masked where `delta` is 0."""
+    up = delta is not None
+    name = checkpoint.value.lower()
+    return Observation(
+        checkpoint,
+        NVME,
+        seconds,
+        HardwareView(False, Command(command), MsixControl(control), "pciback", raw(f"{name}-lspci", 1)),
+        TableView((not up or not delta, True, True, False), raw(f"{name}-table")) if up else None,
+        XenView(
+            "d3" if up else "DomIO",
+            (44, 45) if up else (),
+            (VectorMask(44, False, not delta, None, 61),) if up else (),
+            (41,) if checkpoint is Checkpoint.C6 else (),
+            raw(f"{name}-keys"),
+            owner_line=17,
+        ),
+        GuestView("b", None, MsixControl(control), 2, 100, 100 + (delta or 0), bool(delta), "nvme", raw(f"{name}-b"))
+        if up
+        else None,
+    )
+
+
+def judge(verdict: Verdict, reason: str, *, taken: bool, promised: bool = True, seen: int = 12) -> Judgement:
+    how = "(XEN) cannot mask IRQ 45: masking MSI-X on Dom32753's 0000:04:00.0" if taken else ""
+    outcome, table = (Outcome.MET, Outcome.MET) if seen > 0 else (Outcome.VIOLATED, Outcome.MISSING)
+    return Judgement(
+        verdict,
+        reason,
+        Hazard(promised, taken, how, raw("xl-dmesg", 311) if taken else None),
+        (
+            Check(Checkpoint.C5, "toolstack", "create", "returns 0", "0", Outcome.MET, raw("c5-create", 1)),
+            Check(Checkpoint.C6, "guest", "interrupts", "more than 0", str(seen), outcome, raw("c6-b", 7)),
+            Check(Checkpoint.C6, "table", "vector 0", "unmasked", "unmasked" if seen else "", table),
+        ),
+    )
+
+
+def side(name: str, judgement: Judgement, hypervisor: str = "stock", **more: Any) -> Side:  # noqa: ANN401 - as convert_side.side
+    read = judgement.verdict not in (Verdict.ERROR, Verdict.SKIP)
+    delta = 12 if judgement.verdict is Verdict.PASS else 0
+    return convert_side.side(
+        hypervisor=hypervisor,
+        judgement=judgement,
+        observations=(
+            observe(Checkpoint.C2, 21.34, 0x0406, 0x8040, delta=12),
+            observe(Checkpoint.C4, 28.0, 0x0402, 0x4040, delta=None),
+            observe(Checkpoint.C6, 49.9, 0x0406, 0x8040 if delta else 0xC040, delta=delta),
+        ),
+        raw_directory=f"raw/{name}",
+        log=f"{name}.log",
+        phases={"restore": 0.91234, "create": 3.2},
+        said=(SAID if hypervisor == "stock" else (*SAID, UNKNOWN)) if read else None,
+        **more,
+    )
+
+
+def known(name: str, **where: object) -> Forecast:
+    """What is expected where this issue shows: guest B gets no interrupts."""
+    issue = {
+        "title": "guest B gets no interrupts",
+        "scenarios": ["*"],
+        "violated": [{"at": "C6", "view": "guest", "subject": "interrupts"}],
+        "also": [{"at": "C6", "view": "table", "subject": "vector *"}],
+        **where,
+    }
+    because = (
+        f"known issue {name}, docs/findings/{name}.md" if "document" in where else "fix 913751d7af is not in Xen 4.14.6"
+    )
+    return Forecast(because, ((name, KnownIssue.model_validate(issue)),))
+
+
+def scenario(
+    id: str, kind: str, stock: Side, control: Side | None, role: ControlRole, forecast: Forecast | None = None
+) -> ScenarioResult:
+    ending, _, follow_on = id.rpartition("-")
+    return convert.scenario_result(
+        id=id,
+        title=f"{ending}, then {follow_on}",
+        ending=ending,
+        follow_on=follow_on,
+        guest="hvm",
+        device=str(NVME),
+        device_kind=kind,
+        forecast=forecast or Forecast(),
+        stock=stock,
+        control=control,
+        control_role=role,
+        seconds=52.4,
+        command_to_repeat=f"./tools/maskall run {id} --device {kind}",
+    )
+
+
+def scenarios() -> list[ScenarioResult]:
+    good = judge(Verdict.PASS, "every expectation was met", taken=True)
+    bad = judge(Verdict.FAIL, "guest B gets no interrupts", taken=True, seen=0)
+    calm = judge(Verdict.PASS, "every expectation was met", taken=False, promised=False)
+    lost = judge(Verdict.ERROR, "the host \x1b[31mhung\r", taken=False)
+    absent = Judgement(Verdict.SKIP, "QEMU 7.2 has no igb", Hazard(True, False))
+    chain = [
+        convert_side.frame(0xFFFF82D040205A41, "domain_kill", 0xA1),
+        convert_side.frame(0xFFFF82D0402B1234, "pci_release_devices", 0x1C4),
+        convert_side.frame(0xFFFF82D0402D77F0, "msi_set_mask_bit.cold", 0),
+    ]
+    fault = convert_side.attempt("triple fault inside the hypervisor's text", 31.5, raw("e14-f1-attempt-1", 88))
+    mutant = "no-maskall-reset"
+    zombie = known("zombie-keeps-irqs", document="docs/findings/zombie-keeps-irqs.md", xen=["4.20"])
+    unfixed = known("maskall-at-boot", fix="913751d7af")
+    kill = Caller(Actor.XEN, "domain_kill", "for toolstack (xl, domctl destroydomain)")
+    inner = (Frame(-1, 0xFFFF82D0403130C0, "unmap_domain_pirq", 0), Frame(0, 0xFFFF82D040313511, "domain_kill", 0x91))
+    xl = Dom0Call("xl", (Frame(-1, 0xFFFFFFFF81D0E069, "xen_hypercall_pv", 9),))
+    trace = [
+        Event(27.31, "unbind", "__pirq_guest_unbind", kill, inner, xl, 3, 55, 44, 0),
+        Event(27.32, "mask", "msi_set_mask_bit", kill, inner, xl, 3, 55, 44, 0, "host 1 guest 1", times=2),
+        Event(27.33, "unbind", "__pirq_guest_unbind", kill, inner, xl, 3, 54, 45, 1),
+    ]
+    traced = side(
+        "replay/stock", good, call_chain=chain, call_chain_raw=raw("chain", 3), trace=trace, trace_raw=raw("trace")
+    )
+    traced_control = side("replay/control", bad, mutant, call_chain=chain)
+    return [
+        scenario("E14-F1", "nvme", side("e14-f1/stock", good, attempts=[fault]), side("e14-f1/control", bad, mutant),
+                 ControlRole.NOTICES),
+        scenario("decode-off-at-teardown-F1", "virtio-rng", traced, traced_control, ControlRole.NOTICES),
+        scenario("E1-F2", "nvme", side("e1-f2/stock", calm), None, ControlRole.NONE),
+        scenario("E14-F2", "nvme", side("e14-f2/stock", good), side("e14-f2/control", good, mutant),
+                 ControlRole.NOTICES),
+        scenario("E3-F1", "e1000e", side("e3-f1/stock", bad), None, ControlRole.NOTICES),
+        scenario("E14-F8", "nvme", side("e14-f8/stock", good), side("e14-f8/control", lost, mutant),
+                 ControlRole.CURES),
+        scenario("E21-F1", "igb", side("e21-f1/stock", absent), None, ControlRole.NONE),
+        scenario("E5-F1", "nvme", side("e5-f1/stock", bad), None, ControlRole.NONE, zombie),
+        scenario("E17-F1", "nvme", side("e17-f1/stock", good), None, ControlRole.NONE, unfixed),
+    ]  # fmt: skip
+
+
+def build(several: list[ScenarioResult], **more: Any) -> RunResult:  # noqa: ANN401 - as convert.run_result
+    started = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    return convert.run_result(
+        tool_version="0.1.0",
+        run_id="20260102-030405-abcd",
+        started=started,
+        ended=started + timedelta(seconds=370),
+        host=Host(
+            name="nested-trixie",
+            nested=True,
+            label=NESTED_LABEL,
+            facts={
+                "xen_version": "4.20.4-pre (Debian 4.20.2+37-g61ff35323e-0+deb13u1)",
+                "kernel": "6.12.57+deb13-amd64",
+                "qemu": "7.2.19",
+                "accelerator": "tcg",
+                "stack": "trixie",
+            },
+            packages={"xen-hypervisor-4.20-amd64": "4.20.2+37-g61ff35323e-0+deb13u1"},
+        ),
+        controls=[
+            Control(
+                name="no-maskall-reset",
+                layer="hypervisor",
+                stands_for="fix 575e18d54d19 is missing",
+                changes=(
+                    Replaced(
+                        place="pci_reset_msix_state+0x0",
+                        address="0xffff82d0402d8c10",
+                        original="f3 0f 1e",
+                        replacement="31 c0 c3",
+                    ),
+                ),
+            )
+        ],
+        scenarios=several,
+        overhead_seconds=11.1,
+        **more,
+    )

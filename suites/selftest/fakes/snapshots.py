@@ -1,0 +1,63 @@
+"""A dom0 whose snapshots are made of files, and a collector that reads from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.evidence.collector import Collector
+from harness.evidence.store import EvidenceStore
+from harness.model.address import Bdf
+from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
+from suites.selftest.fakes.hostile import CAPTURED, captured
+
+NVME = Bdf.parse("04:00.0")
+STATE = "nvme_in_running_guest"
+KEYS = "".join(captured(f"{STATE}.debugkey_{key}.txt") for key in "MQi")
+MARKER = "(XEN) cannot mask IRQ 45: masking MSI-X on Dom32753's 0000:04:00.0\n"
+
+
+def dump(data: bytes) -> bytes:
+    """As `od -An -v -tx1` prints it."""
+    rows = [data[start : start + 16] for start in range(0, len(data), 16)]
+    return "".join(" " + row.hex(" ") + "\n" for row in rows).encode()
+
+
+class Dom0:
+    """Answers snapshot.sh from captured files; the ring and dom0's log grow as the test says."""
+
+    def __init__(self) -> None:
+        self.sections: dict[str, bytes] = {
+            "config.hex": dump((CAPTURED / f"{STATE}.config.bin").read_bytes()),
+            "driver.txt": b"../../../../bus/pci/drivers/pciback\n",
+            "physfn.txt": b"",
+            "lspci.txt": captured(f"{STATE}.lspci.txt").encode(),
+            "xl_list.txt": captured(f"{STATE}.xl_list.txt").encode(),
+            "xl_pci_assignable.txt": b"",
+            "owner_domid.txt": b"2\n",
+            "dom0_dmesg.txt": b"",
+            "debugkeys.txt": b"",
+            "xl_dmesg.txt": b"",
+        }
+        self.keys = KEYS
+        self.ring = "(XEN) Xen version 4.20\n"
+        self.log = "[    0.0] Linux\n"
+        self.spoil: Callable[[bytes], bytes] = lambda output: output
+        self.seen: list[tuple[int, int]] = []  # offsets asked for
+        self.transport = FakeTransport(connected=True, commands={"sh -c 'set -- @.*": self.snapshot})
+
+    def snapshot(self, executed: Executed) -> Reply:
+        match = re.match(r"sh -c 'set -- (@\w+) (?:(\S+) )?(\d+) (\d+)\n", executed.shown)
+        assert match is not None and match[2] in (str(NVME), None) and not executed.changes
+        ring, log = int(match[3]), int(match[4])
+        self.seen.append((ring, log))
+        self.ring += self.keys if match[2] else ""
+        self.sections["xl_dmesg.txt"] = self.ring.encode()[ring:]
+        self.sections["dom0_dmesg.txt"] = b"".join(self.log.encode().splitlines(keepends=True)[log:])
+        separator = match[1].encode()
+        parts = [b"\n%s %s\n%s" % (separator, name.encode(), data) for name, data in self.sections.items()]
+        return Reply(self.spoil(b"".join([*parts, b"\n%s end\n" % separator])))
+
+    def collector(self, root: Path, **more: object) -> Collector:
+        return Collector(self.transport, NVME, EvidenceStore(root), **more)  # type: ignore[arg-type]

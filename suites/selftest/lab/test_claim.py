@@ -1,0 +1,177 @@
+"""One user at a time: the claim's scripts run for real on this machine, in a folder of the test's own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import LockHeld
+from harness.lab.lease.claim import Claim, look, owner_of
+from harness.lab.lease.holder import STALE, parse
+from suites.selftest.fakes.localtransport import LocalTransport
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    return str(tmp_path / "it's run")
+
+
+class Taker:
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.notices: list[str] = []
+        self.held: list[Claim] = []
+
+    def take(self, owner: str = "ada@box", reason: str = "a test", **more: object) -> Claim:
+        transport = LocalTransport()
+        transport.connect(Deadline.after(5))
+        claim = Claim.take(
+            transport, owner=owner, reason=reason, boot_id="b1", run=self.run, notice=self.notices.append, **more
+        )  # type: ignore[arg-type]
+        self.held.append(claim)
+        return claim
+
+    def silence(self, seconds: float) -> None:
+        """As if the holder had died so long ago."""
+        self.held[-1]._quiet()
+        heart = Path(self.run) / "heartbeat"
+        heart.write_text(f"{float(Path('/proc/uptime').read_text().split()[0]) - seconds:.2f}\n")
+
+
+@pytest.fixture
+def taker(run: str) -> Iterator[Taker]:
+    taker = Taker(run)
+    yield taker
+    for one in taker.held:
+        one.release()
+
+
+def test_a_free_host_is_taken_and_given_back(taker: Taker, run: str) -> None:
+    claim = taker.take()
+    there = look(claim.transport, run)
+    assert there is not None and there.live
+    assert (there.holder.owner, there.holder.reason) == ("ada@box", "a test")
+    claim.release()
+    assert look(claim.transport, run) is None
+    assert not Path(run).exists(), "not even an empty directory stays"
+
+
+def test_a_live_claim_is_nobody_elses_and_says_whose(taker: Taker) -> None:
+    taker.take()
+    for owner in ("bob@box", "ada@box"):
+        with pytest.raises(LockHeld, match=r"used by ada@box since .* \(a test; last heard of 0 s ago\)") as raised:
+            taker.take(owner)
+        assert "--wait" in raised.value.hint
+
+
+def test_a_dead_claim_of_the_same_owner_needs_no_human(taker: Taker, run: str) -> None:
+    taker.take("group/project:job")
+    taker.silence(STALE + 1)
+    claim = taker.take("group/project:job")
+    assert "is dead" in taker.notices[-1]
+    assert json.loads((Path(run) / "claim").read_text())["taken_from"] == "group/project:job"
+    claim.check()
+
+
+def test_a_slow_holder_is_not_a_dead_one(taker: Taker) -> None:
+    taker.take()
+    taker.silence(STALE / 2)
+    with pytest.raises(LockHeld):
+        taker.take()
+
+
+def test_a_dead_claim_of_somebody_else_is_not_broken_silently(taker: Taker, run: str) -> None:
+    taker.take("bob@box")
+    taker.silence(STALE + 100)
+    with pytest.raises(LockHeld) as raised:
+        taker.take("ada@box")
+    assert "looks dead" in raised.value.hint
+    taker.take("ada@box", take_over="bob left the company")
+    found = json.loads((Path(run) / "claim").read_text())
+    assert (found["taken_from"], found["taken_because"]) == ("bob@box", "bob left the company")
+
+
+def test_who_was_taken_over_hears_of_it(taker: Taker) -> None:
+    first = taker.take("bob@box")
+    taker.take("ada@box", take_over="urgent")
+    assert first._stream is not None
+    first._stream.write(b"\n")
+    assert poll(lambda: b"lost" in first._stream.received, Deadline.after(5))  # type: ignore[union-attr]
+    with pytest.raises(LockHeld, match="taken from us"):
+        first.check()
+    with pytest.raises(LockHeld, match="meanwhile"):
+        first.renew()
+    first.release()
+    assert look(first.transport, first.run) is not None, "releasing must not end somebody else's claim"
+
+
+def test_a_reboot_ends_the_claim_and_the_holder_takes_it_up_again(taker: Taker, run: str) -> None:
+    claim = taker.take()
+    claim._quiet()
+    for file in Path(run).iterdir():
+        file.unlink()
+    claim.renew()
+    there = look(claim.transport, run)
+    assert there is not None and there.holder.token == claim.holder.token
+
+
+def test_waiting_ends_when_the_host_is_free(taker: Taker) -> None:
+    first = taker.take("bob@box")
+    threading.Timer(0.3, first.release).start()
+    claim = taker.take("ada@box", wait=20)
+    assert claim.holder.owner == "ada@box"
+    assert "waiting" in taker.notices[0]
+
+
+def test_of_many_takers_exactly_one_wins(taker: Taker, run: str) -> None:
+    for round_ in range(3):
+        won: list[Claim] = []
+
+        def race(number: int, won: list[Claim] = won, round_: int = round_) -> None:
+            with_reason = {"take_over": "a race"} if round_ == 2 else {}
+            with contextlib.suppress(LockHeld):
+                won.append(taker.take(f"owner{number}", **with_reason))
+
+        racers = [threading.Thread(target=race, args=(number,)) for number in range(6)]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join()
+        there = look(won[0].transport, run)
+        assert there is not None
+        holders = [claim for claim in won if claim.holder.token == there.holder.token]
+        assert len(holders) == 1
+        if round_ < 2:
+            assert len(won) == 1
+        for claim in won:
+            claim.release()
+
+
+def test_a_claim_that_cannot_be_read_is_somebodys(taker: Taker, run: str) -> None:
+    Path(run).mkdir()
+    (Path(run) / "claim").write_text("\x1b[31mgarbage {\n")
+    with pytest.raises(LockHeld, match="cannot be read"):
+        taker.take()
+    taker.take(take_over="it is garbage")
+
+
+@given(st.text(max_size=200))
+def test_whatever_stands_there_is_somebodys_or_nobodys(text: str) -> None:
+    there = parse(text)
+    lines = text.split("\n")
+    assert (there is None) is not bool(lines and lines[0].strip())
+    assert there is None or not (there.live and there.age is None)
+
+
+def test_a_ci_job_is_the_same_owner_each_time() -> None:
+    job = {"CI_JOB_NAME": "msix", "CI_PROJECT_PATH": "lab/xen", "CI_JOB_ID": "1", "USER": "runner"}
+    assert owner_of(job) == owner_of({**job, "CI_JOB_ID": "2"}) == "lab/xen:msix"
+    assert owner_of({"USER": "ada"}).startswith("ada@")

@@ -1,0 +1,225 @@
+"""The claim in the narrow moments: two takers, a holder that comes back, a file that nobody can read."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import HostUnreachable, LockHeld
+from harness.lab.lease import claim as claims
+from harness.lab.lease.claim import Claim, look
+from harness.lab.lease.holder import STALE, Holder
+from harness.transport.base import Script, quote
+from suites.selftest.fakes.localtransport import LocalTransport
+
+HERE = LocalTransport("xenbox1")
+
+
+def uptime() -> float:
+    return float(Path("/proc/uptime").read_text().split()[0])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def take(run: Path, owner: str = "ci", take_over: str | None = None) -> Claim:
+    return Claim.take(HERE, owner=owner, reason="a test", boot_id="b1", run=str(run), take_over=take_over)
+
+
+def fresh(run: Path, token: str, owner: str = "ci") -> Claim:
+    """One that is not put yet."""
+    return Claim(HERE, Holder(owner, "a test", "now", "b1", token), {}, str(run))
+
+
+def dead(run: Path, owner: str = "ci") -> None:
+    """A claim whose holder has not been heard of for long."""
+    assert fresh(run, "d" * 16, owner)._put()
+    silent(run, STALE + 1)
+
+
+def silent(run: Path, seconds: float) -> None:
+    (run / "heartbeat").write_text(f"{uptime() - seconds:.2f}\n")
+
+
+@pytest.fixture
+def claim(run: Path) -> Iterator[Claim]:
+    claim = take(run)
+    yield claim
+    claim.release()
+
+
+class TestTaking:
+    @pytest.mark.parametrize("even_alive", [False, True])
+    def test_of_two_who_find_a_dead_claim_one_gets_it(self, run: Path, even_alive: bool) -> None:
+        for number in range(10):
+            dead(run)
+            there = look(HERE, str(run))
+            start = threading.Barrier(2)
+            got: list[bool] = []
+
+            def race(token: str, start: threading.Barrier = start, got: list[bool] = got, there=there) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+                start.wait()
+                got.append(fresh(run, token)._put(there, even_alive=even_alive))
+
+            racers = [threading.Thread(target=race, args=(f"{number:015x}{who}",)) for who in "ab"]
+            for racer in racers:
+                racer.start()
+            for racer in racers:
+                racer.join()
+            assert sorted(got) == [False, True]
+            (run / "claim").unlink()
+
+    def test_a_new_claim_is_never_seen_with_the_old_heartbeat(self, run: Path) -> None:
+        """The script waits for the claim's text here: it must have the heartbeat by then."""
+        run.mkdir()
+        silent(run, 1000)
+        script = Script(claims._TAKE.format(run=quote([str(run)]), token="t" * 16, old="''", dead="true"))
+        stream = HERE.open_stream(script, deadline=Deadline.after(5))
+        assert poll((run / "claim.new").exists, Deadline.after(5))
+        assert uptime() - float((run / "heartbeat").read_text()) < STALE
+        assert not (run / "claim").exists()
+        stream.close()
+
+    def test_a_holder_who_comes_back_in_time_keeps_it(self, run: Path) -> None:
+        dead(run)
+        seen = look(HERE, str(run))
+        assert seen is not None and not seen.live
+        silent(run, 0)
+        mine = fresh(run, "e" * 16)
+        assert not mine._put(seen)
+        assert mine._put(seen, even_alive=True), "--take-over asks for no such thing"
+
+    @pytest.mark.parametrize("heartbeat", ["", "\n", "nan\n", "soon\n1\n2\n", "$(reboot)\n", "\\c\n"])
+    def test_any_heartbeat_that_says_nothing_is_dead(self, run: Path, heartbeat: str) -> None:
+        dead(run)
+        (run / "heartbeat").write_text(heartbeat)
+        claim = take(run)
+        claim.release()
+
+    def test_a_heartbeat_of_an_earlier_boot_is_dead(self, run: Path) -> None:
+        dead(run)
+        silent(run, -100_000)
+        seen = look(HERE, str(run))
+        assert seen is not None and not seen.live and "never heard of" in seen.told
+
+    @pytest.mark.parametrize("text", [b"\xff\xfe{", b"\n\nx", b"\x1b[2J\x85\x0c", b"{}\n{}\n", b"a\0b", b"'$(reboot)"])
+    def test_what_nobody_can_read_is_taken_only_for_a_reason(self, run: Path, text: bytes) -> None:
+        run.mkdir()
+        (run / "claim").write_bytes(text)
+        with pytest.raises(LockHeld):
+            take(run)
+        assert (run / "claim").read_bytes() == text
+        take(run, take_over="it is garbage").release()
+
+    def test_a_claim_that_cannot_beat_is_given_back(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def lost(self: Claim) -> None:
+            raise HostUnreachable("gone")
+
+        monkeypatch.setattr(Claim, "_beat", lost)
+        with pytest.raises(HostUnreachable):
+            take(run)
+        assert look(HERE, str(run)) is None
+
+
+class TestHolding:
+    def test_a_heartbeat_is_replaced_in_one_step(self, run: Path, claim: Claim) -> None:
+        """Written over, it would be empty for a moment, and the holder dead to whoever looks then."""
+        assert poll(lambda: look(HERE, str(run)), Deadline.after(5))
+        with (run / "heartbeat").open() as old:
+            assert claim._stream is not None
+            claim._stream.write(b"\n")
+            inode = os.fstat(old.fileno()).st_ino
+            assert poll(lambda: (run / "heartbeat").stat().st_ino != inode, Deadline.after(5))
+            assert float(old.read()) > 0
+
+    def test_one_whose_stream_was_cut_beats_again_at_its_next_change(self, run: Path, claim: Claim) -> None:
+        assert claim.beating
+        claim._stream.close()  # type: ignore[union-attr]
+        assert poll(lambda: not claim.beating, Deadline.after(5))
+        claim.check()
+        assert claim.beating
+
+    def test_nor_does_a_stream_count_that_nobody_writes_to(self, claim: Claim) -> None:
+        """A half-open link: the writer has given up, the stream never heard of an end."""
+        claim._stop.set()
+        assert claim._thread is not None
+        claim._thread.join(5)
+        assert not claim.beating
+        claim.check()
+        assert claim.beating
+
+    def test_cut_off_and_taken_over_it_hears_so(self, run: Path, claim: Claim) -> None:
+        claim._stream.close()  # type: ignore[union-attr]
+        other = take(run, "bob", take_over="it hangs")
+        assert poll(lambda: not claim.beating, Deadline.after(5))
+        with pytest.raises(LockHeld, match="taken by bob"):
+            claim.check()
+        other.release()
+
+
+class TestReleasing:
+    def test_it_never_removes_the_claim_of_who_came_in_between(self, run: Path) -> None:
+        mine = take(run)
+        mine.let_go()
+        folder = os.open(run, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        releasing = threading.Thread(target=mine.release)
+        releasing.start()
+        releasing.join(0.2)
+        assert releasing.is_alive(), "it asks and removes in one"
+        (run / "claim").write_text("another's")
+        os.close(folder)
+        releasing.join(5)
+        assert (run / "claim").read_text() == "another's"
+
+    def test_it_leaves_nothing(self, run: Path) -> None:
+        take(run).release()
+        assert poll(lambda: not run.exists(), Deadline.after(5))
+
+    def test_a_host_that_is_gone_keeps_it_until_it_is_stale(self, run: Path, claim: Claim) -> None:
+        class Gone(LocalTransport):
+            def run(self, *_: object, **__: object) -> None:  # type: ignore[override]
+                raise HostUnreachable("xenbox1: gone")
+
+        claim.transport = Gone()
+        claim.release()
+        assert (run / "claim").exists()
+        claim.transport = HERE
+
+
+def test_a_release_waits_for_a_heartbeat_that_is_being_written(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over ssh nobody ends the beating program on the host: it may be at work when the claim is given up."""
+    claim = fresh(run, "t" * 16)
+    assert claim._put()
+    folder, grepped, go, removed, end = (tmp_path / name for name in ("bin", "grepped", "go", "removed", "end"))
+    folder.mkdir()
+    for name, text in (
+        ("grep", f'mkdir {grepped} 2>/dev/null || exec {{}} "$@"\n{{}} "$@" || exit\nuntil [ -e {go} ]; do :; done\n'),
+        ("rm", f'{{}} "$@"\nmkdir {removed}\nuntil [ -e {end} ]; do :; done\n'),
+    ):
+        (folder / name).write_text("#!/bin/sh\n" + text.replace("{}", str(shutil.which(name))))
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    beat = Script(claims._BEAT.format(token=claim.holder.token, run=quote([str(run)])))
+    beating = threading.Thread(target=lambda: HERE.run(beat, deadline=Deadline.after(20), stdin=b"\n"))
+    beating.start()
+    assert poll(grepped.exists, Deadline.after(10), every=0.01)
+    releasing = threading.Thread(target=claim.release)
+    releasing.start()
+    poll(removed.exists, Deadline.after(0.2), every=0.01)
+    go.touch()
+    beating.join()
+    end.touch()
+    releasing.join()
+    assert not run.exists()

@@ -1,0 +1,103 @@
+"""What a run leaves behind is found by comparing two readings of the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.base.deadline import Deadline
+from harness.base.errors import EvidenceError, ParseError
+from harness.lab.lease import holdings
+from harness.lab.lease.holdings import Holdings
+from harness.transport.sections import ask, split
+from suites.selftest.fakes.localtransport import LocalTransport
+
+DATA = (Path(__file__).parents[1] / "data") / "xen-4.20"
+LIST = b"""\
+Name                                        ID   Mem VCPUs\tState\tTime(s)
+Domain-0                                     0  1024     1     r-----       9.1
+"""
+INTERRUPTS = b"""\
+           CPU0
+  8:          0   xen-pirq    -ioapic-edge      rtc0
+ 41:         17   xen-pirq    -msi-x     nvme0q0
+ 55:          4   xen-dyn    -event     xenbus
+NMI:          0   Non-maskable interrupts
+"""
+
+
+def seen(**changed: bytes) -> Holdings:
+    sections = {
+        "boot_id": b"1b4e28ba\n",
+        "domains": LIST,
+        "assignable": b"",
+        "owners": b"",
+        "backends": b'/local/domain/0/backend = ""\n',
+        "mounts": b"/dev/vda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n",
+        "interrupts": INTERRUPTS,
+        "processes": b"1 systemd\n77 xenconsoled\n",
+        "irqs": (DATA / "nvme_assignable.debugkey_i.txt").read_bytes(),
+    }
+    return holdings.parse({**sections, **changed})
+
+
+def test_a_host_that_did_not_change_has_no_leaks() -> None:
+    assert seen().leaks(seen()) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "leak"),
+    [
+        ({"domains": LIST + b"(null)   3     0     1     --p--d      12.4\n"}, "domain zombie 3"),
+        ({"domains": LIST + b"maskall-a   4   512     1     -b----      12.4\n"}, "domain maskall-a"),
+        ({"assignable": b"0000:04:00.0\n"}, "device on pciback 0000:04:00.0"),
+        ({"owners": b'/libxl/pci/0000-04-00-0/domid = "3"\n'}, "libxl owner of device 0000-04-00-0"),
+        ({"backends": b'/local/domain/0/backend/pci/3/0 = ""\n'}, "xenstore backend pci of domain 3"),
+        ({"mounts": b"/dev/vda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n/dev/vdb /mnt ext4 rw 0 0\n"}, "mount /mnt"),
+        ({"interrupts": INTERRUPTS + b" 60: 1  xen-dyn    -event     evtchn:qemu-system-i38\n"}, "dom0 irq"),
+        ({"processes": b"1 systemd\n77 xenconsoled\n812 qemu-system-i38\n"}, "process qemu-system-i38"),
+        ({"irqs": (DATA / "nvme_in_running_guest.debugkey_i.txt").read_bytes()}, "Xen irq bound to d"),
+    ],
+)
+def test_each_kind_of_leftover_is_named(changed: dict[str, bytes], leak: str) -> None:
+    leaks = seen(**changed).leaks(seen())
+    assert any(leak in line for line in leaks), leaks
+    assert seen().leaks(seen(**changed)) == [], "what went away is no leak"
+
+
+def test_another_number_of_the_same_irq_is_no_leak() -> None:
+    renumbered = INTERRUPTS.replace(b" 41:", b" 46:").replace(b"nvme0q0", b"nvme1q0")
+    assert seen(interrupts=renumbered).leaks(seen()) == []
+
+
+def test_one_more_of_the_same_is_counted() -> None:
+    twice = seen(processes=b"5 qemu-system-i38\n6 qemu-system-i38\n")
+    assert twice.leaks(seen(processes=b"5 qemu-system-i38\n")) == ["process qemu-system-i38 (2 instead of 1)"]
+
+
+def test_a_missing_section_is_no_empty_one() -> None:
+    with pytest.raises(ParseError, match="no section"):
+        holdings.parse({"boot_id": b"x"})
+
+
+def test_the_program_runs_without_xen_too() -> None:
+    transport = LocalTransport()
+    transport.connect(Deadline.after(5))
+    here = holdings.survey(transport)
+    assert ("mount", "/proc") in here.things
+    assert here.boot_id
+
+
+def test_an_answer_cut_short_is_kept_and_refused(tmp_path: Path) -> None:
+    program = tmp_path / "short.sh"
+    program.write_text('printf "%s first\\nhello\\n" "$1"; printf "%s second\\nwor" "$1"\n')
+    transport, kept = LocalTransport(), dict[str, bytes]()
+    transport.connect(Deadline.after(5))
+    with pytest.raises(EvidenceError, match="cut short"):
+        ask(transport, program, deadline=Deadline.after(5), keep=kept.__setitem__)
+    assert kept == {"first": b"hello", "second": b"wor"}
+
+
+def test_a_section_cannot_be_forged_without_the_separator() -> None:
+    assert split(b"@a one\n@b two\nx\n@a end\n", "@a") == {"one": b"@b two\nx", "end": b""}

@@ -1,0 +1,257 @@
+"""The journal: nothing is done that is not on record on both machines, and what is on record can be trusted."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.base.deadline import Deadline
+from harness.base.errors import JournalDamaged, LabError, LockHeld
+from harness.lab.lease import ledger as ledgers
+from harness.lab.lease import state as states
+from harness.lab.lease.entry import FIRST, Entry, What, merge, parse
+from harness.lab.lease.ledger import HostJournal, adopt, boot_id, found
+from harness.lab.lease.state import HostState
+from harness.model.change import Change, Kind
+from suites.selftest.fakes.faketransport import Cut, Executed, FakeTransport, Reply
+from suites.selftest.fakes.localtransport import LocalTransport
+
+BIND = Change(Kind.DRIVER, "0000:04:00.0", "bind 0000:04:00.0 to pciback", "bind it to nvme")
+
+
+def chain(count: int, run: str = "r1") -> tuple[Entry, ...]:
+    entries: list[Entry] = []
+    for number in range(1, count + 1):
+        prev = entries[-1].hash if entries else FIRST
+        entries.append(Entry(number, "2026-01-02T03:04:05Z", "b1", run, What.INTENT, {"subject": f"{number}"}, prev))
+    return tuple(entries)
+
+
+def lines(entries: tuple[Entry, ...]) -> bytes:
+    return b"".join(entry.line for entry in entries)
+
+
+WHOLE = chain(4)
+
+
+class TestLines:
+    def test_what_was_written_is_read(self) -> None:
+        assert parse(lines(WHOLE), "j") == WHOLE
+        assert parse(b"", "j") == ()
+
+    @given(st.integers(0, len(lines(WHOLE))))
+    def test_a_cut_anywhere_leaves_whole_lines(self, cut: int) -> None:
+        left = lines(WHOLE)[:cut]
+        assert parse(left, "j") == WHOLE[: left.count(b"\n")]
+
+    @given(st.integers(0, len(lines(WHOLE)) - 1), st.binary(max_size=3))
+    def test_any_other_damage_stops_and_asks(self, at: int, instead: bytes) -> None:
+        data = lines(WHOLE)
+        damaged = data[:at] + instead + data[at + 1 :]
+        try:
+            entries = parse(damaged, "j.jsonl")
+        except JournalDamaged as error:
+            assert "j.jsonl:" in str(error)
+            return
+        assert entries == WHOLE[: len(entries)], "a damaged line was believed"
+
+    @pytest.mark.parametrize("gone", [0, 1, 2])
+    def test_a_missing_line_shows(self, gone: int) -> None:
+        with pytest.raises(JournalDamaged, match=rf"j:{gone + 1}: "):
+            parse(lines(WHOLE[:gone] + WHOLE[gone + 1 :]), "j")
+
+    def test_the_controller_may_be_ahead(self) -> None:
+        assert merge(WHOLE, WHOLE[:3]) == WHOLE
+        assert merge(WHOLE, ()) == WHOLE
+
+    def test_two_stories_are_nobodys(self) -> None:
+        with pytest.raises(JournalDamaged, match="different stories"):
+            merge(chain(3, "r1"), chain(3, "r2"))
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> HostState:
+    return HostState("box", tmp_path / "controller")
+
+
+def journal(tmp_path: Path, state: HostState) -> HostJournal:
+    transport = LocalTransport()
+    transport.connect(Deadline.after(5))
+    return HostJournal(transport, state, "run1", boot_id(transport), remote=str(tmp_path / "host"))
+
+
+class TestWriting:
+    def test_a_change_is_on_both_machines_before_it_is_made(self, tmp_path: Path, state: HostState) -> None:
+        book = journal(tmp_path, state)
+        book.about_to(BIND)
+        book.about_to(Change(Kind.DOMAIN, "maskall-a", "create", "destroy"))
+        ours, theirs = state.journal.read_bytes(), (tmp_path / "host/journal.jsonl").read_bytes()
+        assert ours == theirs
+        assert [entry.payload["subject"] for entry in parse(ours, "j")] == ["0000:04:00.0", "maskall-a"]
+
+    def test_the_controller_writes_first(self, tmp_path: Path, state: HostState) -> None:
+        book = journal(tmp_path, state)
+
+        def stop(point: str) -> None:
+            if point.startswith("between"):
+                raise KeyboardInterrupt
+
+        book.trace = stop
+        with pytest.raises(KeyboardInterrupt):
+            book.about_to(BIND)
+        assert len(parse(state.journal.read_bytes(), "j")) == 1
+        assert not (tmp_path / "host").exists()
+
+    def test_a_claim_that_is_lost_stops_everything(self, tmp_path: Path, state: HostState) -> None:
+        book = journal(tmp_path, state)
+
+        def lost() -> None:
+            raise LockHeld("taken from us")
+
+        book.still_ours = lost
+        with pytest.raises(LockHeld):
+            book.about_to(BIND)
+        assert not state.journal.exists()
+
+    def test_a_full_disk_here(self, tmp_path: Path, state: HostState, monkeypatch: pytest.MonkeyPatch) -> None:
+        book = journal(tmp_path, state)
+        book.about_to(BIND)
+        before = state.journal.read_bytes()
+
+        def full(handle: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(states.os, "fsync", full)
+        with pytest.raises(LabError, match="No space left") as raised:
+            book.about_to(BIND)
+        assert "was not made" in raised.value.hint
+        assert state.journal.read_bytes() == before
+        assert (tmp_path / "host/journal.jsonl").read_bytes() == before
+
+    def test_a_full_disk_there(self, tmp_path: Path, state: HostState) -> None:
+        book = journal(tmp_path, state)
+        (tmp_path / "host").mkdir()
+        (tmp_path / "host/journal.new").symlink_to("/dev/full")
+        with pytest.raises(LabError, match="No space left") as raised:
+            book.about_to(BIND)
+        assert "on the host" in raised.value.hint
+        assert (tmp_path / "host/journal.jsonl").read_bytes() == b""
+
+    def test_a_host_that_rebooted_meanwhile(self, tmp_path: Path, state: HostState) -> None:
+        book = journal(tmp_path, state)
+        book.boot_id = "another"
+        with pytest.raises(LabError, match="rebooted by itself"):
+            book.about_to(BIND)
+        assert not (tmp_path / "host/journal.jsonl").exists()
+
+    def test_somebody_else_wrote(self, tmp_path: Path, state: HostState) -> None:
+        book = journal(tmp_path, state)
+        book.about_to(BIND)
+        with (tmp_path / "host/journal.jsonl").open("ab") as file:
+            file.write(b'{"hash":"x"}\n')
+        with pytest.raises(JournalDamaged, match="somebody else"):
+            book.about_to(BIND)
+
+    @pytest.mark.parametrize("cut", list(Cut))
+    def test_a_link_cut_at_the_line_writes_it_once(self, tmp_path: Path, state: HostState, cut: Cut) -> None:
+        """The fake link breaks; what arrives is run for real."""
+        real = journal(tmp_path, state)
+
+        def really(executed: Executed) -> Reply:
+            line = ["sh", "-c", executed.shown]
+            done = real.transport.run(line, deadline=Deadline.after(5), stdin=executed.stdin)
+            return Reply(done.stdout, done.stderr, done.status)
+
+        link = FakeTransport("box", connected=True, commands={".*": really})
+        book = HostJournal(link, state, "run1", real.boot_id, remote=real.remote)
+        book.about_to(BIND)
+        link.lose_link(cut)
+        book.about_to(Change(Kind.DOMAIN, "maskall-a", "create", "destroy"))
+        assert (tmp_path / "host/journal.jsonl").read_bytes() == state.journal.read_bytes()
+        assert len(book.entries) == 2
+
+
+class TestFinding:
+    def test_nothing_is_there(self, tmp_path: Path, state: HostState) -> None:
+        assert found(journal(tmp_path, state).transport, state, str(tmp_path / "host")) == ()
+
+    def test_another_controller_finds_it_on_the_host(self, tmp_path: Path, state: HostState) -> None:
+        book = journal(tmp_path, state)
+        book.about_to(BIND)
+        other = HostState("box", tmp_path / "other")
+        entries = found(book.transport, other, book.remote)
+        assert list(entries) == book.entries
+        adopt(entries, book.transport, other, book.remote)
+        again = HostJournal(book.transport, other, "run2", book.boot_id, list(entries), book.remote)
+        again.about_to(BIND)
+        assert len(parse(other.journal.read_bytes(), "j")) == 2
+
+    def test_a_torn_line_here_does_not_spoil_what_is_written_next(self, tmp_path: Path, state: HostState) -> None:
+        book = journal(tmp_path, state)
+        book.about_to(BIND)
+        with state.journal.open("ab") as file:
+            file.write(WHOLE[1].line[:40])
+        entries = found(book.transport, state, book.remote)
+        adopt(entries, book.transport, state, book.remote)
+        again = HostJournal(book.transport, state, "run2", book.boot_id, list(entries), book.remote)
+        again.about_to(BIND)
+        assert len(found(book.transport, state, book.remote)) == 2
+
+    def test_a_line_that_never_reached_the_host_is_sent_on(self, tmp_path: Path, state: HostState) -> None:
+        book = journal(tmp_path, state)
+        book.about_to(BIND)
+        host = Path(book.remote) / "journal.jsonl"
+        before = host.read_bytes()
+        book.about_to(BIND)
+        host.write_bytes(before)
+        entries = found(book.transport, state, book.remote)
+        assert len(entries) == 2
+        adopt(entries, book.transport, state, book.remote)
+        assert host.read_bytes() == state.journal.read_bytes()
+
+    def test_our_own_old_story_gives_way_to_this_boots(self, tmp_path: Path, state: HostState) -> None:
+        book = journal(tmp_path, state)
+        book.about_to(BIND)
+        other = HostState("box", tmp_path / "other")
+        other.folder.mkdir()
+        other.journal.write_bytes(lines(chain(2)))  # of boot b1, long ago
+        assert list(found(book.transport, other, book.remote)) == book.entries
+
+    def test_closing_leaves_nothing_but_the_archive(self, tmp_path: Path, state: HostState) -> None:
+        book = journal(tmp_path, state)
+        book.about_to(BIND)
+        (tmp_path / "host/claim").write_text("ours")
+        (tmp_path / "host/maskall-a.cfg").write_text("name = ...")
+        book.close()
+        assert sorted(path.name for path in (tmp_path / "host").iterdir()) == ["claim"]
+        assert not state.journal.exists()
+        assert len(list((state.folder / "journals").iterdir())) == 1
+        assert found(book.transport, state, book.remote) == ()
+
+
+def test_the_scripts_take_any_path(tmp_path: Path, state: HostState) -> None:
+    book = journal(tmp_path / "it's; a $(path)", state)
+    (tmp_path / "it's; a $(path)").mkdir()
+    book.about_to(BIND)
+    assert len(found(book.transport, state, book.remote)) == 1
+    assert ledgers.REMOTE_RUN == "/run/maskall"
+
+
+class TestQuarantine:
+    def test_it_lasts_until_it_is_cured(self, state: HostState) -> None:
+        state.refuse_quarantined()
+        state.poison("the NIC did not come back")
+        with pytest.raises(LabError, match="the NIC did not come back") as raised:
+            state.refuse_quarantined()
+        assert raised.value.hint == "maskall restore box"
+        state.cure()
+        state.refuse_quarantined()
+
+    def test_a_state_that_cannot_be_written_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(LabError, match="file/box"):
+            HostState("box", tmp_path / "file" / "box").poison("x")

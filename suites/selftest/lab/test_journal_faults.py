@@ -1,0 +1,194 @@
+"""The journal when writing it goes wrong half-way: what comes after must still be believed, and believed rightly."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.base.deadline import Deadline
+from harness.base.errors import HostUnreachable, JournalDamaged, LabError, LockHeld
+from harness.lab.lease import state as states
+from harness.lab.lease.entry import FIRST, Entry, What, parse
+from harness.lab.lease.ledger import HostJournal, adopt, boot_id, found, remove_remote
+from harness.lab.lease.state import HostState
+from harness.model.change import Change, Kind
+from suites.selftest.fakes.faketransport import Cut, Executed, FakeTransport, Reply
+from suites.selftest.fakes.localtransport import LocalTransport
+
+HERE = LocalTransport("xenbox1")
+
+
+def change(number: int) -> Change:
+    return Change(Kind.DRIVER, "0000:04:00.0", f"change {number}", "undo it")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> HostState:
+    return HostState("xenbox1", tmp_path / "controller")
+
+
+@pytest.fixture
+def link() -> FakeTransport:
+    """A link that breaks on request; what arrives is run for real on this machine."""
+
+    def really(executed: Executed) -> Reply:
+        done = HERE.run(["sh", "-c", executed.shown], deadline=Deadline.after(5), stdin=executed.stdin)
+        return Reply(done.stdout, done.stderr, done.status)
+
+    return FakeTransport("xenbox1", connected=True, commands={".*": really})
+
+
+@pytest.fixture
+def book(tmp_path: Path, state: HostState, link: FakeTransport) -> HostJournal:
+    return HostJournal(link, state, "run1", boot_id(HERE), remote=str(tmp_path / "host"))
+
+
+def texts(path: Path) -> list[object]:
+    """What a journal announces, read as strictly as ever."""
+    return [entry.payload["text"] for entry in parse(path.read_bytes(), str(path))]
+
+
+def same(book: HostJournal, *numbers: int) -> None:
+    """Both copies say exactly this."""
+    wanted = [f"change {number}" for number in numbers]
+    assert texts(book.state.journal) == texts(Path(book.remote) / "journal.jsonl") == wanted
+
+
+class TestTheLink:
+    def test_an_answer_lost_for_good_is_not_somebody_elses_writing(
+        self, book: HostJournal, link: FakeTransport
+    ) -> None:
+        """The line is on the host, and we were told that nobody knows."""
+        book.about_to(change(1))
+        link.lose_link(Cut.AFTER)
+        link.listening = False
+        with pytest.raises(HostUnreachable):
+            book.about_to(change(2))
+        link.listening = True
+        link.connect(Deadline.after(1))
+        book.about_to(change(3))
+        same(book, 1, 2, 3)
+
+    @pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.DURING])
+    def test_a_line_that_never_arrived_is_sent_with_the_next(
+        self, book: HostJournal, link: FakeTransport, cut: Cut
+    ) -> None:
+        link.lose_link(cut)
+        link.listening = False
+        with pytest.raises(HostUnreachable):
+            book.about_to(change(1))
+        link.listening = True
+        link.connect(Deadline.after(1))
+        book.about_to(change(2))
+        same(book, 1, 2)
+
+    def test_another_story_there_is_still_another_story(self, book: HostJournal, link: FakeTransport) -> None:
+        book.about_to(change(1))
+        host = Path(book.remote) / "journal.jsonl"
+        stranger = Entry(2, "", book.boot_id, "theirs", What.INTENT, {}, book.entries[-1].hash)
+        host.write_bytes(host.read_bytes() + stranger.line)
+        with pytest.raises(JournalDamaged, match="somebody else"):
+            book.about_to(change(2))
+        assert stranger.line in host.read_bytes()
+
+    @pytest.mark.parametrize("cut", list(Cut))
+    def test_closing_survives_a_cut(self, book: HostJournal, link: FakeTransport, cut: Cut) -> None:
+        book.about_to(change(1))
+        link.lose_link(cut)
+        remove_remote(link, book.remote)
+        assert list(Path(book.remote).iterdir()) == []
+
+
+class TestTheClaim:
+    def test_it_is_looked_at_in_the_same_breath(self, book: HostJournal) -> None:
+        """Our heartbeat may be seconds away from hearing of it."""
+        claim = Path(book.remote) / "claim"
+        claim.parent.mkdir()
+        claim.write_text('{"token":"ours"}')
+        book.token = "ours"  # noqa: S105 (a claim's, no password)
+        book.about_to(change(1))
+        same(book, 1)
+        for lost in (lambda: claim.write_text('{"token":"theirs"}'), claim.unlink):
+            lost()
+            with pytest.raises(LockHeld, match="no longer ours"):
+                book.about_to(change(2))
+            assert texts(Path(book.remote) / "journal.jsonl") == ["change 1"]
+
+
+class TestTheControllersDisk:
+    @pytest.fixture
+    def small_files(self) -> Iterator[None]:
+        """A write beyond the limit is done in part and then fails (setrlimit(2), RLIMIT_FSIZE), as on a full disk."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        yield
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    def test_half_a_line_never_stays(self, book: HostJournal, small_files: None) -> None:
+        book.about_to(change(1))
+        size = book.state.journal.stat().st_size
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, limits[1]))
+        try:
+            with pytest.raises(LabError, match="cannot be written") as raised:
+                book.about_to(change(2))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "was not made" in raised.value.hint
+        assert book.state.journal.stat().st_size == size
+        book.about_to(change(3))
+        same(book, 1, 3)
+
+    @pytest.mark.parametrize("call", ["write", "fsync", "close"])
+    def test_ctrl_c_at_any_moment_leaves_a_journal_that_goes_on(
+        self, book: HostJournal, call: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        book.about_to(change(1))
+        real = getattr(os, call)
+
+        def interrupted(*arguments: object) -> None:
+            real(*arguments)
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(states.os, call, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            book.about_to(change(2))
+        book.about_to(change(3))
+        same(book, 1, 3)
+
+    def test_a_copy_that_became_shorter_is_not_continued(self, book: HostJournal) -> None:
+        book.about_to(change(1))
+        book.state.journal.write_bytes(b"")
+        with pytest.raises(LabError, match="shorter now"):
+            book.about_to(change(2))
+        assert texts(Path(book.remote) / "journal.jsonl") == ["change 1"]
+
+
+class TestFinding:
+    def test_a_torn_line_is_told(self, book: HostJournal, caplog: pytest.LogCaptureFixture) -> None:
+        book.about_to(change(1))
+        with book.state.journal.open("ab") as file:
+            file.write(b'{"seq":2,')
+        assert len(found(HERE, book.state, book.remote)) == 1
+        assert "being written when its writer died" in caplog.text
+
+    def test_an_older_story_of_ours_is_put_aside_not_lost(self, book: HostJournal, tmp_path: Path) -> None:
+        book.about_to(change(1))
+        other = HostState("xenbox1", tmp_path / "other")
+        other.folder.mkdir()
+        old = Entry(1, "", "an earlier boot", "old-run", What.OPENED, {}, FIRST).line
+        other.journal.write_bytes(old)
+        adopt(found(HERE, other, book.remote), HERE, other, book.remote)
+        assert texts(other.journal) == ["change 1"]
+        assert (other.folder / "journals" / "old-run-superseded.jsonl").read_bytes() == old
+
+
+@pytest.mark.parametrize("seq", ["Infinity", "NaN", "-1", "1.0", "true", '"1"', "1e999", "[" * 2000, "9" * 5000])
+def test_numbers_that_json_allows_and_nobody_wrote(seq: str) -> None:
+    line = Entry(1, "", "", "", What.OPENED, {}, FIRST).line.replace(b'"seq":1', f'"seq":{seq}'.encode())
+    with pytest.raises(JournalDamaged, match="j:1"):
+        parse(line, "j")

@@ -1,0 +1,122 @@
+"""The ladder: lowest allowed rung first, evidence before each, quarantine when nothing helps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.base.errors import EvidenceError, HostKeyMismatch, LabError, LockHeld, RestoreFailed
+from harness.lab.lease.ladder import Climb, Climbed, Offer, Rung, climb, next_rung
+
+ALL = Offer(allow_reboot=True, has_power=True, resets_devices=True)
+NOTHING = Offer(allow_reboot=False, has_power=False, resets_devices=False)
+
+
+class Bench:
+    """A host that is well again once one of `cured_by` was done; `broken` rungs fail by themselves."""
+
+    def __init__(self, cured_by: set[Rung] = frozenset(), broken: dict[Rung, LabError] | None = None) -> None:  # type: ignore[assignment]
+        self.cured_by = cured_by
+        self.broken = broken or {}
+        self.events: list[str] = []
+        self.link = True
+        self.well = False
+
+    def climb(self, offer: Offer = ALL, evidence: Callable[[Rung], None] | None = None) -> Climb:
+        return climb(
+            offer,
+            {rung: lambda rung=rung: self._do(rung) for rung in Rung},
+            verify=self._verify,
+            linked=lambda: self.link,
+            evidence=evidence or (lambda rung: self.events.append(f"evidence {rung.name}")),
+            notice=lambda _: None,
+        )
+
+    def _do(self, rung: Rung) -> None:
+        self.events.append(rung.name)
+        if rung in self.broken:
+            raise self.broken[rung]
+        self.well = self.well or rung in self.cured_by
+
+    def _verify(self) -> None:
+        self.events.append("verify")
+        if not self.well:
+            raise RestoreFailed("not as before")
+
+
+@pytest.mark.parametrize("cure", [rung for rung in Rung if rung is not Rung.QUARANTINE])
+def test_it_climbs_just_as_far_as_needed_with_evidence_first(cure: Rung) -> None:
+    bench = Bench({cure})
+    done = bench.climb()
+    climbed = list(itertools.takewhile(lambda rung: rung is not cure, Rung))
+    expected = [event for rung in [*climbed, cure] for event in (f"evidence {rung.name}", rung.name, "verify")]
+    assert bench.events == expected
+    assert done.restored
+    assert [one.rung for one in done.tried if one.ok] == [cure]
+
+
+def test_what_is_not_allowed_is_left_out_and_the_end_is_quarantine() -> None:
+    done = Bench().climb(NOTHING)
+    assert [one.rung for one in done.tried] == [Rung.RECONNECT, Rung.UNDO, Rung.DESTROY, Rung.QUARANTINE]
+    assert not done.restored
+    assert "not as before" in done.told
+
+
+def test_power_without_leave_to_reboot_is_no_leave() -> None:
+    rungs = {one.rung for one in Bench().climb(Offer(allow_reboot=False, has_power=True, resets_devices=True)).tried}
+    assert not {rung for rung in rungs if rung.disturbs_others}
+
+
+def test_a_hung_host_is_only_offered_what_needs_no_link() -> None:
+    bench = Bench({Rung.POWER_CYCLE})
+    bench.link = False
+    assert [one.rung for one in bench.climb().tried] == [Rung.RECONNECT, Rung.POWER_CYCLE]
+
+
+def test_a_link_that_comes_back_opens_the_lower_rungs() -> None:
+    bench = Bench({Rung.UNDO})
+    bench.link = False
+    bench._do = lambda rung: (
+        setattr(bench, "link", True),
+        bench.cured_by and setattr(bench, "well", rung in bench.cured_by),
+    )  # type: ignore[method-assign,assignment]
+    assert [one.rung for one in bench.climb().tried] == [Rung.RECONNECT, Rung.UNDO]
+
+
+@pytest.mark.parametrize("error", [HostKeyMismatch("another key"), LockHeld("somebody else")])
+def test_somebody_elses_machine_is_not_climbed_on(error: LabError) -> None:
+    done = Bench({Rung.UNDO}, {Rung.RECONNECT: error}).climb()
+    assert [one.rung for one in done.tried] == [Rung.RECONNECT, Rung.QUARANTINE]
+    assert not done.restored
+
+
+def test_evidence_that_cannot_be_taken_stops_nothing() -> None:
+    def full(rung: Rung) -> None:
+        raise EvidenceError("disk full")
+
+    assert Bench({Rung.UNDO}).climb(evidence=full).restored
+
+
+def test_a_quarantine_that_cannot_be_written_ends_the_climb() -> None:
+    done = Bench(broken={Rung.QUARANTINE: LabError("disk full")}).climb(NOTHING)
+    assert done.tried[-1] == Climbed(Rung.QUARANTINE, False, "disk full")
+    assert not done.restored
+
+
+@given(
+    tried=st.lists(st.sampled_from(list(Rung)), unique=True),
+    offer=st.builds(Offer, allow_reboot=st.booleans(), has_power=st.booleans(), resets_devices=st.booleans()),
+    linked=st.booleans(),
+)
+def test_the_next_rung_is_always_allowed_and_new(tried: list[Rung], offer: Offer, linked: bool) -> None:
+    rung = next_rung(Climb([Climbed(one, False, "") for one in tried]), offer, linked=linked)
+    if rung is Rung.QUARANTINE:
+        return
+    assert rung not in tried
+    assert offer.allows(rung)
+    assert linked or not rung.needs_link
+    assert offer.allow_reboot or not rung.disturbs_others

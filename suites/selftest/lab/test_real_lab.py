@@ -1,0 +1,238 @@
+"""A lab host as a session gets it: nothing is touched that was refused, and whatever happens it is given back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.base.deadline import Deadline
+from harness.base.errors import (
+    ExitStatus,
+    HostQuarantined,
+    LabError,
+    LockHeld,
+    RestoreFailed,
+    SafetyRefusal,
+    UsageError,
+)
+from harness.base.progress import PlainProgress
+from harness.cli import main
+from harness.guest.initramfs import GuestFiles
+from harness.host.host import Host
+from harness.host.pciback import Borrowed
+from harness.lab.lease.claim import look
+from harness.lab.lease.state import HostState
+from harness.lab.lease.wishes import Wishes, accepted
+from harness.lab.real import RealLab
+from harness.xen.toolstack.xl import XlToolstack
+from suites.selftest.fakes.fakehost import board
+from suites.selftest.fakes.fakehost.machine import Domain
+from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
+from suites.selftest.fakes.labrun import FORCED, arrive, borrow, die, site
+
+__all__ = ["fake_host"]
+
+
+@pytest.fixture(autouse=True)
+def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller"))
+    monkeypatch.setattr("harness.lab.lease.undo.GONE_SECONDS", 0.1)
+    # building an initramfs reads a real host's modules; the lab lane does it
+    monkeypatch.setattr("harness.lab.real.install", lambda *_: GuestFiles("/boot/vmlinuz", "/guest.cpio"))
+
+
+@pytest.fixture
+def said() -> io.StringIO:
+    return io.StringIO()
+
+
+def opened(lab: FakeLab, said: io.StringIO, *names: str, wishes: Wishes = Wishes(reason="a self-test")) -> RealLab:  # noqa: B008
+    return RealLab.opened(site(lab), list(names) or ["nic0"], wishes, PlainProgress(said))
+
+
+@pytest.fixture
+def real(fake_host: FakeLab, said: io.StringIO) -> Iterator[RealLab]:
+    lab = opened(fake_host, said)
+    yield lab
+    lab.close()
+
+
+def borrowed(host: Host) -> Borrowed:
+    target = next(iter(host.devices.values()))
+    toolstack = XlToolstack(host.transport)
+    return Borrowed.identify(host.transport, toolstack, target.identity, host.ledger, host.guard, target.address)
+
+
+def test_a_device_is_lent_and_given_back(fake_host: FakeLab, said: io.StringIO) -> None:
+    before = fake_host.fake.state()
+    lab = opened(fake_host, said)
+    with lab.host(["nic0"], PlainProgress(said)) as host:
+        assert host.devices["nic0"].address is not None
+        borrowed(host).bind()
+        assert fake_host.fake.state()["functions"][board.NIC]["driver"] == "pciback"
+        assert host.restore is not None
+        host.restore()
+    assert fake_host.fake.state()["functions"] == before["functions"]
+    lab.close()
+    lab.close()
+    assert fake_host.fake.state() == before
+
+
+@pytest.mark.parametrize("error", [LabError("in mid-scenario"), KeyboardInterrupt()])
+def test_whatever_ends_a_scenario_the_device_goes_back(
+    fake_host: FakeLab, said: io.StringIO, error: BaseException
+) -> None:
+    before = fake_host.fake.state()
+    lab = opened(fake_host, said)
+    with pytest.raises(type(error)), lab.host(["nic0"], PlainProgress(said)) as host:
+        borrowed(host).bind()
+        raise error
+    lab.close()
+    assert fake_host.fake.state() == before
+
+
+def test_a_refused_device_is_not_touched_and_the_host_is_free_again(fake_host: FakeLab, said: io.StringIO) -> None:
+    link = fake_host.transport()
+    mask = ["setpci", "-s", board.NIC, "CAP_MSIX+2.w=c004"]  # somebody did
+    link.run(mask, deadline=Deadline.after(10), changes=True).check()
+    fake_host.fake.executed.clear()
+    before = fake_host.fake.state()
+    with pytest.raises(SafetyRefusal, match=r"nic0 is not touched: .*msix"):
+        opened(fake_host, said)
+    assert fake_host.fake.state() == before
+    assert not fake_host.fake.ran("xl|tee|setpci")
+    assert look(fake_host.transport()) is None
+
+
+def test_a_run_on_a_refused_device_is_one_line_and_changes_nothing(
+    fake_host: FakeLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = fake_host.transport()
+    mask = ["setpci", "-s", board.NIC, "CAP_MSIX+2.w=c004"]
+    link.run(mask, deadline=Deadline.after(10), changes=True).check()
+    before = fake_host.fake.state()
+    results = tmp_path / "results"
+    words = ["--host", NAME, "--inventory", str(fake_host.inventory), "--device", "nic0", "--results", str(results)]
+    assert main(["run", "E3-F1", *words]) == ExitStatus.USAGE
+    told = capsys.readouterr()
+    assert told.err.startswith("maskall: nic0 is not touched: DENY msix")
+    assert "Traceback" not in told.out + told.err
+    assert fake_host.fake.state() == before
+    assert not results.exists()
+    assert main(["run", "E14-F1", *words]) == ExitStatus.USAGE
+    assert "nic0 may not suffer E14" in capsys.readouterr().err
+
+
+def test_a_check_that_does_not_exist_cannot_be_accepted(fake_host: FakeLab, said: io.StringIO) -> None:
+    with pytest.raises(UsageError, match="msi"):
+        opened(fake_host, said, wishes=Wishes(accepted(["msi=fine"])))
+    assert look(fake_host.transport()) is None
+
+
+def test_what_a_dead_run_left_is_undone_first(fake_host: FakeLab, said: io.StringIO) -> None:
+    before = fake_host.fake.state()
+    visit = arrive(fake_host)
+    borrow(visit)
+    die(visit)
+    with pytest.raises(LockHeld):
+        opened(fake_host, said)
+    lab = opened(fake_host, said, wishes=FORCED)
+    assert "undo what an earlier run left" in said.getvalue()
+    assert fake_host.fake.state()["functions"] == before["functions"]
+    lab.close()
+    assert fake_host.fake.state() == before
+
+
+def test_a_twin_that_appears_before_the_bind_is_noticed(real: RealLab, fake_host: FakeLab, said: io.StringIO) -> None:
+    """All facts are read again for every scenario."""
+    fake_host.fake.plug_twin(board.NIC)  # the same MAC too
+    with pytest.raises(SafetyRefusal, match="several functions are"), real.host(["nic0"], PlainProgress(said)):
+        pytest.fail("lent")
+    assert fake_host.fake.ran("pci-assignable-add") == 0
+
+
+def test_a_twin_with_another_mac_is_no_matter(real: RealLab, fake_host: FakeLab, said: io.StringIO) -> None:
+    fake_host.fake.plug_twin(board.NIC, mac="52:54:00:aa:00:99")
+    with real.host(["nic0"], PlainProgress(said)) as host:
+        assert str(host.devices["nic0"].address) == board.NIC
+
+
+def test_a_host_that_cannot_be_restored_is_left_alone(fake_host: FakeLab, said: io.StringIO) -> None:
+    lab = opened(fake_host, said)
+    lab.site.entry.__dict__["allow_reboot"] = False
+    with pytest.raises(RestoreFailed, match="in quarantine") as raised, lab.host(["nic0"], PlainProgress(said)) as host:
+        borrowed(host).bind()
+        _make_unbindable(fake_host)
+    assert raised.value.hint == f"maskall restore {NAME}"
+    with pytest.raises(HostQuarantined), lab.host(["nic0"], PlainProgress(said)):
+        pytest.fail("lent")
+    lab.close()
+    assert look(fake_host.transport()) is not None, "it stays claimed"
+    assert HostState.of(NAME).quarantine
+    with pytest.raises(HostQuarantined):
+        opened(fake_host, said, wishes=FORCED)
+
+
+def _make_unbindable(lab: FakeLab) -> None:
+    """The driver is gone: nothing can bind the device to it again."""
+    lab.fake.modules.discard("e1000e")
+
+
+def test_a_second_interrupt_in_the_undo_is_a_quarantine_that_says_so(
+    fake_host: FakeLab, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fake_host.fake.state()
+    lab = opened(fake_host, said)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), lab.host(["nic0"], PlainProgress(said)) as host:
+        borrowed(host).bind()
+        monkeypatch.setattr(lab.visit, "put_back", interrupted)
+        raise KeyboardInterrupt
+    lab.close()
+    assert "broken off" in HostState.of(NAME).quarantine
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_STATE_HOME", str(HostState.of(NAME).folder.parents[2]))
+    assert main(["restore", NAME, "--inventory", str(fake_host.inventory), "--take-over", "a test"]) == 0
+    assert fake_host.fake.state() == before
+
+
+def test_a_host_that_lacks_a_program_lends_nothing(fake_host: FakeLab, said: io.StringIO) -> None:
+    (fake_host.fake.root / "bin" / "xenstore-read").unlink()
+    with pytest.raises(LabError, match="not ready: programs: xenstore-read is missing"):
+        opened(fake_host, said)
+    assert look(fake_host.transport()) is None
+
+
+def test_a_zombie_from_before_is_a_reason_not_to_begin(fake_host: FakeLab, said: io.StringIO) -> None:
+    fake_host.fake.domains[7] = Domain("(null)", 7, zombie=True)
+    lab = opened(fake_host, said)
+    with pytest.raises(LabError, match="dead domains: zombie 7"), lab.host(["nic0"], PlainProgress(said)):
+        pytest.fail("lent")
+    lab.close()
+    assert fake_host.fake.ran("pci-assignable-add") == 0
+
+
+def test_facts_name_the_host_and_what_was_accepted(fake_host: FakeLab, said: io.StringIO) -> None:
+    lab = opened(fake_host, said, wishes=Wishes(accepted(["reset=it is known to hang"])))
+    facts = lab.facts()
+    assert facts["host"] == NAME
+    assert "nested" not in facts
+    assert facts["accepted reset"] == "it is known to hang"
+    assert facts["xen_version"].startswith("4.")
+    lab.close()
+
+
+def test_raw_facts_are_kept(real: RealLab) -> None:
+    folders = list(HostState.of(NAME).folder.glob("*/facts.txt"))
+    assert folders and b"# pci" in folders[0].read_bytes()
+
+
+def test_the_claim_says_what_for(real: RealLab, fake_host: FakeLab) -> None:
+    there = look(fake_host.transport())
+    assert there is not None and there.holder.reason == "a self-test"

@@ -1,0 +1,35 @@
+"""The reading program of the safety gate: on any Linux it ends well, is understood, and writes nothing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import harness.lab.safety.facts.collect
+from harness.lab.safety.facts.parse import parse_facts
+from harness.transport.sections import split
+
+_PROGRAM = Path(harness.lab.safety.facts.collect.__file__).with_name("facts.sh")
+_WRITERS = r"\b(?:tee|dd|rm|mv|cp|ln|mkdir|touch|install|truncate|mount|modprobe|xenstore-(?:write|rm)|sed -i)\b"
+
+
+def test_it_redirects_output_nowhere_and_calls_no_program_that_writes() -> None:
+    text = "\n".join(line.partition("# ")[0] for line in _PROGRAM.read_text().splitlines())
+    targets = set(re.findall(r">+\s*(&\d|[^\s;&|)]+)", text))
+    assert targets == {"/dev/null", "&1"}
+    assert not re.search(_WRITERS, text)
+
+
+@pytest.mark.skipif(not (shutil.which("dash") and Path("/sys/bus/pci").exists()), reason="needs dash and PCI")
+def test_it_is_understood_on_a_machine_without_xen() -> None:
+    done = subprocess.run(["dash", str(_PROGRAM), "@facts"], capture_output=True, timeout=30)  # noqa: S603, S607
+    assert done.returncode == 0, done.stderr
+    sections = split(done.stdout, "@facts")
+    assert "end" in sections
+    facts = parse_facts(sections)
+    assert {str(bdf) for bdf in facts.functions} == {path.name for path in Path("/sys/bus/pci/devices").iterdir()}
+    assert set(facts.blocks) == {path.name for path in Path("/sys/class/block").iterdir()}

@@ -1,0 +1,150 @@
+"""Whatever goes wrong on a lab host, afterwards it is as it was, or it is in quarantine and says so.
+
+A real journal, a real claim, a real ssh link; the host is the honest fake one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.base.errors import JournalDamaged, LabError, LockHeld, MaskallError
+from harness.lab.lease.holder import STALE
+from harness.lab.lease.state import HostState
+from harness.lab.lease.visit import Visit
+from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
+from suites.selftest.fakes.labrun import FORCED, NIC, WISHES, arrive, baseline, borrow, controller, die, give_back
+
+__all__ = ["controller", "fake_host"]
+
+
+def another_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+
+
+def test_a_visit_leaves_nothing(fake_host: FakeLab) -> None:
+    before = baseline(fake_host)
+    visit = arrive(fake_host)
+    borrow(visit)
+    assert fake_host.fake.state()["functions"][str(NIC)]["owner"] == "d1"
+    assert give_back(visit) is None
+    visit.end()
+    assert fake_host.fake.state() == before
+    state = HostState.of(NAME)
+    assert not state.journal.exists()
+    assert not state.quarantine
+
+
+def test_a_bind_that_fails_half_way(fake_host: FakeLab) -> None:
+    before = baseline(fake_host)
+    fake_host.fake.half_way.add(str(NIC))
+    visit = arrive(fake_host)
+    with pytest.raises(LabError, match="could not be bound to pciback"):
+        borrow(visit)
+    assert fake_host.fake.state()["functions"][str(NIC)]["driver"] is None, "it really is in between"
+    assert give_back(visit) is None
+    visit.end()
+    assert fake_host.fake.state() == before
+
+
+def test_a_full_disk_on_the_host_prevents_the_change(fake_host: FakeLab) -> None:
+    before = baseline(fake_host)
+    visit = arrive(fake_host)
+    fake_host.fake.full = True
+    with pytest.raises(LabError, match="No space left"):
+        borrow(visit)
+    assert fake_host.fake.ran("pci-assignable-add") == 0
+    fake_host.fake.full = False
+    assert give_back(visit) is None
+    visit.end()
+    assert fake_host.fake.state() == before
+
+
+def test_two_controllers_at_once(fake_host: FakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    visit = arrive(fake_host)
+    borrow(visit)
+    another_controller(tmp_path, monkeypatch)
+    with pytest.raises(LockHeld, match="a self-test"):
+        Visit.begin(visit.site, WISHES, lambda _: None)
+    assert fake_host.fake.state()["domains"] == {0: "Domain-0", 1: "maskall-a"}, "the first one's guest lives"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller"))
+    visit.put_back()
+    visit.end()
+    visit = Visit.begin(visit.site, WISHES, lambda _: None)
+    visit.end()
+
+
+def test_who_was_taken_over_stops_at_the_next_change(fake_host: FakeLab) -> None:
+    first = arrive(fake_host)
+    second = Visit.begin(first.site, FORCED, lambda _: None)
+    first.claim._stream.write(b"\n")  # type: ignore[union-attr]  # its next heartbeat
+    while not first.claim._stream.ended:  # type: ignore[union-attr]
+        pass
+    with pytest.raises(LockHeld):
+        borrow(first)
+    assert fake_host.fake.ran("pci-assignable-add") == 0
+    second.put_back(whole=True)
+    second.close_journal()
+    second.end()
+
+
+def test_a_clock_that_jumps_a_day_does_not_matter(fake_host: FakeLab) -> None:
+    visit = arrive(fake_host)
+    fake_host.fake.clock_offset += 86400
+    with pytest.raises(LockHeld):
+        Visit.begin(visit.site, WISHES, lambda _: None)
+    visit.put_back()
+    visit.end()
+
+
+def test_a_dead_run_of_the_same_owner_is_undone_by_the_next(fake_host: FakeLab) -> None:
+    before = baseline(fake_host)
+    visit = arrive(fake_host)
+    borrow(visit)
+    die(visit)
+    with pytest.raises(LockHeld):
+        Visit.begin(visit.site, WISHES, lambda _: None)
+    fake_host.fake.advance(STALE + 1)
+    again = Visit.begin(visit.site, WISHES, lambda _: None)
+    assert again.left_behind
+    again.put_back(whole=True)
+    again.close_journal()
+    again.end()
+    assert fake_host.fake.state() == {**before, "timers": fake_host.fake.state()["timers"]}
+
+
+def test_a_damaged_journal_stops_and_asks(fake_host: FakeLab) -> None:
+    visit = arrive(fake_host)
+    borrow(visit)
+    die(visit)
+    journal = fake_host.fake.root / "run/maskall/journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b"pciback", b"PCIBACK", 1))
+    state = fake_host.fake.state()
+    with pytest.raises(JournalDamaged, match=r"journal\.jsonl:\d+"):
+        Visit.begin(visit.site, FORCED, lambda _: None)
+    assert fake_host.fake.state()["functions"] == state["functions"], "nothing was touched"
+
+
+@pytest.mark.parametrize("moved_by", [1, 3])
+def test_a_device_that_moved_is_told_and_not_taken_for_another(fake_host: FakeLab, moved_by: int) -> None:
+    """The BDF of the journal names nothing, or another device, after a reboot, which has undone all that was done."""
+    visit = arrive(fake_host)
+    borrow(visit)
+    fake_host.fake.moves_at_reboot = moved_by
+    fake_host.fake.reboot()
+    fake_host.fake.executed.clear()
+    give_back(visit)
+    visit.end()
+    assert not HostState.of(NAME).quarantine
+    assert [argv for argv in fake_host.fake.executed if argv[0] in ("tee", "xl", "setpci")] == []
+
+
+def test_errors_are_one_line(fake_host: FakeLab) -> None:
+    visit = arrive(fake_host)
+    fake_host.fake.half_way.add(str(NIC))
+    with pytest.raises(MaskallError) as raised:
+        borrow(visit)
+    assert "\n" not in str(raised.value)
+    give_back(visit)
+    visit.end()

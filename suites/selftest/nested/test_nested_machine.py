@@ -1,0 +1,188 @@
+"""The command line of a nested host, the devices on it, and a real QEMU as far as one without a guest goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.base.errors import LabError, UsageError
+from harness.nested.accelerator import Accelerator
+from harness.nested.devices import ROOT_PORTS, catalogue, offered, select
+from harness.nested.machine import QEMU, Boot, Machine, MachineSpec
+from harness.nested.rundir import RunDir, emulator_pid
+
+BOOT = Boot(Path("/c/xen"), Path("/c/vmlinuz"), Path("/c/initrd"), "conring_size=1M", "console=hvc0")
+TCG = Accelerator("tcg", "qemu64,+svm", "why")
+GOLDEN = """\
+-nodefaults -display none -no-user-config
+-machine q35,memory-backend=ram
+-accel tcg,thread=multi
+-cpu qemu64,+svm
+-smp 1
+-m 2560
+-object memory-backend-file,id=ram,size=2560M,mem-path=/c/ram,share=off
+-device intel-iommu,intremap=on,aw-bits=48
+-drive file=disk.qcow2,if=none,id=root,format=qcow2,cache=unsafe
+-device virtio-blk-pci,drive=root,addr=0x3
+-netdev user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22
+-device virtio-net-pci,netdev=net,addr=0x4
+-device pcie-root-port,id=rp1,chassis=1,slot=1,addr=0x11
+-device pcie-root-port,id=rp2,chassis=2,slot=2,addr=0x12
+-device pcie-root-port,id=rp3,chassis=3,slot=3,addr=0x13
+-device pcie-root-port,id=rp4,chassis=4,slot=4,addr=0x14
+-device pcie-root-port,id=rp5,chassis=5,slot=5,addr=0x15
+-device pcie-root-port,id=rp6,chassis=6,slot=6,addr=0x16
+-netdev user,id=e1000e-net,restrict=on
+-device e1000e,id=e1000e-dev,bus=rp1,netdev=e1000e-net
+-object rng-random,id=virtio-rng-rng,filename=/dev/urandom
+-device virtio-rng-pci,id=virtio-rng-dev,bus=rp2,rng=virtio-rng-rng,iommu_platform=on,disable-legacy=on
+-kernel /c/xen
+-append conring_size=1M
+-initrd /c/vmlinuz console=hvc0,/c/initrd
+-serial file:console.log
+-qmp unix:qmp.sock,server=on,wait=off
+-pidfile qemu.pid
+"""
+
+
+def spec(*devices: str) -> MachineSpec:
+    return MachineSpec(BOOT, TCG, {name: catalogue()[name] for name in devices})
+
+
+def arguments(*devices: str, shared: bool = False) -> list[str]:
+    return spec(*devices).arguments(disk=Path("disk.qcow2"), ram=Path("/c/ram"), ram_shared=shared)
+
+
+def test_the_command_line() -> None:
+    assert " ".join(arguments("e1000e", "virtio-rng")) == " ".join(GOLDEN.split())
+
+
+def test_runs_cannot_collide() -> None:
+    """No port of our own choice, and no socket outside of the run directory."""
+    words = arguments("e1000e", "virtio-rng")
+    assert re.findall(r"hostfwd=tcp:127\.0\.0\.1:(\d+)-", " ".join(words)) == ["0"]
+    assert [word for word in words if word.startswith(("unix:", "file:"))] == [
+        "file:console.log",
+        "unix:qmp.sock,server=on,wait=off",
+    ]
+    assert not [word for word in words if "tcp:" in word and "127.0.0.1:0-" not in word]
+
+
+def test_every_network_is_closed() -> None:
+    for word in arguments("e1000e"):
+        if word.startswith("user,"):
+            assert ",restrict=on" in word
+
+
+def test_memory_is_shared_only_for_a_snapshot() -> None:
+    assert "share=on" in " ".join(arguments(shared=True))
+    assert "share=off" in " ".join(arguments())
+
+
+class TestDevices:
+    HELP = 'name "nvme", bus PCI, desc "Non-Volatile Memory Express"\nname "e1000e", bus PCI\n\nMisc devices:\n'
+
+    def test_what_a_qemu_offers(self) -> None:
+        assert offered(self.HELP) == {"nvme", "e1000e"}
+
+    def test_chosen_in_the_order_asked_for(self) -> None:
+        assert list(select(["e1000e", "nvme"], offered(self.HELP))) == ["e1000e", "nvme"]
+
+    def test_an_unknown_device_gives_the_nearest(self) -> None:
+        with pytest.raises(UsageError, match=r"there is no device 'nvm' \(did you mean nvme\? known: .*virtio-rng"):
+            select(["nvm"], offered(self.HELP))
+
+    def test_a_model_that_this_qemu_lacks(self) -> None:
+        with pytest.raises(UsageError, match="the installed QEMU has no device model 'virtio-rng-pci' for virtio-rng"):
+            select(["virtio-rng"], offered(self.HELP))
+
+    def test_our_own_file(self) -> None:
+        known = catalogue()
+        slots = [model.slot for model in known.values()]
+        assert len(slots) == len(set(slots)) and max(slots) <= ROOT_PORTS
+        for name, model in known.items():
+            backends = model.backend.model_dump().values()
+            assert sum(one is not None for one in backends) == 1, f"{name}: exactly one backend"
+            assert model.device_arguments(name)["bus"] == f"rp{model.slot}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bare(MachineSpec):
+    """A QEMU with a monitor and nothing else: no CPU runs, no image is needed."""
+
+    words: tuple[str, ...] = ()
+
+    def arguments(self, *, disk: Path, ram: Path, ram_shared: bool) -> list[str]:
+        common = "-machine none -nodefaults -display none -S -qmp unix:qmp.sock,server=on,wait=off -pidfile qemu.pid"
+        return [*common.split(), *self.words]
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Iterator[RunDir]:
+    made = RunDir.create(tmp_path / ("deep-" * 30) / "runs")  # deeper than a socket's path may be
+    yield made
+    made.close()
+
+
+def start(run_dir: RunDir, *words: str) -> Machine:
+    bare = Bare(BOOT, TCG, {}, words)
+    return Machine.start(bare, run_dir, disk=Path("none"), ram=Path("none"))
+
+
+@pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"{QEMU} is not installed here")
+class TestRealQemu:
+    def test_it_starts_answers_and_ends(self, run_dir: RunDir) -> None:
+        machine = start(run_dir)
+        assert machine.alive
+        assert machine.qmp("query-status")["running"] is False  # type: ignore[index]
+        assert emulator_pid(run_dir.path) == machine._process.pid
+        with pytest.raises(LabError, match="QEMU refused no-such-command"):
+            machine.qmp("no-such-command")
+        machine.close()
+        assert not machine.alive
+        with pytest.raises(LabError, match="monitor is closed"):
+            machine.qmp("query-status")
+        machine.close()
+
+    def test_its_last_words_explain_a_failed_start(self, run_dir: RunDir) -> None:
+        with pytest.raises(LabError, match=r"QEMU did not start: .*nonsense"):
+            start(run_dir, "-nonsense")
+
+    def test_a_qemu_that_dies_is_a_lab_error(self, run_dir: RunDir) -> None:
+        machine = start(run_dir)
+        machine._process.kill()
+        machine._process.wait()
+        with pytest.raises(LabError, match="does not answer query-status"):
+            machine.qmp("query-status")
+        machine.close()
+
+    def test_a_closed_run_directory_leaves_no_emulator(self, run_dir: RunDir) -> None:
+        machine = start(run_dir)
+        run_dir.close()
+        assert machine._process.wait(10) == -9
+        assert not run_dir.path.exists()
+
+    def test_a_kept_machine_survives_its_handle(self, run_dir: RunDir) -> None:
+        machine = start(run_dir)
+        run_dir.keep()
+        machine.close()
+        assert machine.alive
+        machine.kill()
+        assert machine._process.wait(10) == -9
+
+    def test_no_forward_is_an_error(self, run_dir: RunDir) -> None:
+        machine = start(run_dir)
+        with pytest.raises(LabError, match="does not forward"):
+            assert machine.ssh_port
+        machine.close()
+
+
+def test_a_missing_qemu_names_the_package(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UsageError, match="apt-get install qemu-system-x86"):
+        start(run_dir)

@@ -1,0 +1,101 @@
+"""Several scenarios at a time: what they come to is what they come to one by one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import LabError
+from harness.base.progress import PlainProgress
+from harness.evidence.store import EvidenceStore
+from harness.host.host import Host
+from harness.play.run import Played
+from harness.run.ahead import Ahead
+from harness.run.plan import Plan
+from harness.run.session import Session
+from harness.scenario.spec import Scenario
+from suites.selftest.fakes.goodrecord import scenario
+from suites.selftest.fakes.sessionrun import MUTANT, MUTANTS, FakeLab, Player, essence, honest, played_by
+
+__all__ = ["played_by"]
+
+pytestmark = pytest.mark.usefixtures("played_by")
+ROWS = tuple(scenario(*row) for row in (("E14", "F1"), ("E1", "F1"), ("E14", "F8"), ("E3", "F1")))
+
+
+def session(root: Path, workers: int = 2, rows: tuple[Scenario, ...] = ROWS) -> Session:
+    plan = Plan(rows, MUTANTS, MUTANT, None, root, workers=workers)
+    return Session(FakeLab(), plan, PlainProgress((root.parent / "screen").open("w")))
+
+
+def lab_of(made: Session) -> FakeLab:
+    assert isinstance(made.lab, FakeLab)
+    return made.lab
+
+
+def test_the_results_are_those_of_one_by_one(tmp_path: Path) -> None:
+    ahead, alone = session(tmp_path / "a"), session(tmp_path / "b", workers=1)
+    together = Ahead(ahead, 2)
+    assert essence([together.run(row) for row in ROWS]) == essence([alone.run(row) for row in ROWS])
+    together.stop()
+    assert [one.id for one in ahead.finish().scenarios] == [row.id for row in ROWS]
+    assert not lab_of(ahead).aborted
+
+
+def test_as_many_hosts_as_workers(tmp_path: Path, played_by: Callable[[Player], None]) -> None:
+    meeting = threading.Barrier(2, timeout=10)
+    names: set[str] = set()
+
+    def meet(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+        names.add(row.id)
+        meeting.wait()
+        return honest(row, host, evidence)
+
+    played_by(meet)
+    rows = (ROWS[1], ROWS[3])  # a control has nothing to tell about them
+    made = session(tmp_path / "a", rows=rows)
+    Ahead(made, 2).run(rows[0])
+    assert names == {row.id for row in rows}
+    assert lab_of(made).most == 2
+
+
+def test_in_the_order_of_the_plan_whatever_ends_first(tmp_path: Path, played_by: Callable[[Player], None]) -> None:
+    rows = (ROWS[1], ROWS[3])
+    made = session(tmp_path / "a", rows=rows)
+
+    def slow_first(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+        if row is rows[0]:
+            assert poll(lambda: made.finished, Deadline.after(10))
+        return honest(row, host, evidence)
+
+    played_by(slow_first)
+    ahead = Ahead(made, 2)
+    assert [ahead.run(row).id for row in rows] == [row.id for row in rows]
+    assert [one.id for one in made.finished] == [rows[1].id, rows[0].id]
+    assert [one.id for one in made.finish().scenarios] == [row.id for row in rows]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_what_ends_one_ends_all_and_leaves_no_result(
+    tmp_path: Path, played_by: Callable[[Player], None], error: type[BaseException]
+) -> None:
+    made = session(tmp_path / "a", rows=(ROWS[1], ROWS[3]))
+    begun = threading.Event()
+
+    def broken(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+        if row is ROWS[1]:
+            assert begun.wait(10)
+            raise error
+        begun.set()
+        assert poll(lambda: lab_of(made).aborted, Deadline.after(10))
+        raise LabError("the run was interrupted")
+
+    played_by(broken)
+    with pytest.raises(error):
+        Ahead(made, 2).run(ROWS[1])
+    assert made.finished == []
+    assert lab_of(made).now == 0

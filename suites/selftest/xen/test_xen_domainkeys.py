@@ -1,0 +1,88 @@
+"""Debug keys e, q and m: captured dumps of three versions, damage."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from harness.base.errors import ParseError
+from harness.xen.keys.domainkeys import ChannelState, parse_domains, parse_event_channels, parse_free_memory
+from suites.selftest.fakes.hostile import damaged
+from suites.selftest.fakes.readings import KEYS, READINGS, keys_of
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_every_captured_row_is_read(reading: str) -> None:
+    text = keys_of(reading)
+    channels = parse_event_channels(text)
+    assert len(channels) == text.count("]: s=")
+    for channel in channels:
+        assert f"{channel.port} [" in text.splitlines()[channel.line - 1]
+        assert f"s={channel.state:d} " in text.splitlines()[channel.line - 1]
+    domains = parse_domains(text)
+    assert len(domains) == text.count("General information for domain")
+    assert domains[0].domid == 0
+    assert 0 < parse_free_memory(text) < 3 * 1024 * 1024
+
+
+@pytest.mark.parametrize("version", ["4.14", "4.17", "4.20"])
+def test_a_running_guest_holds_channels_pirqs_and_memory(version: str) -> None:
+    text = keys_of(f"{version}/guest_running")
+    guest = next(domain for domain in parse_domains(text) if domain.domid)
+    assert guest.dying == 0
+    assert guest.pages > 30_000  # of 128 MiB
+    assert guest.irqs == 3  # INTx and two vectors of MSI-X
+    own = [channel for channel in parse_event_channels(text) if channel.domid == guest.domid]
+    assert {ChannelState.INTERDOMAIN, ChannelState.VIRQ, ChannelState.IPI} <= {channel.state for channel in own}
+
+
+def test_pirqs_of_dom0_name_their_irq() -> None:
+    channels = parse_event_channels(keys_of("4.20/guest_running"))
+    irqs = {channel.irq for channel in channels if channel.state is ChannelState.PIRQ}
+    assert {9, 25, 41} <= irqs
+    assert all((channel.irq is None) == (channel.state is not ChannelState.PIRQ) for channel in channels)
+
+
+def test_a_zombie_is_dead_and_keeps_its_pirqs() -> None:
+    dead = [domain for domain in parse_domains(keys_of("4.20/zombies_of_stopped_qemu")) if domain.dying]
+    assert dead
+    assert all(domain.dying == 2 and domain.pages > 0 and domain.irqs > 0 for domain in dead)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("(XEN) nothing\n", "no dump of debug key e"),
+        ("(XEN) 'e' pressed -> dumping event-channel info\n", "no domain"),
+        (
+            "(XEN) 'e' pressed -> dumping event-channel info\n(XEN) Event channel information for domain 0:\n"
+            "(XEN)        1 [0/0/  -   ]: s=9 n=0 x=0\n",
+            "s=9",
+        ),
+    ],
+)
+def test_channels_that_cannot_be_read(text: str, expected: str) -> None:
+    with pytest.raises(ParseError, match=expected):
+        parse_event_channels(text)
+
+
+@pytest.mark.parametrize("lost", ["nr_pages=", "dying=", "Interrupts {"])
+def test_a_domain_without_one_of_its_facts_is_refused(lost: str) -> None:
+    text = "".join(line for line in keys_of("4.20/guest_running").splitlines(keepends=True) if lost not in line)
+    with pytest.raises(ParseError, match="incomplete"):
+        parse_domains(text)
+
+
+def test_free_memory_cut_off_is_refused() -> None:
+    text = keys_of("4.20/guest_running")
+    with pytest.raises(ParseError, match="cut off"):
+        parse_free_memory(text[: text.index("Dom heap")])
+
+
+@given(damaged(KEYS))
+def test_damage_is_read_or_refused(text: str) -> None:
+    for parse in (parse_event_channels, parse_domains, parse_free_memory):
+        try:
+            parse(text)
+        except ParseError:
+            continue
