@@ -18,7 +18,7 @@ from harness.model.verdict import ControlRole
 
 
 class Verb(enum.StrEnum):
-    """The steps a scenario is made of; harness/scenario/verbs carries them out."""
+    """The steps a scenario is made of; harness/play/verbs carries them out."""
 
     CREATE = "create"
     # to a guest that lives on
