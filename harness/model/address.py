@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from harness.base.errors import ParseError
 
-_BDF = re.compile(r"(?:([0-9a-fA-F]{4}):)?([0-9a-fA-F]{2}):([01][0-9a-fA-F])\.([0-7])")
+SEGMENT = r"(?:[0-9a-f]{4}|[1-9a-f][0-9a-f]{4,7})"
+"""A PCI domain as Linux and Xen print it (`%04x`); Intel's VMD makes some from 10000 on (vmd_find_free_domain)."""
+
+FUNCTION = rf"{SEGMENT}:[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]"
+"""A whole address in a regular expression, without a group."""
+
+XEN_SEGMENTS = range(0x10000)
+"""The domains Xen can name: its interface has 16 bits for them (physdev_pci_device_add.seg)."""
+
+_BDF = re.compile(rf"(?:({SEGMENT}):)?([0-9a-f]{{2}}):([01][0-9a-f])\.([0-7])")
 
 
 @dataclass(frozen=True, order=True)
@@ -21,8 +30,11 @@ class Bdf:
 
     @classmethod
     def parse(cls, text: str) -> Bdf:
-        """Accepted format: `[SSSS:]BB:DD.F` in hexadecimal, the whole string; lspci leaves the segment out."""
-        match = _BDF.fullmatch(text)
+        """Accepted format: `[SSSS:]BB:DD.F` in hexadecimal, the whole string; lspci leaves the segment out.
+
+        A segment has four digits, or five to eight where it needs them: `10000:e1:00.0`.
+        """
+        match = _BDF.fullmatch(text.lower())
         if match is None:
             raise ParseError(f"{text!r} is not a PCI address", expected="an address as 0000:04:00.0 or 04:00.0")
         segment, bus, device, function = match.groups()
@@ -30,6 +42,11 @@ class Bdf:
 
     def __str__(self) -> str:
         return f"{self.segment:04x}:{self.bus:02x}:{self.device:02x}.{self.function}"
+
+    @property
+    def known_to_xen(self) -> bool:
+        """False for a function behind a VMD: Xen sees the address of some other segment, so nobody may be lent it."""
+        return self.segment in XEN_SEGMENTS
 
     @property
     def ecam_offset(self) -> int:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from harness.base.errors import LabError, ParseError
 from harness.base.modelpath import misplaced
 from harness.base.strict import StrictModel
-from harness.model.address import Bdf
+from harness.model.address import FUNCTION, Bdf
 
 _LINE = re.compile(r"(\S+) [0-9a-f]{4}: ([0-9a-f]{4}:[0-9a-f]{4})(?: .*)?")
 
@@ -48,7 +48,7 @@ class Identity(StrictModel):
     )
     path: str | None = Field(
         None,
-        pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7](/[01][0-9a-f]\.[0-7])*$",
+        pattern=rf"^{FUNCTION}(/[01][0-9a-f]\.[0-7])*$",
         examples=["0000:00:1c.4/00.0"],
         description="root port, then device.function below each bridge, as `lspci -DP` prints it",
     )

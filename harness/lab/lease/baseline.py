@@ -9,14 +9,14 @@ from pathlib import Path
 
 from harness.base.deadline import Deadline
 from harness.base.errors import JournalDamaged, ParseError
-from harness.model.address import Bdf
+from harness.model.address import FUNCTION, Bdf
 from harness.model.config import ConfigSpace
 from harness.transport.base import Transport
 from harness.transport.sections import ask
 
 _PROGRAM = Path(__file__).with_name("baseline.sh")
 _SECONDS = 20.0
-_FUNCTION = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
+_FUNCTION = re.compile(FUNCTION)
 _UP = 0x1  # IFF_UP, netdevice(7)
 COMMAND_BITS = 0x0407
 """I/O, memory, bus master and INTx disable (PCI 3.0, 6.2.2): what a driver leaves the same each time it is bound."""

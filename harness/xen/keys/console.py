@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from harness.model.address import Bdf
+from harness.model.address import FUNCTION, Bdf
 
 
 class Origin(enum.Enum):
@@ -139,10 +139,9 @@ class Marker:
     error: int | None = None
 
 
-_BDF = r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
 _WHO = r"d[0-9]{1,5}|d\[[A-Z]+\]|Dom(?:IO|[0-9]{1,5})"
 
-_MASKING = re.compile(rf"cannot mask IRQ ([0-9]{{1,9}}): masking MSI-X on ({_WHO})'s ({_BDF})")
+_MASKING = re.compile(rf"cannot mask IRQ ([0-9]{{1,9}}): masking MSI-X on ({_WHO})'s ({FUNCTION})")
 
 
 def _maskall_set(line: ConsoleLine) -> Marker | None:
@@ -154,7 +153,7 @@ def _maskall_set(line: ConsoleLine) -> Marker | None:
     return Marker(MarkerKind.MASKALL_SET, line.number, line.text, Bdf.parse(device), domain_name(domain), int(irq))
 
 
-_ASSIGN = re.compile(rf"({_WHO}): assign \(({_BDF})\) failed \((-[0-9]{{1,5}})\)")
+_ASSIGN = re.compile(rf"({_WHO}): assign \(({FUNCTION})\) failed \((-[0-9]{{1,5}})\)")
 
 
 def _assign_failed(line: ConsoleLine) -> Marker | None:
@@ -166,7 +165,7 @@ def _assign_failed(line: ConsoleLine) -> Marker | None:
     return Marker(MarkerKind.ASSIGN_FAILED, line.number, line.text, device, domain_name(who), error=error)
 
 
-_INITIAL = re.compile(rf"({_BDF}): unexpected initial MSI-X state \(MASKALL=[01], ENABLE=[01]\), fixing")
+_INITIAL = re.compile(rf"({FUNCTION}): unexpected initial MSI-X state \(MASKALL=[01], ENABLE=[01]\), fixing")
 
 
 def _initial_state_fixed(line: ConsoleLine) -> Marker | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.base.errors import ParseError
-from harness.model.address import Bdf
+from harness.model.address import FUNCTION, SEGMENT, Bdf
 from harness.xen.keys.console import ConsoleLine, Origin, console_lines, domain_name
 
 
@@ -89,9 +89,9 @@ class PciRow:
     line: int
 
 
-_PCI_START = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f] - ")
+_PCI_START = re.compile(rf"{SEGMENT}:[0-9a-f]{{2}}:[0-9a-f]{{2}}\.[0-9a-f] - ")
 _PCI_ROW = re.compile(
-    r"([0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]) - (\S+|dom -?[0-9]+ *) - node +-?[0-9]+"
+    rf"({FUNCTION}) - (\S+|dom -?[0-9]+ *) - node +-?[0-9]+"
     r"(?: *- MSIs <((?: [0-9]{1,9})*) >)? *"
 )
 

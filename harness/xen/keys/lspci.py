@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from harness.base.errors import ParseError
-from harness.model.address import Bdf
+from harness.model.address import SEGMENT, Bdf
 from harness.model.config import Command, MsixControl
 
 # bit 0 upwards, as pciutils lspci.c (show_verbose) names them
@@ -46,7 +46,7 @@ class LspciDevice:
         return self.msix_line
 
 
-_HEADER = re.compile(r"((?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]) \S.*")
+_HEADER = re.compile(rf"((?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]) \S.*")
 
 
 def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from harness.base.errors import ParseError
-from harness.model.address import Bdf
+from harness.model.address import FUNCTION, Bdf
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
@@ -121,7 +121,7 @@ def _domain_config(domain: object, file: str) -> DomainConfig:
 
 def _device(device: object, file: str) -> Bdf:
     fields = _object(device, "pcidevs", file)
-    limits = {"domain": 0xFFFF, "bus": 0xFF, "dev": 0x1F, "func": 7}
+    limits = {"domain": 0xFFFFFFFF, "bus": 0xFF, "dev": 0x1F, "func": 7}
     return Bdf(*(_number(fields, name, limit, file) for name, limit in limits.items()))
 
 
@@ -147,7 +147,7 @@ class PciListRow:
     line: int
 
 
-_PCI_LIST_ROW = re.compile(r"([0-9a-f]{2}\.[0-7]) ([0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])")
+_PCI_LIST_ROW = re.compile(rf"([0-9a-f]{{2}}\.[0-7]) ({FUNCTION})")
 
 
 def parse_pci_list(text: str, *, file: str = "<text>") -> tuple[PciListRow, ...]:
@@ -167,7 +167,7 @@ def parse_pci_list(text: str, *, file: str = "<text>") -> tuple[PciListRow, ...]
     return tuple(rows)
 
 
-_ASSIGNABLE = re.compile(r"([0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])(?: \S+)?")
+_ASSIGNABLE = re.compile(rf"({FUNCTION})(?: \S+)?")
 
 
 def parse_assignable(text: str, *, file: str = "<text>") -> tuple[Bdf, ...]:
