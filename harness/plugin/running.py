@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from harness.base.progress import PlainProgress, TerminalProgress
     from harness.host.host import Host, Lab
     from harness.report.results import RunResult, ScenarioResult
-    from harness.run.ahead import Ahead
     from harness.run.session import Session
     from harness.scenario.spec import Scenario
 
@@ -61,18 +60,12 @@ class Running:
                 progress.note(line)
             return session
 
-    @cached_property
-    def _ahead(self) -> Ahead:
-        from harness.run.ahead import Ahead
-
-        return Ahead(self.session, self.options.hosts_at_a_time)
-
     def run(self, scenario: Scenario) -> ScenarioResult:
         """Play one scenario with its phases on the screen, perhaps others meanwhile."""
         with self._guarded():
             session = self.session
             with self._live() as progress:
-                result = session.run(scenario) if self.options.hosts_at_a_time == 1 else self._ahead.run(scenario)
+                result = session.run(scenario)
                 control = f", control {result.control.verdict}" if result.control else ""
                 place = f"{len(session.finished)} of {len(self._scenarios)}"
                 progress.note(
@@ -92,9 +85,9 @@ class Running:
 
     def finish(self) -> None:
         """Write results.json and junit.xml if a scenario was begun; safe to call once more."""
-        if "_ahead" in self.__dict__:
-            self._ahead.stop()
         session: Session | None = self.__dict__.get("session")  # not made if nothing has asked for it
+        if session is not None:
+            session.stop()
         broken_off = self.interrupted or self.error is not None
         if session is not None and self.result is None and (session.finished or not broken_off):
             try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import re
-import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,7 +19,9 @@ from harness.play.stage.stage import Enough
 from harness.report.matrix import FILE, Cell, KillMatrix, Row, cell, signatures
 from harness.report.results import Control
 from harness.run.plan import STOCK
+from harness.run.schedule import Schedule
 from harness.run.session import Session
+from harness.run.side import SideOutcome, SidePlayer
 from harness.run.store import write_atomically
 from harness.scenario.spec import Scenario
 
@@ -36,13 +37,12 @@ class Campaign:
     workers: int = 2
     before: KillMatrix | None = None  # a campaign that was interrupted; what it settled is not played again
     _cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _locks: dict[str, threading.Lock] = field(default_factory=dict)
+    _under_way: set[tuple[str, str]] = field(default_factory=set)
+    _stock_tries: Counter[str] = field(default_factory=Counter)  # by scenario
     _begun: float = field(default_factory=time.monotonic)
     _played: int = 0
 
     def __post_init__(self) -> None:
-        self._locks = {scenario.id: threading.Lock() for scenario in self.scenarios}
         if self.before is None:
             return
         if self.before.host.facts != self.session.host.facts:
@@ -61,14 +61,9 @@ class Campaign:
 
     def run(self) -> KillMatrix:
         """An interrupt ends all hosts at once; what was played is on disk."""
-        fitting = [name for name in self.names if self.stack in self._mutant(name).builds]
-        with ThreadPoolExecutor(self.workers) as pool:
-            try:
-                list(pool.map(self._row, fitting))
-            except BaseException:
-                self.session.lab.abort()
-                pool.shutdown(cancel_futures=True)
-                raise
+        with Schedule(self._next_cell, self.workers, self.session.lab.abort) as ended:
+            for outcome in ended:
+                self._add(outcome)
         return self._write()
 
     @property
@@ -85,46 +80,53 @@ class Campaign:
     def _mutant(self, name: str) -> Mutant:
         return self.session.plan.mutants[name]
 
-    def _row(self, name: str) -> None:
+    def _next_cell(self) -> SidePlayer | None:
+        """The first that may be played now: the cells of a mutant one after the other, stock before them."""
+        for name in self.names:
+            if self.stack in self._mutant(name).builds and (player := self._next_of(name)) is not None:
+                return player
+        return None
+
+    def _next_of(self, name: str) -> SidePlayer | None:
         for scenario in self._order(name):
-            if self._stock(scenario).verdict.unsettled:
+            stock = self._cells.get((STOCK, scenario.id))
+            if stock is None or (stock.verdict.unsettled and self._stock_tries[scenario.id] == 1):
+                return self._player(STOCK, scenario)
+            if stock.verdict.unsettled:
                 continue  # nothing that the mutant does there could be held against anything
-            if self._cell(name, scenario).fate.seen and not self.every:
-                break
+            known = self._cells.get((name, scenario.id))
+            if known is None:
+                return self._player(name, scenario, enough=_killed(stock))
+            if known.fate.seen and not self.every:
+                return None
+        return None
 
     def _order(self, name: str) -> list[Scenario]:
         """Those that promise to see it first."""
         return sorted(self.scenarios, key=lambda scenario: scenario.ending not in self._mutant(name).notices)
 
-    def _cell(self, name: str, scenario: Scenario) -> Cell:
-        known = self._cells.get((name, scenario.id))
-        if known is not None:
-            return known
-        stock = None if name == STOCK else self._stock(scenario)
+    def _player(self, name: str, scenario: Scenario, enough: Enough | None = None) -> SidePlayer | None:
+        """What plays this cell; None while it is played already, and the mutant waits for it."""
+        if (name, scenario.id) in self._under_way:
+            return None
+        self._under_way.add((name, scenario.id))
         self._set_aside(name, scenario)
-        began = time.monotonic()
         progress = self.progress.side(f"{scenario.id} {name}")
-        side = self.session.side(scenario, name, progress, enough=_killed(stock) if stock else None)
-        issues = () if stock else self.session.forecast(scenario).explains(side.checks)
-        made = cell(scenario.id, scenario.ending, side, time.monotonic() - began, stock, issues)
-        with self._lock:
-            self._cells[name, scenario.id] = made
-            self._played += 1
-            self._write()
-            told = made.verdict if name == STOCK else made.fate
-            self.progress.note(f"{name} x {scenario.id}: {told}: {made.reason} ({self._estimate()})")
-        return made
+        return SidePlayer(self.session.lab, self.session.plan, scenario, name, progress, enough)
 
-    def _stock(self, scenario: Scenario) -> Cell:
-        """The same on the unchanged product, before the first mutant that needs it; once more when the lab failed."""
-        with self._locks[scenario.id]:
-            known = self._cells.get((STOCK, scenario.id))
-            if known is None:
-                known = self._cell(STOCK, scenario)
-                if known.verdict.unsettled:
-                    del self._cells[STOCK, scenario.id]
-                    known = self._cell(STOCK, scenario)
-            return known
+    def _add(self, outcome: SideOutcome) -> None:
+        name, scenario = outcome.name, outcome.scenario
+        self.session.take(outcome)
+        self._under_way.remove((name, scenario.id))
+        self._stock_tries[scenario.id] += name == STOCK
+        stock = None if name == STOCK else self._cells[STOCK, scenario.id]
+        issues = () if stock else self.session.forecast(scenario).explains(outcome.side.checks)
+        made = cell(scenario.id, scenario.ending, outcome.side, outcome.seconds, stock, issues)
+        self._cells[name, scenario.id] = made
+        self._played += 1
+        self._write()
+        told = made.verdict if name == STOCK else made.fate
+        self.progress.note(f"{name} x {scenario.id}: {told}: {made.reason} ({self._estimate()})")
 
     def _set_aside(self, name: str, scenario: Scenario) -> None:
         """What a cell left behind that was interrupted or is played again stays, under another name: it is evidence."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,8 +13,10 @@ from harness.base.errors import EvidenceError, UsageError
 from harness.base.progress import Progress
 from harness.host.host import Lab
 from harness.report.soak import SOAK_SCHEMA_VERSION, Soak, SoakRun, running_line, soak_run
-from harness.run.plan import Plan
+from harness.run.plan import STOCK, Plan
+from harness.run.schedule import Schedule
 from harness.run.session import Session
+from harness.run.side import SideOutcome, SidePlayer
 from harness.run.store import write_atomically
 from harness.scenario.spec import Scenario
 
@@ -56,32 +57,26 @@ class Soaking:
         """All runs that are still to be done. What has ended is on disk whatever happens, Ctrl-C included."""
         self._left = list(self.soak.open)
         self._store()
-        pending: set[Future[SoakRun]] = set()
-        with ThreadPoolExecutor(self.workers) as pool:
-            try:
-                while pending or self._more:
-                    while self._more and len(pending) < self.workers:
-                        pending.add(pool.submit(self._one, self._left.pop(0)))
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for ended in done:
-                        self._add(ended.result())
-            except BaseException:  # Ctrl-C above all: leaving the pool waits for its threads
-                self.lab.abort()
-                raise
+        with Schedule(self._next_run, self.workers, self.lab.abort) as ended:
+            for number, session, outcome in ended:
+                session.take(outcome)
+                result = session.conclude(outcome.scenario)
+                session.finished.append(result)
+                session.finish()
+                results = session.plan.results.relative_to(self.plan.results).as_posix()
+                self._add(soak_run(number, result, results))
         return self.soak
 
-    @property
-    def _more(self) -> bool:
-        return bool(self._left) and (self.stop_at is None or self.clock() < self.stop_at)
-
-    def _one(self, number: int) -> SoakRun:
+    def _next_run(self) -> Callable[[], tuple[int, Session, SideOutcome]] | None:
+        if not self._left or (self.stop_at is not None and self.clock() >= self.stop_at):
+            return None
+        number = self._left.pop(0)
         scenario = self.scenarios[self.soak.scenario_of(number)]
-        folder = f"runs/{number:04d}"
-        plan = replace(self.plan, results=self._free(folder))
-        session = Session(self.lab, plan, self.progress.side(f"run {number}"))
-        result = session.run(scenario)
-        session.finish()
-        return soak_run(number, result, plan.results.relative_to(self.plan.results).as_posix())
+        plan = replace(self.plan, results=self._free(f"runs/{number:04d}"))
+        progress = self.progress.side(f"run {number}")
+        player = SidePlayer(self.lab, plan, scenario, STOCK, progress.side(f"{scenario.id} {STOCK}"))
+        session = Session(self.lab, plan, progress)
+        return lambda: (number, session, player())
 
     def _free(self, folder: str) -> Path:
         """A run that was broken off has left evidence there, and evidence is never written over."""

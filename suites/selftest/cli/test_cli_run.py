@@ -78,6 +78,9 @@ def fake_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, objec
             self.finished.append(result)
             return result
 
+        def stop(self) -> None:
+            """Nothing is under way."""
+
         def finish(self) -> object:
             return build(self.finished)
 

@@ -21,7 +21,7 @@ from harness.judge.known import KnownIssue
 from harness.mutants.catalogue import Mutant, catalogue
 from harness.play.run import Played
 from harness.report.results import ScenarioResult
-from harness.run import session as module
+from harness.run import side as module
 from harness.run.plan import Plan
 from harness.run.session import Session
 from harness.scenario.spec import Scenario

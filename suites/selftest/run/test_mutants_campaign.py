@@ -25,7 +25,7 @@ from harness.play.run import Played
 from harness.play.stage.stage import Enough
 from harness.report.matrix import FILE, Fate, KillMatrix
 from harness.report.schema import mutants_schema, schema_text
-from harness.run import session as module
+from harness.run import side as module
 from harness.run.campaign import Campaign
 from harness.run.plan import Plan
 from harness.run.session import Session

@@ -23,7 +23,7 @@ from harness.model.raw import RawRef
 from harness.model.verdict import Conclusion, ControlRole, Verdict
 from harness.play.run import Played
 from harness.report.schema import schema
-from harness.run import session as module
+from harness.run import side as module
 from harness.run import store
 from harness.run.plan import Plan
 from harness.run.session import Session

@@ -16,7 +16,7 @@ from harness.host.host import Host
 from harness.model.verdict import Conclusion, Verdict
 from harness.play.run import Played
 from harness.report.schema import schema
-from harness.run.session import MAX_EMULATOR_RETRIES
+from harness.run.side import MAX_EMULATOR_RETRIES
 from harness.scenario.spec import Scenario
 from harness.xen.toolstack.choice import ToolstackName
 from suites.selftest.fakes.goodrecord import scenario

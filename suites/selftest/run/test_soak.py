@@ -21,7 +21,7 @@ from harness.judge.judge import judge
 from harness.model.verdict import Conclusion
 from harness.play.run import Played
 from harness.report.soak import Kind, Soak, confidence, soak_run, summary, upper_bound
-from harness.run import session, store
+from harness.run import side, store
 from harness.run.plan import Plan
 from harness.run.soak import FILE, Soaking, load
 from harness.scenario.spec import Scenario
@@ -68,7 +68,7 @@ class Bath:
             self.begun += 1
             return odd(row, host, evidence, self.begun) if odd else honest(row, host, evidence)
 
-        self.monkeypatch.setattr(session, "play", play)
+        self.monkeypatch.setattr(side, "play", play)
         plan = Plan(tuple(ROWS.values()), MUTANTS, None, None, self.root)
         return Soaking(self.lab, soak, plan, ROWS, PlainProgress(self.screen), workers, stop_at, clock).run()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -14,9 +15,9 @@ from harness.base.progress import PlainProgress
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
 from harness.play.run import Played
-from harness.run.ahead import Ahead
 from harness.run.plan import Plan
 from harness.run.session import Session
+from harness.run.side import SideOutcome, wall
 from harness.scenario.spec import Scenario
 from suites.selftest.fakes.goodrecord import scenario
 from suites.selftest.fakes.sessionrun import MUTANT, MUTANTS, FakeLab, Player, essence, honest, played_by
@@ -39,9 +40,8 @@ def lab_of(made: Session) -> FakeLab:
 
 def test_the_results_are_those_of_one_by_one(tmp_path: Path) -> None:
     ahead, alone = session(tmp_path / "a"), session(tmp_path / "b", workers=1)
-    together = Ahead(ahead, 2)
-    assert essence([together.run(row) for row in ROWS]) == essence([alone.run(row) for row in ROWS])
-    together.stop()
+    assert essence([ahead.run(row) for row in ROWS]) == essence([alone.run(row) for row in ROWS])
+    ahead.stop()
     assert [one.id for one in ahead.finish().scenarios] == [row.id for row in ROWS]
     assert not lab_of(ahead).aborted
 
@@ -58,7 +58,7 @@ def test_as_many_hosts_as_workers(tmp_path: Path, played_by: Callable[[Player], 
     played_by(meet)
     rows = (ROWS[1], ROWS[3])  # a control has nothing to tell about them
     made = session(tmp_path / "a", rows=rows)
-    Ahead(made, 2).run(rows[0])
+    made.run(rows[0])
     assert names == {row.id for row in rows}
     assert lab_of(made).most == 2
 
@@ -73,8 +73,7 @@ def test_in_the_order_of_the_plan_whatever_ends_first(tmp_path: Path, played_by:
         return honest(row, host, evidence)
 
     played_by(slow_first)
-    ahead = Ahead(made, 2)
-    assert [ahead.run(row).id for row in rows] == [row.id for row in rows]
+    assert [made.run(row).id for row in rows] == [row.id for row in rows]
     assert [one.id for one in made.finished] == [rows[1].id, rows[0].id]
     assert [one.id for one in made.finish().scenarios] == [row.id for row in rows]
 
@@ -96,6 +95,47 @@ def test_what_ends_one_ends_all_and_leaves_no_result(
 
     played_by(broken)
     with pytest.raises(error):
-        Ahead(made, 2).run(ROWS[1])
+        made.run(ROWS[1])
     assert made.finished == []
     assert lab_of(made).now == 0
+
+
+def test_what_is_asked_for_goes_first(tmp_path: Path) -> None:
+    made = session(tmp_path / "a", workers=1)
+    assert made.run(ROWS[2]).id == ROWS[2].id
+    assert [one.id for one in made.finished] == [ROWS[2].id], "one place plays nothing that nobody asked for"
+    assert made.run(ROWS[2]) is made.finished[0], "asked for again it is not played again"
+
+
+def test_a_side_is_on_disk_as_it_ends(tmp_path: Path, played_by: Callable[[Player], None]) -> None:
+    made = session(tmp_path / "a", workers=1, rows=ROWS[:1])
+    stock = tmp_path / "a" / "logs" / f"{ROWS[0].id}.stock.log"
+    seen: list[bool] = []
+
+    def look(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+        seen.append(stock.exists())
+        return honest(row, host, evidence)
+
+    played_by(look)
+    made.run(ROWS[0])
+    assert seen == [False, True], "the control begins when what stock came to is stored"
+
+
+def side(began: float, ended: float, covered: float) -> SideOutcome:
+    played = Played.skipped(ROWS[0], "")
+    return SideOutcome(ROWS[0], "stock", played, Mock(), None, began, ended, covered)
+
+
+@pytest.mark.parametrize(
+    ("sides", "seconds"),
+    [
+        ([], 0),
+        ([side(0, 10, 10), side(13, 23, 10)], 20),  # one after the other counts in full, what is between does not
+        ([side(0, 10, 10), side(0, 10, 10)], 10),  # two at once count half each
+        ([side(0, 10, 10), side(0, 10, 8)], 9),
+        ([side(0, 10, 10), side(2, 4, 2)], 10),
+        ([side(3, 3, 0)], 0),
+    ],
+)
+def test_seconds_of_the_wall_inside_phases(sides: list[SideOutcome], seconds: float) -> None:
+    assert wall(sides) == pytest.approx(seconds)
