@@ -43,10 +43,10 @@ def hunt(options: RunOptions, names: Sequence[str], *, every: bool, resumed: Pat
 def check(options: RunOptions, names: Sequence[str]) -> int:
     """Plant and take back every mutant on one host; exit status 1 when one does not fit as it says."""
     mutants = _chosen(options, names)
-    device = options.device_names[0]
+    scenarios = options.scenarios()
     with progress_for(Console()) as progress:
-        lab = options.prepared_lab(options.scenarios(), progress)
-        with lab.host([device], progress) as host:
+        lab = options.prepared_lab(scenarios, progress)
+        with lab.host(scenarios[0].devices, progress) as host:  # the lab has the devices of its scenarios, no others
             wrong = dict(misfits(host, mutants, progress))
     made = sum(options.stack_name in mutant.builds for mutant in mutants.values())
     others = len(mutants) - made
