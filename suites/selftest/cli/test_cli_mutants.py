@@ -1,4 +1,4 @@
-"""`maskall mutants --check` over a make-believe lab that has, like a real one, only the devices it was prepared with."""
+"""`maskall mutants --check`: the lab is make-believe but has, as a real one, only the devices it was made with."""
 
 from __future__ import annotations
 
