@@ -13,7 +13,6 @@ from harness.base.deadline import Deadline
 from harness.base.errors import ExitStatus, LabError, RestoreFailed
 from harness.base.progress import Progress, progress_for
 from harness.base.text import inert
-from harness.lab.console import record
 from harness.lab.doctor import Finding, examine
 from harness.lab.lease.claim import look
 from harness.lab.lease.site import Site
@@ -23,6 +22,7 @@ from harness.lab.lease.wishes import Wishes, accepted
 from harness.lab.planned import changes
 from harness.lab.provision.survey import plan_lines
 from harness.lab.provision.survey import read as read_system
+from harness.lab.recorder import record
 from harness.lab.rescue import Rescue
 from harness.lab.safety.facts.collect import read_facts
 from harness.lab.safety.facts.parse import parse_facts

@@ -13,8 +13,6 @@ from harness.base.progress import Progress
 from harness.guest.drivers import drivers
 from harness.guest.initramfs import GuestFiles, install
 from harness.host.host import Host, Opener, TargetDevice
-from harness.lab.console import record
-from harness.lab.console.recorder import Recorder
 from harness.lab.doctor import examine, refuse_unfit
 from harness.lab.inventory.models import DeviceEntry
 from harness.lab.lease.deadman import DeadMan
@@ -25,6 +23,7 @@ from harness.lab.lease.visit import Visit
 from harness.lab.lease.wishes import Wishes
 from harness.lab.planned import PCIBACK_MODULE
 from harness.lab.power.base import Power
+from harness.lab.recorder import Recorder, record
 from harness.lab.rescue import Rescue
 from harness.lab.survey import Survey
 from harness.model.address import Bdf

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, LabError, PowerFailed
-from harness.lab.console.recorder import Recorder
 from harness.lab.lease import holdings
 from harness.lab.lease.ladder import Climb, Offer, Rung, climb
 from harness.lab.lease.visit import Visit
 from harness.lab.power.base import Power
-from harness.lab.power.reboot import How, reboot
+from harness.lab.reboot import How, reboot
+from harness.lab.recorder import Recorder
 from harness.model.change import Change, Kind
 
 _TAIL = 64 * 1024  # bytes of console kept before each rung

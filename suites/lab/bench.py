@@ -23,7 +23,8 @@ import pytest
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import UsageError
 from harness.base.process import end_group, find
-from harness.lab.inventory.control import IpmiPower, LibvirtPower
+from harness.lab.power.ipmi import IpmiPower
+from harness.lab.power.libvirt import LibvirtPower
 from harness.nested import bmc
 
 DOMAIN = "maskall-bench"

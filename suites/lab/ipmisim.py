@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.lab.inventory.control import IpmiPower
-from harness.lab.inventory.secret import Secret
+from harness.base.secret import Secret
 from harness.lab.power.base import PowerState
+from harness.lab.power.ipmi import IpmiPower
 from harness.nested import bmc
 from harness.nested.bmc import Ports
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from harness.base.deadline import Deadline, poll
-from harness.lab import power as package
-from harness.lab.console.recorder import Recorder
-from harness.lab.console.sources import IpmiSource, Source
-from harness.lab.inventory.control import LibvirtPower
-from harness.lab.inventory.secret import resolve
+from harness.base.secret import resolve
+from harness.lab.console.base import Source
+from harness.lab.console.ipmi import IpmiSource
 from harness.lab.power.base import Power
+from harness.lab.power.libvirt import LibvirtPower
+from harness.lab.recorder import Recorder
 from suites.lab.bench import FIRMWARE, ipmi_bench, libvirt_bench
 
 HOST = "bench"
@@ -59,7 +59,7 @@ def test_libvirt_from_before_it_is_switched_on(libvirt_entry: LibvirtPower, tmp_
 
     record = recorder(LibvirtSource(libvirt_entry), tmp_path, told).start()
     assert poll(lambda: record.attached, soon())  # to a domain that is off
-    boots(record, package.make(HOST, libvirt_entry), FIRMWARE)
+    boots(record, libvirt_entry.control(HOST, Path()), FIRMWARE)
     assert told == []
 
 
@@ -79,7 +79,7 @@ def test_libvirt_that_goes_away_ends_nothing(
 def test_serial_over_lan(tmp_path: Path, told: list[str]) -> None:
     with ipmi_bench(tmp_path / "bmc") as bench:
         record = recorder(IpmiSource(bench.entry, resolve(bench.entry.password)), tmp_path, told).start()
-        power = package.make(HOST, bench.entry)
+        power = bench.entry.control(HOST, Path())
         try:
             power.on(soon())
             # ipmi_sim looks for the serial line every 10 s; the bytes are those that were sent, none added to a newline

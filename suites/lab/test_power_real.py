@@ -19,12 +19,11 @@ import pytest
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import PowerFailed, UsageError
 from harness.base.process import find
-from harness.lab.inventory.control import RedfishPower
-from harness.lab.inventory.secret import Secret
+from harness.base.secret import Secret
 from harness.lab.power.base import Power, PowerState
 from harness.lab.power.ipmi import Ipmi
 from harness.lab.power.libvirt import Libvirt
-from harness.lab.power.redfish import Redfish
+from harness.lab.power.redfish import Redfish, RedfishPower
 from suites.lab.ipmisim import Simulated, simulated
 from suites.lab.tinydomain import PASSWORD, TinyDomain, redfish_of, tiny_domain
 

@@ -9,9 +9,8 @@ import pytest
 
 from harness.base.deadline import Deadline
 from harness.base.errors import PowerFailed
-from harness.lab import power as package
-from harness.lab.inventory.control import RedfishPower
 from harness.lab.power.base import PowerState
+from harness.lab.power.redfish import RedfishPower
 from suites.lab.bench import libvirt_bench, redfish_emulator
 from suites.selftest.fakes.certificate import certificate
 
@@ -26,7 +25,7 @@ def test_https_and_every_way_not_to_be_there(tmp_path: Path) -> None:
     with libvirt_bench() as bench, redfish_emulator(tmp_path / "emulator", bench, pem, "lab", PASSWORD) as url:
         system = f"/redfish/v1/Systems/{bench.uuid}"
         entry = RedfishPower(kind="redfish", url=url, user="lab", password=f"file:{secret}", system=system, ca_file=pem)
-        assert package.make(HOST, entry).state(Deadline.after(20)) is PowerState.OFF
+        assert entry.control(HOST, Path()).state(Deadline.after(20)) is PowerState.OFF
         for wrong in (
             bench.entry.model_copy(update={"uri": f"qemu+unix:///session?socket={tmp_path}/none"}),
             bench.entry.model_copy(update={"domain": "nobody"}),
@@ -36,6 +35,6 @@ def test_https_and_every_way_not_to_be_there(tmp_path: Path) -> None:
         ):
             began = time.monotonic()
             with pytest.raises(PowerFailed) as caught:
-                package.make(HOST, wrong).state(Deadline.after(3))
+                wrong.control(HOST, Path()).state(Deadline.after(3))
             assert time.monotonic() - began < 5
             assert caught.value.message.startswith(HOST) and PASSWORD not in str(caught.value)

@@ -13,7 +13,8 @@ import pytest
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import MaskallError
 from harness.base.process import run
-from harness.lab.inventory.control import CommandConsole, IpmiPower
+from harness.lab.console.command import CommandConsole
+from harness.lab.power.ipmi import IpmiPower
 from harness.model.identity import find_device
 from harness.nested.practice import Practice, State
 from harness.nested.workbench import DATA_DISK, MAC

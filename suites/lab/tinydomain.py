@@ -23,9 +23,10 @@ import bcrypt
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError
 from harness.base.process import find, run
-from harness.lab.inventory.control import LibvirtPower, RedfishPower
-from harness.lab.inventory.secret import Secret
+from harness.base.secret import Secret
 from harness.lab.power.base import PowerState
+from harness.lab.power.libvirt import LibvirtPower
+from harness.lab.power.redfish import RedfishPower
 from harness.nested.bmc import Ports
 
 DOMAIN = "tiny"

@@ -6,12 +6,13 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError
-from harness.lab.console.sources import WAIT, Attached
-from harness.lab.inventory.control import LibvirtPower
+from harness.lab.console.base import WAIT, Attached, ConsoleEntry, Source
+from harness.lab.power.base import PowerEntry
+from harness.lab.power.libvirt import LibvirtPower
 from harness.transport.libvirt import library, told
 
 _CHUNK = 1 << 16
@@ -19,6 +20,18 @@ _EVERY = 0.02  # seconds between two looks for bytes
 _STARTING_SECONDS = 3.0  # that a domain may be active without a console
 _OFF_EVERY = 0.1  # and for a domain that is switched on: what its firmware says before is lost
 _ALIVE = (5, 3)  # a libvirtd far away is given up when it is silent for 5 seconds 3 times (virConnectSetKeepAlive)
+
+
+class LibvirtConsole(ConsoleEntry):
+    """The console of the domain named under `power`, which then must be of kind libvirt."""
+
+    kind: Literal["libvirt"]
+
+    power_kind: ClassVar[str] = "libvirt"
+
+    def source(self, power: PowerEntry | None) -> Source:
+        assert isinstance(power, LibvirtPower)  # noqa: S101 - power_kind
+        return LibvirtSource(power)
 
 
 class LibvirtSource:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from harness.base import ways
 from harness.base.errors import UsageError
 from harness.base.modelpath import Loc, misplaced
+from harness.base.secret import check_private
 from harness.base.strict import StrictModel
-from harness.base.yamlfile import YamlDocument, load_yaml, nearest, validate
-from harness.guest.drivers import drivers
-from harness.lab.inventory.control import ConsoleEntry, PowerEntry, TcpConsole
-from harness.lab.inventory.secret import check_private
-from harness.lab.inventory.words import (
+from harness.base.words import (
     Address,
     HostKey,
     LocalPath,
@@ -26,22 +24,37 @@ from harness.lab.inventory.words import (
     beside,
     bounded,
 )
+from harness.base.yamlfile import YamlDocument, load_yaml, nearest, validate
+from harness.guest.drivers import drivers
+from harness.lab import console, power
+from harness.lab.console.base import ConsoleEntry
+from harness.lab.power.base import PowerEntry
 from harness.model.identity import Identity
 from harness.scenario.catalogue import catalogue
+
+if TYPE_CHECKING:
+    AnyPower = PowerEntry
+    AnyConsole = ConsoleEntry
+else:
+    AnyPower = ways.entries(power, PowerEntry)
+    AnyConsole = ways.entries(console, ConsoleEntry)
 
 
 class DeviceEntry(StrictModel):
     """A device that may be borrowed: who it is, what it plays, what it may suffer, how it recovers."""
 
-    identity: Identity = Field(description="Which device: vendor:device, and exactly one of serial, mac, slot, path.")
+    identity: Identity = Field(
+        description="Which device: `id`, perhaps `subsystem`, and exactly one of `serial`, `mac`, `slot`, `path`."
+    )
     driver: Word = Field(
-        description="What the guest loads and how traffic is made: a key of harness/guest/drivers.yaml."
+        description="What the guest loads and how traffic is made: a key of `harness/guest/drivers.yaml`."
     )
     endings: tuple[Word, ...] = Field(
-        description="Endings of harness/scenario/catalogue.yaml that it may suffer; an empty list means none."
+        description="What it may suffer, ids of `maskall list`; an empty list means nothing."
     )
     recover: tuple[Literal["flr", "bus", "reboot"], ...] = Field(
-        (), description="What to try, in this order, if it does not come back by itself."
+        (),
+        description="`flr`, `bus`, `reboot`: tried in this order if it does not come back; nothing else is.",
     )
     reset_effective: Switch = Field(
         True, description="Whether the reset that Linux uses for it clears the MSI-X mask (MASKALL)."
@@ -52,7 +65,9 @@ class NestedEntry(StrictModel):
     """A Xen host in QEMU on this machine. Devices are named; an empty list means no device, never all."""
 
     kind: Literal["nested"]
-    stack: Literal["trixie", "bookworm", "bullseye"] = Field("trixie", description="Debian release of dom0 and Xen.")
+    stack: Literal["trixie", "bookworm", "bullseye"] = Field(
+        "trixie", description="Debian release of dom0 and Xen, see `maskall list`."
+    )
     devices: tuple[Word, ...] = Field(description="Emulated devices to borrow; an empty list means none, never all.")
 
 
@@ -60,28 +75,36 @@ class LabEntry(StrictModel):
     """A machine on a bench, reached over ssh. Whatever is not granted here is not done."""
 
     kind: Literal["lab"]
-    address: Address = Field(description="Host name or IP address of dom0.")
+    address: Address = Field(description="Host name or IP address of dom0; no two hosts share address and port.")
     port: Port = Field(22, description="TCP port of sshd.")
     user: Word = Field("root", description="Who logs in.")
-    sudo: Switch = Field(False, description="For a user who is not root: `sudo -n` before every command.")
-    key: LocalPath = Field(description="Private key to log in with, mode 0600; relative to this file, or below ~.")
-    host_key: HostKey = Field(description="The only host key accepted, as `ssh-keyscan` prints it after the name.")
-    boot_seconds: int = bounded(300, 10, 7200, "From reset to an ssh answer, in seconds, at worst.")
+    sudo: Switch = Field(False, description="`sudo -n` before every command; a user who is not root needs it.")
+    key: LocalPath = Field(
+        description="Private key to log in with: absolute, below `~`, or beside this file; mode 0600. "
+        "Looked at when it is used."
+    )
+    host_key: HostKey = Field(
+        description="The only host key accepted: `cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub`, "
+        "read at the machine itself."
+    )
+    boot_seconds: int = bounded(300, 10, 7200, "From reset to an ssh answer at worst, 10 to 7200 seconds.")
     allow_reboot: Switch = Field(False, description="The harness may reboot and power cycle the machine.")
     allow_persistent: Switch = Field(
         False, description="The harness may install packages and change the boot entry; both can be undone."
     )
-    power: PowerEntry | None = Field(None, description="How it is switched; without it only by itself, over ssh.")
-    console: ConsoleEntry | None = Field(None, description="Where its console is read.")
+    power: AnyPower | None = Field(
+        None, description="How it is switched; no two hosts share a switch. Without it only by itself, over ssh."
+    )
+    console: AnyConsole | None = Field(None, description="Where its console is read; without it, it is not.")
     devices: dict[Name, DeviceEntry] = Field(description="What may be borrowed; an empty list ({}) means no device.")
 
     @model_validator(mode="after")
     def _consistent(self) -> LabEntry:
         if self.user != "root" and not self.sudo:
             raise misplaced("a user who is not root needs sudo: true", "user")
-        for kind in ("ipmi", "libvirt"):
-            if self.console and self.console.kind == kind and not (self.power and self.power.kind == kind):
-                raise misplaced(f"a console of kind {kind} needs power of kind {kind}", "console", "kind")
+        needed = self.console.power_kind if self.console else ""
+        if self.console and needed and not (self.power and self.power.kind == needed):
+            raise misplaced(f"a console of kind {self.console.kind} needs power of kind {needed}", "console", "kind")
         seen: dict[tuple[str, ...], str] = {}
         for name, device in self.devices.items():
             first = seen.setdefault(device.identity.mark, name)
@@ -140,9 +163,8 @@ def _marks(entry: LabEntry) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]
     """What no two hosts may share, in words to compare, and where it stands."""
     yield ("address and port", f"{entry.address.lower().rstrip('.')} {entry.port}"), ("address",)
     if entry.power:
-        who = {"user", "password", "cipher_suite", "ca_file"}
-        yield ("power switch", entry.power.model_dump_json(exclude=who)), ("power",)
-    if isinstance(entry.console, TcpConsole):
+        yield ("power switch", entry.power.switch), ("power",)
+    if entry.console and entry.console.exclusive:
         yield ("console line", entry.console.model_dump_json()), ("console",)
 
 

@@ -56,10 +56,8 @@ class Site:
 
     def power(self) -> Power | None:
         """Its power control, nothing contacted yet; None when the inventory names none. UsageError for a bad secret."""
-        from harness.lab.power import make
-
         base = self.inventory.absolute().parent
-        return make(self.name, self.entry.power, base) if self.entry.power is not None else None
+        return self.entry.power.control(self.name, base) if self.entry.power is not None else None
 
     def devices(self, wanted: Iterable[str] = ()) -> dict[str, DeviceEntry]:
         """The devices of these names, all without names. UsageError for an unknown name, or when there is none."""

@@ -1,13 +1,15 @@
-"""What every way to switch a host promises."""
+"""What every way to switch a host promises: a model of the inventory, and the power control made of it."""
 
 from __future__ import annotations
 
 import enum
 from abc import abstractmethod
-from typing import Protocol
+from pathlib import Path
+from typing import ClassVar, Protocol
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import PowerFailed
+from harness.base.strict import StrictModel
 
 _EVERY = 0.5  # seconds between two looks at a controller
 
@@ -82,3 +84,24 @@ class Switch(Power, Protocol):
                 f"{self.name}: told to switch {wanted}, did not: {told or 'it does not answer'}",
                 hint="the controller accepted it; look at the machine",
             )
+
+
+class PowerEntry(StrictModel):
+    """How a host is switched, as the inventory says it. A way is a subclass in a file named as its `kind`."""
+
+    kind: str
+
+    asks: ClassVar[frozenset[str]] = frozenset()
+    """The keys that say who asks and how; the others say which switch it is."""
+
+    @property
+    def switch(self) -> str:
+        """Which switch it is, in words to compare: no two hosts may share one."""
+        return self.model_dump_json(exclude=set(self.asks))
+
+    @abstractmethod
+    def control(self, host: str, base: Path) -> Power:
+        """The power control of `host`; nothing is contacted yet. `base` is the folder of the inventory file.
+
+        UsageError for a secret that is not there, LabError for a library that is not.
+        """

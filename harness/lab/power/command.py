@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, PowerFailed, UsageError
 from harness.base.process import run
 from harness.base.text import inert
-from harness.lab.inventory.control import CommandPower
-from harness.lab.power.base import PowerState, Switch
+from harness.base.words import Program
+from harness.lab.power.base import Power, PowerEntry, PowerState, Switch
+
+
+class CommandPower(PowerEntry):
+    """Programs of the lab's own: a switched socket, a relay. `status` prints `on` or `off` on its last line."""
+
+    kind: Literal["command"]
+    on: Program = Field(
+        description="Switches on; no harm if it is on. The key in quotes, 'on': the bare word is a truth value."
+    )
+    off: Program = Field(description="Switches off; no harm if it is off. The key in quotes, as 'on'.")
+    status: Program = Field(description="Prints `on` or `off` on its last line.")
+    reset: Program | None = Field(None, description="Resets; without it there is no warm reset.")
+
+    def control(self, host: str, base: Path) -> Power:
+        return Command(host, self)
 
 
 class Command(Switch):

@@ -6,18 +6,37 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, PowerFailed, UsageError
 from harness.base.process import Completed, find, run
+from harness.base.secret import Secret, SecretReference, resolve
 from harness.base.text import inert
-from harness.lab.inventory.control import IpmiPower
-from harness.lab.inventory.secret import Secret
-from harness.lab.power.base import PowerState, Switch
+from harness.base.words import Address, Port, Word, bounded
+from harness.lab.power.base import Power, PowerEntry, PowerState, Switch
 
 _ORDERS = {PowerState.ON: "on", PowerState.OFF: "off"}
 _ANSWERS = {"Chassis Power is on": PowerState.ON, "Chassis Power is off": PowerState.OFF}
 _ONCE = 15.0  # seconds for one call: ipmitool repeats lost datagrams itself
+
+
+class IpmiPower(PowerEntry):
+    """A management controller that speaks IPMI 2.0 over lan (ipmitool -I lanplus)."""
+
+    kind: Literal["ipmi"]
+    address: Address = Field(description="Of the controller, not of the host.")
+    port: Port = Field(623, description="UDP port of the controller.")
+    user: Word = Field(description="Needs the privilege OPERATOR, no more.")
+    password: SecretReference = Field(description="Where the password is found, never itself.")
+    cipher_suite: int = bounded(17, 1, 17, "ipmitool's -C. 17 is HMAC-SHA256 and AES; 3 for old controllers.")
+
+    asks: ClassVar[frozenset[str]] = frozenset({"user", "password", "cipher_suite"})
+
+    def control(self, host: str, base: Path) -> Power:
+        return Ipmi(host, self, resolve(self.password))
 
 
 @contextlib.contextmanager

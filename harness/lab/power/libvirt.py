@@ -5,15 +5,30 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
 
 from harness.base.deadline import Deadline
 from harness.base.errors import PowerFailed
-from harness.lab.inventory.control import LibvirtPower
-from harness.lab.power.base import PowerState, Switch
+from harness.base.words import LibvirtUri, Word
+from harness.lab.power.base import Power, PowerEntry, PowerState, Switch
 from harness.transport.libvirt import library, told
 
 _ONCE = 15.0  # seconds for one call
+
+
+class LibvirtPower(PowerEntry):
+    """The host is itself a domain of libvirt."""
+
+    kind: Literal["libvirt"]
+    uri: LibvirtUri = Field(description="As for `virsh -c`.")
+    domain: Word = Field(description="Name of the domain.")
+
+    def control(self, host: str, base: Path) -> Power:
+        return Libvirt(host, self)
+
 
 T = TypeVar("T")
 

@@ -7,16 +7,18 @@ import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
 
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError, PowerFailed, UsageError
+from harness.base.modelpath import misplaced
+from harness.base.secret import Secret, SecretReference, resolve
 from harness.base.text import inert
-from harness.lab.inventory.control import RedfishPower
-from harness.lab.inventory.secret import Secret
-from harness.lab.inventory.words import beside
-from harness.lab.power.base import PowerState, Switch
+from harness.base.words import LocalPath, Url, Word, beside
+from harness.lab.power.base import Power, PowerEntry, PowerState, Switch
 
 _ONCE = 15.0  # seconds for one request; a controller that is busy takes some
 _LEAST = 0.2  # seconds that a request gets even when the deadline is over
@@ -25,6 +27,37 @@ _LONGEST = 400  # characters of a controller's complaint in a message
 # The values of ResetType that do what is meant, best first (DSP2046, ComputerSystem.Reset).
 _ORDERS = {PowerState.ON: ("On", "ForceOn"), PowerState.OFF: ("ForceOff",)}
 _RESET = ("ForceRestart",)  # not PowerCycle: that is no warm reset
+
+
+class RedfishPower(PowerEntry):
+    """A management controller that speaks Redfish (DSP0266)."""
+
+    kind: Literal["redfish"]
+    url: Url = Field(
+        description="Where the controller answers, by https; http is for a controller on this machine only."
+    )
+    user: Word | None = Field(None, description="Needs the right to switch the system, no more.")
+    password: SecretReference | None = Field(None, description="Where the password is found, never itself.")
+    system: str = Field(
+        pattern=r"^/redfish/v1/Systems/[A-Za-z0-9_][A-Za-z0-9._-]*$",
+        examples=["/redfish/v1/Systems/1"],
+        description="The one system to switch: a controller may have several.",
+    )
+    ca_file: LocalPath | None = Field(
+        None, description="Who signed the controller's certificate; without it this machine's own authorities."
+    )
+
+    asks: ClassVar[frozenset[str]] = frozenset({"user", "password", "ca_file"})
+
+    @model_validator(mode="after")
+    def _both(self) -> RedfishPower:
+        if (self.user is None) != (self.password is None):
+            raise misplaced("user and password go together", "password" if self.user is None else "user")
+        return self
+
+    def control(self, host: str, base: Path) -> Power:
+        return Redfish(host, self, resolve(self.password) if self.password else None, base)
+
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ from harness.base.progress import Progress
 from harness.base.text import inert
 from harness.lab.lease.visit import Visit
 from harness.lab.power.base import Power
-from harness.lab.power.reboot import How, reboot
 from harness.lab.provision import survey
 from harness.lab.provision.facts import SystemFacts
+from harness.lab.reboot import How, reboot
 from harness.model.change import Change, Kind
 from harness.transport.base import Script
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.lab.inventory.control import CommandPower, IpmiPower, LibvirtPower, RedfishPower
-from harness.lab.inventory.secret import Secret
+from harness.base.secret import Secret
 from harness.lab.power.base import Power, PowerState
-from harness.lab.power.command import Command
-from harness.lab.power.ipmi import Ipmi
-from harness.lab.power.libvirt import Libvirt
-from harness.lab.power.redfish import Redfish
+from harness.lab.power.command import Command, CommandPower
+from harness.lab.power.ipmi import Ipmi, IpmiPower
+from harness.lab.power.libvirt import Libvirt, LibvirtPower
+from harness.lab.power.redfish import Redfish, RedfishPower
 from suites.selftest.fakes.fakelibvirt import DOMAIN, FakeLibvirt
 from suites.selftest.fakes.fakepower import FakePower
 from suites.selftest.fakes.redfishserver import SYSTEM, RedfishServer

@@ -71,7 +71,7 @@ class FakeSystem:
         return cast(Visit, stay)
 
     def reboot(self, *_: object) -> None:
-        """In the place of harness.lab.power.reboot.reboot."""
+        """In the place of harness.lab.reboot.reboot."""
         self.boots += 1
         self.xen = "xen-system-amd64" in self.packages
         self.events.append("did reboot")

@@ -17,9 +17,9 @@ import pytest
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError, LockHeld, UsageError
-from harness.lab.console import recorder as module
-from harness.lab.console.recorder import Recorder
-from harness.lab.console.sources import CommandSource
+from harness.lab import recorder as module
+from harness.lab.console.command import CommandSource
+from harness.lab.recorder import Recorder
 
 PANIC = b"(XEN) Panic on CPU 0:\r\n"
 

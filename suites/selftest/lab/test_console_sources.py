@@ -11,12 +11,15 @@ import pytest
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError, UsageError
-from harness.lab import console
-from harness.lab.console.sources import Attached, CommandSource, IpmiSource, TcpSource
-from harness.lab.inventory.control import IpmiPower, TcpConsole
+from harness.base.secret import Secret
+from harness.lab.console.base import Attached
+from harness.lab.console.command import CommandConsole, CommandSource
+from harness.lab.console.ipmi import IpmiSource
+from harness.lab.console.tcp import TcpConsole, TcpSource
 from harness.lab.inventory.models import LabEntry
-from harness.lab.inventory.secret import Secret
 from harness.lab.lease.state import HostState
+from harness.lab.power.ipmi import IpmiPower
+from harness.lab.recorder import record
 
 SECRET = "s0l-Zebra"  # noqa: S105 - of no one
 CONTROLLER = IpmiPower(kind="ipmi", address="192.0.2.20", user="lab", password="env:NEVER_READ")  # noqa: S106
@@ -64,7 +67,7 @@ def test_a_program_that_is_not_there() -> None:
 
 
 def test_a_port_that_says_nothing_something_and_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.lab.console.sources.WAIT", 0.02)
+    monkeypatch.setattr("harness.lab.console.base.WAIT", 0.02)
     with listener() as port:
         source = TcpSource(TcpConsole(kind="tcp", address="127.0.0.1", port=port.getsockname()[1]))
         with source.attach() as attached:
@@ -113,7 +116,7 @@ def test_serial_over_lan_on_a_terminal_byte_for_byte(tmp_path: Path, monkeypatch
 
 def test_serial_over_lan_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ipmitool(tmp_path, monkeypatch, "exec sleep 60")
-    monkeypatch.setattr("harness.lab.console.sources.WAIT", 0.02)
+    monkeypatch.setattr("harness.lab.console.base.WAIT", 0.02)
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with IpmiSource(CONTROLLER, Secret(SECRET)).attach() as attached:
         assert attached.read() == b""
@@ -124,9 +127,9 @@ def test_record_takes_what_the_inventory_names(tmp_path: Path) -> None:
     state = HostState("box", tmp_path / "state")
     words = {"address": "192.0.2.1", "key": "k", "host_key": "none", "devices": {}, "kind": "lab"}
     without = LabEntry.model_construct(**words, console=None, power=None)
-    assert console.record(state, without, print) is None
-    named = console.CommandConsole(kind="command", argv=("echo", "hello"))
-    one = console.record(state, LabEntry.model_construct(**words, console=named, power=None), print)
+    assert record(state, without, print) is None
+    named = CommandConsole(kind="command", argv=("echo", "hello"))
+    one = record(state, LabEntry.model_construct(**words, console=named, power=None), print)
     assert one is not None
     try:
         assert poll(lambda: b"hello" in one.text(), Deadline.after(5))

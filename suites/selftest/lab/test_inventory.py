@@ -10,9 +10,11 @@ import jsonschema
 import pytest
 import yaml
 
+from harness.base import ways
 from harness.base.errors import InventoryError, UsageError
+from harness.lab import console, power
 from harness.lab.inventory.models import LabEntry, load_inventory
-from harness.lab.inventory.schema import schema, schema_text
+from harness.lab.inventory.publish import DOCS_FILE, docs_text, schema, schema_text
 from harness.nested.devices import catalogue
 from harness.nested.stacks import stacks
 
@@ -20,6 +22,7 @@ FOLDER = Path(__file__).parents[3] / "inventory"
 OURS = FOLDER / "nested.yaml"
 EXAMPLE = FOLDER / "example.yaml"
 TEXT = EXAMPLE.read_text()
+PUBLISH = "python -m harness.lab.inventory.publish"
 CHECKED = jsonschema.Draft202012Validator(schema())
 
 
@@ -86,9 +89,19 @@ def test_editors_are_told_the_same(path: Path) -> None:
 
 
 def test_the_published_schema_is_the_models() -> None:
-    assert (FOLDER / "inventory.schema.json").read_text() == schema_text(), (
-        "publish it again, see harness/lab/inventory/schema.py"
-    )
+    assert (FOLDER / "inventory.schema.json").read_text() == schema_text(), f"it is stale: {PUBLISH}"
+
+
+def test_the_tables_of_the_docs_are_the_models() -> None:
+    text = DOCS_FILE.read_text()
+    assert text == docs_text(text), f"it is stale: {PUBLISH}"
+    for kind in (*ways.names(power), *ways.names(console), "lab", "nested"):
+        assert f"| `{kind}` |" in text
+
+
+def test_a_table_that_there_is_not() -> None:
+    with pytest.raises(KeyError, match="prices"):
+        docs_text("<!-- table prices -->\n<!-- end -->\n")
 
 
 def test_every_key_is_explained_to_editors() -> None:

@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from harness.base import ways
 from harness.base.errors import InventoryError
 from harness.base.modelpath import locate
 from harness.base.yamlfile import parse_yaml, validate
+from harness.lab import power
 from harness.lab.inventory.models import Inventory, check_names
 
 TEXT = (Path(__file__).parents[3] / "inventory/example.yaml").read_text()
@@ -212,6 +214,6 @@ def test_a_spot_is_found_whatever_the_keys_of_the_file_are_called() -> None:
     assert spot.loc == ("hosts", "lab", "power", "password")
     assert spot.hidden
     assert locate(Inventory, ("hosts", "x", "[key]")).key
-    assert locate(Inventory, ("hosts", "x", "lab", "power")).tags == ["redfish", "ipmi", "libvirt", "command", "qmp"]
+    assert locate(Inventory, ("hosts", "x", "lab", "power")).tags == list(ways.names(power))
     assert locate(Inventory, ("hosts", "x", "nested")).keys == ["kind", "stack", "devices"]
     assert locate(Inventory, ("no", "such", 3, "thing")).loc == ("no", "such", 3, "thing")

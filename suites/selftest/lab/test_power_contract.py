@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.base import ways
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import PowerFailed
+from harness.lab import power
 from harness.lab.power import base
 from harness.lab.power.base import PowerState
 from suites.selftest.fakes.powerways import HOST, OFF, ON, PASSWORD, WAYS, Way
@@ -22,6 +24,11 @@ def way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     made = WAYS[request.param](tmp_path / "way", monkeypatch)
     yield made
     made.stop()
+
+
+def test_no_way_is_left_out() -> None:
+    """But QMP, over which nothing can be switched on: see test_power_qmp.py."""
+    assert {"fake", *ways.names(power)} - {"qmp"} == set(WAYS)
 
 
 def soon(seconds: float = 10.0) -> Deadline:

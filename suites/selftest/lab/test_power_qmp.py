@@ -10,10 +10,9 @@ import pytest
 
 from harness.base.deadline import Deadline
 from harness.base.errors import PowerFailed
-from harness.lab.inventory.control import QmpPower
 from harness.lab.power import base
 from harness.lab.power.base import PowerState
-from harness.lab.power.qmp import Qmp
+from harness.lab.power.qmp import Qmp, QmpPower
 from suites.selftest.fakes.qmpserver import QmpServer
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, HostUnreachable, PowerFailed
-from harness.lab.power import reboot as module
-from harness.lab.power.reboot import How, reboot
+from harness.lab import reboot as module
+from harness.lab.reboot import How, reboot
 from harness.transport.base import Transport
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
 from suites.selftest.fakes.fakepower import FakePower

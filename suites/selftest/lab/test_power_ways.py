@@ -10,12 +10,12 @@ import pytest
 
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError, PowerFailed, UsageError
-from harness.lab import power as package
-from harness.lab.inventory.control import CommandPower, LibvirtPower, RedfishPower
-from harness.lab.inventory.secret import Secret
+from harness.base.secret import Secret
 from harness.lab.power import base
 from harness.lab.power.base import PowerState
-from harness.lab.power.redfish import Redfish
+from harness.lab.power.command import CommandPower
+from harness.lab.power.libvirt import LibvirtPower
+from harness.lab.power.redfish import Redfish, RedfishPower
 from suites.selftest.fakes import powerways
 from suites.selftest.fakes.certificate import certificate
 from suites.selftest.fakes.fakelibvirt import FakeLibvirt
@@ -180,7 +180,7 @@ def _missing(program: str) -> str:
 
 def test_command_without_reset_and_with_strange_words(tmp_path: Path) -> None:
     words = {"on": ("true",), "off": ("false",), "status": ("printf", "ON\nmaybe \x1b")}
-    power = package.make(HOST, CommandPower.model_construct(kind="command", reset=None, **words))
+    power = CommandPower.model_construct(kind="command", reset=None, **words).control(HOST, tmp_path)
     assert power.state(soon()) is PowerState.UNKNOWN
     with pytest.raises(PowerFailed, match="there is no warm reset"):
         power.reset(soon())
@@ -191,7 +191,7 @@ def test_command_without_reset_and_with_strange_words(tmp_path: Path) -> None:
 def test_libvirt_is_silenced_and_its_words_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     library = FakeLibvirt()
     monkeypatch.setitem(sys.modules, "libvirt", library)
-    power = package.make(HOST, LibvirtPower(kind="libvirt", uri="qemu:///system", domain="nobody"))
+    power = LibvirtPower(kind="libvirt", uri="qemu:///system", domain="nobody").control(HOST, Path())
     assert library.silenced
     with pytest.raises(PowerFailed, match="Domain not found"):
         power.state(soon())
@@ -203,4 +203,4 @@ def test_a_missing_library_is_named(module: str, hint: str, monkeypatch: pytest.
     libvirt = LibvirtPower(kind="libvirt", uri="qemu:///system", domain="box")
     power_entry = libvirt if module == "libvirt" else RedfishPower(kind="redfish", url="https://bmc", system=SYSTEM)
     with pytest.raises(LabError, match=hint):
-        package.make(HOST, power_entry, tmp_path).state(soon())
+        power_entry.control(HOST, tmp_path).state(soon())

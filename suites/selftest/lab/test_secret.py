@@ -21,9 +21,9 @@ from rich.console import Console
 
 from harness.base.deadline import Deadline
 from harness.base.errors import InventoryError, LabError, MaskallError, UsageError
+from harness.base.secret import Secret, resolve
 from harness.base.yamlfile import load_models, parse_yaml, validate
 from harness.lab.inventory.models import Inventory
-from harness.lab.inventory.secret import Secret, resolve
 
 CANARY = "hunter2-canary"
 

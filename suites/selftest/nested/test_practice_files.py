@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from harness.base.errors import LabError
-from harness.lab.inventory.control import CommandConsole, IpmiConsole, IpmiPower, TcpConsole
-from harness.lab.inventory.secret import resolve
+from harness.base.secret import resolve
+from harness.lab.console.command import CommandConsole
+from harness.lab.console.ipmi import IpmiConsole
+from harness.lab.console.tcp import TcpConsole
+from harness.lab.power.ipmi import IpmiPower
 from harness.nested import bmc, practice, workbench
 from harness.nested.bmc import Ports
 from harness.nested.devices import ROOT_PORTS

@@ -17,7 +17,9 @@ from pathlib import Path
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError, LockHeld, MaskallError
 from harness.base.text import inert
-from harness.lab.console.sources import Attached, Source
+from harness.lab.console.base import Attached, Source
+from harness.lab.inventory.models import LabEntry
+from harness.lab.lease.state import HostState
 from harness.xen.keys.console import Marker, find_markers
 
 _BACKOFF = (0.2, 0.2, 0.5, 1.0, 2.0)  # seconds before each new attempt to attach, the last for all others
@@ -173,3 +175,11 @@ class Recorder:
         if text != self._told:
             self._told = text
             self.notice(inert(text))
+
+
+def record(state: HostState, entry: LabEntry, notice: Callable[[str], None]) -> Recorder | None:
+    """Begin to record the console of the inventory; None when it names none. LockHeld, UsageError (a secret)."""
+    if entry.console is None:
+        return None
+    path, lock = state.new_file("console.log"), state.folder / "console.lock"
+    return Recorder(state.name, entry.console.source(entry.power), path, lock, notice).start()

@@ -15,7 +15,7 @@ from harness.base.deadline import Deadline
 from harness.base.errors import LabError, MaskallError, UsageError
 from harness.base.modelpath import HIDDEN
 from harness.base.process import find, run
-from harness.lab.inventory.words import beside
+from harness.base.words import beside
 
 _SECONDS = 30.0
 _MAX_BYTES = 64 * 1024
