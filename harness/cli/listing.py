@@ -111,6 +111,8 @@ def mutants_in_full() -> Iterator[str]:
         yield f"{name} ({mutant.layer})"
         yield f"  {mutant.stands_for}"
         yield f"  {_noticed(mutant)}"
+        for change in mutant.changes(None):
+            yield f"  any build {change}"
         for build, changes in mutant.builds.items():
             for change in changes:
                 where = change.symbol if isinstance(change, TextChange) else "device model"

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from harness.base.errors import UsageError
 from harness.base.yamlfile import load_models, nearest
-from harness.mutants.change import Change, TextChange
+from harness.mutants.change import Change, Returned, Returns, TextChange
 
 
 class _Mutant(BaseModel):
-    """What all layers say. `builds` has the changes by stack: a stack that is not named has no such mutant."""
+    """What all layers say. `builds` has the changes by stack: a stack that is not named has no such mutant of these."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,10 +35,23 @@ FileChanges = Annotated[tuple[Change, ...], Field(min_length=1)]
 
 
 class HypervisorMutant(_Mutant):
-    """Changes in Xen's running text."""
+    """Changes in Xen's running text: functions that return at once, which fits every build, or bytes of some builds."""
 
     layer: Literal["hypervisor"]
-    builds: dict[str, TextChanges] = Field(min_length=1)
+    returns: dict[str, Returned] = Field({}, description="functions that do nothing, and what they return instead")
+    builds: dict[str, TextChanges] = Field({}, description="stacks whose build needs other changes, and these")
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> HypervisorMutant:
+        if not self.returns and not self.builds:
+            raise ValueError("a mutant says what it changes: returns, builds or both")
+        return self
+
+    def changes(self, stack: str | None) -> tuple[TextChange | Returns, ...]:
+        """What makes a host of this stack, or of none that we know, the mutant; empty where it does not fit."""
+        if stack in self.builds:
+            return self.builds[stack]
+        return tuple(Returns(symbol, value) for symbol, value in self.returns.items())
 
 
 class Dom0Mutant(_Mutant):
@@ -47,12 +60,20 @@ class Dom0Mutant(_Mutant):
     layer: Literal["dom0"]
     builds: dict[str, TextChanges] = Field(min_length=1)
 
+    def changes(self, stack: str | None) -> tuple[TextChange, ...]:
+        """Those of this stack; empty where it is not made for it."""
+        return self.builds.get(stack, ()) if stack else ()
+
 
 class DeviceModelMutant(_Mutant):
     """Changes in the program that emulates the guests' devices: every guest created afterwards has the changed one."""
 
     layer: Literal["device-model"]
     builds: dict[str, FileChanges] = Field(min_length=1)
+
+    def changes(self, stack: str | None) -> tuple[Change, ...]:
+        """Those of this stack; empty where it is not made for it."""
+        return self.builds.get(stack, ()) if stack else ()
 
 
 Mutant = Annotated[HypervisorMutant | Dom0Mutant | DeviceModelMutant, Field(discriminator="layer")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.mutants.change import Change
+from harness.mutants.change import Change, Returns
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Place:
 class Code(Protocol):
     """Open for changes: whoever runs it stands still meanwhile, or was not started yet."""
 
-    def name_of(self, change: Change) -> str:
+    def name_of(self, change: Change | Returns) -> str:
         """What is searched for it: a function, or the whole file."""
         ...
 
-    def find(self, change: Change) -> list[Place]:
-        """Every place where its bytes stand."""
+    def find(self, change: Change | Returns) -> list[Place]:
+        """Every place where its bytes stand; of a function that shall return, its entry."""
         ...
 
     def read(self, address: int, length: int) -> bytes: ...

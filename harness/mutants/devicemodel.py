@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
-from harness.base.errors import LabError
-from harness.mutants.change import Change
+from harness.base.errors import HarnessBug, LabError
+from harness.mutants.change import Change, Returns
 from harness.mutants.code import Place
 from harness.transport.base import Script, Transport, quote
 
@@ -35,11 +35,13 @@ class ProgramFile:
     transport: Transport
     path: str
 
-    def name_of(self, change: Change) -> str:
+    def name_of(self, change: Change | Returns) -> str:
         del change
         return self.path
 
-    def find(self, change: Change) -> list[Place]:
+    def find(self, change: Change | Returns) -> list[Place]:
+        if isinstance(change, Returns):
+            raise HarnessBug(f"a program has no symbols: {change}")
         command = ["perl", "-e", _FIND, self.path, change.regex.decode("ascii")]
         found = self.transport.run(command, deadline=Deadline.after(_SECONDS)).check().text.split()
         return [Place(self.path, int(offset), int(offset)) for offset in found]

@@ -15,7 +15,7 @@ def misfits(host: Host, mutants: Mapping[str, Mutant], progress: Progress) -> It
     """(name, why) of every mutant that says it is made for this host's stack and is not. The host is as it was then."""
     stack = host.facts["stack"]
     for name, mutant in mutants.items():
-        if stack not in mutant.builds:
+        if not mutant.changes(stack):
             progress.note(f"{name}: not made for {stack}")
             continue
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from harness.base.errors import LabError
 from harness.host.host import Host
-from harness.mutants.catalogue import DeviceModelMutant, HypervisorMutant, Mutant
-from harness.mutants.change import Change
+from harness.mutants.catalogue import DeviceModelMutant, Dom0Mutant, HypervisorMutant, Mutant
+from harness.mutants.change import Change, Returns
 from harness.mutants.code import Code, Place
 from harness.mutants.devicemodel import open_device_model
 from harness.mutants.text import open_dom0, open_hypervisor
@@ -26,31 +27,42 @@ class Planted:
 
 def plant(name: str, mutant: Mutant, host: Host) -> tuple[Planted, ...]:
     """Change the host. LabError, and nothing changed, when a place is not there or is there more than once."""
-    stack = host.facts.get("stack", "this host")
-    changes = mutant.builds.get(stack)
-    if changes is None:
-        raise LabError(f"mutant {name} does not fit {stack}", hint=f"it is made for {', '.join(mutant.builds)}")
-    with _opened(name, mutant, host, stack) as code:
-        found = [(change, _only_place(name, change, code)) for change in changes]
+    with _opened(name, mutant, host) as code:
+        found = [(change, _only_place(name, change, code)) for change in changes_for(name, mutant, host)]
         planted = []
         for change, place in found:
-            before = code.read(place.address, len(change.replace))
+            before = code.read(place.address, change.length)
             planted.append(Planted(place, before, _written(code, place, change.applied_to(before))))
     return tuple(planted)
 
 
 def revert(name: str, mutant: Mutant, host: Host, planted: tuple[Planted, ...]) -> None:
     """Put back what stood there, on the host that `plant` changed."""
-    with _opened(name, mutant, host, host.facts["stack"]) as code:
+    with _opened(name, mutant, host) as code:
         for one in reversed(planted):
             _written(code, one.place, one.before)
 
 
-def _opened(name: str, mutant: Mutant, host: Host, stack: str) -> AbstractContextManager[Code]:
-    if isinstance(mutant, DeviceModelMutant):
-        return open_device_model(host.transport)
-    opened = open_hypervisor if isinstance(mutant, HypervisorMutant) else open_dom0
-    return opened(host.transport, _debugger(name, host), [change.symbol for change in mutant.builds[stack]])
+def changes_for(name: str, mutant: Mutant, host: Host) -> Sequence[Change | Returns]:
+    """What to change on this host. LabError when the mutant was made for other builds only."""
+    stack = host.facts.get("stack")
+    changes = mutant.changes(stack)
+    if not changes:
+        made_for = ", ".join(mutant.builds)
+        raise LabError(f"mutant {name} does not fit {stack or 'this host'}", hint=f"it is made for {made_for}")
+    return changes
+
+
+def _opened(name: str, mutant: Mutant, host: Host) -> AbstractContextManager[Code]:
+    changes_for(name, mutant, host)
+    stack = host.facts.get("stack")
+    match mutant:
+        case DeviceModelMutant():
+            return open_device_model(host.transport)
+        case HypervisorMutant():
+            return open_hypervisor(host.transport, _debugger(name, host), mutant.changes(stack))
+        case Dom0Mutant():
+            return open_dom0(host.transport, _debugger(name, host), mutant.changes(stack))
 
 
 def _debugger(name: str, host: Host) -> Debugger:
@@ -59,13 +71,14 @@ def _debugger(name: str, host: Host) -> Debugger:
     return host.debugger
 
 
-def _only_place(name: str, change: Change, code: Code) -> Place:
+def _only_place(name: str, change: Change | Returns, code: Code) -> Place:
     places = code.find(change)
     if len(places) == 1:
         return places[0]
     where = " and ".join(str(place) for place in places) or "nowhere"
+    wanted = change if isinstance(change, Returns) else " ".join(change.find)
     raise LabError(
-        f"mutant {name} does not fit this build: {' '.join(change.find)} stands {where} in {code.name_of(change)}",
+        f"mutant {name} does not fit this build: {wanted} stands {where} in {code.name_of(change)}",
         hint="it must stand there exactly once; give matching bytes with --mutants FILE",
     )
 

@@ -6,15 +6,15 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HarnessBug, LabError
-from harness.mutants.change import Change, TextChange
+from harness.mutants.change import Change, Returns, TextChange
 from harness.mutants.code import Place
+from harness.mutants.hypervisor import Function, functions, symbols
 from harness.transport.base import Script, Transport, quote
 from harness.transport.debugger import Debugger, StoppedMachine
-from harness.xen.trace.symbols import parse_xensyms
 
 _SYMBOL_SECONDS = 60.0
 _STOP_SECONDS = 60.0
@@ -49,11 +49,21 @@ class Text:
 
     machine: StoppedMachine
     extents: Mapping[str, range]
+    functions: Mapping[str, Function] = field(default_factory=dict)  # those that shall return
 
-    def name_of(self, change: Change) -> str:
+    def name_of(self, change: Change | Returns) -> str:
         return _symbol(change)
 
-    def find(self, change: Change) -> list[Place]:
+    def find(self, change: Change | Returns) -> list[Place]:
+        if isinstance(change, Returns):
+            found = self.functions[change.symbol]
+            skipped = found.entry - found.extent.start
+            if self.machine.read(found.entry, change.length) != found.text[skipped : skipped + change.length]:
+                raise LabError(
+                    f"the running text of {change.symbol} is not that of its file",
+                    hint="somebody patched this hypervisor; a reboot makes it stock again",
+                )
+            return [Place(change.symbol, skipped, found.entry)]
         extent = self.extents[_symbol(change)]
         code = self.machine.read(extent.start, len(extent))
         return [Place(_symbol(change), offset, extent.start + offset) for offset in change.offsets_in(code)]
@@ -65,21 +75,23 @@ class Text:
         self.machine.write(address, data)
 
 
-def _symbol(change: Change) -> str:
-    if not isinstance(change, TextChange):
+def _symbol(change: Change | Returns) -> str:
+    if not isinstance(change, TextChange | Returns):
         raise HarnessBug(f"a change of running text names its function: {change}")
     return change.symbol
 
 
 @contextlib.contextmanager
-def open_hypervisor(transport: Transport, debugger: Debugger, symbols: Sequence[str]) -> Iterator[Text]:
-    """Xen's text: mapped but while an HVM guest's own code runs. LabError for an unknown symbol."""
-    text = transport.run(["cat", "/proc/xen/xensyms"], deadline=Deadline.after(_SYMBOL_SECONDS)).check().text
-    table = parse_xensyms(text, file="xensyms")
-    extents = {symbol: table.extent_of(symbol) for symbol in symbols}
+def open_hypervisor(
+    transport: Transport, debugger: Debugger, changes: Sequence[TextChange | Returns]
+) -> Iterator[Text]:
+    """Xen's text: mapped but while an HVM guest's own code runs. LabError for a symbol that is unknown or inlined."""
+    table = symbols(transport)
+    extents = {change.symbol: table.extent_of(change.symbol) for change in changes}
+    returning = functions([one for one in changes if isinstance(one, Returns)], table, transport)
     with debugger.attach() as machine:
-        _out_of_guests(machine, table.address_of(symbols[0]))
-        yield Text(machine, extents)
+        _out_of_guests(machine, next(iter(extents.values())).start)
+        yield Text(machine, extents, returning)
 
 
 def _out_of_guests(machine: StoppedMachine, address: int) -> None:
@@ -95,12 +107,12 @@ def _out_of_guests(machine: StoppedMachine, address: int) -> None:
 
 
 @contextlib.contextmanager
-def open_dom0(transport: Transport, debugger: Debugger, symbols: Sequence[str]) -> Iterator[Text]:
+def open_dom0(transport: Transport, debugger: Debugger, changes: Sequence[TextChange]) -> Iterator[Text]:
     """The text of dom0's kernel and its modules. Mapped only while dom0 runs: it is stopped in a function of its own.
 
     It is read-only in dom0's page tables, which does not bind the debugger.
     """
-    extents = _extents(transport, [*symbols, _IN_DOM0])
+    extents = _extents(transport, [*(change.symbol for change in changes), _IN_DOM0])
     inside = extents[_IN_DOM0].start
     with debugger.attach() as machine:
         machine.break_at(inside)

@@ -28,19 +28,26 @@ from harness.scenario.spec import Scenario
 from suites.selftest.fakes.fakemachine import FakeMachine
 from suites.selftest.fakes.faketransport import FakeTransport, Reply
 from suites.selftest.fakes.goodrecord import good, scenario
+from suites.selftest.fakes.hypervisorfile import START, elf32, image, xl_info
 from suites.selftest.fakes.recordfaults import both_masked
 
 MUTANT = "no-maskall-reset"
 MUTANTS = catalogue()
 ENTRY = 0xFFFF82D040300000
-SYMBOLS = f"{ENTRY - 4096:016x} T _stext\n{ENTRY:016x} T pci_reset_msix_state\n{ENTRY + 4096:016x} T _etext\n"
+SYMBOLS = f"{START:016x} T _stext\n{ENTRY:016x} T pci_reset_msix_state\n{ENTRY + 4096:016x} T _etext\n"
 
 
-(CHANGE,) = MUTANTS[MUTANT].builds["trixie"]
-
-
-FITTING = bytes.fromhex("".join(CHANGE.find).replace("??", "00"))
+(CHANGE,) = MUTANTS[MUTANT].changes("trixie")
+FITTING = bytes.fromhex("53 0f b6 77 45 48 89 fb")
 BROKEN = CHANGE.applied_to(FITTING)
+BUILD = b"of the fake session "
+FILE = elf32(image({ENTRY: FITTING.ljust(4096, b"\x90")}, called=[ENTRY]), BUILD)
+ANSWERS = {
+    "cat /proc/xen/xensyms": Reply(SYMBOLS.encode()),
+    "xl info": Reply(xl_info(BUILD)),
+    "(?s)sh -c .*zcat.*": Reply(b"/boot/xen.gz"),
+    "cat /boot/xen.gz": Reply(FILE),
+}
 TROUBLE = EmulatorFault("triple fault in Xen's text")
 
 
@@ -72,7 +79,7 @@ class FakeLab:
             self.most = max(self.most, self.now)
         machine = FakeMachine()
         machine.put(ENTRY, self.text)
-        transport = FakeTransport(connected=True, commands={"cat /proc/xen/xensyms": Reply(SYMBOLS.encode())})
+        transport = FakeTransport(connected=True, commands=ANSWERS)
         debugger = machine if self.debugger else None
         try:
             yield Host("fake", transport, {}, GuestFiles("/k", "/i"), debugger=debugger, facts={"stack": "trixie"})

@@ -21,6 +21,7 @@ from harness.mutants.plant import Planted, plant, revert
 from harness.transport.debugger import Registers
 from suites.selftest.fakes.fakemachine import FakeMachine
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
+from suites.selftest.fakes.hypervisorfile import START, elf32, image, xl_info
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.mutatedcode import STACKS, captured
 
@@ -245,15 +246,24 @@ class TestDeviceModel:
 
 
 def real_xen(stack: str) -> Host:
-    """A host with the functions of a real Xen, one behind the other."""
-    machine, lines, address = FakeMachine(), [f"{ENTRY - 4096:016x} T _stext"], ENTRY
+    """A host with the functions of a real Xen, one behind the other, and with the file it was booted from."""
+    machine, lines, address = FakeMachine(), [f"{START:016x} T _stext"], ENTRY
+    functions: dict[int, bytes] = {}
     for (layer, name), code in captured(stack).items():
         if layer == "hypervisor":
             lines.append(f"{address:016x} t file.c#{name}")
             machine.put(address, code)
+            functions[address] = code
             address += len(code)
     lines.append(f"{address:016x} T _etext")
-    transport = FakeTransport(connected=True, commands={XENSYMS: Reply("\n".join(lines).encode())})
+    build = stack.encode().ljust(20, b"-")
+    answers = {
+        XENSYMS: Reply("\n".join(lines).encode()),
+        "xl info": Reply(xl_info(build)),
+        "cat /boot/xen.gz": Reply(elf32(image(functions, called=functions), build)),
+        "(?s)sh -c .*zcat.*": Reply(b"/boot/xen.gz"),
+    }
+    transport = FakeTransport(connected=True, commands=answers)
     return Host("fake", transport, {}, GuestFiles("/k", "/i"), debugger=machine, facts={"stack": stack})
 
 
@@ -279,6 +289,16 @@ class TestOurs:
             planted = plant(name, one, real_xen(stack))
             assert planted not in made, f"{name} is {made.get(planted)} again"
             made[planted] = name
+
+    def test_a_function_that_somebody_patched_is_refused(self, stack: str) -> None:
+        host = real_xen(stack)
+        assert isinstance(host.debugger, FakeMachine)
+        mine = OURS["unmap-does-nothing"]
+        (made,) = plant("m", mine, host)
+        with pytest.raises(LabError, match="running text of unmap_domain_pirq is not that of its file"):
+            plant("m", mine, host)
+        revert("m", mine, host, (made,))
+        assert plant("m", mine, host) == (made,)
 
     def test_one_that_does_not_fit_is_told(self, stack: str) -> None:
         host = real_xen(stack)
