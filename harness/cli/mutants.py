@@ -48,7 +48,7 @@ def check(options: RunOptions, names: Sequence[str]) -> int:
         lab = options.prepared_lab(scenarios, progress)
         with lab.host(scenarios[0].devices, progress) as host:  # the lab has the devices of its scenarios, no others
             wrong = dict(misfits(host, mutants, progress))
-    made = sum(options.stack_name in mutant.builds for mutant in mutants.values())
+    made = sum(bool(mutant.changes(options.stack_name)) for mutant in mutants.values())
     others = len(mutants) - made
     typer.echo(f"{options.stack_name}: {made - len(wrong)} of {made} mutants fit, {others} are not made for it")
     return ExitStatus.FAILED if wrong else ExitStatus.OK

@@ -83,7 +83,7 @@ class Campaign:
     def _next_cell(self) -> SidePlayer | None:
         """The first that may be played now: the cells of a mutant one after the other, stock before them."""
         for name in self.names:
-            if self.stack in self._mutant(name).builds and (player := self._next_of(name)) is not None:
+            if self._mutant(name).changes(self.stack) and (player := self._next_of(name)) is not None:
                 return player
         return None
 
@@ -138,7 +138,7 @@ class Campaign:
     def _estimate(self) -> str:
         """Longest it can still take at the pace so far: every mutant that is left survives to its last scenario."""
         settled = set() if self.every else {row.name for row in self._rows() if row.fate.seen}
-        names = {STOCK, *(name for name in self.names if self.stack in self._mutant(name).builds)} - settled
+        names = {STOCK, *(name for name in self.names if self._mutant(name).changes(self.stack))} - settled
         left = sum((name, scenario.id) not in self._cells for name in names for scenario in self.scenarios)
         pace = (time.monotonic() - self._begun) / self._played
         return f"{len(self._cells)} played, at most {left * pace / 60:.0f} min left"
@@ -167,7 +167,7 @@ class Campaign:
                 stands_for=mutant.stands_for,
                 notices=mutant.notices,
                 equivalent=mutant.equivalent,
-                fits=self.stack in mutant.builds,
+                fits=bool(mutant.changes(self.stack)),
                 planted=self._planted(name),
                 cells=self._cells_of(name),
             )

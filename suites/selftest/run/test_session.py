@@ -154,7 +154,7 @@ class TestErrors:
         (result,) = run(F1)
         assert result.control is not None
         assert (result.stock.verdict, result.control.verdict) == (Verdict.PASS, Verdict.ERROR)
-        assert "does not fit this build" in result.control.reason
+        assert "is not that of its file" in result.control.reason
         assert result.conclusion is Conclusion.UNDECIDED
         assert run.session.finish().controls == ()
 
