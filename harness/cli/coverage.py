@@ -12,11 +12,11 @@ from harness.base.process import run
 from harness.nested import devices
 from harness.nested.machine import QEMU
 from harness.nested.stacks import stack
+from harness.play.catalogue import catalogue
 from harness.report.coverage import as_json, table
 from harness.report.heatmap import page
 from harness.run.options import DEFAULT_STACK
 from harness.run.store import write_atomically
-from harness.scenario.catalogue import catalogue
 from harness.scenario.coverage import coverage
 from harness.xen.toolstack.choice import ToolstackName
 

@@ -28,9 +28,11 @@ from harness.lab.safety.facts.collect import read_facts
 from harness.lab.safety.facts.parse import parse_facts
 from harness.lab.safety.gate import explain, refuse_unknown
 from harness.lab.survey import Survey, joined
+from harness.play.catalogue import catalogue
+from harness.play.plan import Borrowed
 from harness.run.options import OUR_INVENTORY
 from harness.run.store import write_atomically
-from harness.scenario.catalogue import catalogue
+from harness.scenario.choose import all_scenarios
 from harness.transport.ssh import SshTransport
 
 _FACTS_SECONDS = 60.0
@@ -69,16 +71,21 @@ def plan(host: str, inventory: Path | None, device: tuple[str, ...], accept: tup
     for line in provisioning:
         typer.echo(inert(line))
     refused = False
+    held = {
+        name: Borrowed(decision.bdf, survey.facts.functions[decision.bdf].driver)
+        for name, decision in survey.decisions.items()
+        if decision.allowed(wanted) and decision.bdf is not None
+    }
+    rows = [row for row in all_scenarios(catalogue(), site.candidates(device)) if held.keys() >= set(row.devices)]
     for name, decision in survey.decisions.items():
         if not decision.allowed(wanted):
             refused = True
             for line in [f"{name} would not be touched:", *(f"  {one}" for one in explain(decision, wanted))]:
                 typer.echo(inert(line))
             continue
-        address = survey.address(name)
-        typer.echo(inert(f"{name} at {address}, in each scenario:"))
-        driver = survey.facts.functions[address].driver
-        for change in changes(site.entry, devices[name], address, driver, catalogue()):
+        typer.echo(inert(f"{name} at {held[name].address}, in the scenarios that it may be played with:"))
+        about = [row for row in rows if row.devices[0] == name]
+        for change in changes(site.name, site.entry, devices, held, about):
             typer.echo(inert(f"  {change.text:<58} undo: {change.undo}"))
     typer.echo(
         "\nEvery change is written into a journal, here and on the host, before it is made; afterwards the host is"

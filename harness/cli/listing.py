@@ -16,9 +16,9 @@ from harness.mutants.change import TextChange
 from harness.nested import devices
 from harness.nested.machine import QEMU
 from harness.nested.stacks import stack, stacks
+from harness.play.catalogue import catalogue
 from harness.report.announce import announced
 from harness.run.options import DEFAULT_CONTROL, DEFAULT_STACK, RunOptions
-from harness.scenario.catalogue import catalogue
 from harness.scenario.choose import all_scenarios, select
 from harness.scenario.spec import Ending, FollowOn
 from harness.xen.keys.fixes import registry

@@ -10,10 +10,6 @@ from pathlib import Path
 from harness.base.deadline import Deadline
 from harness.base.errors import ParseError
 from harness.evidence.store import EvidenceStore
-from harness.guest.agent import Agent
-from harness.guest.drivers import Driver
-from harness.guest.exercise import parse_exercise
-from harness.guest.initramfs import exercise_script
 from harness.model.address import Bdf
 from harness.model.checkpoint import Checkpoint
 from harness.model.config import ConfigSpace, MsixCapability
@@ -97,21 +93,6 @@ class Collector:
             domains=_domains(sections),
         )
 
-    def exercise_guest(
-        self, agent: Agent, domain: str, driver: str, identity: str, patience: int, deadline: Deadline
-    ) -> GuestView:
-        """Let the guest's driver (a key of drivers.yaml) work, and see what arrives."""
-        command = f"sh /exercise/{driver} {identity} {patience}"
-        try:
-            return self._exercised(agent.run(command, deadline).output, domain)
-        except ParseError:  # a console may lose a line; what came is kept, and the driver works once more
-            return self._exercised(agent.run(command, deadline).output, domain)
-
-    def exercise_dom0(self, driver: Driver, identity: str, patience: int, deadline: Deadline) -> GuestView:
-        """The same in dom0, whose driver owns the device."""
-        script = Script(f"set -- {identity} {patience}\n{exercise_script(driver)}")
-        return self._exercised(self.transport.run(script, deadline=deadline, changes=True).stdout, "d0")
-
     def host_rebooted(self) -> None:
         """Its logs begin anew, and all of them belong to the scenario."""
         self._ring_seen = self._dmesg_seen = 0
@@ -137,10 +118,6 @@ class Collector:
     def messages(self, expected: Collection[str]) -> list[Message]:
         """All that was read of both logs since the first observation, with its meaning."""
         return [one for log, parts in self._parts.items() for one in read_log(parts, log, self.rules, expected)]
-
-    def _exercised(self, output: bytes, domain: str) -> GuestView:
-        raw = self.keep(f"exercise-{domain}.txt", output)
-        return parse_exercise(output.decode("utf-8", "replace"), domain, raw)
 
     def _read(
         self, program: str, store: EvidenceStore, checkpoint: Checkpoint, *arguments: str

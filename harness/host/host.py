@@ -1,24 +1,35 @@
-"""A host as the scenarios see it: a link, devices, and powers it may or may not have.
+"""A host as scenarios and tests see it: a link, devices, powers it may or may not have, and what it can be told.
 
 Nothing here says whether the host is a machine on a bench or nested in an emulator.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from harness.base.deadline import Deadline
+from harness.base.errors import HostHung, HostUnreachable, LabError, OutcomeUnknown, UsageError
 from harness.base.progress import Progress
 from harness.guest.initramfs import GuestFiles
+from harness.host.boot import await_boot, boot_id
+from harness.host.deeds import Deeds
 from harness.host.pciback import Guard, unguarded
 from harness.model.address import Bdf
-from harness.model.change import Ledger, NoLedger
-from harness.transport.base import Transport
+from harness.model.change import Change, Deed, Kind, Ledger, NoLedger
+from harness.model.config import ConfigSpace
+from harness.transport.base import Command, CommandResult, Script, Transport
 from harness.transport.debugger import Debugger, PhysicalMemory
+from harness.xen.keys.debugkeys import parse_irqs, parse_masks, parse_pci_devices
+from harness.xen.keys.domainkeys import parse_domains, parse_event_channels, parse_free_memory
 from harness.xen.toolstack.choice import ToolstackName
+
+_SECONDS = 60.0
+_BOOT_SECONDS = 300.0
 
 
 class Console(Protocol):
@@ -51,8 +62,22 @@ class Opener:
     play: Callable[[Host, Path, Progress], None]
 
 
+@dataclass(frozen=True)
+class Mark:
+    """How much Xen's console ring (bytes) and dom0's kernel ring (lines) had said at a moment."""
+
+    ring: int
+    dmesg: int
+
+
+REBOOT = Deed(Kind.REBOOT, "reboot {host}", "nothing: it undoes all that is volatile")
+RESET_BUTTON = Deed(Kind.REBOOT, "reset {host} as by its button", "nothing: it undoes all that is volatile")
+
+
 @dataclass
 class Host:
+    """A machine with Xen, and dom0 at the other end of `transport`. Whatever changes it goes through `deeds`."""
+
     name: str
     transport: Transport
     devices: dict[str, TargetDevice]
@@ -63,14 +88,143 @@ class Host:
     """Puts everything back as it was and verifies it; None for a host that is thrown away. RestoreFailed."""
     console: Console | None = None
     debugger: Debugger | None = None
-    reset: Callable[[], None] | None = None
-    """Orders a warm reset, as a reset button does; returns at once. None where there is none, or it is not allowed."""
+    reset_button: Callable[[], None] | None = None
+    """Orders a warm reset; returns at once. None where there is none, or it is not allowed."""
     memory: PhysicalMemory | None = None
     toolstack: ToolstackName = ToolstackName.XL
     """Who makes and ends domains on it."""
     facts: dict[str, str] = field(default_factory=dict)
     opened: Path | None = None
     """What `Opener.play` left, on a host that was frozen after it and runs on from there."""
+    deeds: Deeds = field(init=False)
+    """Who is told of all that is done here; whoever plays on the host says where evidence and actions go."""
+
+    def __post_init__(self) -> None:
+        self.deeds = Deeds(self.ledger)
+
+    # -- commands ------------------------------------------------------------------------------------------------------
+
+    def run(self, argv: Command, *, change: Change | None = None, seconds: float = _SECONDS) -> CommandResult:
+        """A command in dom0, to its end within `seconds`; any exit status is a result. HostHung, HostUnreachable.
+
+        One that changes the host says what it changes: that goes on record first, and the command is never sent twice.
+        """
+        deadline = Deadline.after(seconds)
+        if change is None:
+            result = self.transport.run(argv, deadline=deadline)
+            self.deeds.keep("run.txt", result.stdout + result.stderr)
+            return result
+        with self.deeds.doing("run", change) as act:
+            result = self.transport.run(argv, deadline=deadline, changes=True)
+            act.by(result)
+        return result
+
+    def xl(self, *words: str, change: Change | None = None, seconds: float = _SECONDS) -> CommandResult:
+        """One call of xl, as `run`."""
+        return self.run(["xl", *words], change=change, seconds=seconds)
+
+    # -- what it says --------------------------------------------------------------------------------------------------
+
+    def mark(self) -> Mark:
+        """This moment in both logs."""
+        script = Script("xl dmesg | wc -c && dmesg | wc -l")
+        ring, lines = self.transport.run(script, deadline=Deadline.after(_SECONDS)).check().text.split()
+        return Mark(int(ring), int(lines))
+
+    def xen_console(self, since: Mark | None = None) -> str:
+        """What stands in Xen's console ring, without `since` all of it. LabError when the ring was lost meanwhile."""
+        text = self._log("xl dmesg", "wc -c", since.ring if since else 0, "tail -c +%d", "xl_dmesg.txt")
+        return text.decode("utf-8", "replace")
+
+    def dmesg(self, since: Mark | None = None) -> str:
+        """What stands in dom0's kernel ring, without `since` all of it. LabError when the ring was lost meanwhile."""
+        text = self._log("dmesg", "wc -l", since.dmesg if since else 0, "tail -n +%d", "dom0_dmesg.txt")
+        return text.decode("utf-8", "replace")
+
+    def said(self, pattern: str, since: Mark | None = None) -> tuple[str, ...]:
+        """The lines of Xen's console in which this regular expression is found."""
+        return tuple(line for line in self.xen_console(since).splitlines() if re.search(pattern, line))
+
+    def debug_key(self, key: str) -> object:
+        """What Xen prints for a debug key, as the parser of that key reads it; its text for one that has no parser.
+
+        Keys M (MaskRow), Q (PciRow), i (IrqRow), e (EventChannel) and q (DomainUsage) give tuples of rows, m free KiB.
+        ParseError, LabError.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9*%+?]", key):
+            raise UsageError(f"{key!r} is no debug key", hint="one character, as 'xl debug-keys h' lists them")
+        before = self.mark()
+        self.transport.run(["xl", "debug-keys", key], deadline=Deadline.after(_SECONDS)).check()
+        text = self.xen_console(before)
+        parser = _KEYS.get(key)
+        return parser(text) if parser else text
+
+    def _log(self, command: str, size: str, start: int, tail: str, name: str) -> bytes:
+        """Of a log that only grows, what stands behind `start`."""
+        script = Script(f"{command} | {size} && {command} | {tail % (start + 1)}")
+        count, _, text = self.transport.run(script, deadline=Deadline.after(_SECONDS)).check().stdout.partition(b"\n")
+        if int(count) < start:
+            raise LabError(f"{self.name}: {command} says less than before: it was cleared, or the host has rebooted")
+        self.deeds.keep(name, text)
+        return text
+
+    # -- the machine ---------------------------------------------------------------------------------------------------
+
+    def reboot(self, seconds: float = _BOOT_SECONDS) -> None:
+        """An orderly reboot by dom0 itself; the link is connected to the new boot then. Guests and marks are gone.
+
+        HostUnreachable when nothing answers within `seconds`, LabError when it was none.
+        """
+
+        def order(deadline: Deadline) -> None:
+            try:
+                self.transport.run(["systemctl", "reboot"], deadline=deadline.sooner(10), changes=True).check()
+            except (OutcomeUnknown, HostUnreachable, HostHung):  # it went faster than its answer; boot_id will tell
+                return
+
+        self._boot("reboot", REBOOT, order, seconds, leave=150)  # systemd gives each service 90 s to stop
+
+    def reset(self, seconds: float = _BOOT_SECONDS) -> None:
+        """A warm reset as by its button, then as `reboot`. LabError on a host that has none."""
+        button = self.reset_button
+        if button is None:
+            raise LabError(f"{self.name} has no reset button that may be pressed")
+        self._boot("reset", RESET_BUTTON, lambda _: button(), seconds, leave=15)
+
+    def _boot(self, name: str, deed: Deed, order: Callable[[Deadline], None], seconds: float, leave: float) -> None:
+        deadline = Deadline.after(seconds)
+        before = boot_id(self.transport, deadline)
+        with self.deeds.doing(name, deed.to(host=self.name)) as act:
+            order(deadline)
+            now = await_boot(self.transport, before, deadline.sooner(leave), deadline)
+            if now is None:
+                raise HostUnreachable(f"{self.name}: after a {name} it did not come back", hint="look at its console")
+            if now == before:
+                raise LabError(f"{self.name}: the {name} was none: boot_id is still {before}")
+            act.end(True, f"boot {now}")
+
+    def msix_table(self, space: ConfigSpace) -> tuple[int, ...] | None:
+        """The words of a device's MSI-X table, four to an entry; None where they cannot be read.
+
+        They are in the device's memory: it takes memory decoding, and a host whose memory is read from outside.
+        """
+        capability = None if space.gone else space.msix
+        if self.memory is None or capability is None or not space.command.memory:
+            return None
+        base = space.bar_address(capability.table_bar)
+        if base is None:
+            return None
+        return self.memory.read_words(base + capability.table_offset, capability.control.table_size * 4)
+
+
+_KEYS: dict[str, Callable[[str], object]] = {
+    "M": parse_masks,
+    "Q": parse_pci_devices,
+    "i": parse_irqs,
+    "e": parse_event_channels,
+    "q": parse_domains,
+    "m": parse_free_memory,
+}
 
 
 class Lab(Protocol):

@@ -13,7 +13,7 @@ from harness.judge.judgement import Check, Hazard, Judgement, Outcome, sentence
 from harness.model.checkpoint import Checkpoint
 from harness.model.verdict import Verdict
 from harness.scenario.record import Record
-from harness.scenario.spec import Fate, Verb
+from harness.scenario.spec import CREATE, Fate, makes_next_guest
 
 
 def judge(record: Record) -> Judgement:
@@ -79,12 +79,11 @@ def _actions(record: Record) -> Iterator[Check]:
     """Every step went as it should: most succeed, some must be refused with the right words."""
     refusals = record.scenario.end.refusals
     for done in record.actions:
-        verb = Verb(done.verb)
-        if verb in refusals:
-            met = not done.ok and re.search(refusals[verb], done.said) is not None
-            wanted = f"refused: {refusals[verb]}"
+        if done.verb in refusals:
+            met = not done.ok and re.search(refusals[done.verb], done.said) is not None
+            wanted = f"refused: {refusals[done.verb]}"
             yield check(done.checkpoint, "toolstack", done.verb, wanted, done.detail, met, done.raw)
-        elif not verb.makes_next_guest:
+        elif not makes_next_guest(done.verb):
             yield check(done.checkpoint, "toolstack", done.verb, "succeeds", done.detail, done.ok, done.raw)
 
 
@@ -93,7 +92,7 @@ def _left_out(record: Record) -> Iterator[Check]:
     scenario = record.scenario
     refused = scenario.end.fate is Fate.REFUSED
     steps = (
-        (Checkpoint.C2, (Verb.CREATE,)),
+        (Checkpoint.C2, (CREATE,)),
         (Checkpoint.C3, () if refused else scenario.end.fault),
         (Checkpoint.C4, () if refused else scenario.end.end),
         (Checkpoint.C5, scenario.follow.steps),

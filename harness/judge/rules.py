@@ -14,7 +14,7 @@ from harness.judge.judgement import Check
 from harness.model.checkpoint import Checkpoint
 from harness.model.observation import Observation
 from harness.scenario.record import Record
-from harness.scenario.spec import Fate, Interrupts, Verb
+from harness.scenario.spec import Fate, Interrupts, Next, makes_next_guest
 from harness.xen.keys.console import MarkerKind
 
 PCIBACK = "pciback"
@@ -30,7 +30,7 @@ def ends_late(record: Record) -> bool:
 
 def device(record: Record) -> Iterator[Check]:
     """All that must be seen of one device, checkpoint by checkpoint."""
-    end, steps = record.scenario.end, record.scenario.follow.steps
+    end, follow = record.scenario.end, record.scenario.follow
     yield from _at(record, Checkpoint.C0, _c0)
     yield from _at(record, Checkpoint.C1, _c1)
     if end.fate is not Fate.REFUSED:
@@ -41,9 +41,9 @@ def device(record: Record) -> Iterator[Check]:
         first, after = record.at(Checkpoint.C1), record.at(Checkpoint.C4)
         if after is not None:
             yield from expect.no_leaks(Checkpoint.C4, after.xen, first.xen if first else None)
-    if any(verb.makes_next_guest for verb in steps):
+    if follow.makes_next_guest:
         yield from _next_guest(record)
-    if Verb.BACK_TO_DOM0 in steps:
+    if follow.next is Next.BACK_TO_DOM0:
         yield from _at(record, Checkpoint.C7, _c7)
     if ends_late(record) and record.at(Checkpoint.C6) is not None:
         yield from _at(record, Checkpoint.C8, _c8)
@@ -83,17 +83,12 @@ def _c2(record: Record, seen: Observation) -> Iterator[Check]:
 
 
 def _c3(record: Record, seen: Observation) -> Iterator[Check]:
-    """What the fault did is recorded by the hazard; the device itself must still answer."""
-    fault = record.scenario.end.fault
-    kept = Verb.CLEAR_MASKALL in fault  # somebody tried to take Xen's MASKALL away
-    wanted = Expected(masked=True if kept else None)
-    if record.scenario.end.virtual_function:  # Xen reaches the vector table whatever the VF's own COMMAND says
-        wanted = Expected(masked=False)
-    if Verb.LOSE_BACKEND in fault:  # pciback has reset the device and written back what it had saved
-        wanted = Expected(memory=True, enabled=False, masked=False, driver=PCIBACK)
+    """What the fault did is recorded by the hazard; the device must still answer, and be as the catalogue says."""
+    after = record.scenario.end.after_fault
+    wanted = Expected(memory=after.memory, enabled=after.enabled, masked=after.masked, driver=after.driver)
     yield from expect.hardware(Checkpoint.C3, seen.hardware, wanted)
-    if {Verb.UNLOAD_DRIVER, Verb.GUEST_CLEARS_ENABLE} & set(fault) and not record.scenario.end.works_after_fault:
-        yield from expect.no_irqs(Checkpoint.C3, seen.xen)  # the guest switched MSI-X off: qemu or pciback unmaps
+    if after.no_irqs:
+        yield from expect.no_irqs(Checkpoint.C3, seen.xen)
     yield from expect.held_back(Checkpoint.C3, seen)
     if record.scenario.end.works_after_fault:
         yield from _guest_works(record, seen, "A")
@@ -130,7 +125,7 @@ def _said_maskall(record: Record, seen: Observation) -> bool:
 
 
 def _next_guest(record: Record) -> Iterator[Check]:
-    created = next((done for done in reversed(record.actions) if Verb(done.verb).makes_next_guest), None)
+    created = next((done for done in reversed(record.actions) if makes_next_guest(done.verb)), None)
     if created is None:
         yield expect.missing(Checkpoint.C5, "toolstack")
         return
@@ -154,7 +149,7 @@ def _next_guest(record: Record) -> Iterator[Check]:
 
 def _must_be_refused(record: Record) -> bool:
     """pci_reset_msix_state() must say -EBUSY when no reset could clear MASKALL (575e18d54d19)."""
-    if record.reset_effective or Verb.REBIND in record.scenario.follow.steps:
+    if record.reset_effective or record.scenario.follow.cures:
         return False
     idle = record.at(Checkpoint.C4)
     return bool(idle and idle.hardware and idle.hardware.control and idle.hardware.control.masked)

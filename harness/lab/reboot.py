@@ -6,8 +6,9 @@ import enum
 import time
 from dataclasses import dataclass
 
-from harness.base.deadline import Deadline, poll
-from harness.base.errors import HostHung, HostUnreachable, LabError, OutcomeUnknown, PowerFailed
+from harness.base.deadline import Deadline
+from harness.base.errors import HostHung, HostUnreachable, OutcomeUnknown, PowerFailed
+from harness.host.boot import await_boot
 from harness.lab.power.base import Power
 from harness.transport.base import Transport
 
@@ -48,10 +49,7 @@ def reboot(transport: Transport, power: Power | None, deadline: Deadline, how: H
     began = time.monotonic()
     _order(transport, power, deadline, how)
     leave = deadline.sooner(_LEAVE_SECONDS[how])
-    if transport.connected:
-        # an old connection into a machine that goes down tells so first; into one that was reset it never will
-        poll(lambda: not _answers(transport, before), leave, every=0.2)
-    now = poll(lambda: _next_boot(transport, before, leave, deadline), deadline, every=0.2)
+    now = await_boot(transport, before, leave, deadline)
     if now is None:
         raise HostUnreachable(f"{transport.name}: after '{how.text}' it did not come back", hint="look at its console")
     if now == before:
@@ -59,17 +57,6 @@ def reboot(transport: Transport, power: Power | None, deadline: Deadline, how: H
             f"{transport.name}: '{how.text}' was none: boot_id is still {before}", hint="look at the machine's console"
         )
     return Rebooted(now, time.monotonic() - began)
-
-
-def _next_boot(transport: Transport, before: str, leave: Deadline, deadline: Deadline) -> str | None:
-    """The boot that answers a new connection; the old one only when it had its time to leave."""
-    transport.close()
-    transport.connect(deadline)
-    try:
-        now = _boot_id(transport, deadline)
-    except (HostUnreachable, HostHung):  # it went down while it was asked
-        return None
-    return now if now != before or leave.expired else None
 
 
 def _order(transport: Transport, power: Power | None, deadline: Deadline, how: How) -> None:
@@ -84,16 +71,3 @@ def _order(transport: Transport, power: Power | None, deadline: Deadline, how: H
         power.reset(deadline)
     else:
         power.cycle(deadline)
-
-
-def _answers(transport: Transport, before: str) -> bool:
-    """Whether the boot that shall end still answers."""
-    try:
-        return transport.connected and _boot_id(transport, Deadline.after(2)) == before
-    except LabError:
-        return False
-
-
-def _boot_id(transport: Transport, deadline: Deadline) -> str:
-    command = ["cat", "/proc/sys/kernel/random/boot_id"]
-    return transport.run(command, deadline=deadline.sooner(_ASK_SECONDS)).check().text.strip()

@@ -16,7 +16,7 @@ class Kind(enum.StrEnum):
     DOMAIN = "domain"  # subject: name. Create, destroy or harm a domain of ours
     MODULE = "module"  # subject: name. Load a kernel module
     FILE = "file"  # subject: path below /run/maskall. Write a file
-    REBOOT = "reboot"  # subject: boot_id it ends. Reboot or power cycle
+    REBOOT = "reboot"  # subject: boot_id it ends, or the host's name. Reboot or power cycle
     PERSISTENT = "persistent"  # subject: path or package. Outlives a reboot
 
 
@@ -28,6 +28,26 @@ class Change:
     subject: str
     text: str
     undo: str
+
+
+@dataclass(frozen=True)
+class Deed:
+    """A change as the noun that makes it declares it, once for the journal and for what a plan tells beforehand.
+
+    `text` and `undo` may name {device} (a BDF), {driver} (whose it was), {guest} (a domain's name) and {host}.
+    """
+
+    kind: Kind
+    text: str
+    undo: str
+
+    def to(self, *, device: object = "", driver: str | None = None, guest: str = "", host: str = "") -> Change:
+        """The change that this deed is when it is done to these."""
+        names = {"device": str(device), "driver": driver or "no driver", "guest": guest, "host": host}
+        subjects = {Kind.DOMAIN: guest, Kind.REBOOT: host}
+        return Change(
+            self.kind, subjects.get(self.kind, str(device)), self.text.format(**names), self.undo.format(**names)
+        )
 
 
 class Ledger(Protocol):

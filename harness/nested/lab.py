@@ -267,7 +267,7 @@ class NestedLab:
             guest_files=self.snapshot.guest_files,
             console=ConsoleLog(machine.console_log),
             debugger=machine.debugger(),
-            reset=machine.reset,
+            reset_button=machine.reset,
             memory=machine,
             facts=self.facts(),
         )

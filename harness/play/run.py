@@ -10,21 +10,23 @@ from harness.base.errors import MaskallError
 from harness.base.progress import Progress
 from harness.evidence.collector import Collector
 from harness.evidence.store import EvidenceStore
-from harness.guest.drivers import drivers
+from harness.host.deeds import Deeds
+from harness.host.device import Device
 from harness.host.host import Host
-from harness.host.pciback import Borrowed
 from harness.judge.judge import judge
 from harness.judge.judgement import Hazard, Judgement
 from harness.model.address import Bdf
+from harness.model.change import Change
 from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import GuestSpec
 from harness.model.verdict import Verdict
+from harness.play.plan import Borrowed, KeptTo, plan
 from harness.play.stage.opened import evidence_of, resume, store_opening
 from harness.play.stage.stage import Enough, Part, Settled, Stage
 from harness.play.stage.tracing import traced
 from harness.play.verbs import VERBS
 from harness.scenario.record import Record
-from harness.scenario.spec import Fate, Scenario, Verb
+from harness.scenario.spec import CREATE, Fate, Next, Scenario
 from harness.xen.keys.console import Marker, find_markers
 from harness.xen.toolstack.xl import Toolstack
 
@@ -82,9 +84,9 @@ def play(
         error = caught
     finally:
         stage.store_transcripts()
-        stage.toolstack.close()
+        stage.tools.close()
     if host.console is not None:
-        raw = stage.keep("host_console.txt", host.console.text())
+        raw = stage.collector.keep("host_console.txt", host.console.text())
         record.markers += [(marker, raw.at(marker.line)) for marker in _crashes(host.console.text())]
     if host.restore is not None:
         try:
@@ -115,7 +117,7 @@ def play_opening(scenario: Scenario, host: Host, folder: Path, progress: Progres
         up_to_c2(stage)
     finally:
         stage.store_transcripts()
-        stage.toolstack.close()
+        stage.tools.close()
     store_opening(stage, folder)
 
 
@@ -126,54 +128,59 @@ def _crashes(console: bytes) -> tuple[Marker, ...]:
 
 def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress) -> Stage:
     """The stage with the devices identified; nothing is changed yet."""
-    toolstack = host.toolstack.on(host.transport)
+    tools = host.toolstack.on(host.transport)
     with progress.phase("identify the device"):
         parts = [
-            _part(scenario, host, name, toolstack, store if place == 0 else store.below("second"))
+            _part(scenario, host, name, tools, store if place == 0 else store.below("second"))
             for place, name in enumerate(scenario.devices)
         ]
+
+    def planned() -> tuple[Change, ...]:
+        held = [Borrowed(part.device.address, part.device.original_driver) for part in parts]
+        return plan(scenario, held, host.name, VERBS)
+
+    first = parts[0]
+    host.deeds = Deeds(KeptTo(host.ledger, planned), first.collector.keep, first.record.actions.append, progress.phase)
     if len(parts) > 1:
         parts[0].record.second = parts[1].record
         parts[1].record.actions = parts[0].record.actions
     files, options = host.guest_files, scenario.end.guest
     held = parts[:1] if scenario.bystander else parts
-    devices = [part.borrowed.address for part in held]
+    devices = [part.device.address for part in held]
     spec = GuestSpec(
         name="maskall-a",
         type=scenario.guest,
         kernel=files.kernel,
         initramfs=files.initramfs,
         devices=(*devices, *([Bdf.parse(options.also_wants)] if options.also_wants else [])),
-        drivers=tuple(part.target.driver for part in held),
+        drivers=tuple(part.device.target.driver for part in held),
         vcpus=options.vcpus,
         cmdline=options.cmdline,
         on_reboot=options.on_reboot,
         on_crash=options.on_crash,
     )
-    return Stage(host, scenario, toolstack, parts, spec, progress)
+    return Stage(host, scenario, tools, parts, spec, progress, VERBS)
 
 
-def _part(scenario: Scenario, host: Host, name: str, toolstack: Toolstack, store: EvidenceStore) -> Part:
-    target = host.devices[name]
-    driver = drivers()[target.driver]
-    borrowed = Borrowed.identify(host.transport, toolstack, target.identity, host.ledger, host.guard, target.address)
+def _part(scenario: Scenario, host: Host, name: str, tools: Toolstack, store: EvidenceStore) -> Part:
+    device = Device.identify(host, tools, host.devices[name])
     # dom0's driver is only made to work where it gets the device back and both moments are compared
-    dom0_traffic = driver.in_dom0 and Verb.BACK_TO_DOM0 in scenario.follow.steps
-    record = Record(scenario, target.reset_effective, borrowed.original_driver, dom0_traffic, toolstack.quarantines)
-    collector = Collector(host.transport, borrowed.address, store, host.memory)
-    return Part(target, driver, borrowed, collector, record)
+    dom0_traffic = device.guest_driver.in_dom0 and scenario.follow.next is Next.BACK_TO_DOM0
+    record = Record(scenario, device.target.reset_effective, device.original_driver, dom0_traffic, tools.quarantines)
+    return Part(device, Collector(host.transport, device.address, store, host.memory), record)
 
 
 def up_to_c2(stage: Stage) -> bool:
     """From dom0's driver to a guest A that works. False when the toolstack refused what it should not have."""
     stage.observe(Checkpoint.C0)
-    with stage.progress.phase("bind to pciback"):
+    with stage.progress.phase("bind to pciback"), stage.host.deeds.aside():
         for part in stage.parts:
-            part.borrowed.bind()
+            part.device.bind()
     stage.observe(Checkpoint.C1)
     if stage.scenario.bystander and not _bystander(stage):
         return False
-    created = stage.bring_up(stage.spec, "A", Verb.CREATE, Checkpoint.C2)
+    stage.perform(CREATE)
+    created = bool(stage.guests)
     if stage.scenario.end.fate is Fate.REFUSED:
         return not created
     if created:
@@ -183,7 +190,8 @@ def up_to_c2(stage: Stage) -> bool:
 
 
 def _bystander(stage: Stage) -> bool:
-    created = stage.bring_up(stage.bystander_spec, "C", Verb.CREATE, Checkpoint.C2)
+    with stage.host.deeds.called(CREATE, Checkpoint.C2):
+        created = stage.bring_up(stage.bystander_spec, "C")
     if created:
         stage.await_userland(stage.bystander)
     return created
@@ -193,18 +201,18 @@ def from_c2(stage: Stage) -> None:
     """The fault, guest A's end, what follows, and what is left of A ended under guest B."""
     end = stage.scenario.end
     if end.fate is not Fate.REFUSED:
-        for verb in end.fault:
-            VERBS[verb](stage)
-            if verb in end.refusals and stage.record.actions[-1].ok:
+        for step in end.fault:
+            stage.perform(step)
+            if step in end.refusals and stage.record.actions[-1].ok:
                 return  # what should have been refused was done: guest A is not what the rest is about
         stage.observe(Checkpoint.C3)
-        for verb in end.end:
-            VERBS[verb](stage)
+        for step in end.end:
+            stage.perform(step)
     if end.fate is not Fate.RESTARTED:
         stage.observe(Checkpoint.C4)
-    for verb in stage.scenario.follow.steps:
-        VERBS[verb](stage)
+    for step in stage.scenario.follow.steps:
+        stage.perform(step)
     if end.late and len(stage.guests) > 1 and stage.record.at(Checkpoint.C6) is not None:
-        for verb in end.late:
-            VERBS[verb](stage)
+        for step in end.late:
+            stage.perform(step)
         stage.observe(Checkpoint.C8)

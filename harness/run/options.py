@@ -142,7 +142,7 @@ class RunOptions:
         """Ours and the user's, once the one asked for is among them and each names endings that there are."""
         from harness.base.yamlfile import nearest
         from harness.mutants.catalogue import catalogue, pick
-        from harness.scenario.catalogue import catalogue as scenarios
+        from harness.play.catalogue import catalogue as scenarios
 
         known = catalogue(self.mutants)
         pick(self.mutant or DEFAULT_CONTROL, known)
@@ -200,7 +200,7 @@ class RunOptions:
     @cached_property
     def _strict_messages(self) -> bool:
         """Whether the profile is strict; also when scenarios were named and it does not choose them."""
-        from harness.scenario.catalogue import catalogue
+        from harness.play.catalogue import catalogue
 
         return catalogue().profile(self.profile).strict_messages
 

@@ -11,9 +11,9 @@ from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as models
 from harness.nested.devices import select as select_devices
 from harness.nested.stacks import stack
-from harness.scenario.catalogue import catalogue
+from harness.play.catalogue import catalogue
 from harness.scenario.choose import Candidate, select, why_not_through
-from harness.scenario.spec import Scenario, Verb
+from harness.scenario.spec import Next, Scenario
 
 if TYPE_CHECKING:
     from harness.run.options import RunOptions
@@ -50,7 +50,7 @@ def _refuse_to_strand(options: RunOptions, rows: list[Scenario]) -> None:
     if not (options.in_lab and options.libvirt):
         return
     for row in rows:
-        if Verb.BACK_TO_DOM0 in row.follow.steps:
+        if row.follow.next is Next.BACK_TO_DOM0:
             raise UsageError(
                 f"{row.id}: through libvirt a device does not get back to dom0 in working order",
                 hint="on a lab host take another follow-on, or --toolstack xl",

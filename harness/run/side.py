@@ -141,7 +141,7 @@ def wall(outcomes: Iterable[SideOutcome]) -> float:
 
 
 def _has(host: Host, power: Power) -> bool:
-    return {Power.DEBUGGER: host.debugger, Power.RESET: host.reset}[power] is not None
+    return {Power.DEBUGGER: host.debugger, Power.RESET: host.reset_button}[power] is not None
 
 
 def _control(name: str, mutant: Mutant, planted: Iterable[Planted]) -> Control:

@@ -1,16 +1,18 @@
 """The catalogue of scenarios (catalogue.yaml): endings, follow-ons, what is no scenario and why, and profiles.
 
-Pure but for reading our own data file.
+Pure but for reading a data file. Verbs stand on a higher floor, so whoever reads the file says which there are
+(harness/play/catalogue.py, for our own).
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pydantic import Field
 
 from harness.base.errors import UsageError
+from harness.base.modelpath import Loc
 from harness.base.strict import StrictModel
 from harness.base.yamlfile import load_yaml, nearest, validate
 from harness.scenario.hole import Hole, HoleKind
@@ -59,15 +61,17 @@ class Catalogue(StrictModel):
         return self.profiles[name]
 
 
-@functools.cache
-def catalogue() -> Catalogue:
-    return load_catalogue(Path(__file__).with_name("catalogue.yaml"))
+OURS = Path(__file__).with_name("catalogue.yaml")
 
 
-def load_catalogue(path: Path) -> Catalogue:
-    """Raises InventoryError, also for a message that messages.yaml does not have."""
+def load_catalogue(path: Path, verbs: Collection[str]) -> Catalogue:
+    """Raises InventoryError, also for a verb that nobody declares and a message that messages.yaml does not have."""
     document = load_yaml(path)
     known = validate(document, Catalogue)
+    for loc, verb in _steps(known):
+        if verb not in verbs:
+            where = document.place(loc, key="refusals" in loc)
+            raise document.error(f"there is no verb {verb!r}", where, hint=nearest(verb, verbs))
     rules = messages().rules
     for name, ending in known.endings.items():
         for number, rule in enumerate(ending.expects_messages):
@@ -75,3 +79,13 @@ def load_catalogue(path: Path) -> Catalogue:
                 place = document.place(("endings", name, "expects_messages", number))
                 raise document.error(f"there is no rule {rule!r} in messages.yaml", place, hint=nearest(rule, rules))
     return known
+
+
+def _steps(known: Catalogue) -> Iterator[tuple[Loc, str]]:
+    """Every verb that the catalogue names, and where."""
+    for name, end in known.endings.items():
+        for part, verbs in (("fault", end.fault), ("end", end.end), ("late", end.late)):
+            yield from ((("endings", name, part, number), verb) for number, verb in enumerate(verbs))
+        yield from ((("endings", name, "refusals", verb), verb) for verb in end.refusals)
+    for name, follow in known.follow_ons.items():
+        yield from ((("follow_ons", name, "steps", number), verb) for number, verb in enumerate(follow.steps))

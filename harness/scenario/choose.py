@@ -13,7 +13,7 @@ from harness.base.errors import SafetyRefusal, UsageError
 from harness.model.guestspec import GuestType
 from harness.scenario.catalogue import Catalogue
 from harness.scenario.hole import Hole, HoleKind
-from harness.scenario.spec import Fate, Scenario, Verb
+from harness.scenario.spec import Fate, Next, Scenario
 
 PVH_REFUSED = "Xen does not support passthrough for x86 PVH guests"
 
@@ -53,12 +53,12 @@ def why_not(row: Scenario, device: Candidate) -> Hole | None:
         return Hole(HoleKind.NOT_YET, f"not written for {row.guest} guests")
     if row.guest not in follow.kinds:
         return Hole(HoleKind.IMPOSSIBLE, f"{row.follow_on} begins with {_kinds(follow.kinds)} guest")
-    if end.fate is Fate.RESTARTED and follow.steps != (Verb.SAME_GUEST,):
+    if end.fate is Fate.RESTARTED and follow.steps != (Next.SAME_GUEST,):
         reason = "the toolstack starts the same guest again by itself, so only F1 can follow"
         return Hole(HoleKind.IMPOSSIBLE, reason)
     if follow.rounds and (hole := _why_no_rounds(row, device)):
         return hole
-    if end.late and not follow.rounds and not any(verb.makes_next_guest for verb in follow.steps):
+    if end.late and not follow.rounds and not follow.makes_next_guest:
         reason = "what is left of guest A is ended late, under the next guest, and here is none"
         return Hole(HoleKind.IMPOSSIBLE, reason)
     if end.next.type and follow.kinds != tuple(GuestType):
@@ -90,9 +90,8 @@ def _why_no_rounds(row: Scenario, device: Candidate) -> Hole | None:
 
 def why_not_through(row: Scenario, toolstack: str) -> Hole | None:
     """Why a row that can be cannot be played through this toolstack; None when it can."""
-    if toolstack == "libvirt" and Verb.FORCE_DETACH in row.end.fault:
-        return Hole(HoleKind.IMPOSSIBLE, "libvirt's Xen driver knows no forced detach")
-    return None
+    reason = row.end.not_through.get(toolstack)
+    return Hole(HoleKind.IMPOSSIBLE, reason) if reason else None
 
 
 def _kinds(kinds: Sequence[GuestType]) -> str:

@@ -16,61 +16,23 @@ from harness.base.strict import StrictModel
 from harness.model.guestspec import GuestType, OnEvent
 from harness.model.verdict import ControlRole
 
+CREATE = "create"
+"""The step that every scenario begins with: guest A comes to be."""
 
-class Verb(enum.StrEnum):
-    """The steps a scenario is made of; harness/play/verbs carries them out."""
 
-    CREATE = "create"
-    # to a guest that lives on
-    UNLOAD_DRIVER = "unload_driver"
-    LOAD_DRIVER = "load_driver"
-    KILL_DEVICE_MODEL = "kill_device_model"
-    SEGFAULT_DEVICE_MODEL = "segfault_device_model"
-    ABORT_DEVICE_MODEL = "abort_device_model"
-    STOP_DEVICE_MODEL = "stop_device_model"
-    DECODE_OFF = "decode_off"
-    GUEST_CLEARS_ENABLE = "guest_clears_enable"
-    DECODE_ON = "decode_on"
-    CLEAR_MASKALL = "clear_maskall"
-    GUEST_SETS_MASKALL = "guest_sets_maskall"
-    START_LOAD = "start_load"
-    START_CHURN = "start_churn"
-    ATTACH = "attach"
-    DETACH = "detach"
-    FORCE_DETACH = "force_detach"
-    UNBIND_IN_USE = "unbind_in_use"
-    LOSE_BACKEND = "lose_backend"
-    SAVE = "save"
-    CRASH_AND_STAY = "crash_and_stay"
-    # that end it
-    SHUT_DOWN = "shut_down"
-    POWER_OFF_WITH_MSIX_ON = "power_off_with_msix_on"
-    REBOOT_GUEST = "reboot_guest"
-    CRASH = "crash"
-    TRIPLE_FAULT = "triple_fault"
-    DESTROY = "destroy"
-    DESTROY_WITH_DECODE_OFF = "destroy_with_decode_off"
-    DESTROY_TO_ZOMBIE = "destroy_to_zombie"
-    RESET_HOST_MASKED = "reset_host_masked"
-    # to the idle device
-    ASSIGN = "assign"
-    BUS_RESET = "bus_reset"
-    REBIND = "rebind"
-    BIND_AGAIN = "bind_again"
-    # that give it to the next owner
+class Next(enum.StrEnum):
+    """The steps that give the device to its next owner: on them it depends which checkpoints follow."""
+
     SAME_GUEST = "same_guest"
     OTHER_GUEST = "other_guest"
     PV_GUEST = "pv_guest"
     HVM_GUEST = "hvm_guest"
     BACK_TO_DOM0 = "back_to_dom0"
-    ROUNDS = "rounds"
-    # once that one works
-    KILL_STOPPED_DEVICE_MODEL = "kill_stopped_device_model"
-    DESTROY_FORMER = "destroy_former"
 
-    @property
-    def makes_next_guest(self) -> bool:
-        return self in (Verb.SAME_GUEST, Verb.OTHER_GUEST, Verb.PV_GUEST, Verb.HVM_GUEST)
+
+def makes_next_guest(step: str) -> bool:
+    """Whether a guest has the device after this step, which is then looked at (C5, C6)."""
+    return step in set(Next) - {Next.BACK_TO_DOM0}
 
 
 class Power(enum.StrEnum):
@@ -130,32 +92,44 @@ class NextGuest(StrictModel):
 Pairing = Literal["no", "may", "must"]
 
 
+class AfterFault(StrictModel):
+    """What the fault must leave of the device at C3, while guest A lives. Without a word: either way."""
+
+    memory: bool | None = None
+    enabled: bool | None = None
+    masked: bool | None = None
+    driver: str | None = None
+    no_irqs: bool = Field(
+        default=False, description="MSI-X was switched off, so qemu or pciback has unmapped its vectors"
+    )
+
+
 class Ending(StrictModel):
+    """How guest A ends. Steps are names of verbs, which harness/play/verbs declares."""
+
     title: str
     why: str
     hazard: bool = False  # the hazard is promised: a run that did not take it proves nothing
     needs: tuple[Power, ...] = ()
     kinds: tuple[GuestType, ...] = (GuestType.HVM,)
     not_for: dict[GuestType, str] = Field({}, description="guests for which this ending makes no sense, and why")
+    not_through: dict[str, str] = Field({}, description="toolstacks that cannot do it, and why")
     no_op_reset: bool = False  # only for a device whose reset does not clear MASKALL
     virtual_function: bool = False  # only for a device that is one
     second_device: Pairing = "no"
     bystander: bool = False  # the second device belongs to a guest of its own, which must not notice anything
+    switches_decoding: bool = False  # the device's own memory decoding goes off
     decoding_stays_off: bool = False
     expects_messages: tuple[str, ...] = Field((), description="rules of messages.yaml: symptoms that it provokes")
     guest: GuestOptions = GuestOptions()
-    fault: tuple[Verb, ...] = ()
+    fault: tuple[str, ...] = ()
+    after_fault: AfterFault = AfterFault()
     works_after_fault: bool = False  # guest A must still get interrupts at C3
-    end: tuple[Verb, ...] = ()
+    end: tuple[str, ...] = ()
     fate: Fate = Fate.GONE
     next: NextGuest = NextGuest()
-    late: tuple[Verb, ...] = Field((), description="done to what is left of A once guest B works; B is looked at again")
-    refusals: dict[Verb, Words] = Field({}, description="steps that must be refused, and the words that must be said")
-
-    @property
-    def switches_decoding(self) -> bool:
-        """The device's own memory decoding goes off."""
-        return bool({Verb.DECODE_OFF, Verb.DESTROY_WITH_DECODE_OFF} & {*self.fault, *self.end})
+    late: tuple[str, ...] = Field((), description="done to what is left of A once guest B works; B is looked at again")
+    refusals: dict[str, Words] = Field({}, description="steps that must be refused, and the words that must be said")
 
     @model_validator(mode="after")
     def _kinds_are_disjoint(self) -> Ending:
@@ -165,13 +139,24 @@ class Ending(StrictModel):
 
 
 class FollowOn(StrictModel):
+    """What becomes of the device afterwards. Steps are names of verbs, as an ending's."""
+
     title: str
     why: str = ""
     cures: bool = False
     kinds: tuple[GuestType, ...] = tuple(GuestType)
     second_device: Pairing = "no"
     rounds: int = Field(default=0, ge=0, description="how often guest A comes and ends, counting what each time leaves")
-    steps: tuple[Verb, ...]
+    steps: tuple[str, ...]
+
+    @property
+    def next(self) -> Next | None:
+        """Who gets the device; None: the rounds decide."""
+        return next((Next(step) for step in reversed(self.steps) if step in set(Next)), None)
+
+    @property
+    def makes_next_guest(self) -> bool:
+        return self.next is not None and makes_next_guest(self.next)
 
 
 @dataclass(frozen=True)
@@ -198,6 +183,11 @@ class Scenario:
         return f"{self.end.title}; then {self.follow.title}"
 
     @property
+    def steps(self) -> tuple[str, ...]:
+        """Every verb of it, in the order in which they are done."""
+        return (CREATE, *self.end.fault, *self.end.end, *self.follow.steps, *self.end.late)
+
+    @property
     def devices(self) -> tuple[str, ...]:
         """The device the scenario is about, and perhaps a second one."""
         return tuple(self.device.split("+"))
@@ -210,11 +200,8 @@ class Scenario:
     @property
     def next_type(self) -> GuestType:
         """What guest B is."""
-        if Verb.PV_GUEST in self.follow.steps:
-            return GuestType.PV
-        if Verb.HVM_GUEST in self.follow.steps:
-            return GuestType.HVM
-        return self.end.next.type or self.guest
+        kinds = {Next.PV_GUEST: GuestType.PV, Next.HVM_GUEST: GuestType.HVM}
+        return kinds.get(self.follow.next) or self.end.next.type or self.guest  # type: ignore[arg-type]
 
     def with_rounds(self, rounds: int) -> Scenario:
         """The same with this many rounds, if it has any."""

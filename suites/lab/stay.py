@@ -14,14 +14,16 @@ import sys
 from pathlib import Path
 
 from harness.base.deadline import Deadline
-from harness.host.pciback import Borrowed
+from harness.guest.initramfs import GuestFiles
+from harness.host.device import Device
+from harness.host.guest import CREATE
+from harness.host.host import Host, TargetDevice
 from harness.lab.lease.deadman import DeadMan
 from harness.lab.lease.site import Site
 from harness.lab.lease.visit import Visit
 from harness.lab.lease.wishes import Wishes
 from harness.lab.survey import Survey
 from harness.model.address import Bdf
-from harness.model.change import Change, Kind
 from harness.xen.toolstack.xl import XlToolstack
 
 SECONDS = 60.0
@@ -42,16 +44,18 @@ def borrow(visit: Visit, device: str, address: Bdf) -> None:
     """To pciback, and to a guest of ours."""
     visit.load_module("xen-pciback")
     timer = DeadMan(visit.site.transport, may_reboot=True)
-    borrowed = Borrowed.identify(
+    host = Host(
+        visit.site.name,
         visit.transport,
-        XlToolstack(visit.transport),
-        visit.site.entry.devices[device].identity.id,
+        {},
+        GuestFiles("", ""),
         visit.journal,
         lambda bdf, driver: timer.guarding(visit.transport, bdf, driver),
-        address,
     )
-    borrowed.bind()
-    visit.journal.about_to(Change(Kind.DOMAIN, "maskall-a", "create domain maskall-a", "destroy it"))
+    entry = visit.site.entry.devices[device]
+    target = TargetDevice(device, entry.identity.id, entry.driver, entry.reset_effective, address)
+    Device.identify(host, XlToolstack(visit.transport), target).bind()
+    visit.journal.about_to(CREATE.to(guest="maskall-a"))
     config = _GUEST.format(device=address).encode()
     deadline = Deadline.after(SECONDS)
     visit.transport.put(config, "/run/maskall/maskall-a.cfg", 0o600, deadline)

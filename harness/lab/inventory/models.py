@@ -30,7 +30,7 @@ from harness.lab import console, power
 from harness.lab.console.base import ConsoleEntry
 from harness.lab.power.base import PowerEntry
 from harness.model.identity import Identity
-from harness.scenario.catalogue import catalogue
+from harness.play.catalogue import catalogue
 
 if TYPE_CHECKING:
     AnyPower = PowerEntry

@@ -42,8 +42,8 @@ def store_opening(stage: Stage, folder: Path) -> None:
         seconds=stage.collector.seconds,
         parts=tuple(
             OpenedPart(
-                part.borrowed.address,
-                part.borrowed.original_driver,
+                part.device.address,
+                part.device.original_driver,
                 tuple(part.record.observations),
                 tuple(part.record.markers),
                 part.collector.position,
@@ -66,9 +66,9 @@ def resume(stage: Stage, folder: Path, store: EvidenceStore) -> None:
         store.take_over(Opening.from_json(stored).evidence, evidence_of(folder))
         opening = Opening.from_json(stored, store.folder)
         for part, opened in zip(stage.parts, opening.parts, strict=True):
-            if part.borrowed.address != opened.address:
-                raise LabError(f"{part.target.name} is at {part.borrowed.address}, and was at {opened.address}")
-            part.borrowed.original_driver = part.record.dom0_driver = opened.original_driver
+            if part.device.address != opened.address:
+                raise LabError(f"{part.device.target.name} is at {part.device.address}, and was at {opened.address}")
+            part.device.original_driver = part.record.dom0_driver = opened.original_driver
             part.record.observations += opened.observations
             part.collector.markers = part.record.markers = list(opened.markers)
             part.collector.resume(opened.position, opening.seconds)

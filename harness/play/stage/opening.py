@@ -18,7 +18,7 @@ from harness.model.checkpoint import Checkpoint
 from harness.model.observation import Observation
 from harness.model.raw import Position, RawRef
 from harness.scenario.record import Action
-from harness.scenario.spec import Fate, Scenario, Verb
+from harness.scenario.spec import Fate, Next, Scenario
 from harness.xen.keys.console import Marker
 
 FOLDER = "raw"
@@ -98,6 +98,6 @@ def opening_key(scenario: Scenario) -> str | None:
         "devices": scenario.devices,
         "options": scenario.end.guest.model_dump(mode="json"),
         "bystander": scenario.bystander,
-        "dom0's driver works first": Verb.BACK_TO_DOM0 in scenario.follow.steps,
+        "dom0's driver works first": scenario.follow.next is Next.BACK_TO_DOM0,
     }
     return json.dumps(said, sort_keys=True)

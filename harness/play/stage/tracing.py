@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from harness.base.deadline import Deadline
 from harness.base.errors import HarnessBug
 from harness.model.config import ConfigSpace
 from harness.play.stage.stage import Stage
@@ -12,6 +13,8 @@ from harness.xen.trace.calls import completed, in_full, merged
 from harness.xen.trace.linux import parse_kallsyms
 from harness.xen.trace.symbols import parse_xensyms
 from harness.xen.trace.tracer import Tracer
+
+_SECONDS = 120.0
 
 
 @contextlib.contextmanager
@@ -31,14 +34,14 @@ def traced(stage: Stage) -> Iterator[None]:
     finally:
         host.debugger = debugger
         stage.record.trace = merged(completed(tracer.events))
-        stage.record.trace_raw = stage.keep("trace.txt", in_full(stage.record.trace).encode())
+        stage.record.trace_raw = stage.collector.keep("trace.txt", in_full(stage.record.trace).encode())
 
 
 def _tracer(stage: Stage) -> Tracer:
-    transport, device = stage.host.transport, stage.borrowed.address
+    transport, device = stage.host.transport, stage.device.address
 
     def read(path: str) -> bytes:
-        return transport.run(["cat", path], deadline=stage.deadline()).check().stdout
+        return transport.run(["cat", path], deadline=Deadline.after(_SECONDS)).check().stdout
 
     with stage.progress.phase("symbols of Xen and of dom0's kernel"):
         xen = parse_xensyms(read("/proc/xen/xensyms").decode(), file="xensyms")

@@ -1,30 +1,41 @@
-"""Signals to guest A's device model (qemu)."""
+"""Signals to guest A's device model (qemu), each seen to take effect."""
 
 from __future__ import annotations
 
+from harness.host.devicemodel import SIGNAL
 from harness.model.checkpoint import Checkpoint
-from harness.play.stage.stage import Stage, outcome
-from harness.scenario.spec import Verb
+from harness.play.stage.stage import Stage
+from harness.play.stage.verb import verb
 from harness.xen.toolstack.xl import Signal
 
 
-def send(stage: Stage, verb: Verb, signal: Signal) -> None:
-    """Send it and see that it took effect."""
-    with stage.acting(verb, Checkpoint.C3) as note:
-        sent = stage.toolstack.signal_device_model(stage.guest.domid, signal, stage.deadline())
-        stage.guest.device_model = sent.pid
-        note(sent.result.ok, outcome(sent.result), sent.result.stdout + sent.result.stderr)
+@verb("kill_device_model", at=Checkpoint.C3, changes=SIGNAL[Signal.KILL])
+def kill(stage: Stage) -> None:
+    """SIGKILL: it unmaps nothing."""
+    stage.guest.device_model.kill()
 
 
+@verb("segfault_device_model", at=Checkpoint.C3, changes=SIGNAL[Signal.SEGV])
+def segfault(stage: Stage) -> None:
+    """SIGSEGV: a crash of its own."""
+    stage.guest.device_model.segfault()
+
+
+@verb("abort_device_model", at=Checkpoint.C3, changes=SIGNAL[Signal.ABRT])
+def abort(stage: Stage) -> None:
+    """SIGABRT: an assertion that failed."""
+    stage.guest.device_model.abort()
+
+
+@verb("stop_device_model", at=Checkpoint.C3, changes=SIGNAL[Signal.STOP])
+def stop(stage: Stage) -> None:
+    """SIGSTOP: it neither works nor ends."""
+    stage.guest.device_model.stop()
+
+
+@verb("kill_stopped_device_model", at=Checkpoint.C8, changes=SIGNAL[Signal.KILL])
 def kill_stopped(stage: Stage) -> None:
     """The device model that was stopped under A, whose domain xenstore has long forgotten; then A's zombie must go."""
-    former = stage.guests[0]
-    with stage.acting(Verb.KILL_STOPPED_DEVICE_MODEL, Checkpoint.C8) as note:
-        if former.device_model is None:
-            note(False, "the device model's pid is not known", b"")
-            return
-        killed = stage.toolstack.kill_process(former.device_model, stage.deadline())
-        if not killed.ok:
-            note(False, outcome(killed), killed.stdout + killed.stderr)
-            return
-        stage.await_gone(former, note)
+    with stage.host.deeds.doing("kill_stopped_device_model"):
+        if stage.former.device_model.kill():
+            stage.former.wait_gone()

@@ -2,67 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from harness.base.errors import HarnessBug
+from harness.host import guest
 from harness.model.checkpoint import Checkpoint
 from harness.play.stage.stage import Stage
-from harness.scenario.spec import Verb
-
-_ENABLE, _MASKALL = 0x8000, 0x4000  # message control, bits 15 and 14
+from harness.play.stage.verb import verb
 
 
-def in_guest(stage: Stage, verb: Verb, command: str) -> None:
-    """A command of actions.sh that the guest answers."""
-    agent = stage.guest.agent
-    with stage.acting(verb, Checkpoint.C3) as note:
-        if agent is None:
-            note(False, "the guest has no agent", b"")
-            return
-        answer = agent.run(f". /actions; {command}", stage.deadline())
-        note(answer.status == 0, f"status {answer.status}", answer.output)
-
-
+@verb("unload_driver", at=Checkpoint.C3, changes=guest.UNLOAD_DRIVER)
 def unload_driver(stage: Stage) -> None:
     """The driver lets go of the device, as on a clean shutdown."""
-    in_guest(stage, Verb.UNLOAD_DRIVER, f"unload_driver {stage.target.identity}")
+    stage.guest.unload_driver(stage.device)
 
 
+@verb("load_driver", at=Checkpoint.C3, changes=guest.LOAD_DRIVER)
 def load_driver(stage: Stage) -> None:
     """The driver takes the device again, which it had let go."""
-    in_guest(stage, Verb.LOAD_DRIVER, f"load_driver {stage.target.identity} {stage.part.driver.bound_as}")
+    stage.guest.load_driver(stage.device)
 
 
+@verb("start_load", at=Checkpoint.C3, changes=guest.START_LOAD)
 def start_load(stage: Stage) -> None:
     """Traffic without end."""
-    in_guest(stage, Verb.START_LOAD, f"start_load {stage.target.driver} {stage.target.identity}")
+    stage.guest.start_load(stage.device)
 
 
+@verb("start_churn", at=Checkpoint.C3, changes=guest.START_CHURN)
 def start_churn(stage: Stage) -> None:
     """CPUs come and go, vectors change their CPU."""
-    in_guest(stage, Verb.START_CHURN, f"start_churn {stage.target.identity}")
+    stage.guest.start_churn(stage.device)
 
 
-def clears_enable(stage: Stage) -> None:
+@verb("guest_clears_enable", at=Checkpoint.C3, changes=guest.CLEAR_ENABLE)
+def guest_clears_enable(stage: Stage) -> None:
     """The guest switches MSI-X off past its driver: qemu unmaps and unbinds its pirqs."""
-    _write_control(stage, Verb.GUEST_CLEARS_ENABLE, lambda value: value & ~_ENABLE)
+    stage.guest.clear_msix_enable(stage.device)
 
 
-def sets_maskall(stage: Stage) -> None:
+@verb("guest_sets_maskall", at=Checkpoint.C3, changes=guest.SET_MASKALL)
+def guest_sets_maskall(stage: Stage) -> None:
     """The guest masks the whole function, as a driver does for a moment while it enables MSI-X."""
-    _write_control(stage, Verb.GUEST_SETS_MASKALL, lambda value: value | _MASKALL)
+    stage.guest.set_maskall(stage.device)
 
 
-def _write_control(stage: Stage, verb: Verb, change: Callable[[int], int]) -> None:
-    """One 16-bit write to message control from inside the guest, made from what it read at C2."""
-    seen = stage.record.at(Checkpoint.C2)
-    offset = stage.collector.msix_offset
-    if seen is None or seen.guest is None or seen.guest.control is None or offset is None:
-        raise HarnessBug(f"{verb} needs the guest's view of C2")
-    low, high = (f"{byte:03o}" for byte in change(seen.guest.control.value).to_bytes(2, "little"))
-    in_guest(stage, verb, f"write_control {stage.target.identity} {offset + 2} {low} {high}")
+@verb("lose_backend", at=Checkpoint.C3, changes=guest.FORGET)
+def lose_backend(stage: Stage) -> None:
+    """xenstore forgets that the guest has the device, and pciback takes it back."""
+    stage.guest.lose_backend(stage.device)
 
 
+@verb("save", at=Checkpoint.C3, changes=guest.SAVE)
 def save(stage: Stage) -> None:
     """The toolstack is asked to save the guest."""
-    stage.act(Verb.SAVE, Checkpoint.C3, lambda: stage.toolstack.save(stage.guest.domid, stage.deadline()))
+    stage.guest.save()
+
+
+@verb("crash_and_stay", at=Checkpoint.C3, changes=guest.CRASH)
+def crash_and_stay(stage: Stage) -> None:
+    """The guest's kernel panics; the domain must stay, in the state `c` of xl list."""
+    with stage.host.deeds.doing("crash_and_stay"):
+        if stage.guest.crash(wait=False):
+            stage.guest.wait_crashed()
+
+
+@verb("detach", at=Checkpoint.C3, changes=guest.DETACH)
+def detach(stage: Stage) -> None:
+    """The toolstack is asked to take the device away, and the guest to let go of it."""
+    stage.guest.detach(stage.device)
+
+
+@verb("force_detach", at=Checkpoint.C3, changes=guest.FORCE_DETACH)
+def force_detach(stage: Stage) -> None:
+    """The toolstack takes the device away, whether the guest lets go or not."""
+    stage.guest.detach(stage.device, force=True)
+
+
+@verb("attach", at=Checkpoint.C3, changes=guest.ATTACH)
+def attach(stage: Stage) -> None:
+    """Guest A gets the device again; its driver must come up and get interrupts."""
+    with stage.host.deeds.doing("attach") as act:
+        attached = stage.guest.attach(stage.device)
+        if attached:
+            seen = stage.exercise(stage.device, stage.guest)
+            arrived = seen.delta if seen else 0
+            act.end(arrived > 0, f"status 0, {arrived} interrupts", attached.output)

@@ -4,44 +4,49 @@ from __future__ import annotations
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HarnessBug
+from harness.host import device
+from harness.host.host import RESET_BUTTON
+from harness.model.change import Deed, Kind
 from harness.model.checkpoint import Checkpoint
 from harness.play.stage.stage import Stage
-from harness.scenario.spec import Verb
+from harness.play.stage.verb import verb
 from harness.xen.trace.callchain import ecam_base
 from harness.xen.trace.plant import Planted, plant_maskall
 from harness.xen.trace.symbols import parse_xensyms
 
+_SECONDS = 120.0
 _BOOT_SECONDS = 180.0
+PLANT = Deed(Kind.CONFIG, "set MASKALL of {device} before Xen looks at it", "Xen clears what it finds at boot")
 
 
-def reset_masked(stage: Stage) -> None:
+@verb("reset_host_masked", at=Checkpoint.C4, changes=(RESET_BUTTON, PLANT, device.BIND))
+def reset_host_masked(stage: Stage) -> None:
     """Reset, plant MASKALL at `pdev_msi_init`, wait for dom0, take the device from its driver again."""
-    debugger, reset = stage.host.debugger, stage.host.reset
-    offset = stage.collector.msix_offset
-    if debugger is None or reset is None or offset is None:
+    host, card, offset = stage.host, stage.device, stage.collector.msix_offset
+    if host.debugger is None or host.reset_button is None or offset is None:
         raise HarnessBug("this ending needs a debugger and a reset and should have been skipped")
-    transport = stage.host.transport
-    with stage.acting(Verb.RESET_HOST_MASKED, Checkpoint.C4) as note:
-        text = transport.run(["cat", "/proc/xen/xensyms"], deadline=stage.deadline()).check().text
-        ring = transport.run(["xl", "dmesg"], deadline=stage.deadline()).check().text
+    changes = RESET_BUTTON.to(host=host.name), PLANT.to(device=card.address)
+    with host.deeds.doing("reset_host_masked", *changes) as act:
+        symbols = host.transport.run(["cat", "/proc/xen/xensyms"], deadline=Deadline.after(_SECONDS)).check()
+        ring = host.transport.run(["xl", "dmesg"], deadline=Deadline.after(_SECONDS)).check()
         stage.store_transcripts()
-        transport.close()
+        host.transport.close()
         planted = plant_maskall(
-            debugger,
-            parse_xensyms(text, file="xensyms"),
-            ecam_base(ring, stage.borrowed.address) + stage.borrowed.address.ecam_offset,
-            identity=stage.target.identity,
+            host.debugger,
+            parse_xensyms(symbols.text, file="xensyms"),
+            ecam_base(ring.text, card.address) + card.address.ecam_offset,
+            identity=card.identity,
             msix_offset=offset,
-            reset=reset,
+            reset=host.reset_button,
             deadline=Deadline.after(_BOOT_SECONDS),
         )
         if planted.took:
-            stage.record.planted = stage.keep("planted.txt", f"{_told(planted)}\n".encode())
-        transport.connect(Deadline.after(_BOOT_SECONDS))
+            stage.record.planted = host.deeds.keep("planted.txt", f"{_told(planted)}\n".encode())
+        host.transport.connect(Deadline.after(_BOOT_SECONDS))
         stage.collector.host_rebooted()
         for part in stage.parts:
-            part.borrowed.bind()
-        note(planted.took, _told(planted), b"")
+            part.device.bind()
+        act.end(planted.took, _told(planted))
 
 
 def _told(planted: Planted) -> str:

@@ -1,22 +1,35 @@
-"""Who gets the device after guest A: a guest that is created, one that lives still, or one the toolstack restarts."""
+"""Who gets the device: guest A first, then a guest that is created, lives still, or is restarted by the toolstack."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.base.deadline import poll
-from harness.model.change import Change, Kind
+from harness.host import guest
+from harness.host.guest import Guest
+from harness.model.change import Deed
 from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import OnEvent
-from harness.play.stage.stage import Stage, outcome
-from harness.scenario.spec import Fate, Verb
-from harness.xen.keys.xl_output import parse_list
+from harness.play.stage.stage import Stage
+from harness.play.stage.verb import verb
+from harness.scenario.spec import CREATE, Fate, Next, Scenario
 
 _SAME, _OTHER, _REFUSED = "maskall-a", "maskall-b", "maskall-r"
-_RESTART_SECONDS = 60.0
 
 
-def same(stage: Stage) -> None:
+@verb(CREATE, at=Checkpoint.C2, changes=guest.CREATE)
+def create(stage: Stage) -> None:
+    """Guest A comes to be, with the device."""
+    stage.bring_up(stage.spec, "A")
+
+
+def _by_fate(scenario: Scenario) -> tuple[Deed, ...]:
+    """What gives the device to the same guest again; one that is restarted gets it from the toolstack."""
+    fates: dict[Fate, tuple[Deed, ...]] = {Fate.RESTARTED: (), Fate.DETACHED: (guest.ATTACH,)}
+    return fates.get(scenario.end.fate, (guest.CREATE,))
+
+
+@verb(Next.SAME_GUEST, at=Checkpoint.C5, changes=_by_fate, guest=_SAME)
+def same_guest(stage: Stage) -> None:
     """The same guest again: created, attached to where it lives still, or restarted by the toolstack itself."""
     match stage.scenario.end.fate:
         case Fate.RESTARTED:
@@ -24,40 +37,40 @@ def same(stage: Stage) -> None:
         case Fate.DETACHED:
             _attached(stage)
         case _:
-            _created(stage, Verb.SAME_GUEST, _SAME)
+            _created(stage, _SAME)
 
 
-def other(stage: Stage, verb: Verb) -> None:
+@verb(Next.OTHER_GUEST, at=Checkpoint.C5, changes=guest.CREATE, guest=_OTHER)
+@verb(Next.PV_GUEST, at=Checkpoint.C5, changes=guest.CREATE, guest=_OTHER)
+@verb(Next.HVM_GUEST, at=Checkpoint.C5, changes=guest.CREATE, guest=_OTHER)
+def other_guest(stage: Stage) -> None:
     """Another guest, perhaps of another kind."""
-    _created(stage, verb, _OTHER)
+    _created(stage, _OTHER)
 
 
+@verb("assign", at=Checkpoint.C4, changes=(guest.CREATE, guest.DESTROY), guest=_REFUSED)
 def assign(stage: Stage) -> None:
     """A create that is expected to be refused; one that is not is ended again."""
-    spec = replace(stage.spec, name=_REFUSED)
-    stage.host.ledger.about_to(
-        Change(Kind.DOMAIN, spec.name, f"create domain {spec.name}, which must be refused", f"xl destroy {spec.name}")
-    )
-    with stage.acting(Verb.ASSIGN, Checkpoint.C4) as note:
-        created = stage.toolstack.create(spec, stage.deadline())
-        note(created.result.ok, outcome(created.result), created.result.stdout + created.result.stderr)
-    if created.domid is not None:
-        stage.toolstack.destroy(created.domid, stage.deadline())
+    refused = Guest(stage.host, stage.tools, replace(stage.spec, name=_REFUSED))
+    refused.create()
+    if refused.exists:
+        with stage.host.deeds.aside():
+            refused.destroy(wait=False)
+        refused.close()
 
 
-def _created(stage: Stage, verb: Verb, name: str) -> None:
-    following = stage.scenario.end.next
+def _created(stage: Stage, name: str) -> None:
     spec = replace(
         stage.spec,
         name=name,
         type=stage.scenario.next_type,
-        cmdline=following.cmdline,
+        cmdline=stage.scenario.end.next.cmdline,
         devices=stage.held_by_next,
         on_reboot=OnEvent.PRESERVE,
         on_crash=OnEvent.PRESERVE,
     )
     stage.progress.note(f"creating guest {name}")
-    if stage.bring_up(spec, "B", verb, Checkpoint.C5):
+    if stage.bring_up(spec, "B"):
         _observed(stage)
     else:
         stage.observe(Checkpoint.C5)
@@ -70,31 +83,20 @@ def _observed(stage: Stage) -> None:
 
 
 def _attached(stage: Stage) -> None:
-    guest = stage.guest
-    with stage.acting(Verb.SAME_GUEST, Checkpoint.C5) as note:
-        result = stage.toolstack.attach(guest.domid, stage.borrowed.address, stage.deadline())
-        note(result.ok, outcome(result), result.stdout + result.stderr)
-    if result.ok:
-        stage.record.guests["B"] = guest.domid
+    attached = stage.guest.attach(stage.device)
+    if attached:
+        stage.record.guests["B"] = stage.guest.domid
     stage.observe(Checkpoint.C5)
-    if result.ok:
+    if attached:
         stage.observe(Checkpoint.C6)
 
 
 def _restarted(stage: Stage) -> None:
     """The toolstack's own create: seen by a new domid under the old name."""
     former = stage.guest
-    with stage.acting(Verb.SAME_GUEST, Checkpoint.C5) as note:
-
-        def successor() -> int | None:
-            """It is created paused, and runs once it has its devices."""
-            listed = stage.host.transport.run(["xl", "list"], deadline=stage.deadline()).check().text
-            rows = parse_list(listed, file="xl list")
-            new = [row.domid for row in rows if row.name == former.spec.name and row.domid != former.domid]
-            return new[0] if new and not any(row.paused for row in rows) else None
-
-        domid = poll(successor, stage.deadline(_RESTART_SECONDS), every=0.3)
-        note(domid is not None, f"d{domid}" if domid else "not restarted", b"")
+    with stage.host.deeds.doing(Next.SAME_GUEST) as act:
+        domid = former.wait_restarted()
+        act.end(domid is not None, f"d{domid}" if domid else "not restarted")
     if domid is None:
         stage.observe(Checkpoint.C5)
         return

@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from harness.evidence.counting import count_now
+from harness.host import guest
 from harness.model.checkpoint import Checkpoint
 from harness.model.observation import GuestView
 from harness.play.stage.stage import Stage
+from harness.play.stage.verb import verb
 from harness.scenario.record import Round
-from harness.scenario.spec import Verb
-
-Verbs = Mapping[Verb, Callable[[Stage], None]]
+from harness.scenario.spec import CREATE
 
 
-def again(stage: Stage, verbs: Verbs) -> None:
+@verb("rounds", at=Checkpoint.C4, changes=guest.CREATE)
+def rounds(stage: Stage) -> None:
     """Guest A was the first round and has ended; the others follow until one cannot be created or never answers."""
     total = stage.scenario.follow.rounds
     first = stage.record.at(Checkpoint.C2)
-    _late(stage, verbs)
+    _late(stage)
     _count(stage, 1, first.guest if first else None)
-    while len(stage.record.rounds) < total and _round(stage, verbs, len(stage.record.rounds) + 1, total):
+    while len(stage.record.rounds) < total and _round(stage, len(stage.record.rounds) + 1, total):
         pass
-    with stage.acting(Verb.ROUNDS, Checkpoint.C4) as note:
+    with stage.host.deeds.doing("rounds") as act:
         played = len(stage.record.rounds)
-        note(played == total, f"{played} of {total} rounds", b"")
+        act.end(played == total, f"{played} of {total} rounds")
     stage.collector.observe(Checkpoint.C4)  # for what the logs say of the rounds; C4 itself is of guest A
 
 
-def _round(stage: Stage, verbs: Verbs, number: int, total: int) -> bool:
+def _round(stage: Stage, number: int, total: int) -> bool:
     stage.progress.note(f"round {number} of {total}")
     stage.store_transcripts()
     stage.guests.clear()  # the steps of the ending are done to the guest of this round
-    if not stage.bring_up(stage.spec, "B", Verb.CREATE, Checkpoint.C2):
-        return False
+    with stage.host.deeds.called(CREATE, Checkpoint.C2):
+        if not stage.bring_up(stage.spec, "B"):
+            return False
     stage.await_userland()
-    view = stage.exercise(stage.part, stage.guest)
+    view = stage.exercise(stage.device, stage.guest)
     if view is None:
         return False
     end = stage.scenario.end
-    for verb in (*end.fault, *end.end):
-        verbs[verb](stage)
-    _late(stage, verbs)
+    for step in (*end.fault, *end.end):
+        stage.perform(step)
+    _late(stage)
     _count(stage, number, view)
     return True
 
 
-def _late(stage: Stage, verbs: Verbs) -> None:
+def _late(stage: Stage) -> None:
     """What is left of this round's guest is ended with no other guest beside it."""
-    for verb in stage.scenario.end.late:
-        verbs[verb](stage)
+    for step in stage.scenario.end.late:
+        stage.perform(step)
 
 
 def _count(stage: Stage, number: int, view: GuestView | None) -> None:
     with stage.progress.phase("count what is left behind"):
         store = stage.collector.store.below(f"round-{number:02d}")
-        counts, raw = count_now(stage.host.transport, store, stage.borrowed.address)
+        counts, raw = count_now(stage.host.transport, store, stage.device.address)
     stage.record.rounds.append(Round(number, stage.guest.domid, view, counts, raw))

@@ -170,6 +170,20 @@ class LibvirtToolstack(OnHost):
 
         return self._ordered(["save", str(domid), path], ask, deadline)
 
+    def pause(self, domid: int, deadline: Deadline) -> CommandResult:
+        def ask(connection: Any) -> str:  # noqa: ANN401 - libvirt-python has no types
+            connection.lookupByID(domid).suspend()
+            return ""
+
+        return self._ordered(["suspend", str(domid)], ask, deadline)
+
+    def unpause(self, domid: int, deadline: Deadline) -> CommandResult:
+        def ask(connection: Any) -> str:  # noqa: ANN401 - libvirt-python has no types
+            connection.lookupByID(domid).resume()
+            return ""
+
+        return self._ordered(["resume", str(domid)], ask, deadline)
+
     def domid(self, name: str, deadline: Deadline) -> int | None:
         found = self._ordered(
             ["domid", name], lambda connection: f"{connection.lookupByName(name).ID()}\n", deadline, changes=False

@@ -86,6 +86,12 @@ class Toolstack(Protocol):
         """Save the domain to a file; of a domain with a device it must be refused."""
         ...
 
+    def pause(self, domid: int, deadline: Deadline) -> CommandResult:
+        """Its CPUs stand still."""
+        ...
+
+    def unpause(self, domid: int, deadline: Deadline) -> CommandResult: ...
+
     def domid(self, name: str, deadline: Deadline) -> int | None:
         """The domain that has this name now; None when there is none."""
         ...
@@ -225,6 +231,12 @@ class XlToolstack(OnHost):
 
     def save(self, domid: int, deadline: Deadline) -> CommandResult:
         return self._change(["xl", "save", str(domid), f"{REMOTE_RUN}/saved"], deadline)
+
+    def pause(self, domid: int, deadline: Deadline) -> CommandResult:
+        return self._change(["xl", "pause", str(domid)], deadline)
+
+    def unpause(self, domid: int, deadline: Deadline) -> CommandResult:
+        return self._change(["xl", "unpause", str(domid)], deadline)
 
     def domid(self, name: str, deadline: Deadline) -> int | None:
         found = self._transport.run(["xl", "domid", name], deadline=deadline)

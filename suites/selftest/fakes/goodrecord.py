@@ -21,10 +21,10 @@ from harness.model.observation import (
     XenView,
 )
 from harness.model.raw import RawRef
-from harness.scenario.catalogue import catalogue
+from harness.play.catalogue import catalogue
 from harness.scenario.choose import Candidate, all_scenarios
 from harness.scenario.record import Action, Record, Round
-from harness.scenario.spec import Fate, Interrupts, Scenario, Verb
+from harness.scenario.spec import Fate, Interrupts, Scenario
 from harness.xen.keys.console import Marker, MarkerKind
 from harness.xen.keys.leaks import COUNTERS
 
@@ -37,7 +37,7 @@ A, B, C = 3, 4, 2  # domids
 COUNTS = {counter.name: 20 for counter in COUNTERS}  # after every round the same
 IDLE, WORKING, WORKING_MASKED, IDLE_MASKED = 0x0040, 0x8040, 0xC040, 0x4040
 _MEMORY_ON, _MASTER = 0x0002, 0x0406
-_CHECKPOINT_OF_STEP = {Verb.BACK_TO_DOM0: C7}  # the others lead to C5
+_CHECKPOINT_OF_STEP = {"back_to_dom0": C7}  # the others lead to C5
 
 
 def raw(name: str, line: int = 0) -> RawRef:
@@ -125,17 +125,17 @@ def good_run(row: Scenario) -> Record:
     record.observations = [in_use(C0, 0, "nvme"), idle(C1)]
     if row.end.fate is not Fate.REFUSED:
         last = in_use(C3, A) if row.end.works_after_fault else replace(in_use(C3, A), guest=None)
-        if {Verb.UNLOAD_DRIVER, Verb.GUEST_CLEARS_ENABLE} & set(row.end.fault) and not row.end.works_after_fault:
-            kept = Verb.CLEAR_MASKALL in row.end.fault  # Xen has put MASKALL back
+        if {"unload_driver", "guest_clears_enable"} & set(row.end.fault) and not row.end.works_after_fault:
+            kept = "clear_maskall" in row.end.fault  # Xen has put MASKALL back
             last = replace(idle(C3, IDLE_MASKED if kept else IDLE), xen=xen(C3, f"d{A}"))
-        if Verb.LOSE_BACKEND in row.end.fault:  # pciback has reset the device, and Xen still lets A own it
+        if "lose_backend" in row.end.fault:  # pciback has reset the device, and Xen still lets A own it
             last = replace(idle(C3), xen=xen(C3, f"d{A}", (44, 45)))
         record.observations += [in_use(C2, A), last]
     if row.end.fate is not Fate.RESTARTED:
         record.observations.append(_after(row))
     if row.follow.rounds:
         record.guests["B"] = A + row.follow.rounds - 1
-    elif Verb.BACK_TO_DOM0 in row.follow.steps:
+    elif "back_to_dom0" in row.follow.steps:
         record.observations.append(in_use(C7, 0, "nvme"))
     else:
         _next(row, record)
@@ -155,7 +155,7 @@ def good_run(row: Scenario) -> Record:
 
 def _actions(row: Scenario) -> list[Action]:
     refused = row.end.fate is Fate.REFUSED
-    steps = [(C2, Verb.CREATE)]
+    steps = [(C2, "create")]
     steps += [] if refused else [(C3, verb) for verb in row.end.fault] + [(C4, verb) for verb in row.end.end]
     steps += [(_CHECKPOINT_OF_STEP.get(verb, C5), verb) for verb in row.follow.steps]
     steps += [(C8, verb) for verb in row.end.late] if _is_another(row) else []
@@ -168,16 +168,16 @@ def _actions(row: Scenario) -> list[Action]:
 
 
 SAID = {
-    Verb.CREATE: "libxl: error: passthrough not yet supported for x86 PVH guests; 0000:00:00.0 is not assignable",
-    Verb.DETACH: "libxl: error: timed out waiting for DM to remove pci-pt-04_00.0",
-    Verb.ASSIGN: "libxl: error: xc_assign_device failed: Device or resource busy",
-    Verb.SAVE: "Save failed: domain has a device",
+    "create": "libxl: error: passthrough not yet supported for x86 PVH guests; 0000:00:00.0 is not assignable",
+    "detach": "libxl: error: timed out waiting for DM to remove pci-pt-04_00.0",
+    "assign": "libxl: error: xc_assign_device failed: Device or resource busy",
+    "save": "Save failed: domain has a device",
 }
 
 
 def _is_another(row: Scenario) -> bool:
     """Guest B is not the same domain as A."""
-    return not (row.end.fate is Fate.DETACHED and row.follow.steps == (Verb.SAME_GUEST,))
+    return not (row.end.fate is Fate.DETACHED and row.follow.steps == ("same_guest",))
 
 
 def _after(row: Scenario) -> Observation:
@@ -220,12 +220,12 @@ def refused() -> Record:
     record.observations = [seen for seen in record.observations if seen.checkpoint not in (C5, C6)]
     del record.guests["B"]
     detail = "status 3: libxl: error: xc_assign_device failed: Device or resource busy"
-    redo(record, Verb.SAME_GUEST, ok=False, detail=detail)
+    redo(record, "same_guest", ok=False, detail=detail)
     record.markers.append(refusal())
     return record
 
 
-def redo(record: Record, verb: Verb, **changes: object) -> None:
+def redo(record: Record, verb: str, **changes: object) -> None:
     """Change one action of a record."""
     place = next(i for i, done in enumerate(record.actions) if done.verb == verb)
     record.actions[place] = replace(record.actions[place], **changes)  # type: ignore[arg-type]

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.base.errors import LabError, OutcomeUnknown
-from harness.host.pciback import Borrowed, driver_of
+from harness.guest.initramfs import GuestFiles
+from harness.host.device import Device
+from harness.host.host import Host, TargetDevice
+from harness.host.pciback import driver_of
 from harness.lab.lease import holdings
 from harness.lab.lease.baseline import read
 from harness.lab.lease.deadman import DeadMan
@@ -108,7 +111,8 @@ class TestChanges:
         link, fake = fake_host.transport(), fake_host.fake
         before = fake.state()
         bdf = Bdf.parse(NIC)
-        device = Borrowed(link, XlToolstack(link), bdf, driver_of(link, bdf), NoLedger())
+        host = Host("xenbox1", link, {}, GuestFiles("/k", "/i"))
+        device = Device.identify(host, XlToolstack(link), TargetDevice("nic0", "8086:10d3", "e1000e", True, bdf))
         device.bind()
         nic = fake.functions[NIC]
         assert (nic.bound, nic.command, nic.msix, nic.owner) == ("pciback", 2, 4, "DomIO")

@@ -13,7 +13,6 @@ from harness.model.checkpoint import Checkpoint
 from harness.model.config import Command, MsixControl
 from harness.model.observation import TableView, VectorMask
 from harness.model.verdict import Verdict
-from harness.scenario.spec import Verb
 from harness.xen.keys.console import MarkerKind
 from suites.selftest.fakes.goodrecord import (
     C1,
@@ -89,7 +88,7 @@ def test_whose_an_assignable_device_is_depends_on_the_toolstack(owner: str, quar
         (view(C7, "hardware", control=MsixControl(WORKING_MASKED)),
          "C7 hardware: message control: expected Masked-, seen Enable+ Masked+"),
         (gone(C7), "C7 hardware: device: expected answers, seen all bytes 0xff"),
-        (action(Verb.BACK_TO_DOM0), "C7 toolstack: back_to_dom0: expected succeeds, seen status 1: no"),
+        (action("back_to_dom0"), "C7 toolstack: back_to_dom0: expected succeeds, seen status 1: no"),
     ],
 )  # fmt: skip
 def test_faults_on_the_way_back_to_dom0(mutation: Mutation, reason: str) -> None:
@@ -100,7 +99,7 @@ def test_faults_on_the_way_back_to_dom0(mutation: Mutation, reason: str) -> None
 
 def test_the_historic_cure_must_work() -> None:
     record = good("E14", "F8")
-    action(Verb.REBIND)(record)
+    action("rebind")(record)
     assert judge(record).reason == "C5 toolstack: rebind: expected succeeds, seen status 1: no"
     assert judge(record).verdict is V.FAIL
 
@@ -127,7 +126,7 @@ def test_an_exact_replay_leaves_decoding_off_and_only_it_may() -> None:
 
 def test_after_a_failed_create_nothing_more_is_asked_for() -> None:
     record = good()
-    action(Verb.SAME_GUEST)(record)
+    action("same_guest")(record)
     record.observations = [seen for seen in record.observations if seen.checkpoint not in (C5, C6)]
     assert [one.subject for one in judge(record).violations] == ["create"]
 

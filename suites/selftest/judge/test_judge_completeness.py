@@ -13,7 +13,7 @@ from harness.judge.judgement import Outcome
 from harness.model.config import Command, MsixControl
 from harness.model.verdict import Verdict
 from harness.scenario.record import Record
-from harness.scenario.spec import Scenario, Verb
+from harness.scenario.spec import Scenario
 from suites.selftest.fakes.goodrecord import (
     C0,
     C1,
@@ -134,7 +134,7 @@ def test_every_check_of_a_pass_can_be_violated() -> None:
         view(at, name, **facts)(record)
         checks = judge(record).checks
         violated |= {(one.checkpoint, one.view, one.subject) for one in checks if one.outcome is Outcome.VIOLATED}
-    for verb in {Verb.DECODE_OFF, Verb.DECODE_ON}:
+    for verb in {"decode_off", "decode_on"}:
         record = good()
         redo(record, verb, ok=False)
         checks = judge(record).checks

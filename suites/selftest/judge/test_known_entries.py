@@ -17,7 +17,7 @@ from harness.model.checkpoint import Checkpoint
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as devices
 from harness.nested.stacks import stacks
-from harness.scenario.catalogue import catalogue
+from harness.play.catalogue import catalogue
 from harness.scenario.choose import all_scenarios
 from suites.selftest.fakes.maskedissue import MASKED, ROOT, issues
 

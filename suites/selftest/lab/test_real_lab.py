@@ -21,8 +21,8 @@ from harness.base.errors import (
 from harness.base.progress import PlainProgress
 from harness.cli import main
 from harness.guest.initramfs import GuestFiles
+from harness.host.device import Device
 from harness.host.host import Host
-from harness.host.pciback import Borrowed
 from harness.lab.lease.claim import look
 from harness.lab.lease.state import HostState
 from harness.lab.lease.wishes import Wishes, accepted
@@ -60,10 +60,8 @@ def real(fake_host: FakeLab, said: io.StringIO) -> Iterator[RealLab]:
     lab.close()
 
 
-def borrowed(host: Host) -> Borrowed:
-    target = next(iter(host.devices.values()))
-    toolstack = XlToolstack(host.transport)
-    return Borrowed.identify(host.transport, toolstack, target.identity, host.ledger, host.guard, target.address)
+def borrowed(host: Host) -> Device:
+    return Device.identify(host, XlToolstack(host.transport), next(iter(host.devices.values())))
 
 
 def test_a_device_is_lent_and_given_back(fake_host: FakeLab, said: io.StringIO) -> None:

@@ -12,7 +12,7 @@ from harness.base.errors import InventoryError, UsageError
 from harness.mutants.catalogue import Mutant, catalogue, load_mutants, pick
 from harness.mutants.change import Change
 from harness.nested.stacks import stacks
-from harness.scenario.catalogue import catalogue as scenarios
+from harness.play.catalogue import catalogue as scenarios
 from suites.selftest.fakes.mutatedcode import STACKS, captured, searched
 
 CODE = {stack: captured(stack) for stack in STACKS}

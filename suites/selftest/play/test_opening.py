@@ -167,8 +167,8 @@ def played(row: Scenario, folder: Path) -> Stage:
     record = until_c2(good_run(row))
     for part, seen in zip(there.parts, [record, record.second and until_c2(record.second)], strict=False):
         assert seen is not None
-        device = part.borrowed.address
-        part.borrowed.original_driver = part.record.dom0_driver = "e1000e" if part is not there.part else "nvme"
+        device = part.device.address
+        part.device.original_driver = part.record.dom0_driver = "e1000e" if part is not there.part else "nvme"
         part.record.observations = [replace(one, device=device) for one in seen.observations]
         part.record.guests = dict(record.guests)
         part.collector.resume(POSITION, 21.5)
@@ -188,11 +188,11 @@ class TestResume:
     def test_goes_on_where_it_stood(self, folder: Path, tmp_path: Path) -> None:
         store = EvidenceStore(tmp_path / "run", "raw/x/stock")
         fresh = stage(BYSTANDER, store)
-        assert fresh.borrowed.original_driver == "pciback", "what the host shows now"
+        assert fresh.device.original_driver == "pciback", "what the host shows now"
         resume(fresh, folder, store)
         before = played(BYSTANDER, tmp_path / "again")
         for part, was in zip(fresh.parts, before.parts, strict=True):
-            assert (part.borrowed.original_driver, part.record.dom0_driver) == (was.borrowed.original_driver,) * 2
+            assert (part.device.original_driver, part.record.dom0_driver) == (was.device.original_driver,) * 2
             assert [seen.checkpoint for seen in part.record.observations] == [
                 seen.checkpoint for seen in was.record.observations
             ]

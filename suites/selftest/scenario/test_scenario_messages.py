@@ -9,6 +9,7 @@ import pytest
 from harness.base.errors import InventoryError
 from harness.judge.judge import judge
 from harness.model.verdict import Verdict
+from harness.play.verbs import VERBS
 from harness.report import convert_side, messages
 from harness.scenario.catalogue import load_catalogue
 from harness.scenario.messages import Message, Part, kinds, read_log
@@ -129,7 +130,7 @@ def test_an_ending_that_expects_what_no_rule_describes(tmp_path: Path) -> None:
         "    expects_messages: [linux-oops, relase-failed]\nfollow_ons: {}\nprofiles: {}\n"
     )
     with pytest.raises(InventoryError) as caught:
-        load_catalogue(path)
+        load_catalogue(path, VERBS)
     assert str(caught.value).startswith(f"{path}:7:36: there is no rule 'relase-failed'")
     assert "release-failed" in str(caught.value)
 

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 
 from harness.base.errors import LabError, ParseError, RestoreFailed
-from harness.host import pciback
-from harness.host.pciback import Borrowed, driver_of
+from harness.guest.initramfs import GuestFiles
+from harness.host import device
+from harness.host.device import Device
+from harness.host.host import Host, TargetDevice
+from harness.host.pciback import driver_of
 from harness.model.address import Bdf
 from harness.model.change import Change, Kind, NoLedger
 from harness.model.identity import find_device
@@ -71,13 +74,14 @@ class Dom0:
         assert (change.kind, change.subject) == (Kind.DRIVER, str(NVME))
         self.log.append(f"about to {change.text}, undo: {change.undo}")
 
-    def borrowed(self) -> Borrowed:
-        return Borrowed.identify(self.transport, XlToolstack(self.transport), "1b36:0010", self)
+    def found(self, at: Bdf | None = None) -> Device:
+        host = Host("fake", self.transport, {}, GuestFiles("/k", "/i"), ledger=self)
+        return Device.identify(host, XlToolstack(self.transport), TargetDevice("disk", "1b36:0010", "nvme", True, at))
 
 
 def test_identifying_changes_nothing() -> None:
     host = Dom0()
-    found = host.borrowed()
+    found = host.found()
     assert (found.address, found.original_driver) == (NVME, "nvme")
     assert host.log == []
     assert not [one for one in host.transport.executed if one.changes]
@@ -85,10 +89,10 @@ def test_identifying_changes_nothing() -> None:
 
 def test_there_and_back_again() -> None:
     host = Dom0()
-    borrowed = host.borrowed()
+    borrowed = host.found()
     borrowed.bind()
     assert host.driver == "pciback"
-    assert borrowed.unbind().ok
+    assert borrowed.unbind()
     assert driver_of(host.transport, NVME) is None
     borrowed.bind()
     borrowed.give_back()
@@ -97,7 +101,7 @@ def test_there_and_back_again() -> None:
 
 def test_the_ledger_is_told_before_each_change() -> None:
     host = Dom0()
-    borrowed = host.borrowed()
+    borrowed = host.found()
     for step in (borrowed.bind, borrowed.unbind, borrowed.bind, borrowed.give_back):
         step()
     assert host.log == [
@@ -114,16 +118,14 @@ def test_the_ledger_is_told_before_each_change() -> None:
 
 def test_what_was_checked_at_an_address_is_only_looked_for_there() -> None:
     host = Dom0(lspci=LSPCI + "0000:06:00.0 0108: 1b36:0010 (rev 02)\n")
-    toolstack = XlToolstack(host.transport)
-    found = Borrowed.identify(host.transport, toolstack, "1b36:0010", host, at=NVME)
-    assert found.address == NVME
+    assert host.found(at=NVME).address == NVME
     with pytest.raises(LabError, match="2 devices"):
-        Borrowed.identify(host.transport, toolstack, "1b36:0010", host)
+        host.found()
 
 
 def test_a_bind_is_guarded_and_nothing_else_is() -> None:
     host = Dom0()
-    borrowed = host.borrowed()
+    borrowed = host.found()
 
     @contextlib.contextmanager
     def guard(device: Bdf, driver: str | None) -> Iterator[None]:
@@ -131,7 +133,7 @@ def test_a_bind_is_guarded_and_nothing_else_is() -> None:
         yield
         host.log.append("disarmed")
 
-    borrowed.guard = guard
+    borrowed.host.guard = guard
     borrowed.bind()
     borrowed.give_back()
     acts = [line for line in host.log if not line.startswith("about to")]
@@ -139,16 +141,18 @@ def test_a_bind_is_guarded_and_nothing_else_is() -> None:
     assert acts == [f"armed for {NVME} of nvme", add, "disarmed", remove]
 
 
-@pytest.mark.parametrize("step", [Borrowed.bind, Borrowed.unbind, Borrowed.give_back])
-def test_a_ledger_that_cannot_write_prevents_the_change(step: Callable[[Borrowed], object]) -> None:
+@pytest.mark.parametrize(
+    "step", [Device.bind, Device.unbind, Device.rebind, Device.tear_from_pciback, Device.bind_again, Device.give_back]
+)
+def test_a_ledger_that_cannot_write_prevents_the_change(step: Callable[[Device], object]) -> None:
     host = Dom0()
-    borrowed = host.borrowed()
+    borrowed = host.found()
 
     class Full:
         def about_to(self, change: Change) -> None:
             raise LabError("no space left")
 
-    borrowed.ledger = Full()
+    borrowed.host.deeds.ledger = Full()
     with pytest.raises(LabError, match="no space left"):
         step(borrowed)
     assert host.log == []
@@ -158,7 +162,7 @@ def test_a_ledger_that_cannot_write_prevents_the_change(step: Callable[[Borrowed
 def test_a_bind_that_does_not_take(stuck: bool, refuses: bool) -> None:
     host = Dom0(stuck=stuck, refuses=refuses)
     with pytest.raises(LabError, match=r"0000:04:00\.0 could not be bound to pciback") as caught:
-        host.borrowed().bind()
+        host.found().bind()
     assert ("failed to quarantine" in str(caught.value)) is refuses
     assert not isinstance(caught.value, RestoreFailed)
 
@@ -167,19 +171,19 @@ def test_a_bind_that_leaves_the_device_with_nobody() -> None:
     host = Dom0()
     host.transport.commands[f"xl pci-assignable-add {NVME}"] = host.change(lambda: None)
     with pytest.raises(LabError, match="could not be bound"):
-        host.borrowed().bind()
+        host.found().bind()
 
 
 def test_xl_may_complain_as_long_as_sysfs_shows_it() -> None:
     """It is an error for xl to bind what is bound already; the link decides, not the status."""
     host = Dom0(driver="pciback", refuses=True)
-    assert not host.borrowed().bind().ok
+    assert not host.found().bind().ok
 
 
 @pytest.mark.parametrize(("stuck", "refuses"), [(True, False), (False, True)])
 def test_a_device_that_does_not_come_back(stuck: bool, refuses: bool) -> None:
     host = Dom0()
-    borrowed = host.borrowed()
+    borrowed = host.found()
     borrowed.bind()
     host.stuck, host.refuses = stuck, refuses
     with pytest.raises(RestoreFailed, match=r"0000:04:00\.0 did not go back to nvme"):
@@ -188,7 +192,7 @@ def test_a_device_that_does_not_come_back(stuck: bool, refuses: bool) -> None:
 
 def test_a_device_that_comes_back_to_another_driver() -> None:
     host = Dom0()
-    borrowed = host.borrowed()
+    borrowed = host.found()
     borrowed.bind()
     host._before = "vfio-pci"
     with pytest.raises(RestoreFailed):
@@ -197,7 +201,7 @@ def test_a_device_that_comes_back_to_another_driver() -> None:
 
 def test_a_device_that_had_no_driver_goes_back_to_none() -> None:
     host = Dom0(driver=None)
-    borrowed = host.borrowed()
+    borrowed = host.found()
     borrowed.bind()
     assert f"about to bind {NVME} to pciback, undo: bind {NVME} to no driver" in host.log
     host._before = None
@@ -207,14 +211,15 @@ def test_a_device_that_had_no_driver_goes_back_to_none() -> None:
 
 def test_an_unbind_that_is_refused_is_a_result() -> None:
     host = Dom0(driver="pciback", refuses=True)
-    assert host.borrowed().unbind().status == 1
+    refused = host.found().unbind()
+    assert (refused.ok, refused.detail) == (False, "status 1: libxl: error: failed to quarantine")
 
 
 def test_a_missing_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pciback, "_SECONDS", 0.1)
+    monkeypatch.setattr(device, "_SECONDS", 0.1)
     host = Dom0(lspci="0000:00:00.0 0600: 8086:29c0\n")
     with pytest.raises(LabError, match=r"0 devices are 1b36:0010 \(none\)"):
-        host.borrowed()
+        host.found()
 
 
 def test_a_hot_added_device_is_waited_for() -> None:
@@ -226,14 +231,14 @@ def test_a_hot_added_device_is_waited_for() -> None:
         return Reply((LSPCI if len(asked) > 2 else host.lspci).encode())
 
     host.transport.commands["lspci -D -n"] = lspci
-    assert host.borrowed().address == NVME
+    assert host.found().address == NVME
     assert len(asked) == 3
 
 
 def test_an_ambiguous_device() -> None:
     host = Dom0(lspci=LSPCI + "0000:06:00.0 0108: 1b36:0010\n")
     with pytest.raises(LabError, match=r"2 devices are 1b36:0010 \(0000:04:00\.0, 0000:06:00\.0\)"):
-        host.borrowed()
+        host.found()
     assert host.log == []
 
 
