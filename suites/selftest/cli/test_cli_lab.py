@@ -60,10 +60,23 @@ def test_plan_shows_each_change_with_its_undo(fake_host: FakeLab, capsys: pytest
     told = capsys.readouterr().out
     assert f"bind {board.NIC} to pciback" in told
     assert f"undo: bind {board.NIC} to e1000e" in told
-    assert "kill or stop the device model" in told, "E3 is granted"
+    assert "send SIGKILL to the device model of maskall-a" in told, "E3 is granted"
     assert "memory decoding" not in told, "E14 is not"
+    assert "create domain maskall-b" in told, "follow-ons are told too"
+    assert f"unbind {board.NIC} from pciback" in told
+    assert f"give {board.NIC} back to e1000e" in told
+    assert "maskall-c" not in told, "there is one device, so nobody stands by"
     assert "reset by bus" in told
     assert fake_host.fake.executed == commands
+
+
+def test_plan_of_two_devices_tells_of_the_guest_that_stands_by(
+    fake_host: FakeLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(fake_host, "plan") == ExitStatus.OK
+    told = capsys.readouterr().out
+    assert told.count("create domain maskall-c") == 2, "F4, with the one or the other"
+    assert told.count(f"  bind {board.DISK} to pciback") == 2
 
 
 def test_restore_of_a_host_that_is_as_it_was(fake_host: FakeLab, capsys: pytest.CaptureFixture[str]) -> None:
