@@ -9,9 +9,9 @@ import typer
 from harness.base.deadline import Deadline
 from harness.base.errors import UsageError
 from harness.base.process import run
+from harness.host.stacks import stack
 from harness.nested import devices
 from harness.nested.machine import QEMU
-from harness.nested.stacks import stack
 from harness.play.catalogue import catalogue
 from harness.report.coverage import as_json, table
 from harness.report.heatmap import page

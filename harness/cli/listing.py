@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from harness.base.deadline import Deadline
 from harness.base.errors import UsageError
 from harness.base.process import run
+from harness.host.stacks import stack, stacks
 from harness.judge.forecast import foresee
 from harness.judge.known import known_issues
 from harness.mutants.catalogue import Mutant
@@ -15,7 +16,6 @@ from harness.mutants.catalogue import catalogue as known_mutants
 from harness.mutants.change import TextChange
 from harness.nested import devices
 from harness.nested.machine import QEMU
-from harness.nested.stacks import stack, stacks
 from harness.play.catalogue import catalogue
 from harness.report.announce import announced
 from harness.run.options import DEFAULT_CONTROL, DEFAULT_STACK, RunOptions

@@ -13,11 +13,11 @@ from harness.base.errors import LockHeld, UsageError
 from harness.base.progress import progress_for
 from harness.base.yamlfile import nearest
 from harness.cli.run import use_mirror
+from harness.host.stacks import stack
 from harness.nested import access, practice, prerequisites
 from harness.nested.accelerator import detect
 from harness.nested.cache import Cache
 from harness.nested.rundir import all_runs, emulator_pid, kept_runs, owner_gone, remove, sweep
-from harness.nested.stacks import stack
 from harness.run.prepare import prepared_lab
 
 _MIB = 1024 * 1024

@@ -12,9 +12,9 @@ from harness.base.errors import UsageError
 from harness.base.progress import progress_for
 from harness.base.yamlfile import nearest
 from harness.cli.run import use_mirror
+from harness.host.stacks import stack
 from harness.nested import practice
 from harness.nested.cache import Cache
-from harness.nested.stacks import stack
 from harness.nested.workbench import ConsoleWay
 
 

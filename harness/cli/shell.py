@@ -14,9 +14,9 @@ from harness.base.errors import LabError
 from harness.base.process import find
 from harness.base.progress import progress_for
 from harness.cli.nested import kept_run
+from harness.host.stacks import stack
 from harness.nested import access
 from harness.nested.cache import Cache
-from harness.nested.stacks import stack
 from harness.run.prepare import prepared_lab
 
 _HINT = (

@@ -22,7 +22,7 @@ _WORST_FIRST = (ExitStatus.FAILED, ExitStatus.USAGE, ExitStatus.UNDECIDED, ExitS
 def named(words: Sequence[str]) -> list[str]:
     """The stacks meant by these words, each once; `all` is every one. Raises UsageError with the nearest name."""
     from harness.base.yamlfile import nearest
-    from harness.nested.stacks import stacks
+    from harness.host.stacks import stacks
 
     for word in words:
         if word not in (ALL, *stacks()):

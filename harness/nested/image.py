@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError
 from harness.base.process import find, run
+from harness.host.stacks import Stack
 from harness.nested import rootfs
 from harness.nested.cache import Cache, check_space
 from harness.nested.mirror import Mirrors, apt_lines
-from harness.nested.stacks import Stack
 
 if TYPE_CHECKING:
     from harness.base.progress import Progress

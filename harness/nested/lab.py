@@ -15,6 +15,7 @@ from harness.base.process import run
 from harness.base.progress import Progress
 from harness.guest.drivers import drivers
 from harness.host.host import Host, Opener, TargetDevice
+from harness.host.stacks import Stack
 from harness.nested import access
 from harness.nested.accelerator import Accelerator, detect
 from harness.nested.cache import Cache, remove_tree
@@ -25,7 +26,6 @@ from harness.nested.mirror import find_mirrors
 from harness.nested.opened import OpenedRecipe, OpenedSnapshot, Openings
 from harness.nested.rundir import RunDir, kept_runs, sweep
 from harness.nested.snapshot import Snapshot, SnapshotRecipe, connect, overlay
-from harness.nested.stacks import Stack
 from harness.nested.virtualfunction import switch_on
 
 _RESTORE_SECONDS = 60.0

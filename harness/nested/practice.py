@@ -23,6 +23,7 @@ from harness.base.errors import LabError, LockHeld, UsageError
 from harness.base.process import find, run
 from harness.base.progress import Progress
 from harness.base.yamlfile import nearest
+from harness.host.stacks import Stack
 from harness.lab.inventory.models import LabEntry
 from harness.nested import access, bmc, prerequisites, rundir, workbench
 from harness.nested.bmc import Ports
@@ -30,7 +31,6 @@ from harness.nested.cache import Cache, remove_tree
 from harness.nested.lab import NestedLab
 from harness.nested.machine import QEMU, MachineSpec
 from harness.nested.snapshot import overlay
-from harness.nested.stacks import Stack
 from harness.nested.workbench import ConsoleWay
 
 DEFAULT_NAME = "practice"

@@ -98,7 +98,7 @@ class RunOptions:
         from harness.lab.inventory.models import NestedEntry, load_inventory
 
         if self.inventory is None and not OUR_INVENTORY.exists():  # installed without a checkout
-            return NestedEntry(kind="nested", stack="trixie", devices=())
+            return NestedEntry(kind="nested", devices=())
         return load_inventory(self._inventory).host(self.host)
 
     @property

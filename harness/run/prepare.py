@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from harness.base.progress import Progress
 from harness.host.host import Lab
+from harness.host.stacks import stack
 from harness.lab.lease.wishes import Wishes, accepted
 from harness.lab.real import RealLab
 from harness.nested import prerequisites
 from harness.nested.cache import Cache
 from harness.nested.lab import NestedLab
-from harness.nested.stacks import stack
 from harness.scenario.spec import Scenario
 
 if TYPE_CHECKING:

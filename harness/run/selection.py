@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.base.errors import UsageError
+from harness.host.stacks import stack
 from harness.lab.lease.wishes import accepted
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as models
 from harness.nested.devices import select as select_devices
-from harness.nested.stacks import stack
 from harness.play.catalogue import catalogue
 from harness.scenario.choose import Candidate, select, why_not_through
 from harness.scenario.spec import Next, Scenario

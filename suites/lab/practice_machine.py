@@ -9,11 +9,11 @@ import pytest
 
 from harness.base.deadline import Deadline
 from harness.base.progress import PlainProgress
+from harness.host.stacks import stack
 from harness.lab.lease.site import Site
 from harness.nested import practice as practice_machine
 from harness.nested.cache import Cache
 from harness.nested.practice import Practice
-from harness.nested.stacks import DEFAULT_STACK, stack
 from harness.transport.ssh import SshTransport
 
 NAME = "lab-tests"  # not the user's own
@@ -24,7 +24,7 @@ def practice() -> Iterator[Practice]:
     """A practice machine that was just switched on; its boot is not waited for, see `link_to`."""
     if NAME in [machine.name for machine in practice_machine.machines(Cache())]:
         practice_machine.down(NAME)  # left behind by a run that died
-    machine = practice_machine.up(NAME, stack(DEFAULT_STACK), PlainProgress(sys.stderr))
+    machine = practice_machine.up(NAME, stack(), PlainProgress(sys.stderr))
     yield machine
     practice_machine.down(NAME)
 

@@ -13,10 +13,10 @@ import pytest
 
 from harness.base.deadline import Deadline
 from harness.base.progress import PlainProgress
+from harness.host.stacks import stack
 from harness.lab.lease.site import Site
 from harness.nested import prerequisites
 from harness.nested.cache import Cache
-from harness.nested.stacks import DEFAULT_STACK, stack
 from harness.transport.base import Transport
 from suites.provision.plain.image import ensure_plain
 from suites.provision.plain.machine import BOOT_SECONDS, NAME, PlainMachine, plain_machine
@@ -63,7 +63,7 @@ class Bench:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     cache, progress = Cache(), PlainProgress(sys.__stderr__ or sys.stderr)
     prerequisites.install(progress)
-    image = ensure_plain(stack(DEFAULT_STACK), cache, progress)
+    image = ensure_plain(stack(), cache, progress)
     with pytest.MonkeyPatch.context() as patch, plain_machine(image, cache) as machine:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         with progress.phase("boot plain Debian from its disk", 40):

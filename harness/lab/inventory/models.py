@@ -26,6 +26,7 @@ from harness.base.words import (
 )
 from harness.base.yamlfile import YamlDocument, load_yaml, nearest, validate
 from harness.guest.drivers import drivers
+from harness.host.stacks import stack, stacks
 from harness.lab import console, power
 from harness.lab.console.base import ConsoleEntry
 from harness.lab.power.base import PowerEntry
@@ -35,9 +36,11 @@ from harness.play.catalogue import catalogue
 if TYPE_CHECKING:
     AnyPower = PowerEntry
     AnyConsole = ConsoleEntry
+    StackName = str
 else:
     AnyPower = ways.entries(power, PowerEntry)
     AnyConsole = ways.entries(console, ConsoleEntry)
+    StackName = Literal[tuple(stacks())]
 
 
 class DeviceEntry(StrictModel):
@@ -65,9 +68,7 @@ class NestedEntry(StrictModel):
     """A Xen host in QEMU on this machine. Devices are named; an empty list means no device, never all."""
 
     kind: Literal["nested"]
-    stack: Literal["trixie", "bookworm", "bullseye"] = Field(
-        "trixie", description="Debian release of dom0 and Xen, see `maskall list`."
-    )
+    stack: StackName = Field(default=stack().name, description="Debian release of dom0 and Xen, see `maskall list`.")
     devices: tuple[Word, ...] = Field(description="Emulated devices to borrow; an empty list means none, never all.")
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError
 from harness.base.process import find, run
+from harness.host.stacks import Stack
 from harness.nested import rootfs
 from harness.nested.accelerator import Accelerator, detect
 from harness.nested.cache import Cache
@@ -25,7 +26,6 @@ from harness.nested.image import BUILD_SECONDS
 from harness.nested.machine import MachineSpec
 from harness.nested.mirror import Mirrors, apt_lines, find_mirrors
 from harness.nested.snapshot import overlay
-from harness.nested.stacks import Stack
 from suites.provision.plain import files as plainfiles
 from suites.provision.plain.machine import BOOT_SECONDS, KernelBoot, PlainImage, await_answer, link_to, running
 

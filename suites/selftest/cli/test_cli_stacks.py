@@ -10,13 +10,14 @@ import pytest
 from harness.base.errors import ExitStatus, LabError, UsageError
 from harness.cli import stacks
 from harness.cli.entry import main
+from harness.host.stacks import stacks as known_stacks
 from harness.model.verdict import Conclusion
 from harness.report.results import RunResult
 from harness.run.options import RunOptions
 from harness.run.store import dump
 from suites.selftest.fakes.samplerun import build, scenarios
 
-NAMES = ["trixie", "bookworm", "bullseye"]
+NAMES = list(known_stacks())
 
 
 def run_of(stack: str, *conclusions: Conclusion) -> RunResult:

@@ -1,20 +1,22 @@
-"""The code that our mutants change, as captured from the three stacks (data/xen-*/mutated_functions.code.txt)."""
+"""The code that our mutants change, as captured from the stacks that have mutants."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from harness.host.stacks import stacks
+from harness.mutants.catalogue import catalogue
 from harness.mutants.change import Change, TextChange
 
 DATA = Path(__file__).parents[1] / "data"
-STACKS = {"trixie": "4.20", "bookworm": "4.17", "bullseye": "4.14"}
+STACKS = tuple(dict.fromkeys(name for mutant in catalogue().values() for name in mutant.builds))
 
 
 def captured(stack: str) -> dict[tuple[str, str], bytes]:
     """(layer, function) or ('device-model', where the window begins in the program) -> its bytes."""
     code: dict[tuple[str, str], bytes] = {}
     key = ("", "")
-    for line in (DATA / f"xen-{STACKS[stack]}" / "mutated_functions.code.txt").read_text().splitlines():
+    for line in (DATA / f"xen-{stacks()[stack].xen}" / "mutated_functions.code.txt").read_text().splitlines():
         layer, _, name = line.partition(" ")
         if layer in ("hypervisor", "dom0", "device-model"):
             key = (layer, name)

@@ -15,13 +15,13 @@ import pytest
 
 from harness.base.deadline import Deadline, poll
 from harness.base.progress import Progress
+from harness.host.stacks import stack
 from harness.nested import practice, prerequisites, workbench
 from harness.nested.accelerator import Accelerator
 from harness.nested.bmc import Ports
 from harness.nested.cache import Cache
 from harness.nested.machine import Boot, MachineSpec
 from harness.nested.rootfs import KeyPair
-from harness.nested.stacks import stack
 
 PORTS = Ports(ssh=20001, ipmi=20002, system=20003, serial=20004)
 SPEC = MachineSpec(

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from harness.base.errors import InventoryError
+from harness.host.stacks import stacks
 from harness.judge.forecast import Forecast
 from harness.judge.judgement import Check, Outcome
 from harness.judge.known import known_issues
 from harness.model.checkpoint import Checkpoint
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as devices
-from harness.nested.stacks import stacks
 from harness.play.catalogue import catalogue
 from harness.scenario.choose import all_scenarios
 from suites.selftest.fakes.maskedissue import MASKED, ROOT, issues

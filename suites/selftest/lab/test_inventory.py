@@ -12,11 +12,11 @@ import yaml
 
 from harness.base import ways
 from harness.base.errors import InventoryError, UsageError
+from harness.host.stacks import stacks
 from harness.lab import console, power
 from harness.lab.inventory.models import LabEntry, load_inventory
 from harness.lab.inventory.publish import DOCS_FILE, docs_text, schema, schema_text
 from harness.nested.devices import catalogue
-from harness.nested.stacks import stacks
 
 FOLDER = Path(__file__).parents[3] / "inventory"
 OURS = FOLDER / "nested.yaml"

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.errors import InventoryError, UsageError
+from harness.host.stacks import stacks
 from harness.mutants.catalogue import Mutant, catalogue, load_mutants, pick
 from harness.mutants.change import Change
-from harness.nested.stacks import stacks
 from harness.play.catalogue import catalogue as scenarios
 from suites.selftest.fakes.mutatedcode import STACKS, captured, searched
 

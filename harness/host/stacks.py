@@ -1,19 +1,16 @@
-"""The Xen hosts that can be built: Debian suite, packages, boot options. The facts are in stacks.yaml."""
+"""The Xen hosts that can be built: Debian suite, packages, boot options. A stack is an entry of stacks.yaml."""
 
 from __future__ import annotations
 
-import difflib
 import functools
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.base.errors import UsageError
-from harness.base.yamlfile import load_models
+from harness.base.yamlfile import load_models, nearest
 
 STACKS_FILE = Path(__file__).with_name("stacks.yaml")
-
-DEFAULT_STACK = "trixie"
 
 COMMON_PACKAGES = (
     "linux-image-amd64",
@@ -53,7 +50,7 @@ class StacksFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    stacks: dict[str, StackRecord]
+    stacks: dict[str, StackRecord] = Field(min_length=1)
 
 
 class Stack(BaseModel):
@@ -73,7 +70,7 @@ class Stack(BaseModel):
 
 @functools.cache
 def stacks(path: Path = STACKS_FILE) -> dict[str, Stack]:
-    """All stacks by name, in the order of the file. Raises InventoryError."""
+    """All stacks by name, in the order of the file: the first is the usual one. Raises InventoryError."""
     records = load_models(path, StacksFile).stacks
     return {
         name: Stack(
@@ -90,11 +87,11 @@ def stacks(path: Path = STACKS_FILE) -> dict[str, Stack]:
     }
 
 
-def stack(name: str) -> Stack:
-    """The stack called `name`. Raises UsageError with the nearest name."""
+def stack(name: str | None = None) -> Stack:
+    """The stack called `name`, without one the usual. Raises UsageError with the nearest name."""
     known = stacks()
+    if name is None:
+        return next(iter(known.values()))
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-        raise UsageError(f"unknown stack '{name}'", hint=hint)
+        raise UsageError(f"unknown stack '{name}'", hint=nearest(name, known))
     return known[name]

@@ -1,4 +1,4 @@
-"""The stacks are data: known by name, complete, and a wrong name gets the nearest right one."""
+"""What an image is built with: its recipe, its keys, and the programs of this machine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from harness.base.deadline import Deadline
-from harness.base.errors import CommandFailed, InventoryError, UsageError
+from harness.base.errors import CommandFailed, UsageError
 from harness.base.progress import Progress
+from harness.host.stacks import stack, stacks
 from harness.nested import prerequisites, rootfs
 from harness.nested.image import ImageRecipe
 from harness.nested.mirror import Mirrors
-from harness.nested.stacks import DEFAULT_STACK, stack, stacks
 
 
 class Silent:
@@ -32,50 +32,6 @@ def recipe(name: str, mirrors: Mirrors | None = None) -> ImageRecipe:
     return ImageRecipe(stack(name), mirrors, progress, Deadline.after(1), Path("log"))
 
 
-def test_three_stacks_in_order() -> None:
-    assert {name: found.xen for name, found in stacks().items()} == {
-        "trixie": "4.20",
-        "bookworm": "4.17",
-        "bullseye": "4.14",
-    }
-    assert next(iter(stacks())) == DEFAULT_STACK
-
-
-@pytest.mark.parametrize("name", ["trixie", "bookworm", "bullseye"])
-def test_a_stack_is_complete(name: str) -> None:
-    found = stack(name)
-    assert found.security_suite == f"{found.suite}-security"
-    assert {"xen-system-amd64", "linux-image-amd64", "busybox-static"} < set(found.packages)
-    assert "iommu=force" in found.xen_options
-    assert "root=/dev/vda" in found.dom0_options.split()
-
-
-def test_qemus_package_by_suite() -> None:
-    assert "qemu-system-xen" in stack("bookworm").packages
-    assert "qemu-system-x86" in stack("bullseye").packages
-
-
-@pytest.mark.parametrize("name", ["trixie", "bookworm", "bullseye"])
-def test_libvirt_is_there_and_costs_no_boot_time(name: str) -> None:
-    assert "libvirt-daemon-driver-xen" in stack(name).packages
-    assert rootfs.LINKS["/etc/systemd/system/sockets.target.wants/libvirtd.socket"] == "../libvirtd.socket"
-    assert "[Install]" not in rootfs.FILES["/etc/systemd/system/libvirtd.service"][1]
-    assert "multi-user.target.wants/libvirtd.service" in rootfs.FILES[rootfs.SETUP][1]
-
-
-@pytest.mark.parametrize(("name", "hint"), [("trixi", "did you mean 'trixie'"), ("jammy", "there are trixie, book")])
-def test_unknown_stack(name: str, hint: str) -> None:
-    with pytest.raises(UsageError, match=f"unknown stack '{name}'.*{hint}"):
-        stack(name)
-
-
-def test_a_broken_stacks_file_points_at_the_line(tmp_path: Path) -> None:
-    path = tmp_path / "stacks.yaml"
-    path.write_text("stacks:\n  trixie:\n    sweet: trixie\n")
-    with pytest.raises(InventoryError, match=r"stacks\.yaml:3:\d+"):
-        stacks(path)
-
-
 def test_the_digest_is_the_content_and_not_the_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     before = recipe("trixie").digest
     assert recipe("trixie", Mirrors("http://mirror.example.test/debian")).digest == before
@@ -84,6 +40,14 @@ def test_the_digest_is_the_content_and_not_the_mirror(monkeypatch: pytest.Monkey
     assert more.digest != before
     monkeypatch.setitem(rootfs.FILES, "/etc/hostname", (0o644, "another\n"))
     assert recipe("trixie").digest != before
+
+
+@pytest.mark.parametrize("name", list(stacks()))
+def test_libvirt_is_there_and_costs_no_boot_time(name: str) -> None:
+    assert "libvirt-daemon-driver-xen" in stack(name).packages
+    assert rootfs.LINKS["/etc/systemd/system/sockets.target.wants/libvirtd.socket"] == "../libvirtd.socket"
+    assert "[Install]" not in rootfs.FILES["/etc/systemd/system/libvirtd.service"][1]
+    assert "multi-user.target.wants/libvirtd.service" in rootfs.FILES[rootfs.SETUP][1]
 
 
 def test_keys_are_fresh_and_in_openssh_format() -> None:
