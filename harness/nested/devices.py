@@ -15,7 +15,7 @@ from harness.base.strict import StrictModel
 from harness.base.yamlfile import load_models
 from harness.scenario.choose import Candidate
 
-ROOT_PORTS = 6
+_MOST_SLOTS = 14  # root ports are at 00:11.0 and on; 00:1f.0 is the chipset's
 _IDENTITY = r"^[0-9a-f]{4}:[0-9a-f]{4}$"
 
 
@@ -34,7 +34,7 @@ class DeviceModel(StrictModel):
     model: str
     properties: dict[str, str] = Field({})
     backend: Backend
-    slot: int = Field(ge=1, le=ROOT_PORTS)
+    slot: int = Field(ge=1, le=_MOST_SLOTS)
     migrates: bool
     identity: str = Field(pattern=_IDENTITY)
     physical_function: str | None = Field(None, pattern=_IDENTITY)
@@ -56,6 +56,11 @@ class _Catalogue(RootModel[dict[str, DeviceModel]]):
 @functools.cache
 def catalogue() -> dict[str, DeviceModel]:
     return load_models(Path(__file__).with_name("devices.yaml"), _Catalogue).root
+
+
+def root_ports() -> range:
+    """The slots of a machine: as many as the devices need."""
+    return range(1, max(model.slot for model in catalogue().values()) + 1)
 
 
 def offered(device_help: str) -> frozenset[str]:

@@ -18,7 +18,7 @@ from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError, UsageError
 from harness.base.process import run
 from harness.nested.accelerator import Accelerator
-from harness.nested.devices import ROOT_PORTS, DeviceModel
+from harness.nested.devices import DeviceModel, root_ports
 from harness.nested.rundir import RunDir
 from harness.transport.gdbstub import GdbDebugger
 
@@ -71,7 +71,7 @@ class MachineSpec:
         """
         ports = [
             argument
-            for slot in range(1, ROOT_PORTS + 1)
+            for slot in root_ports()
             for argument in ("-device", f"pcie-root-port,id=rp{slot},chassis={slot},slot={slot},addr={0x10 + slot:#x}")
         ]
         share = "on" if ram_shared else "off"
