@@ -21,6 +21,7 @@ from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
 from harness.lab.lease.visit import Visit
 from harness.lab.lease.wishes import Wishes
+from harness.lab.packages import read_packages
 from harness.lab.planned import PCIBACK_MODULE
 from harness.lab.power.base import Power
 from harness.lab.recorder import Recorder, record
@@ -28,6 +29,7 @@ from harness.lab.rescue import Rescue
 from harness.lab.survey import Survey
 from harness.model.address import Bdf
 from harness.model.change import Change, Kind
+from harness.xen.keys.xl_output import parse_info
 from harness.xen.toolstack.xl import REMOTE_RUN
 
 _GUEST_FILES = f"{REMOTE_RUN}/guest"
@@ -75,6 +77,7 @@ class RealLab:
                     visit.close_journal()
             survey = lab._check()
             refuse_unfit(site.name, examine(site.entry, survey.facts, None, ""))
+            lab._packages = read_packages(visit.transport, Deadline.after(_SECONDS))
             undo.pop_all()
         return lab
 
@@ -176,21 +179,16 @@ class RealLab:
         """What a result says about the host it came from."""
         if not self._facts:
             deadline = Deadline.after(_SECONDS)
-            info = self.visit.transport.run(["xl", "info"], deadline=deadline).check().text
-            halves = (line.partition(":") for line in info.splitlines())
-            pairs = {key.strip(): value.strip() for key, _, value in halves}
+            text = self.visit.transport.run(["xl", "info"], deadline=deadline).check().text
             self._facts = {
                 "host": self.site.name,
-                "xen_version": pairs.get("xen_version", "unknown"),
-                "xen_build_id": pairs.get("build_id", "unknown"),
-                "xen_commandline": pairs.get("xen_commandline", "unknown"),
-                "kernel": pairs.get("release", "unknown"),
+                **parse_info(text, file="xl info").facts,
                 **{f"accepted {check}": reason for check, reason in self.wishes.accepted.items()},
             }
         return self._facts
 
     def packages(self) -> dict[str, str]:
-        """The version of every package of the host, where it is a Debian or Ubuntu."""
+        """The versions of Xen, qemu and Linux there, see `read_packages`; read when the host was claimed."""
         return self._packages
 
     def abort(self) -> None:

@@ -114,15 +114,11 @@ class NestedLab:
 
     def facts(self) -> dict[str, str]:
         """What a result says about the host it came from."""
-        info = self.snapshot.facts()
         return {
             "host": f"nested-{self.stack.name}",
             "nested": "in QEMU",
             "stack": self.stack.name,
-            "xen_version": info.get("xen_version", "unknown"),
-            "xen_build_id": info.get("build_id", "unknown"),
-            "xen_commandline": info.get("xen_commandline", "unknown"),
-            "kernel": info.get("release", "unknown"),
+            **self.snapshot.facts().facts,
             "qemu": self.qemu_version,
             "accelerator": f"{self.accelerator.name}: {self.accelerator.why}",
         }

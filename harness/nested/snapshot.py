@@ -17,6 +17,7 @@ from harness.nested.image import Image
 from harness.nested.machine import Machine, MachineSpec
 from harness.nested.rundir import RunDir
 from harness.transport.ssh import SshTransport
+from harness.xen.keys.xl_output import XlInfo, info_of, parse_info_fields
 
 _FORMAT = 1
 _BOOT_SECONDS = 300.0
@@ -55,10 +56,10 @@ class Snapshot:
         record = json.loads((self.path / "guest.json").read_text())
         return GuestFiles(record["kernel"], record["initramfs"])
 
-    def facts(self) -> dict[str, str]:
-        """`xl info` of the frozen host, as it was printed."""
-        record: dict[str, str] = json.loads((self.path / "facts.json").read_text())
-        return record
+    def facts(self) -> XlInfo:
+        """`xl info` of the frozen host. ParseError for a snapshot of a host that did not say what is wanted."""
+        file = self.path / "facts.json"
+        return info_of(json.loads(file.read_text()), file=str(file))
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,7 @@ class SnapshotRecipe:
         record = {"kernel": files.kernel, "initramfs": files.initramfs}
         (snapshot.path / "guest.json").write_text(json.dumps(record))
         info = transport.run(["xl", "info"], deadline=deadline).check().text
-        pairs = (line.partition(":") for line in info.splitlines() if ":" in line)
-        (snapshot.path / "facts.json").write_text(json.dumps({key.strip(): value.strip() for key, _, value in pairs}))
+        (snapshot.path / "facts.json").write_text(json.dumps(parse_info_fields(info, file="xl info")))
         transport.run(["sh", "-c", f"({_WARM}) >/dev/null 2>&1; sync"], deadline=deadline, changes=True)
 
 

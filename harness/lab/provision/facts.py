@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.base.errors import ParseError
+from harness.lab.packages import parse_packages
 from harness.xen.keys.xl_output import parse_info
 
 SECTIONS = (
     *("os-release", "boot_id", "architecture", "kernel", "kernels", "cmdline", "hypervisor", "xl_info"),
     *("boot", "space", "packages", "files", "backup"),
 )
-_PACKAGE = re.compile(r"([a-z0-9][a-z0-9+.-]*)(?::[a-z0-9-]+)? ([a-zA-Z]{2,3})(?: +(\S+))?")
 _SHA256 = re.compile(r"\\?([0-9a-f]{64})  (/.*)")
 
 
@@ -97,24 +97,6 @@ def parse_facts(sections: Mapping[str, bytes]) -> SystemFacts:
         files=parse_sums(text["files"]),
         backup=text["backup"].strip(),
     )
-
-
-def parse_packages(text: str) -> dict[str, str]:
-    """Name to version of what is installed whole (dpkg-query(1), status `ii` or `hi`).
-
-    Accepted format: lines `NAME STATUS VERSION`, the last empty for a package of which dpkg knows only the name.
-    """
-    found: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        match = _PACKAGE.fullmatch(line.strip())
-        if match is None:
-            raise ParseError(f"{line!r}", file="packages", line=number, expected="name, status, version")
-        name, status, version = match.groups()
-        if status in ("ii", "hi") and version:
-            found[name] = version
-    return found
 
 
 def parse_sums(text: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from harness.model.address import Bdf
 from harness.xen.keys.debugkeys import parse_irqs, parse_pci_devices
 from harness.xen.keys.domainkeys import parse_domains, parse_event_channels, parse_free_memory
 from harness.xen.keys.interrupts import parse_interrupts
-from harness.xen.keys.xl_output import parse_list
+from harness.xen.keys.xl_output import parse_info, parse_list
 
 WARM_UP = 1  # rounds whose growth is not judged: first use fills caches, sets up GSIs, makes xenstore's directories
 FEWEST_ROUNDS = WARM_UP + 2
@@ -70,7 +70,9 @@ def count(files: Mapping[str, bytes], device: Bdf) -> dict[str, int]:
     channels = parse_event_channels(keys, file="xl_dmesg.txt")
     held = parse_domains(keys, file="xl_dmesg.txt")
     dead = [domain for domain in held if domain.dying]
-    info = _info(text["xl_info.txt"])
+    info = parse_info(text["xl_info.txt"], file="xl_info.txt")
+    if info.total_memory_mib is None or info.outstanding_claims is None:
+        raise ParseError("no total_memory or outstanding_claims", file="xl_info.txt", expected="both, as numbers")
     programs = _programs(text["processes.txt"])
     counts = {
         "device_irqs": sum(map(len, of_device)),
@@ -84,8 +86,8 @@ def count(files: Mapping[str, bytes], device: Bdf) -> dict[str, int]:
         "domains": len(parse_list(listed, file="xl_list.txt")),
         "dead_domains": len(dead),
         "dead_pages": sum(domain.pages for domain in dead),
-        "xen_memory_kib": info["total_memory"] * 1024 - parse_free_memory(keys, file="xl_dmesg.txt"),
-        "claimed_pages": info["outstanding_claims"],
+        "xen_memory_kib": info.total_memory_mib * 1024 - parse_free_memory(keys, file="xl_dmesg.txt"),
+        "claimed_pages": info.outstanding_claims,
         "irq_descriptors": len(text["irq_desc.txt"].splitlines()),
         "interrupt_rows": len(parse_interrupts(text["interrupts.txt"], file="interrupts.txt").by_irq),
         "device_models": sum(number for name, number in programs.items() if "qemu" in name),
@@ -118,17 +120,6 @@ def _programs(text: str) -> Tally[str]:
     if not rows or any(len(row) < 3 or not row[0].isdecimal() for row in rows):
         raise ParseError("a line that is no process", file="processes.txt", expected="pid, state, name, command")
     return Tally(row[2] for row in rows)
-
-
-def _info(text: str) -> dict[str, int]:
-    """The numbers wanted of `xl info`: memory in MiB and claims in pages."""
-    found = {}
-    for key in ("total_memory", "outstanding_claims"):
-        match = re.search(rf"^{key} *: ([0-9]+)$", text, re.MULTILINE)
-        if match is None:
-            raise ParseError(f"{key} is missing", file="xl_info.txt", expected=f"a line '{key} : number'")
-        found[key] = int(match[1])
-    return found
 
 
 @dataclass(frozen=True)

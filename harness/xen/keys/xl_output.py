@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.base.errors import ParseError
@@ -186,33 +187,66 @@ def parse_assignable(text: str, *, file: str = "<text>") -> tuple[Bdf, ...]:
 
 @dataclass(frozen=True)
 class XlInfo:
-    """What identifies a host in a result; `release` is dom0's kernel, `build_id` identifies the hypervisor's binary."""
+    """What `xl info` says of a host. `release` is dom0's kernel, `build_id` identifies the hypervisor's binary.
+
+    The numbers are None where it does not print them.
+    """
 
     xen_version: str
     virt_caps: frozenset[str]
     commandline: str
     build_id: str
     release: str
+    total_memory_mib: int | None = None
+    outstanding_claims: int | None = None  # pages claimed for domains to come
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What identifies a host in a result."""
+        return {
+            "xen_version": self.xen_version,
+            "xen_build_id": self.build_id or "unknown",
+            "xen_commandline": self.commandline,
+            "kernel": self.release or "unknown",
+        }
 
 
 _INFO_ROW = re.compile(r"([a-z][a-z0-9_]*) *:(?: (.*))?")
+_WORDS = ("xen_version", "virt_caps", "xen_commandline", "build_id", "release")
+_NUMBERS = ("total_memory", "outstanding_claims")
 
 
-def parse_info(text: str, *, file: str = "<text>") -> XlInfo:
-    """`xl info` (Xen xl_info.c). Raises ParseError for a line that is no `key : value` and for a missing key."""
+def parse_info_fields(text: str, *, file: str = "<text>") -> dict[str, str]:
+    """All of `xl info`, key by key (Xen xl_info.c). Raises ParseError for a line that is no `key : value`."""
     fields: dict[str, str] = {}
     for number, line in _lines(text):
         match = _INFO_ROW.fullmatch(line)
         if match is None:
             raise ParseError(f"{line!r}", file=file, line=number, expected="a line 'key : value'")
         fields[match.group(1)] = (match.group(2) or "").strip()
-    missing = {"xen_version", "virt_caps", "xen_commandline", "build_id", "release"} - fields.keys()
+    return fields
+
+
+def info_of(fields: Mapping[str, str], *, file: str = "<text>") -> XlInfo:
+    """What is wanted of them. Raises ParseError for a missing word, and for a number that is none."""
+    missing = set(_WORDS) - fields.keys()
     if missing or not fields["xen_version"]:
         raise ParseError(f"{', '.join(sorted(missing)) or 'xen_version'} missing", file=file, expected="xl info")
+    numbers = {key: fields[key] for key in _NUMBERS if key in fields}
+    for key, value in numbers.items():
+        if not re.fullmatch("[0-9]{1,15}", value):
+            raise ParseError(f"{key} is {value!r}", file=file, expected="a number")
     return XlInfo(
         xen_version=fields["xen_version"],
         virt_caps=frozenset(fields["virt_caps"].split()),
         commandline=fields["xen_commandline"],
         build_id=fields["build_id"],
         release=fields["release"],
+        total_memory_mib=int(numbers["total_memory"]) if "total_memory" in numbers else None,
+        outstanding_claims=int(numbers["outstanding_claims"]) if "outstanding_claims" in numbers else None,
     )
+
+
+def parse_info(text: str, *, file: str = "<text>") -> XlInfo:
+    """`xl info`. Raises ParseError as `parse_info_fields` and `info_of`."""
+    return info_of(parse_info_fields(text, file=file), file=file)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.base.errors import ParseError
+from harness.lab.packages import parse_packages
 from harness.lab.provision import facts as module
-from harness.lab.provision.facts import SECTIONS, parse_facts, parse_packages
+from harness.lab.provision.facts import SECTIONS, parse_facts
 from harness.lab.provision.simulation import parse_simulation
 from harness.transport.sections import ask
 from suites.selftest.fakes.localtransport import LocalTransport

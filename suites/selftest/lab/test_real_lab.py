@@ -224,6 +224,7 @@ def test_facts_name_the_host_and_what_was_accepted(fake_host: FakeLab, said: io.
     assert facts["accepted reset"] == "it is known to hang"
     assert facts["xen_version"].startswith("4.")
     lab.close()
+    assert lab.packages() == dict.fromkeys(("xen", "qemu", "linux"), "unknown: there is no dpkg")  # asked before
 
 
 def test_raw_facts_are_kept(real: RealLab) -> None:

@@ -96,13 +96,17 @@ def test_what_never_rises_never_leaks(values: list[int]) -> None:
     assert not rounds("msi_irqs", sorted(values, reverse=True)).leaked
 
 
+INFO = b"xen_version : 4.20\nvirt_caps :\nxen_commandline :\nbuild_id :\nrelease :\n"
+
+
 @pytest.mark.parametrize(
     ("file", "content", "expected"),
     [
         ("xenstore.txt", b"", "no node"),
         ("xenstore.txt", b"xenstore-ls: could not access", "no node"),
         ("processes.txt", b"ps: not found", "no process"),
-        ("xl_info.txt", b"total_memory : 2559\n", "outstanding_claims"),
+        ("xl_info.txt", INFO + b"total_memory : 2559\n", "outstanding_claims"),
+        ("xl_info.txt", b"total_memory : 2559\noutstanding_claims : 0\n", "xen_version missing"),
         ("xl_dmesg.txt", b"(XEN) nothing\n", "debug key"),
         ("xl_list.txt", b"", "header"),
     ],

@@ -172,6 +172,15 @@ def test_assignable_with_a_name_and_with_an_error() -> None:
         parse_assignable("libxl: error: something\n")
 
 
+INFO = "xen_version : 4.20\nvirt_caps :\nxen_commandline :\nbuild_id :\nrelease :\n"
+
+
+def test_what_is_not_printed_is_unknown_and_not_nothing() -> None:
+    info = parse_info(INFO)
+    assert info.total_memory_mib is None and info.outstanding_claims is None
+    assert info.facts == {"xen_version": "4.20", "xen_build_id": "unknown", "xen_commandline": "", "kernel": "unknown"}
+
+
 @pytest.mark.parametrize("name", every("xl_info.txt"))
 def test_every_captured_info(name: str) -> None:
     assert parse_info(captured(name)) == XlInfo(
@@ -181,6 +190,8 @@ def test_every_captured_info(name: str) -> None:
         "guest_loglvl=all iommu=force,no-sharept conring_size=1M",
         build_id="ea92b67a6c7ec0dc9541bc73daef97756b70e672",
         release="6.12.107+deb13-amd64",
+        total_memory_mib=2559,
+        outstanding_claims=0,
     )
 
 
@@ -190,6 +201,7 @@ def test_every_captured_info(name: str) -> None:
         ("", "build_id, release, virt_caps, xen_commandline, xen_version missing"),
         ("xen_version : 4.20\n", "build_id, release, virt_caps, xen_commandline missing"),
         ("libxl_get_physinfo failed.\n", ":1: "),
+        (f"{INFO}total_memory : 12k\n", "total_memory is '12k'; expected a number"),
     ],
 )
 def test_info_not_understood(text: str, message: str) -> None:
