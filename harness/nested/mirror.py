@@ -1,4 +1,8 @@
-"""Which Debian mirror to build from: the one this machine itself uses. No mirror's name is written down here."""
+"""Which Debian mirror to build from: the one this machine itself uses. No mirror's name is written down here.
+
+The files are read as they stand: `apt-get indextargets` (apt 2.6) lists only what `apt-get update` has fetched, so
+nothing in a fresh container, and nothing at all beside one malformed line.
+"""
 
 from __future__ import annotations
 
