@@ -1,6 +1,6 @@
-"""The `maskall` command. Its verbs and their help are in app_*.py; what they do is in the modules beside those.
+"""The `maskall` command: what the files beside this one give it, one for each command or family of commands.
 
-Those are imported when a verb is called: `--help` must not wait for paramiko, pydantic and pytest.
+A command imports what it needs when it is called: `--help` must not wait for paramiko, pydantic and pytest.
 """
 
 from __future__ import annotations
@@ -9,10 +9,23 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app_hosts import hosts
-from harness.cli.app_measure import measure
-from harness.cli.app_nested import nested, practice
-from harness.cli.app_scenarios import scenarios
+from harness.cli import (
+    bench,
+    coverage,
+    doctor,
+    list,
+    mutants,
+    nested,
+    plan,
+    practice,
+    provision,
+    report,
+    restore,
+    run,
+    shell,
+    soak,
+    test,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -40,8 +53,7 @@ def top(
     del version
 
 
-app.add_typer(scenarios)
-app.add_typer(measure)
-app.add_typer(hosts)
-app.add_typer(nested, name="nested")
-app.add_typer(practice, name="practice")
+for command in (run, list, coverage, report, shell, mutants, soak, bench, test, doctor, plan, provision, restore):
+    app.add_typer(command.app)
+app.add_typer(nested.app, name="nested")
+app.add_typer(practice.app, name="practice")

@@ -1,160 +1,45 @@
-"""`maskall bench`: how long each phase takes, and what is gained where. Figures, no judgement: nothing is asserted."""
+"""`maskall bench`: how long every phase takes."""
 
 from __future__ import annotations
 
-import json
-import statistics
-import tempfile
-import time
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from harness.base.deadline import Deadline
-from harness.base.progress import Progress, progress_for
-from harness.nested.lab import NestedLab
-from harness.nested.machine import Machine
-from harness.nested.rundir import RunDir
-from harness.nested.snapshot import connect, overlay
-from harness.play.stage.opened import TAKE_OVER
-from harness.run.options import RunOptions
-from harness.run.prepare import prepared_lab
-from harness.run.session import Session
-from harness.run.store import write_atomically
+from harness.cli.words import Device, Stack
 
-_RESTORES = 3
-_COLD_BOOT_SECONDS = 300.0
-_SCENARIO = "E14-F1-hvm"
-_GUEST_PHASES = ("create", "guest A boots")
+app = typer.Typer()
 
 
-@dataclass
-class Figures:
-    """Seconds by phase, in the order of measuring, and what goes with them."""
+@app.command(
+    epilog="""Examples:
 
-    facts: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    conclusions: dict[str, str] = field(default_factory=dict)
-    overhead: dict[str, float] = field(default_factory=dict)
+\b
+  maskall bench                    the table
+  maskall bench --json bench.json  the figures also as JSON ('-': on standard output, without the table)"""
+)
+def bench(
+    json: Annotated[Path | None, typer.Option(help="Also write the figures here.", metavar="FILE")] = None,
+    stack: Stack = None,
+    device: Device = "nvme",
+) -> None:
+    """Measure how long every phase takes.
 
-    @property
-    def ratios(self) -> dict[str, float]:
-        """How many times the first is as long as the second, for those that were measured."""
-        pairs = {
-            "cold boot / restore to ssh": ("cold boot to ssh", "restore to ssh"),
-            "one host / two hosts": ("scenario, one host", "scenario, two hosts"),
-            "from C0 / from C2": ("scenario, two hosts", "scenario, from C2"),
-            "until C2: played / restored": ("until C2, played", "until C2, restored"),
-        }
-        return {
-            name: self.seconds[first] / self.seconds[second]
-            for name, (first, second) in pairs.items()
-            if self.seconds.get(second)
-        }
+    Cold boot, restore, hot-add, guest, and one scenario with its control in both ways: about five minutes.
+    """
+    from rich.console import Console
 
-    def as_json(self) -> str:
-        rounded = {name: round(value, 3) for name, value in self.seconds.items()}
-        ratios = {name: round(value, 2) for name, value in self.ratios.items()}
-        overhead = {name: round(value, 2) for name, value in self.overhead.items()}
-        whole = {"facts": self.facts, "seconds": rounded, "ratios": ratios, "overhead_percent": overhead}
-        return json.dumps({**whole, "conclusions": self.conclusions}, indent=2) + "\n"
+    from harness.base.progress import progress_for
+    from harness.host.stacks import stack as known_stack
+    from harness.run.bench import measure
+    from harness.run.store import write_atomically
 
-    def table(self) -> list[str]:
-        lines = [f"{name:<12} {value}" for name, value in self.facts.items()]
-        lines += ["", f"{'phase':<32} seconds"]
-        lines += [f"{name:<32} {value:7.2f}" for name, value in self.seconds.items()]
-        lines += ["", f"{'ratio':<32}   times"]
-        lines += [f"{name:<32} {value:7.1f}" for name, value in self.ratios.items()]
-        lines += ["", f"{'harness overhead':<32} percent"]
-        lines += [f"{name:<32} {value:7.1f}" for name, value in self.overhead.items()]
-        return lines
-
-
-def benchmark(stack: str, device: str, path: Path | None) -> None:
-    """Measure, print the table, and write the figures to `path` ("-": standard output instead of the table)."""
-    options = RunOptions(scenario=(f"{_SCENARIO}-{device}",), stack=stack, device=(device,))
-    options.scenarios()
-    figures = Figures()
     with progress_for(Console(stderr=True)) as progress:
-        lab = prepared_lab(stack, [device], progress)
-        facts = lab.facts()
-        figures.facts = {key: facts[key] for key in ("stack", "xen_version", "qemu", "accelerator")}
-        _cold_boot(lab, progress.side("cold boot"), figures)
-        _restores(lab, device, progress, figures)
-        played = _scenario(lab, options, "one host", progress, figures, workers=1, cold=True)
-        figures.seconds |= {f"guest: {name}": played[name] for name in _GUEST_PHASES if name in played}
-        figures.seconds["until C2, played"] = _until(played, "observe C2")
-        _scenario(lab, options, "two hosts", progress, figures, cold=True)
-        if lab.devices[device].migrates:
-            _scenario(lab, options, "from C2, opening made", progress, figures)
-            restored = _scenario(lab, options, "from C2", progress, figures)
-            figures.seconds["until C2, restored"] = _until(restored, TAKE_OVER)
-    if path == Path("-"):
+        figures = measure(known_stack(stack), device, progress)
+    if json == Path("-"):
         typer.echo(figures.as_json(), nl=False)
         return
     typer.echo("\n".join(figures.table()))
-    if path is not None:
-        write_atomically(path, figures.as_json().encode())
-
-
-def _cold_boot(lab: NestedLab, progress: Progress, figures: Figures) -> None:
-    """From power-on to an answering dom0, as the snapshot's build does it."""
-    run_dir = RunDir.create(lab.cache.root / "runs")
-    try:
-        disk = run_dir.path / "disk.qcow2"
-        overlay(lab.image.disk, "raw", disk)
-        began = time.monotonic()
-        machine = Machine.start(lab.machine_spec, run_dir, disk=disk, ram=run_dir.path / "ram")
-        try:
-            connect(machine, lab.image, Deadline.after(_COLD_BOOT_SECONDS), progress).close()
-        finally:
-            machine.close()
-        figures.seconds["cold boot to ssh"] = time.monotonic() - began
-    finally:
-        run_dir.close()
-
-
-def _restores(lab: NestedLab, device: str, progress: Progress, figures: Figures) -> None:
-    """From nothing to an answering dom0 with the device in it; the median of several."""
-    whole: list[float] = []
-    added: list[float] = []
-    for number in range(_RESTORES):
-        side = progress.side(f"restore {number + 1}")
-        began = time.monotonic()
-        with lab.host([device], side) as host:
-            whole.append(time.monotonic() - began)
-            host.transport.close()
-        added.append(side.phases.seconds.get(f"hot-add {device}", 0.0))
-    figures.seconds["restore to ssh"] = statistics.median(whole)
-    figures.seconds["of that: hot-add"] = statistics.median(added)
-
-
-def _scenario(
-    lab: NestedLab,
-    options: RunOptions,
-    name: str,
-    progress: Progress,
-    figures: Figures,
-    *,
-    workers: int = 2,
-    cold: bool = False,
-) -> dict[str, float]:
-    """One scenario with its control, in one of the ways; the seconds of the stock side's phases in their order."""
-    with tempfile.TemporaryDirectory(prefix="maskall-bench-") as results:
-        ways = replace(options, results=Path(results), workers=workers, cold=cold)
-        (scenario,) = ways.scenarios()
-        session = Session(lab, ways.plan([scenario]), progress.side(name))
-        outcome = session.run(scenario)
-        finished = session.finish()
-    figures.seconds[f"scenario, {name}"] = outcome.seconds
-    figures.conclusions[name] = outcome.conclusion
-    figures.overhead[name] = 100 * finished.overhead_seconds / finished.seconds if finished.seconds else 0.0
-    return outcome.stock.phases
-
-
-def _until(phases: dict[str, float], last: str) -> float:
-    """Seconds from the beginning to the end of phase `last`; 0 if it was not reached."""
-    names = list(phases)
-    return sum(phases[name] for name in names[: names.index(last) + 1]) if last in phases else 0.0
+    if json is not None:
+        write_atomically(json, figures.as_json().encode())

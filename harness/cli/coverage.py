@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from harness.base.deadline import Deadline
-from harness.base.errors import UsageError
-from harness.base.process import run
-from harness.host.stacks import stack
-from harness.nested import devices
-from harness.nested.machine import QEMU
-from harness.play.catalogue import catalogue
-from harness.report.coverage import as_json, table
-from harness.report.heatmap import page
-from harness.run.options import DEFAULT_STACK
-from harness.run.store import write_atomically
-from harness.scenario.coverage import coverage
-from harness.xen.toolstack.choice import ToolstackName
+from harness.cli.words import Stack
+from harness.run.options import DEFAULT_TOOLSTACK
+
+app = typer.Typer()
 
 
-def show(stack_name: str | None, toolstack: str, *, json: bool, html: Path | None) -> None:
-    """Print the map; with `html` also write it as one page."""
-    chosen = stack(stack_name or DEFAULT_STACK)
+@app.command(
+    epilog="""Examples:
+
+\b
+  maskall coverage                     which profile plays which cell of the matrix, and why a hole is one
+  maskall coverage --html map.html     the same as one page, every cell on its own
+  maskall coverage --json | jq '.cells[] | select(.hole.kind == "not yet") | .id'"""
+)
+def coverage(
+    stack: Stack = None,
+    toolstack: Annotated[str, typer.Option(help="xl or libvirt.", metavar="NAME")] = DEFAULT_TOOLSTACK,
+    json: Annotated[bool, typer.Option("--json", help="Every cell, instead of the table.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write the map as an HTML page.", metavar="FILE")] = None,
+) -> None:
+    """Show the map of the matrix and its holes.
+
+    Every ending with every follow-on, guest and device: the profiles that play it, or why nobody can.
+    """
+    from harness.host.stacks import stack as known_stack
+    from harness.nested import devices
+    from harness.play.catalogue import catalogue
+    from harness.report.coverage import as_json, table
+    from harness.report.heatmap import page
+    from harness.run.store import write_atomically
+    from harness.scenario.coverage import coverage as cover
+    from harness.xen.toolstack.choice import ToolstackName
+
+    chosen = known_stack(stack)
     through = ToolstackName.of(toolstack)
     models = devices.catalogue()
     lacking = _lacking()
     there = {name: model for name, model in models.items() if name not in lacking}
     known = catalogue()
-    found = coverage(known, devices.candidates(there), lacking, through)
+    found = cover(known, devices.candidates(there), lacking, through)
     context = {"stack": chosen.name, "toolstack": through.value}
     if html is not None:
         write_atomically(html, page(found, known.titles, context).encode())
@@ -44,6 +61,12 @@ def show(stack_name: str | None, toolstack: str, *, json: bool, html: Path | Non
 
 def _lacking() -> dict[str, str]:
     """Devices of ours that the installed QEMU does not offer; none when there is no QEMU to ask."""
+    from harness.base.deadline import Deadline
+    from harness.base.errors import UsageError
+    from harness.base.process import run
+    from harness.nested import devices
+    from harness.nested.machine import QEMU
+
     try:
         offer = devices.offered(run([QEMU, "-device", "help"], deadline=Deadline.after(20)).stdout)
     except UsageError:

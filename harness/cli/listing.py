@@ -18,7 +18,7 @@ from harness.nested import devices
 from harness.nested.machine import QEMU
 from harness.play.catalogue import catalogue
 from harness.report.announce import announced
-from harness.run.options import DEFAULT_CONTROL, DEFAULT_STACK, RunOptions
+from harness.run.options import DEFAULT_CONTROL, RunOptions
 from harness.scenario.choose import all_scenarios, select
 from harness.scenario.spec import Ending, FollowOn
 from harness.xen.keys.fixes import registry
@@ -41,7 +41,7 @@ def overview() -> Iterator[str]:
     yield from _devices()
     yield "\nstacks"
     for name, one in stacks().items():
-        yield f"  {name:<9} {one.description}{' (default)' if name == DEFAULT_STACK else ''}"
+        yield f"  {name:<9} {one.description}{' (default)' if name == stack().name else ''}"
     yield "\nmutants: known-bad hypervisors, device models and dom0 kernels"
     for name, mutant in known_mutants().items():
         yield f"  {name}{' (default control)' if name == DEFAULT_CONTROL else ''}"

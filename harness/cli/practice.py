@@ -3,37 +3,74 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from harness.base.errors import UsageError
-from harness.base.progress import progress_for
-from harness.base.yamlfile import nearest
-from harness.cli.run import use_mirror
-from harness.host.stacks import stack
-from harness.nested import practice
-from harness.nested.cache import Cache
-from harness.nested.workbench import ConsoleWay
+from harness.cli.options import takes
+from harness.cli.words import Stack
+from harness.run.options import RunOptions
+
+if TYPE_CHECKING:
+    from harness.nested.workbench import ConsoleWay
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="A Xen host in QEMU that is reached like a machine on a bench: ssh, and a management controller.",
+)
+Machine = Annotated[str, typer.Argument(help="Name of the practice machine.", metavar="[NAME]")]
 
 
-def bring_up(name: str, stack_name: str, console: str, mirror: str | None, *, power_on: bool, sudo: bool) -> None:
-    """`maskall practice up`."""
-    wanted = stack(stack_name)
+@app.command(
+    "up",
+    epilog="""Examples:
+
+\b
+  maskall practice up
+  maskall doctor practice --inventory $(maskall practice inventory)
+  maskall run --host practice --inventory $(maskall practice inventory) --device nvme""",
+)
+@takes("practice")
+def up(
+    options: RunOptions,
+    name: Machine = "practice",
+    stack: Stack = None,
+    console: Annotated[str, typer.Option(help="How its console is read: log, sol or tcp.", metavar="WAY")] = "log",
+    off: Annotated[bool, typer.Option("--off", help="Leave it switched off.")] = False,
+) -> None:
+    """Make a machine with a management controller, and switch it on.
+
+    It stays until 'practice down': its disk outlives power cycles.
+    """
+    from rich.console import Console
+
+    from harness.base.progress import progress_for
+    from harness.host.stacks import stack as known_stack
+    from harness.nested import practice
+    from harness.nested.mirror import use_mirror
+
+    wanted = known_stack(stack)
     way = _console(console)
-    use_mirror(mirror)
+    use_mirror(options.mirror)
     with progress_for(Console()) as progress:
-        machine = practice.up(name, wanted, progress, power_on=power_on, console=way, sudo=sudo)
-    typer.echo(f"{name} is there and {'boots, which takes about a minute' if power_on else 'switched off'}")
+        machine = practice.up(name, wanted, progress, power_on=not off, console=way, sudo=options.yes)
+    typer.echo(f"{name} is there and {'boots, which takes about a minute' if not off else 'switched off'}")
     typer.echo(f"  inventory:  {machine.inventory}")
     typer.echo(f"  console:    {machine.console_log}")
     typer.echo(f"  log in:     {shlex.join(machine.ssh_command)}")
     typer.echo(f"  end it:     maskall practice down {name}")
 
 
-def bring_down(name: str | None) -> None:
-    """`maskall practice down`: one, or without a name all."""
+@app.command("down", epilog="Example: maskall practice down")
+def down(
+    name: Annotated[str | None, typer.Argument(help="Which one (default: all).", metavar="[NAME]")] = None,
+) -> None:
+    """End machines and remove all of them."""
+    from harness.nested import practice
+    from harness.nested.cache import Cache
+
     cache = Cache()
     names = [machine.name for machine in practice.machines(cache)] if name is None else [name]
     for one in names:
@@ -43,22 +80,33 @@ def bring_down(name: str | None) -> None:
         typer.echo("there is no practice machine")
 
 
-def status_lines() -> Iterator[str]:
-    """`maskall practice status`: a line for each machine; changes nothing."""
+@app.command("status", epilog="Example: maskall practice status")
+def status() -> None:
+    """Show which there are and whether they are on; change nothing."""
+    from harness.nested import practice
+    from harness.nested.cache import Cache
+
     found = practice.machines(Cache())
     for machine in found:
         advice = f"; maskall practice down {machine.name}" if machine.state is practice.State.DEAD else ""
-        yield f"{machine.name}  {machine.state}{advice}  {machine.path}"
+        typer.echo(f"{machine.name}  {machine.state}{advice}  {machine.path}")
     if not found:
-        yield "there is no practice machine; maskall practice up"
+        typer.echo("there is no practice machine; maskall practice up")
 
 
-def inventory_path(name: str) -> str:
-    """`maskall practice inventory`: the file for --inventory."""
-    return str(practice.pick(name, Cache()).inventory)
+@app.command("inventory", epilog="Example: maskall doctor practice --inventory $(maskall practice inventory)")
+def inventory(name: Machine = "practice") -> None:
+    """Print the path of the file that describes it, for --inventory."""
+    from harness.nested import practice
+    from harness.nested.cache import Cache
+
+    typer.echo(str(practice.pick(name, Cache()).inventory))
 
 
 def _console(word: str) -> ConsoleWay:
+    from harness.base.yamlfile import nearest
+    from harness.nested.workbench import ConsoleWay
+
     try:
         return ConsoleWay(word)
     except ValueError:

@@ -1,56 +1,80 @@
-"""`maskall provision` and `maskall unprovision`."""
+"""`maskall provision` and `maskall unprovision`: a plain Debian or Ubuntu made a Xen dom0, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
 from harness.base.errors import ExitStatus
-from harness.base.progress import Progress, progress_for
-from harness.lab.lease.site import Site
-from harness.lab.lease.visit import Visit
-from harness.lab.lease.wishes import Wishes
-from harness.lab.provision import survey
-from harness.lab.provision.apply import provision as make
-from harness.lab.provision.plan import describe
-from harness.lab.provision.takeback import unprovision as unmake
-from harness.run.options import OUR_INVENTORY
+from harness.cli.options import HOST, takes
+from harness.run.options import RunOptions
+
+if TYPE_CHECKING:
+    from harness.base.progress import Progress
+    from harness.lab.lease.visit import Visit
+
+app = typer.Typer()
 
 
-def provision(host: str, inventory: Path | None, wait: int, take_over: str | None) -> int:
-    """Exit status 0 when the host is a Xen dom0 afterwards, whether or not it was before."""
-    with _visiting(host, inventory, wait, take_over, "provision") as (visit, progress):
+@app.command(
+    epilog="""Examples:
+
+\b
+  maskall provision xenbox1          Debian or Ubuntu without Xen becomes a Xen dom0, after a reboot
+  maskall unprovision xenbox1        and back: files byte for byte, packages purged"""
+)
+@takes("provision", host=HOST)
+def provision(options: RunOptions) -> int:
+    """Make a Xen dom0 of a plain Debian or Ubuntu: packages, boot entry, Xen options, IOMMU.
+
+    Needs `allow_persistent: true` and `allow_reboot: true` in the inventory. Does nothing where nothing is missing.
+    """
+    from harness.lab.provision.apply import provision as make
+    from harness.lab.provision.plan import describe
+
+    with _visiting(options, "provision") as (visit, progress):
         steps = make(visit, visit.site.power(), progress)
     if not steps:
-        typer.echo(f"{host} is a Xen dom0 already; nothing was done")
+        typer.echo(f"{options.host} is a Xen dom0 already; nothing was done")
         return ExitStatus.OK
     typer.echo("\n".join(["done:", *describe(steps)]))
-    typer.echo(f"{host} is a Xen dom0 now; take it back with: maskall unprovision {host}")
+    typer.echo(f"{options.host} is a Xen dom0 now; take it back with: maskall unprovision {options.host}")
     return ExitStatus.OK
 
 
-def unprovision(host: str, inventory: Path | None, wait: int, take_over: str | None) -> int:
-    """Exit status 0 when nothing of ours is on the host afterwards."""
-    with _visiting(host, inventory, wait, take_over, "unprovision") as (visit, progress):
+@app.command(epilog="Example: maskall unprovision xenbox1")
+@takes("unprovision", host=HOST)
+def unprovision(options: RunOptions) -> int:
+    """Take back what 'maskall provision' did, and verify it."""
+    from harness.lab.provision.takeback import unprovision as unmake
+
+    with _visiting(options, "unprovision") as (visit, progress):
         done = unmake(visit, visit.site.power(), progress)
-    typer.echo(f"{host} is as it was before it was provisioned" if done else f"{host} was not provisioned by maskall")
+    typer.echo(
+        f"{options.host} is as it was before it was provisioned"
+        if done
+        else f"{options.host} was not provisioned by maskall"
+    )
     return ExitStatus.OK
 
 
 @contextmanager
-def _visiting(
-    host: str, inventory: Path | None, wait: int, take_over: str | None, reason: str
-) -> Iterator[tuple[Visit, Progress]]:
+def _visiting(options: RunOptions, reason: str) -> Iterator[tuple[Visit, Progress]]:
     """A stay that is allowed to do it. What an earlier run left behind is put back first."""
-    site = Site.find(inventory or OUR_INVENTORY, host)
+    from rich.console import Console
+
+    from harness.base.progress import progress_for
+    from harness.lab.lease.visit import Visit
+    from harness.lab.provision import survey
+
+    site = options.site
     survey.refuse_forbidden(site.name, site.entry)  # before the host hears of us
     with progress_for(Console()) as progress:
         notice: Callable[[str], None] = progress.note
-        visit = Visit.begin(site, Wishes(wait=wait, take_over=take_over, reason=reason), notice)
+        visit = Visit.begin(site, options.wishes(reason), notice)
         try:
             visit.state.refuse_quarantined()
             if visit.left_behind:

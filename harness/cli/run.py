@@ -1,41 +1,77 @@
-"""`maskall run`, `test` and `report`."""
+"""`maskall run`: scenarios played through pytest, on one stack or on several."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import pytest
 import typer
 
-from harness.base.errors import ExitStatus, HarnessBug, UsageError
-from harness.plugin import RUNNING
-from harness.plugin.running import Running
+from harness.base.errors import ExitStatus, HarnessBug, MaskallError, UsageError
+from harness.cli.options import takes
 from harness.run.options import RunOptions
+
+if TYPE_CHECKING:
+    from harness.plugin.running import Running
+    from harness.report.results import RunResult
+
+app = typer.Typer()
 
 _QUIETLY = ("-p", "no:terminal", "-p", "no:cacheprovider")
 """pytest's own reporter is left out: phases, table and failures are ours, and one voice is enough."""
 
 
-class _Receiver:
-    """A pytest plugin that hands the configuration, and with it our run, to the caller of pytest.main."""
+@app.command(
+    epilog="""Examples:
 
-    config: pytest.Config | None = None
+\b
+  maskall run                            profile ci: stock Xen and the known-bad control
+  maskall run --profile smoke            one scenario, about a minute
+  maskall run E14-F1-hvm-nvme            just this one
+  maskall run 'E14-*' --device nvme      all that follows ending E14, with one device
+  maskall run --stack all E14-F1-hvm-nvme  the same on every stack, side by side at the end
+  maskall run E3-F7-hvm-nvme --rounds 5  a guest killed five times: does anything stay behind?
+  maskall run E14 --keep                 leave host and guests up; prints how to get in
+  maskall run --mutant no-maskall-reset --no-control
+                                         the broken hypervisor as the one under test: exit status 1
 
-    def pytest_configure(self, config: pytest.Config) -> None:
-        self.config = config
+Exit status: 0 all as expected, known issues too; 1 REGRESSION, BLIND or CHANGED; 2 wrong options or files;
+3 ERROR or UNDECIDED; 5 nothing ran; 130 Ctrl-C, 143 SIGTERM."""
+)
+@takes("run", scenario=typer.Argument(help="Ids or globs; none: the profile's."))
+def run(
+    options: RunOptions,
+    stacks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stack",
+            help="trixie, bookworm, bullseye or all; may be repeated (default: the inventory's).",
+            metavar="STACK",
+        ),
+    ] = None,
+) -> int:
+    """Play scenarios and say what they prove.
 
-    @property
-    def running(self) -> Running | None:
-        return self.config.stash.get(RUNNING, None) if self.config is not None else None
+    Each on the stock hypervisor, and on the known-bad control where it must see the difference.
+    The same as `pytest suites/msix`. Installs what is missing (as root), builds the Xen host when it is not there,
+    and writes results.json, junit.xml, a log per scenario and all raw files.
+    """
+    from harness.cli.stacks import named
+
+    names = named(stacks or ())
+    if len(names) > 1:
+        return run_on(names, options)
+    return run_scenarios(replace(options, stack=names[0] if names else None))
 
 
-def run_scenarios(options: RunOptions, mirror: str | None) -> int:
+def run_scenarios(options: RunOptions) -> int:
     """Play them; the exit status is the verdicts', not pytest's."""
     options.scenarios()  # whatever is wrong with the options is said before pytest starts
-    use_mirror(mirror)
     running = play(options)
     status = running.result.exit_status if running.result is not None else ExitStatus.NOTHING_RAN
     if running.error is not None and status is not ExitStatus.FAILED:
@@ -45,10 +81,14 @@ def run_scenarios(options: RunOptions, mirror: str | None) -> int:
 
 def play(options: RunOptions) -> Running:
     """Play scenarios through pytest and print what they came to. KeyboardInterrupt when it was interrupted."""
+    import pytest
+
+    from harness.plugin import Given
+
     suite = checkout() / "suites" / "msix"
-    receiver = _Receiver()
-    ended = pytest.main([str(suite), *_QUIETLY, *options.arguments()], plugins=[receiver])
-    running = receiver.running
+    given = Given(options)
+    ended = pytest.main([str(suite), *_QUIETLY], plugins=[given])
+    running = given.running
     if running is None:
         raise HarnessBug(f"pytest ended with {int(ended)} before any scenario", hint=f"see: pytest {suite}")
     width, colour = shutil.get_terminal_size().columns, sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -59,43 +99,36 @@ def play(options: RunOptions) -> Running:
     return running
 
 
-def use_mirror(mirror: str | None) -> None:
-    """Let the image be built from this mirror. UsageError when it is none."""
-    from harness.nested.mirror import VARIABLE, from_option
+def run_on(names: Sequence[str], options: RunOptions) -> int:
+    """One run after the other, each with its own results below one directory, and all side by side at the end.
 
-    if mirror is not None:
-        from_option(mirror)
-        os.environ[VARIABLE] = mirror
+    A stack whose lab fails is told of and does not keep the others from being tried. The exit status is the worst.
+    """
+    from harness.cli.stacks import told, worst
 
-
-def run_tox(arguments: list[str]) -> int:
-    """Everything in tox.ini, with the Python that runs this. Replaces this process."""
-    root = checkout()
-    try:
-        import tox  # noqa: F401 - only whether it is there
-    except ImportError as error:
-        raise UsageError("tox is not installed", hint="call ./tools/maskall test, which installs it") from error
-    os.chdir(root)
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "tox", *arguments])  # noqa: S606 - list argv, our own interpreter
-
-
-def report_again(path: Path) -> int:
-    """The table and the failures of stored results, or the table of several stacks' results."""
-    from harness.cli import stacks
-    from harness.report.failure import failures, remarks, skipped
-    from harness.report.table import plain
-    from harness.run.store import load
-
-    if path.is_dir() and not (path / "results.json").exists() and (runs := stacks.stored(path)):
-        stacks.told(runs)
-        return stacks.worst([run.exit_status for run in runs.values()])
-    result = load(path / "results.json" if path.is_dir() else path)
-    typer.echo(plain(result, width=shutil.get_terminal_size().columns), nl=False)
-    paragraphs = [*skipped(result), *remarks(result), *failures(result)]
-    if paragraphs:
-        typer.echo("\n".join(["", *paragraphs]))
-    return result.exit_status
+    for name in names:  # whatever is wrong with the options is said before anything begins
+        replace(options, stack=name).scenarios()
+    root = options.results_directory()
+    done: dict[str, RunResult] = {}
+    lost: dict[str, ExitStatus] = {}
+    for number, name in enumerate(names, 1):
+        typer.echo(f"stack {name} ({number} of {len(names)})")
+        running = play(replace(options, stack=name, results=root / name))
+        if running.result is not None:
+            done[name] = running.result
+        if isinstance(running.error, UsageError) or (
+            running.error is not None and not isinstance(running.error, MaskallError)
+        ):
+            raise running.error
+        if running.error is not None:
+            lost[name] = running.error.exit_status
+            print(f"maskall: stack {name}: {running.error}", file=sys.stderr, flush=True)
+        elif running.result is None:
+            lost[name] = ExitStatus.NOTHING_RAN
+        typer.echo("")
+    told(done)
+    typer.echo(f"results: {root}")
+    return worst([*(result.exit_status for result in done.values()), *lost.values()])
 
 
 def checkout() -> Path:

@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from harness.base.errors import UsageError
-from harness.base.progress import progress_for
-from harness.report.soak import Soak, summary
-from harness.run.options import RunOptions
-from harness.run.soak import Soaking, load
-from harness.scenario.spec import Scenario
+from harness.cli.options import takes
+from harness.run.options import DEFAULT_PROFILE, TABLE, RunOptions
+
+if TYPE_CHECKING:
+    from harness.report.soak import Soak
+    from harness.scenario.spec import Scenario
+
+app = typer.Typer()
 
 DEFAULT_RUNS = 100
-DEFAULT_PROFILE = "ci"
 _DURATION = re.compile(r"(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
+_FREE = ("workers", "mirror", "yes")  # options that --resume may be given: they change nothing of what is counted
 _SAME = ("xen_version", "kernel", "qemu")  # facts that make runs comparable
+
+
+@app.command(
+    epilog="""Examples:
+
+\b
+  maskall soak                             100 runs of the hazard scenarios of profile ci: an hour or more
+  maskall soak --runs 20 --stack bookworm
+  maskall soak --for 2h                    as many as two hours allow, at most 100
+  maskall soak --resume results/SOAK       go on after Ctrl-C or a crash
+
+Exit status: 0 no false alarm; 1 a false alarm; 2 wrong options; 3 a run was UNDECIDED; 5 nothing ran."""
+)
+@takes("soak", no_control=True)
+def soak(
+    context: typer.Context,
+    options: RunOptions,
+    runs: Annotated[
+        int | None, typer.Option(help=f"How many (default: {DEFAULT_RUNS}).", min=1, max=9999, metavar="N")
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option("--for", help="Begin no run after this time: 2h, 90m.", metavar="TIME")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the soak in this directory.", metavar="DIR")] = None,
+) -> int:
+    """Count false alarms over many runs.
+
+    Plays the scenarios that take the hazard on the stock hypervisor, each on a freshly restored host, without a
+    control. Product failures must be 0; undecided runs and the emulator's own faults are counted apart.
+    """
+    if resume is None:
+        return begin(options, runs=runs, duration=duration)
+    for row in TABLE:
+        source = context.get_parameter_source(row.name)
+        if source is not None and source.name == "COMMANDLINE" and row.name not in _FREE:
+            raise UsageError(f"{row.flag} cannot be changed by --resume", hint="leave it out, or begin a new soak")
+    return go_on(resume, options, runs=runs, duration=duration)
 
 
 def seconds_of(text: str) -> float:
@@ -38,6 +77,10 @@ def seconds_of(text: str) -> float:
 
 def begin(options: RunOptions, *, runs: int | None, duration: str | None) -> int:
     """A new soak of the scenarios of the profile that take the hazard."""
+    import importlib.metadata
+
+    from harness.report.soak import Soak
+
     limit = seconds_of(duration) if duration else None
     chosen = [row for row in options.scenarios() if row.end.hazard]
     if not chosen:
@@ -57,21 +100,29 @@ def begin(options: RunOptions, *, runs: int | None, duration: str | None) -> int
     return _soaked(begun, options, chosen, limit)
 
 
-def resume(folder: Path, *, runs: int | None, duration: str | None, workers: int) -> int:
+def go_on(folder: Path, options: RunOptions, *, runs: int | None, duration: str | None) -> int:
     """Go on with a soak that was broken off, or add runs to one that was not."""
+    from harness.run.soak import load
+
     limit = seconds_of(duration) if duration else None
     begun = load(folder)
     if runs is not None and runs < len(begun.runs):
         raise UsageError(f"--runs {runs}: {len(begun.runs)} are done already", hint="leave it out, or give more")
     begun = begun.model_copy(update={"wanted": runs or begun.wanted})
-    options = RunOptions(
-        scenario=begun.scenarios, stack=begun.stack, device=begun.devices, no_control=True, workers=workers
-    )
+    options = replace(options, scenario=begun.scenarios, stack=begun.stack, device=begun.devices)
     chosen = options.scenarios()
-    return _soaked(begun, replace(options, results=folder), chosen, limit)
+    return _soaked(begun, options, chosen, limit, folder)
 
 
-def _soaked(begun: Soak, options: RunOptions, chosen: Sequence[Scenario], limit: float | None) -> int:
+def _soaked(
+    begun: Soak, options: RunOptions, chosen: Sequence[Scenario], limit: float | None, folder: Path | None = None
+) -> int:
+    from rich.console import Console
+
+    from harness.base.progress import progress_for
+    from harness.report.soak import summary
+    from harness.run.soak import Soaking
+
     began = time.monotonic()
     with progress_for(Console()) as progress:
         lab = options.prepared_lab(chosen, progress)
@@ -81,7 +132,7 @@ def _soaked(begun: Soak, options: RunOptions, chosen: Sequence[Scenario], limit:
             if other:
                 was, now = begun.facts.get(other[0]), facts.get(other[0])
                 raise UsageError(f"the soak was begun with {other[0]} {was}, here is {now}", hint="begin a new one")
-            plan = replace(options.plan(chosen), cold=True)  # no run may hang on the guest A of another
+            plan = replace(options, cold=True).plan(chosen, results=folder)  # no run may hang on another's guest A
             progress.note(f"results: {plan.results}")
             soaking = Soaking(
                 lab,
@@ -89,7 +140,6 @@ def _soaked(begun: Soak, options: RunOptions, chosen: Sequence[Scenario], limit:
                 plan,
                 {row.id: row for row in chosen},
                 progress,
-                options.hosts_at_a_time,
                 began + limit if limit else None,
             )
             try:

@@ -1,19 +1,15 @@
-"""The same scenarios on several stacks: `maskall run --stack all`."""
+"""Several stacks in one run: their names, their results, and the worst exit status."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import typer
 
-from harness.base.errors import ExitStatus, MaskallError, UsageError
-from harness.cli.run import play, use_mirror
+from harness.base.errors import ExitStatus, UsageError
 from harness.report.results import RunResult
-from harness.run.options import RunOptions
 
 ALL = "all"
 _WORST_FIRST = (ExitStatus.FAILED, ExitStatus.USAGE, ExitStatus.UNDECIDED, ExitStatus.NOTHING_RAN, ExitStatus.OK)
@@ -29,37 +25,6 @@ def named(words: Sequence[str]) -> list[str]:
             raise UsageError(f"unknown stack {word!r}", hint=nearest(word, [*stacks(), ALL]))
     names = [name for word in words for name in (stacks() if word == ALL else [word])]
     return list(dict.fromkeys(names))
-
-
-def run_on(names: Sequence[str], options: RunOptions, mirror: str | None) -> int:
-    """One run after the other, each with its own results below one directory, and all side by side at the end.
-
-    A stack whose lab fails is told of and does not keep the others from being tried. The exit status is the worst.
-    """
-    for name in names:  # whatever is wrong with the options is said before anything begins
-        replace(options, stack=name).scenarios()
-    use_mirror(mirror)
-    root = options.results_directory()
-    done: dict[str, RunResult] = {}
-    lost: dict[str, ExitStatus] = {}
-    for number, name in enumerate(names, 1):
-        typer.echo(f"stack {name} ({number} of {len(names)})")
-        running = play(replace(options, stack=name, results=root / name))
-        if running.result is not None:
-            done[name] = running.result
-        if isinstance(running.error, UsageError) or (
-            running.error is not None and not isinstance(running.error, MaskallError)
-        ):
-            raise running.error
-        if running.error is not None:
-            lost[name] = running.error.exit_status
-            print(f"maskall: stack {name}: {running.error}", file=sys.stderr, flush=True)
-        elif running.result is None:
-            lost[name] = ExitStatus.NOTHING_RAN
-        typer.echo("")
-    told(done)
-    typer.echo(f"results: {root}")
-    return worst([*(result.exit_status for result in done.values()), *lost.values()])
 
 
 def told(runs: Mapping[str, RunResult]) -> None:

@@ -125,6 +125,13 @@ def from_option(text: str) -> Mirrors:
     return Mirrors(*words)
 
 
+def use_mirror(text: str | None) -> None:
+    """Let images be built from this mirror for the rest of the process; None changes nothing. Raises UsageError."""
+    if text is not None:
+        from_option(text)
+        os.environ[VARIABLE] = text
+
+
 def find_mirrors(option: str | None = None, *, apt: Path = APT) -> Mirrors | None:
     """The option, else $MASKALL_MIRROR, else this machine's apt sources; None: leave mmdebstrap its own default."""
     given = option or os.environ.get(VARIABLE)

@@ -1,23 +1,25 @@
 """The pytest side: options, the scenarios as parameters, the session they share, and the report at the end.
 
 Loaded by every pytest that finds this package installed, so it imports nothing heavy, every option begins with
-`--maskall-`, and no hook does anything for tests that do not ask for its fixtures.
+`--maskall-` and every key of an ini file with `maskall_`, and no hook does anything for tests that do not ask for its
+fixtures.
 """
 
 from __future__ import annotations
 
-from dataclasses import Field, fields
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from harness.base.errors import MaskallError
 from harness.plugin.running import Runner, Running
-from harness.run.options import RunOptions
+from harness.run.option import Option, with_kind
+from harness.run.options import TABLE, RunOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from harness.host.host import Host
     from harness.scenario.spec import Scenario
@@ -25,69 +27,87 @@ if TYPE_CHECKING:
 OPTIONS: pytest.StashKey[RunOptions] = pytest.StashKey()
 RUNNING: pytest.StashKey[Running] = pytest.StashKey()
 
-_HELP = {
-    "scenario": "id or glob of scenarios, see 'maskall list'; may be repeated (default: the profile's)",
-    "profile": "smoke, ci, certify or full",
-    "inventory": "YAML file that describes the hosts (default: inventory/nested.yaml)",
-    "host": "which host of the inventory; needed where there are several",
-    "stack": "the Xen host to build, instead of the inventory's: trixie, bookworm or bullseye",
-    "toolstack": "xl (default) or libvirt: who makes and ends the domains",
-    "device": "target device, instead of the inventory's; may be repeated",
-    "mutant": "the known-bad hypervisor to hold the scenarios against",
-    "no_control": "run no control; with --maskall-mutant the mutant itself is the hypervisor under test",
-    "mutants": "YAML file with mutants of your own",
-    "known_issues": "YAML file with known issues of your own",
-    "results": "directory for the results (default: results/<UTC time>)",
-    "trace": "say who maps, binds, unbinds, unmaps and masks the device's interrupts, by breakpoints in the hypervisor",
-    "keep": "leave host and guest running",
-    "yes": "install missing packages through sudo when not root",
-    "accept": "CHECK=REASON: accept one refusal of the safety gate of a lab host; may be repeated",
-    "wait": "seconds to wait for a lab host that somebody else uses",
-    "take_over": "take a lab host from whoever claims it; the reason, which is recorded",
-    "rounds": "how many rounds a scenario has that has rounds (default: the catalogue's)",
-    "cold": "play every scenario from its beginning, on no host that was frozen with guest A running",
-    "workers": "hosts at a time (default: one for each processor, at most 2)",
-}
+
+class Given:
+    """A plugin for whoever calls pytest.main with the options at hand; `running` is what became of them."""
+
+    running: Running | None = None
+
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[OPTIONS] = self._options
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        self.running = config.stash.get(RUNNING, None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("maskall", "MSI-X scenarios on a Xen host")
-    for one in fields(RunOptions):
-        name, text = f"--maskall-{one.name.replace('_', '-')}", _HELP[one.name]
-        if one.default is False:
-            group.addoption(name, dest=_destination(one.name), action="store_true", default=False, help=text)
+    for row in TABLE:
+        name, text = f"--maskall-{row.flag.removeprefix('--')}", with_kind(row)
+        if row.is_switch:
+            group.addoption(name, dest=_destination(row), action="store_true", default=None, help=text)
         else:
-            action = "append" if isinstance(one.default, tuple) else "store"
-            group.addoption(name, dest=_destination(one.name), action=action, default=None, help=text)
+            action = "append" if row.several else "store"
+            group.addoption(
+                name, dest=_destination(row), action=action, type=_reader(row), metavar=row.metavar, help=text
+            )
+        if row.ini:
+            kind: Literal["bool", "linelist", "string"] = (
+                "bool" if row.is_switch else "linelist" if row.several else "string"
+            )
+            parser.addini(_destination(row), text, type=kind, default=None)
 
 
-def _destination(name: str) -> str:
-    return f"maskall_{name}"
+def _destination(row: Option) -> str:
+    """What the option is called in pytest's own namespace, and in an ini file."""
+    return f"maskall_{row.name}"
+
+
+def _reader(row: Option) -> Callable[[str], object]:
+    def read(text: str) -> object:
+        try:
+            return row.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
 def options(config: pytest.Config) -> RunOptions:
-    """What the command line asks for."""
+    """What is asked for: by the command line, else by the ini file."""
     if OPTIONS not in config.stash:
-        config.stash[OPTIONS] = RunOptions(
-            **{one.name: _value(one, config.getoption(_destination(one.name))) for one in fields(RunOptions)}
-        )
+        values = {row.name: _value(row, config) for row in TABLE}
+        config.stash[OPTIONS] = RunOptions(**values)
     return config.stash[OPTIONS]
 
 
-def _value(field: Field[Any], given: Any) -> Any:  # noqa: ANN401 - whatever the field's type is
-    """What was given, as the field wants it; its default when nothing was."""
-    if given is None:
-        return field.default
-    if isinstance(field.default, tuple):
-        return tuple(given)
-    if isinstance(field.default, int) and not isinstance(field.default, bool):
-        return int(given)
-    return Path(given) if field.name in ("inventory", "mutants", "known_issues", "results") else given
+def _value(row: Option, config: pytest.Config) -> Any:  # noqa: ANN401 - whatever the option's type is
+    given = config.getoption(_destination(row))
+    if given is None and row.ini:
+        given = _from_ini(row, config)
+    return row.stored(given)
+
+
+def _from_ini(row: Option, config: pytest.Config) -> Any:  # noqa: ANN401
+    """Its value there; a path is relative to the file it stands in. None when it says nothing."""
+    written = config.getini(_destination(row))
+    if not isinstance(written, str):
+        return written
+    try:
+        value = row.read(written)
+    except ValueError as error:
+        raise pytest.UsageError(f"{config.inipath}: {_destination(row)}: {error}") from None
+    return config.inipath.parent / value if isinstance(value, Path) and config.inipath is not None else value
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Options that are wrong end here, before anything is collected. With none of ours given nothing is loaded."""
-    if options(config) != RunOptions():
+    if OPTIONS not in config.stash and any(config.getoption(_destination(row)) is not None for row in TABLE):
         try:
             options(config).scenarios()
         except MaskallError as error:
@@ -96,7 +116,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "maskall_scenario" in metafunc.fixturenames:
-        rows = options(metafunc.config).scenarios()
+        try:
+            rows = options(metafunc.config).scenarios()
+        except MaskallError as error:  # of an ini file, or of an inventory
+            raise pytest.Collector.CollectError(f"maskall: {error}") from None
         metafunc.parametrize("maskall_scenario", rows, ids=[row.id for row in rows], scope="session")
 
 

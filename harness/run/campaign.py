@@ -34,7 +34,6 @@ class Campaign:
     names: Sequence[str]
     progress: Progress
     every: bool = False
-    workers: int = 2
     before: KillMatrix | None = None  # a campaign that was interrupted; what it settled is not played again
     _cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
     _under_way: set[tuple[str, str]] = field(default_factory=set)
@@ -61,7 +60,7 @@ class Campaign:
 
     def run(self) -> KillMatrix:
         """An interrupt ends all hosts at once; what was played is on disk."""
-        with Schedule(self._next_cell, self.workers, self.session.lab.abort) as ended:
+        with Schedule(self._next_cell, self.session.plan.options.hosts_at_a_time, self.session.lab.abort) as ended:
             for outcome in ended:
                 self._add(outcome)
         return self._write()

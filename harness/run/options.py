@@ -1,17 +1,18 @@
-"""What a run is asked for, the same for `maskall run` and for pytest, and turned into a plan. Imports nothing heavy."""
+"""What a run is asked for: the table of options, and what they come to together. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.base.errors import UsageError
+from harness.run.option import Only, joined, option, table_of
 
 if TYPE_CHECKING:
     from harness.base.progress import Progress
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from harness.judge.known import KnownIssue
     from harness.lab.inventory.models import HostEntry
     from harness.lab.lease.site import Site
+    from harness.lab.lease.wishes import Wishes
     from harness.mutants.catalogue import Mutant
     from harness.run.plan import Plan
     from harness.scenario.spec import Scenario
     from harness.xen.toolstack.choice import ToolstackName
 
 DEFAULT_PROFILE = "ci"
-DEFAULT_STACK = "trixie"
 DEFAULT_TOOLSTACK = "xl"
 OUR_INVENTORY = Path(__file__).parents[2] / "inventory" / "nested.yaml"
 DEFAULT_CONTROL = "no-maskall-reset"
@@ -34,41 +35,130 @@ _MOST_WORKERS = 2
 
 @dataclass(frozen=True)
 class RunOptions:
-    """One field per option; `harness.plugin` makes `--maskall-FIELD` of each."""
+    """The table of options, a field for each: what a person may ask of `maskall run`, of pytest, and of other commands.
 
-    scenario: tuple[str, ...] = ()
-    profile: str = DEFAULT_PROFILE
-    inventory: Path | None = None
-    host: str | None = None
-    stack: str | None = None  # instead of the inventory's
-    toolstack: str = DEFAULT_TOOLSTACK  # xl or libvirt
-    device: tuple[str, ...] = ()  # instead of the inventory's
-    mutant: str | None = None
-    no_control: bool = False
-    mutants: Path | None = None
-    known_issues: Path | None = None
-    results: Path | None = None
-    keep: bool = False
-    trace: bool = False
-    rounds: int = 0  # instead of the catalogue's, for scenarios that have rounds
-    cold: bool = False
-    workers: int = 0  # hosts at a time; 0: as many as suit
-    accept: tuple[str, ...] = ()  # CHECK=REASON, for a lab host
-    wait: int = 0  # seconds, for a lab host that is claimed
-    take_over: str | None = None  # the reason for taking it from whoever claims it
-    yes: bool = False  # missing packages may be installed through sudo
+    A new one is a row here, and the place that goes by it.
+    """
 
-    def arguments(self) -> list[str]:
-        """The same as options of pytest; what is as by default is left out."""
-        words: list[str] = []
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if value == one.default:
-                continue
-            name = f"--maskall-{one.name.replace('_', '-')}"
-            several = value if isinstance(value, tuple) else (value,)
-            words += [name] if value is True else [f"{name}={item}" for item in several]
-        return words
+    scenario: tuple[str, ...] = option(
+        (), "Id or glob, see 'maskall list'; may be repeated (default: the profile's).", "SCENARIO", on="mutants"
+    )
+    profile: str = option(
+        DEFAULT_PROFILE,
+        "Which scenarios: smoke, ci, certify, full or mutants.",
+        "PROFILE",
+        on="run mutants soak",
+        ini=True,
+    )
+    inventory: Path | None = option(
+        None,
+        "The hosts (default: inventory/nested.yaml).",
+        "FILE",
+        on="run doctor plan provision unprovision restore",
+        repeat=True,
+        ini=True,
+    )
+    host: str | None = option(None, "Which host of the inventory.", "NAME", on="run", repeat=True, ini=True)
+    stack: str | None = option(
+        None,
+        "Xen host to build, see 'maskall list' (default: the inventory's).",
+        "STACK",
+        on="mutants soak",
+        only=Only.NESTED,
+        why="a lab host's hypervisor is not changed",
+        repeat=True,
+        ini=True,
+    )
+    toolstack: str = option(
+        DEFAULT_TOOLSTACK, "xl or libvirt: who makes and ends the domains.", "NAME", on="run", repeat=True, ini=True
+    )
+    device: tuple[str, ...] = option(
+        (), "Target device, may be repeated (default: the inventory's).", "DEVICE", on="run mutants soak plan", ini=True
+    )
+    mutant: str | None = option(
+        None,
+        f"The known-bad control (default: {DEFAULT_CONTROL}).",
+        "NAME",
+        on="run",
+        only=Only.NESTED,
+        why="a lab host's hypervisor is not changed",
+        repeat=True,
+    )
+    no_control: bool = option(False, "No control; with --mutant that one is under test.", on="run", repeat=True)
+    mutants: Path | None = option(
+        None, "YAML file with mutants of your own.", "FILE", on="run mutants", repeat=True, ini=True
+    )
+    known_issues: Path | None = option(
+        None, "YAML file with known issues of your own.", "FILE", on="run", repeat=True, ini=True
+    )
+    results: Path | None = option(
+        None, "New directory for the results (default: results/<UTC time>).", "DIR", on="run mutants soak"
+    )
+    keep: bool = option(
+        False, "Leave host and guests running.", on="run", only=Only.NESTED, why="a lab host is always given back"
+    )
+    trace: bool = option(
+        False,
+        "Say who maps, binds, unbinds, unmaps and masks, by breakpoints in Xen.",
+        on="run",
+        only=Only.NESTED,
+        why="a lab host has no debugger to stop its hypervisor with",
+    )
+    # Xen's console ring keeps 1 MiB, and a round adds some 15 KiB to what must be read in one piece at the end
+    rounds: int = option(0, "Of F7, how many (default: 20).", "N", on="run", least=3, most=60, repeat=True)
+    workers: int = option(
+        0,
+        f"Hosts at a time (default: one for each processor, at most {_MOST_WORKERS}).",
+        "N",
+        on="run mutants soak",
+        least=1,
+        most=16,
+        only=Only.NESTED,
+        why="a lab host plays one scenario at a time",
+        ini=True,
+    )
+    cold: bool = option(
+        False, "Every scenario from its beginning, on no host frozen with guest A running.", on="run", repeat=True
+    )
+    accept: tuple[str, ...] = option(
+        (),
+        "Accept one refusal that can be accepted, with the reason; may be repeated.",
+        "CHECK=REASON",
+        on="run doctor plan",
+        only=Only.LAB,
+        repeat=True,
+    )
+    wait: int = option(
+        0,
+        "Seconds to wait for a host that somebody else uses.",
+        "SECONDS",
+        on="run provision unprovision restore",
+        least=0,
+        only=Only.LAB,
+    )
+    take_over: str | None = option(
+        None,
+        "Take a host from whoever claims it; the reason is recorded.",
+        "REASON",
+        on="run provision unprovision restore",
+        only=Only.LAB,
+    )
+    mirror: str | None = option(
+        None,
+        "Debian mirror to build from: 'URI' or 'URI SECURITY-URI'.",
+        "URIS",
+        on="run mutants soak nested practice",
+        only=Only.NESTED,
+        why="a lab host is not built",
+        ini=True,
+    )
+    yes: bool = option(
+        False,
+        "Not root: install missing packages through sudo.",
+        on="run mutants soak nested practice",
+        short="-y",
+        ini=True,
+    )
 
     @property
     def control(self) -> str | None:
@@ -118,8 +208,10 @@ class RunOptions:
 
     @property
     def stack_name(self) -> str:
-        """What was asked for, else the inventory's."""
-        return self.stack or (self._entry.stack if self._entry.kind == "nested" else DEFAULT_STACK)
+        """What was asked for, else the inventory's, else the usual one. Whether there is such a stack is not asked."""
+        from harness.host.stacks import stack
+
+        return self.stack or (self._entry.stack if self._entry.kind == "nested" else stack().name)
 
     @property
     def device_names(self) -> list[str]:
@@ -161,25 +253,12 @@ class RunOptions:
 
         return known_issues(self.known_issues)
 
-    def plan(self, scenarios: Iterable[Scenario]) -> Plan:
-        """The plan for `scenarios`, with the results directory made."""
+    def plan(self, scenarios: Iterable[Scenario], *, results: Path | None = None) -> Plan:
+        """The plan for `scenarios`; without a directory for the results a new one is made."""
         from harness.run.plan import Plan
 
-        return Plan(
-            scenarios=tuple(scenarios),
-            mutants=self.known_mutants(),
-            control=self.control,
-            under_test=self.under_test,
-            results=self.results_directory(),
-            keep=self.keep,
-            cold=self.cold,
-            workers=self.hosts_at_a_time,
-            issues=self.issues(),
-            trace=self.trace,
-            toolstack=self.toolstack_name(),
-            strict_messages=self._strict_messages,
-            repeat_options=self.repeat_options,
-        )
+        folder = results or self.results_directory()
+        return Plan(tuple(scenarios), self, self.known_mutants(), self.issues(), folder)
 
     def results_directory(self) -> Path:
         """A new directory, made. Raises UsageError."""
@@ -198,8 +277,11 @@ class RunOptions:
         raise UsageError(f"{first} and a hundred others exist", hint="give --results a directory")
 
     @cached_property
-    def _strict_messages(self) -> bool:
-        """Whether the profile is strict; also when scenarios were named and it does not choose them."""
+    def strict_messages(self) -> bool:
+        """Whether a line of Xen or dom0 that no rule describes fails the side under test, as the profile says.
+
+        Also when scenarios were named and it does not choose them.
+        """
         from harness.play.catalogue import catalogue
 
         return catalogue().profile(self.profile).strict_messages
@@ -207,23 +289,28 @@ class RunOptions:
     @property
     def repeat_options(self) -> str:
         """What `maskall run` needs besides the scenario's name to do the same again; empty or with a leading blank."""
-        words: list[str] = []
-        words += ["--profile", self.profile] if self._strict_messages else []
-        words += ["--inventory", str(self.inventory)] if self.inventory else []
-        words += ["--host", self.host] if self.host else []
-        words += ["--stack", self.stack] if self.stack else []
-        words += ["--toolstack", self.toolstack] if self.toolstack != DEFAULT_TOOLSTACK else []
-        words += ["--mutant", self.mutant] if self.mutant else []
-        words += ["--no-control"] if self.no_control else []
-        words += ["--rounds", str(self.rounds)] if self.rounds else []
-        words += ["--cold"] if self.cold else []
-        words += ["--mutants", str(self.mutants)] if self.mutants else []
-        words += ["--known-issues", str(self.known_issues)] if self.known_issues else []
-        words += [word for one in self.accept for word in ("--accept", one)]
+        rows = [row for row in TABLE if row.repeat or (row.name == "profile" and self.strict_messages)]
+        words = joined((row, getattr(self, row.name)) for row in rows)
         return f" {shlex.join(words)}" if words else ""
+
+    @property
+    def accepted(self) -> dict[str, str]:
+        """Checks whose refusal is accepted, with the reason. UsageError for one without a reason."""
+        from harness.lab.lease.wishes import accepted
+
+        return accepted(self.accept)
+
+    def wishes(self, reason: str) -> Wishes:
+        """What is asked of a lab host. UsageError for an acceptance without a reason."""
+        from harness.lab.lease.wishes import Wishes
+
+        return Wishes(self.accepted, self.wait, self.take_over, reason)
 
     def prepared_lab(self, scenarios: Iterable[Scenario], progress: Progress) -> Lab:
         """The lab, ready to hand out hosts. Raises UsageError, LabError."""
         from harness.run.prepare import lab_for
 
         return lab_for(self, scenarios, progress)
+
+
+TABLE = table_of(RunOptions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -16,40 +16,36 @@ from harness.mutants.catalogue import Mutant
 from harness.play.run import play_opening
 from harness.play.stage.opened import code_digest
 from harness.play.stage.opening import opening_key
+from harness.run.options import RunOptions
 from harness.scenario.spec import Scenario
-from harness.xen.toolstack.choice import ToolstackName
 
 STOCK = "stock"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run shall do. `control` and `under_test` name a mutant; None is no control, and the stock hypervisor."""
+    """What a run shall do: what was asked for, with what its files say, and where results go."""
 
     scenarios: tuple[Scenario, ...]
+    options: RunOptions
     mutants: dict[str, Mutant]
-    control: str | None
-    under_test: str | None
+    issues: dict[str, KnownIssue]
     results: Path
-    keep: bool = False
-    cold: bool = False  # every scenario from its beginning
-    workers: int = 1  # hosts at a time
-    issues: dict[str, KnownIssue] = field(default_factory=dict)
-    trace: bool = False
-    toolstack: ToolstackName = ToolstackName.XL
-    strict_messages: bool = False  # a line of Xen or dom0 that no rule describes fails the side under test
-    repeat_options: str = ""  # what `maskall run` needs besides the scenario's id to do the same again
+
+    @property
+    def tested(self) -> str:
+        """The hypervisor under test: STOCK, or the mutant that takes its place."""
+        return self.options.under_test or STOCK
 
     def hypervisors(self, scenario: Scenario) -> list[str]:
         """What the scenario is played on: the one under test, and the control where it promises something."""
-        tested = self.under_test or STOCK
-        return [tested] if self.role(scenario) is ControlRole.NONE else [tested, str(self.control)]
+        return [self.tested] if self.role(scenario) is ControlRole.NONE else [self.tested, str(self.options.control)]
 
     def opening(self, scenario: Scenario, name: str) -> str | None:
         """The opening that `scenario` may go on from on this hypervisor; None: it is played from its beginning."""
-        if self.cold or self.trace or (name != STOCK and not self.mutants[name].from_c2):
+        if self.options.cold or self.options.trace or (name != STOCK and not self.mutants[name].from_c2):
             return None
-        if self.toolstack is not ToolstackName.XL:  # libvirt's connection would not outlive the freeze
+        if self.options.libvirt:  # libvirt's connection would not outlive the freeze
             return None
         return opening_key(scenario)
 
@@ -69,6 +65,5 @@ class Plan:
         )
 
     def role(self, scenario: Scenario) -> ControlRole:
-        if self.control is None:
-            return ControlRole.NONE
-        return scenario.control_role(self.mutants[self.control].notices)
+        control = self.options.control
+        return ControlRole.NONE if control is None else scenario.control_role(self.mutants[control].notices)

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.base.errors import UsageError
 from harness.host.stacks import stack
-from harness.lab.lease.wishes import accepted
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as models
 from harness.nested.devices import select as select_devices
+from harness.nested.mirror import from_option
 from harness.play.catalogue import catalogue
+from harness.run.option import Only
+from harness.run.options import TABLE, RunOptions
 from harness.scenario.choose import Candidate, select, why_not_through
 from harness.scenario.spec import Next, Scenario
-
-if TYPE_CHECKING:
-    from harness.run.options import RunOptions
 
 
 def chosen(options: RunOptions) -> list[Scenario]:
     """The rows asked for. Raises UsageError or InventoryError for any option that is wrong."""
-    if options.workers < 0:
-        raise UsageError(f"--workers {options.workers}: at least one is needed")
+    _refuse_for_another_kind(options)
     devices = _lab_candidates(options) if options.in_lab else _nested_candidates(options)
     options.toolstack_name()
     options.known_mutants()
@@ -35,6 +32,17 @@ def chosen(options: RunOptions) -> list[Scenario]:
     if not any(row.follow.rounds for row in rows):
         raise UsageError("--rounds is for scenarios that have rounds", hint="name one: 'maskall run E3-F7'")
     return [row.with_rounds(options.rounds) for row in rows]
+
+
+def _refuse_for_another_kind(options: RunOptions) -> None:
+    """An option that says nothing on this host is a misunderstanding."""
+    other = Only.NESTED if options.in_lab else Only.LAB
+    for row in TABLE:
+        if row.only is other and getattr(options, row.name) != row.default:
+            told = f"{row.flag} is for {other}"
+            if other is Only.LAB:
+                raise UsageError(told, hint="name one with --host and --inventory")
+            raise UsageError(f"{told}: {row.why}")
 
 
 def _playable(options: RunOptions, rows: list[Scenario]) -> list[Scenario]:
@@ -58,9 +66,8 @@ def _refuse_to_strand(options: RunOptions, rows: list[Scenario]) -> None:
 
 
 def _nested_candidates(options: RunOptions) -> list[Candidate]:
-    for option, given in (("accept", options.accept), ("wait", options.wait), ("take-over", options.take_over)):
-        if given:
-            raise UsageError(f"--{option} is for a lab host", hint="name one with --host and --inventory")
+    if options.mirror is not None:
+        from_option(options.mirror)
     stack(options.stack_name)
     devices = options.device_names
     offer = frozenset(model.model for model in models().values())  # whether QEMU has it is seen when it is asked
@@ -71,16 +78,7 @@ def _nested_candidates(options: RunOptions) -> list[Candidate]:
 
 
 def _lab_candidates(options: RunOptions) -> list[Candidate]:
-    for option, given in (("stack", options.stack), ("mutant", options.mutant)):
-        if given:
-            raise UsageError(f"--{option} is for the nested host: a lab host's hypervisor is not changed")
-    if options.trace:
-        raise UsageError("--trace is for the nested host: a lab host has no debugger to stop its hypervisor with")
-    if options.workers:
-        raise UsageError("--workers is for the nested host: a lab host plays one scenario at a time")
-    if options.keep:
-        raise UsageError("--keep is for the nested host: a lab host is always given back")
-    accepted(options.accept)
+    _ = options.accepted
     return options.site.candidates(options.device)
 
 

@@ -44,7 +44,7 @@ class Session:
 
     @cached_property
     def _facts(self) -> dict[str, str]:
-        return {**self.lab.facts(), "toolstack": str(self.plan.toolstack)}
+        return {**self.lab.facts(), "toolstack": str(self.plan.options.toolstack_name())}
 
     def forecast(self, scenario: Scenario) -> Forecast:
         """What the hypervisor under test is expected to come to, judged by the host's facts as if it were stock."""
@@ -52,7 +52,7 @@ class Session:
 
     @cached_property
     def _schedule(self) -> Schedule[SideOutcome]:
-        return Schedule(self._next_side, self.plan.workers, self.lab.abort)
+        return Schedule(self._next_side, self.plan.options.hosts_at_a_time, self.lab.abort)
 
     @cached_property
     def _sides_left(self) -> list[tuple[Scenario, str]]:
@@ -106,7 +106,7 @@ class Session:
             control=sides[1].side if len(sides) > 1 else None,
             control_role=self.plan.role(scenario),
             seconds=max(one.ended for one in sides) - min(one.began for one in sides),
-            command_to_repeat=shlex.join(["./tools/maskall", "run", scenario.id]) + self.plan.repeat_options,
+            command_to_repeat=shlex.join(["./tools/maskall", "run", scenario.id]) + self.plan.options.repeat_options,
         )
 
     @property

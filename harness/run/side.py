@@ -82,25 +82,25 @@ class SidePlayer:
     def _attempt(self, evidence: EvidenceStore, opener: Opener | None) -> Played:
         scenario, plan = self.scenario, self.plan
         try:
-            with self.lab.host(scenario.devices, self.progress, keep=plan.keep, opener=opener) as host:
+            with self.lab.host(scenario.devices, self.progress, keep=plan.options.keep, opener=opener) as host:
                 missing = [power for power in scenario.end.needs if not _has(host, power)]
                 if missing:
                     return Played.skipped(scenario, f"the host has no {missing[0]}")
-                if plan.trace and host.debugger is None:
+                if plan.options.trace and host.debugger is None:
                     return Played.skipped(scenario, "the host has no debugger to trace with")
                 if self.name != STOCK:
                     with self.progress.phase(f"apply mutant {self.name}"):
                         mutant = plan.mutants[self.name]
                         self._planted = _control(self.name, mutant, plant(self.name, mutant, host))
-                host.toolstack = plan.toolstack
+                host.toolstack = plan.options.toolstack_name()
                 # never on the control, where a failure is what proves the scenario
-                strict = plan.strict_messages and self.name == (plan.under_test or STOCK)
+                strict = plan.options.strict_messages and self.name == plan.tested
                 return play(
                     scenario,
                     host,
                     evidence,
                     self.progress,
-                    trace=plan.trace,
+                    trace=plan.options.trace,
                     enough=self.enough,
                     strict_messages=strict,
                 )

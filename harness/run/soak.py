@@ -41,14 +41,13 @@ def load(folder: Path) -> Soak:
 
 @dataclass
 class Soaking:
-    """A soak under way. `plan` is that of one run; `workers` hosts at a time; no run begins after `stop_at`."""
+    """A soak under way. `plan` is that of one run; no run begins after `stop_at`."""
 
     lab: Lab
     soak: Soak
     plan: Plan
     scenarios: dict[str, Scenario]
     progress: Progress
-    workers: int = 1
     stop_at: float | None = None  # by `clock`
     clock: Callable[[], float] = time.monotonic
     _left: list[int] = field(default_factory=list)
@@ -57,7 +56,7 @@ class Soaking:
         """All runs that are still to be done. What has ended is on disk whatever happens, Ctrl-C included."""
         self._left = list(self.soak.open)
         self._store()
-        with Schedule(self._next_run, self.workers, self.lab.abort) as ended:
+        with Schedule(self._next_run, self.plan.options.hosts_at_a_time, self.lab.abort) as ended:
             for number, session, outcome in ended:
                 session.take(outcome)
                 result = session.conclude(outcome.scenario)

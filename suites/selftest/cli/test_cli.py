@@ -11,13 +11,13 @@ import pytest
 
 from harness.base.errors import ExitStatus
 from harness.cli.entry import main
-from harness.run.options import RunOptions
 from harness.run.store import dump
 from suites.selftest.fakes.clihome import nothing_of_the_user
 from suites.selftest.fakes.samplerun import build, scenarios
 
 __all__ = ["nothing_of_the_user"]
-VERBS = ["run", "list", "test", "bench", "coverage", "soak", "shell", "schema", "report"]
+VERBS = ["run", "list", "coverage", "schema", "report", "shell", "mutants", "soak", "bench", "test"]
+VERBS += ["doctor", "plan", "provision", "unprovision", "restore"]
 NESTED = ["build", "up", "down", "status", "clean"]
 
 
@@ -110,12 +110,19 @@ def test_every_command_has_help_that_shows_an_example(command: list[str], capsys
 
 
 def test_help_and_collection_load_nothing_heavy() -> None:
+    """The command and the plugin; then the help of every command, where typer itself may bring pydantic."""
+    commands = [[], ["nested"], ["practice"], *([verb] for verb in VERBS), *(["nested", one] for one in NESTED)]
     program = (
-        "import sys, harness.cli.app, harness.plugin\n"
-        "print([name for name in ('paramiko', 'pydantic', 'yaml', 'qemu.qmp', 'rich.table') if name in sys.modules])"
+        "import contextlib, io, sys, harness.cli.app, harness.plugin\n"
+        "heavy = ['paramiko', 'cryptography', 'yaml', 'qemu.qmp', 'rich.table', 'sushy', 'harness.judge']\n"
+        "print([name for name in (*heavy, 'pydantic') if name in sys.modules])\n"
+        "from harness.cli.entry import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        f"    assert not any([main([*command, '--help']) for command in {commands!r}])\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
-    assert done.stdout == "[]\n"
+    assert done.stdout == "[]\n[]\n"
 
 
 def test_results_are_not_written_over_others(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -123,34 +130,6 @@ def test_results_are_not_written_over_others(capsys: pytest.CaptureFixture[str],
     (tmp_path / "old" / "results.json").touch()
     assert main(["run", "--results", str(tmp_path / "old")]) == ExitStatus.USAGE
     assert "not empty" in capsys.readouterr().err
-
-
-def test_options_survive_the_way_through_pytest(pytestconfig: pytest.Config) -> None:
-    given = RunOptions(
-        scenario=("E14",),
-        profile="smoke",
-        inventory=Path("lab.yaml"),
-        host="a",
-        stack="bookworm",
-        device=("nvme",),
-        mutant="m",
-        no_control=True,
-        mutants=Path("m.yaml"),
-        known_issues=Path("k.yaml"),
-        results=Path("r"),
-        keep=True,
-        trace=True,
-        workers=3,
-        rounds=5,
-        yes=True,
-    )
-    words = given.arguments()
-    assert "--maskall-no-control" in words
-    assert "--maskall-mutants=m.yaml" in words
-    assert RunOptions().arguments() == []
-    for word in words:
-        option = word.partition("=")[0].removeprefix("--").replace("-", "_")
-        assert pytestconfig.getoption(option, default=...) is not ..., f"pytest does not know {word}"
 
 
 def test_list_names_what_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from harness.base.errors import ExitStatus, LabError, UsageError
-from harness.cli import stacks
 from harness.cli.entry import main
 from harness.host.stacks import stacks as known_stacks
 from harness.model.verdict import Conclusion
@@ -54,7 +53,7 @@ class Player:
 def player(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Player:
     monkeypatch.chdir(tmp_path)
     made = Player({name: Ran(run_of(name, Conclusion.PROVEN)) for name in NAMES})
-    monkeypatch.setattr(stacks, "play", made)
+    monkeypatch.setattr("harness.cli.run.play", made)
     return made
 
 

@@ -22,6 +22,7 @@ from harness.mutants.catalogue import Mutant, catalogue
 from harness.play.run import Played
 from harness.report.results import ScenarioResult
 from harness.run import side as module
+from harness.run.options import RunOptions
 from harness.run.plan import Plan
 from harness.run.session import Session
 from harness.scenario.spec import Scenario
@@ -140,18 +141,14 @@ class Run:
         cold: bool = False,
         mutants: Mapping[str, Mutant] = MUTANTS,
     ) -> list[ScenarioResult]:
-        plan = Plan(
-            rows,
-            dict(mutants),
-            control,
-            under_test,
-            self.root,
+        options = RunOptions(
+            mutant=under_test or control,
+            no_control=control is None,
             workers=2 if together else 1,
             cold=cold,
-            issues=dict(issues or {}),
             trace=trace,
-            repeat_options=" --x",
         )
+        plan = Plan(rows, options, dict(mutants), dict(issues or {}), self.root)
         self.session = Session(self.lab, plan, PlainProgress(self.screen))
         return [self.session.run(row) for row in rows]
 

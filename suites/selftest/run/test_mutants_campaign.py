@@ -27,6 +27,7 @@ from harness.report.matrix import FILE, Fate, KillMatrix
 from harness.report.schema import mutants_schema, schema_text
 from harness.run import side as module
 from harness.run.campaign import Campaign
+from harness.run.options import RunOptions
 from harness.run.plan import Plan
 from harness.run.session import Session
 from harness.scenario.spec import Scenario
@@ -103,8 +104,8 @@ class Hunt:
 
     def __call__(self, *names: str, rows: Sequence[Scenario] = (E1, E14), **more: Any) -> KillMatrix:  # noqa: ANN401
         progress = PlainProgress(self.screen)
-        plan = Plan(tuple(rows), MUTANTS, None, None, self.root)
-        return Campaign(Session(self.lab, plan, progress), list(names or MUTANTS), progress, workers=1, **more).run()
+        plan = Plan(tuple(rows), RunOptions(no_control=True, workers=1), MUTANTS, {}, self.root)
+        return Campaign(Session(self.lab, plan, progress), list(names or MUTANTS), progress, **more).run()
 
     def play(
         self,
@@ -268,7 +269,8 @@ class TestInterrupted:
 
 def test_two_workers_play_stock_once(hunt: Hunt) -> None:
     progress = PlainProgress(hunt.screen)
-    plan = Plan((E1,), MUTANTS | {"third": mutant("04", "E1")}, None, None, hunt.root)
+    options = RunOptions(no_control=True, workers=3)
+    plan = Plan((E1,), options, MUTANTS | {"third": mutant("04", "E1")}, {}, hunt.root)
     session = Session(hunt.lab, plan, progress)
-    Campaign(session, ["seen-late", "never-seen", "third"], progress, workers=3).run()
+    Campaign(session, ["seen-late", "never-seen", "third"], progress).run()
     assert sorted(hunt.played) == sorted([(name, "E1") for name in ("stock", "seen-late", "never-seen", "third")])

@@ -25,6 +25,7 @@ from harness.play.run import Played
 from harness.report.schema import schema
 from harness.run import side as module
 from harness.run import store
+from harness.run.options import RunOptions
 from harness.run.plan import Plan
 from harness.run.session import Session
 from harness.scenario.messages import Message
@@ -60,7 +61,7 @@ def test_a_scenario_is_proven_by_both_sides(run: Run) -> None:
     assert result.control is not None
     assert (result.control.verdict, result.control.hypervisor) == (Verdict.FAIL, MUTANT)
     assert result.control.reason.startswith("C6 ")
-    assert result.command_to_repeat == "./tools/maskall run E14-F1-hvm-nvme --x"
+    assert result.command_to_repeat == "./tools/maskall run E14-F1-hvm-nvme --mutant no-maskall-reset"
 
 
 def test_the_historic_cure_must_pass_on_the_control_too(run: Run) -> None:
@@ -110,7 +111,7 @@ def test_strict_messages_judge_the_side_under_test_only(tmp_path: Path, monkeypa
         return Played(record, judge(record))
 
     monkeypatch.setattr(module, "play", play)
-    plan = Plan((F1,), MUTANTS, MUTANT, None, tmp_path, strict_messages=True)
+    plan = Plan((F1,), RunOptions(profile="certify", mutant=MUTANT), MUTANTS, {}, tmp_path)
     result = Session(FakeLab(), plan, PlainProgress(io.StringIO())).run(F1)
     assert result.control is not None
     assert (result.stock.verdict, result.control.verdict) == (Verdict.FAIL, Verdict.PASS)

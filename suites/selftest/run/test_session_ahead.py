@@ -15,6 +15,7 @@ from harness.base.progress import PlainProgress
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
 from harness.play.run import Played
+from harness.run.options import RunOptions
 from harness.run.plan import Plan
 from harness.run.session import Session
 from harness.run.side import SideOutcome, wall
@@ -29,7 +30,7 @@ ROWS = tuple(scenario(*row) for row in (("E14", "F1"), ("E1", "F1"), ("E14", "F8
 
 
 def session(root: Path, workers: int = 2, rows: tuple[Scenario, ...] = ROWS) -> Session:
-    plan = Plan(rows, MUTANTS, MUTANT, None, root, workers=workers)
+    plan = Plan(rows, RunOptions(mutant=MUTANT, workers=workers), MUTANTS, {}, root)
     return Session(FakeLab(), plan, PlainProgress((root.parent / "screen").open("w")))
 
 

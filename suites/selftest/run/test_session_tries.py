@@ -16,9 +16,9 @@ from harness.host.host import Host
 from harness.model.verdict import Conclusion, Verdict
 from harness.play.run import Played
 from harness.report.schema import schema
+from harness.run.options import RunOptions
 from harness.run.side import MAX_EMULATOR_RETRIES
 from harness.scenario.spec import Scenario
-from harness.xen.toolstack.choice import ToolstackName
 from suites.selftest.fakes.goodrecord import scenario
 from suites.selftest.fakes.sessionrun import (
     E1,
@@ -112,8 +112,9 @@ class TestOpenings:
         run(F1, cold=True)
         run(F1, trace=True)
         assert run.lab.openers == [None] * 4
-        assert replace(run.session.plan, trace=False).opening(F1, "stock") is not None
-        libvirt = replace(run.session.plan, trace=False, toolstack=ToolstackName.LIBVIRT)
+        plan = run.session.plan
+        assert replace(plan, options=RunOptions()).opening(F1, "stock") is not None
+        libvirt = replace(plan, options=RunOptions(toolstack="libvirt"))
         assert libvirt.opening(F1, "stock") is None
 
     def test_a_create_that_is_refused_has_no_opening(self, run: Run) -> None:

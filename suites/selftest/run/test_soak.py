@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.base.errors import EmulatorFault, EvidenceError, ExitStatus, HostUnreachable, UsageError
 from harness.base.progress import PlainProgress, Progress
-from harness.cli.soak import resume, seconds_of
+from harness.cli.soak import go_on, seconds_of
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
 from harness.judge.judge import judge
@@ -22,6 +22,7 @@ from harness.model.verdict import Conclusion
 from harness.play.run import Played
 from harness.report.soak import Kind, Soak, confidence, soak_run, summary, upper_bound
 from harness.run import side, store
+from harness.run.options import RunOptions
 from harness.run.plan import Plan
 from harness.run.soak import FILE, Soaking, load
 from harness.scenario.spec import Scenario
@@ -69,8 +70,8 @@ class Bath:
             return odd(row, host, evidence, self.begun) if odd else honest(row, host, evidence)
 
         self.monkeypatch.setattr(side, "play", play)
-        plan = Plan(tuple(ROWS.values()), MUTANTS, None, None, self.root)
-        return Soaking(self.lab, soak, plan, ROWS, PlainProgress(self.screen), workers, stop_at, clock).run()
+        plan = Plan(tuple(ROWS.values()), RunOptions(no_control=True, workers=workers), MUTANTS, {}, self.root)
+        return Soaking(self.lab, soak, plan, ROWS, PlainProgress(self.screen), stop_at, clock).run()
 
 
 @pytest.fixture
@@ -187,16 +188,16 @@ def test_no_durations(text: str) -> None:
 
 def test_resuming_what_is_no_soak(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        resume(tmp_path, runs=None, duration=None, workers=1)
+        go_on(tmp_path, RunOptions(), runs=None, duration=None)
     (tmp_path / FILE).write_text("{}")
     with pytest.raises(EvidenceError, match=f"{FILE}: tool_version: Field required"):
-        resume(tmp_path, runs=None, duration=None, workers=1)
+        go_on(tmp_path, RunOptions(), runs=None, duration=None)
 
 
 def test_resuming_wants_no_fewer_runs_than_there_are(bath: Bath) -> None:
     bath(fresh(3))
     with pytest.raises(UsageError, match="--runs 2: 3 are done already"):
-        resume(bath.root, runs=2, duration=None, workers=1)
+        go_on(bath.root, RunOptions(), runs=2, duration=None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""`maskall report` and `maskall schema`: what is stored, told again, and how it is stored."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: maskall schema > results.schema.json")
+def schema(
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Of mutants.json, which 'maskall mutants' writes.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of results.json."""
+    from harness.report import schema as schemas
+
+    typer.echo(schemas.schema_text(schemas.mutants_schema() if mutants else schemas.schema()), nl=False)
+
+
+@app.command(epilog="Example: maskall report results/20260102-030405/results.json")
+def report(results: Annotated[Path, typer.Argument(help="A results.json, or the directory it is in.")]) -> int:
+    """Print the table of a finished run again.
+
+    With its failures; the exit status is that run's.
+    """
+    from harness.cli import stacks
+    from harness.report.failure import failures, remarks, skipped
+    from harness.report.table import plain
+    from harness.run.store import load
+
+    if results.is_dir() and not (results / "results.json").exists() and (runs := stacks.stored(results)):
+        stacks.told(runs)
+        return stacks.worst([run.exit_status for run in runs.values()])
+    result = load(results / "results.json" if results.is_dir() else results)
+    typer.echo(plain(result, width=shutil.get_terminal_size().columns), nl=False)
+    paragraphs = [*skipped(result), *remarks(result), *failures(result)]
+    if paragraphs:
+        typer.echo("\n".join(["", *paragraphs]))
+    return result.exit_status
