@@ -77,23 +77,9 @@ class Option:
         return [word for one in (value if self.several else (value,)) for word in (self.flag, str(one))]
 
 
-def option(
-    default: Any,  # noqa: ANN401 - a field of any type
-    help: str,
-    metavar: str | None = None,
-    *,
-    on: str,
-    short: str = "",
-    least: int | None = None,
-    most: int | None = None,
-    only: Only | None = None,
-    why: str = "",
-    repeat: bool = False,
-    ini: bool = False,
-) -> Any:  # noqa: ANN401
-    """A field of the table; `on` names commands, with blanks between them. The rest: see Option."""
-    row = Option(help, metavar, frozenset(on.split()), short, least, most, only, why, repeat, ini)
-    return field(default=default, metadata={"option": row})
+def option(default: Any, help: str, metavar: str | None = None, *, on: str, **more: Any) -> Any:  # noqa: ANN401
+    """A field of the table; `on` names commands, with blanks between them; `more` are other parts of an Option."""
+    return field(default=default, metadata={"option": Option(help, metavar, frozenset(on.split()), **more)})
 
 
 def table_of(options: type) -> tuple[Option, ...]:

@@ -257,8 +257,8 @@ class RunOptions:
         """The plan for `scenarios`; without a directory for the results a new one is made."""
         from harness.run.plan import Plan
 
-        folder = results or self.results_directory()
-        return Plan(tuple(scenarios), self, self.known_mutants(), self.issues(), folder)
+        mutants, issues = self.known_mutants(), self.issues()
+        return Plan(tuple(scenarios), self, mutants, issues, results or self.results_directory())
 
     def results_directory(self) -> Path:
         """A new directory, made. Raises UsageError."""
