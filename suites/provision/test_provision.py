@@ -105,7 +105,7 @@ def test_it_becomes_a_dom0_over_a_link_that_is_cut(bench: Bench) -> None:
 def test_a_second_time_there_is_nothing_to_do(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     found, there = facts(bench), state(bench)
     assert plan(found, survey.wanted_of(found)) == ()
-    assert cli.provision(NAME, bench.inventory, 0, None) == 0
+    assert cli.provision(host=NAME, inventory=bench.inventory) == 0
     assert "already" in capsys.readouterr().out
     assert facts(bench) == found and state(bench) == there
 
@@ -128,6 +128,6 @@ def test_it_becomes_plain_again(bench: Bench) -> None:
 
 def test_a_machine_that_was_not_provisioned_is_left_alone(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     there = state(bench)
-    assert cli.unprovision(NAME, bench.inventory, 0, None) == 0
+    assert cli.unprovision(host=NAME, inventory=bench.inventory) == 0
     assert "was not provisioned" in capsys.readouterr().out
     assert state(bench) == there

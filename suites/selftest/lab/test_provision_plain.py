@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_its_scripts_are_good_shell() -> None:
 
 
 @pytest.mark.parametrize("verb", [cli.provision, cli.unprovision])
-def test_a_host_that_is_not_ours_to_change_is_not_contacted(tmp_path: Path, verb: object) -> None:
+def test_a_host_that_is_not_ours_to_change_is_not_contacted(tmp_path: Path, verb: Callable[..., int]) -> None:
     key = tmp_path / "key"
     public = new_key(key)
     entry = {
@@ -60,5 +61,5 @@ def test_a_host_that_is_not_ours_to_change_is_not_contacted(tmp_path: Path, verb
     inventory = tmp_path / "inventory.yaml"
     inventory.write_text(yaml.safe_dump({"hosts": {"box": entry}}))
     with pytest.raises(SafetyRefusal, match="does not allow") as caught:
-        verb("box", inventory, 0, None)  # type: ignore[operator]
+        verb(host="box", inventory=inventory)
     assert "allow_persistent: true" in caught.value.hint

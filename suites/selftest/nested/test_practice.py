@@ -12,7 +12,7 @@ import pytest
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError, LockHeld, UsageError
 from harness.cli import practice as cli
-from harness.cli.nested import clean_cache
+from harness.cli.nested import clean
 from harness.nested import bmc, practice, prerequisites, rundir
 from harness.nested.cache import Cache
 from harness.nested.practice import State
@@ -21,7 +21,7 @@ from suites.selftest.fakes.practicerun import cache, gone, on, programs, strange
 __all__ = ["cache", "programs"]
 
 
-def test_up_and_down(cache: Cache) -> None:
+def test_up_and_down(cache: Cache, capsys: pytest.CaptureFixture[str]) -> None:
     machine = up(cache)
     emulator, controller = on(machine), bmc.pid(machine.path)
     assert controller is not None and machine.state is State.ON
@@ -34,7 +34,8 @@ def test_up_and_down(cache: Cache) -> None:
     assert [one.name for one in practice.machines(cache)] == ["one"]
     assert machine.ssh_command[-1] == "one"
     assert str(machine.path / "known_hosts") in (machine.path / "ssh_config").read_text()
-    assert [line.split("  ")[:2] for line in cli.status_lines()] == [["one", "on"]]
+    cli.status()
+    assert [line.split("  ")[:2] for line in capsys.readouterr().out.splitlines()] == [["one", "on"]]
     practice.down("one", cache)
     assert gone(emulator) and gone(controller)
     assert not machine.path.exists() and practice.machines(cache) == []
@@ -88,14 +89,15 @@ def test_a_controller_that_does_not_start_leaves_nothing(cache: Cache, programs:
     assert [path for path in practice.root_of(cache).iterdir() if path.is_dir()] == []
 
 
-def test_a_machine_whose_controller_died_is_found_and_ended(cache: Cache) -> None:
+def test_a_machine_whose_controller_died_is_found_and_ended(cache: Cache, capsys: pytest.CaptureFixture[str]) -> None:
     machine = up(cache)
     emulator, controller = on(machine), bmc.pid(machine.path)
     assert controller is not None
     os.kill(controller, signal.SIGKILL)
     assert poll(lambda: machine.state is State.DEAD, Deadline.after(5), every=0.01)
     assert not gone(emulator), "a machine goes on without its controller"
-    assert "maskall practice down one" in next(cli.status_lines())
+    cli.status()
+    assert "maskall practice down one" in capsys.readouterr().out
     practice.down("one", cache)
     assert gone(emulator) and not machine.path.exists()
 
@@ -138,15 +140,15 @@ def test_only_what_is_in_session_and_directory_is_the_controllers(tmp_path: Path
 def test_the_image_below_its_disk_is_not_cleaned_away(cache: Cache) -> None:
     up(cache, power_on=False)
     with pytest.raises(LockHeld, match="in use by the practice machine one"):
-        clean_cache()
+        clean()
 
 
 def test_the_nearest_name_and_the_nearest_console(cache: Cache) -> None:
     up(cache, power_on=False)
     with pytest.raises(UsageError, match="did you mean 'one'"):
-        cli.inventory_path("ome")
+        cli.inventory(name="ome")
     with pytest.raises(UsageError, match="did you mean 'tcp'"):
-        cli.bring_up("two", "trixie", "tpc", None, power_on=True, sudo=False)
+        cli.up(name="two", stack="trixie", console="tpc", off=False)
 
 
 def test_the_nested_list_of_programs_is_unchanged() -> None:
