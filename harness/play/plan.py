@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.base.errors import HarnessBug
@@ -31,26 +31,30 @@ def plan(scenario: Scenario, held: Sequence[Borrowed], host: str, verbs: Mapping
 
 
 def _changes(scenario: Scenario, held: Sequence[Borrowed], host: str, verbs: Mapping[str, Verb]) -> Iterator[Change]:
-    first = held[0]
     for one in held:
         yield devices.BIND.to(device=one.address, driver=one.driver)
     if scenario.bystander:
         yield guests.CREATE.to(guest=C)
     for name in scenario.steps:
-        done = verbs[name]
-        for deed in done.deeds(scenario):
-            yield deed.to(device=first.address, driver=first.driver, guest=done.guest, host=host)
+        yield from of_verb(verbs[name], scenario, held[:1], host)
+
+
+def of_verb(verb: Verb, scenario: Scenario, held: Sequence[Borrowed], host: str) -> Iterator[Change]:
+    """What one verb declares, done to each of these devices."""
+    for one in held:
+        for deed in verb.deeds(scenario):
+            yield deed.to(device=one.address, driver=one.driver, guest=verb.guest, host=host)
 
 
 @dataclass(frozen=True)
 class KeptTo:
-    """A ledger that lets through what was planned, and nothing else: what a plan leaves out cannot be done."""
+    """A ledger that lets through what may be done now, and nothing else: what a plan leaves out cannot be done."""
 
     ledger: Ledger
-    planned: Callable[[], Sequence[Change]]
+    allowed: Callable[[], Collection[Change]]
 
     def about_to(self, change: Change) -> None:
-        """HarnessBug, and nothing is changed, for what no verb of the scenario declares."""
-        if change not in self.planned():
+        """HarnessBug, and nothing is changed, for what the verb that does it does not declare."""
+        if change not in self.allowed():
             raise HarnessBug(f"'{change.text}' is in no plan: the verb that does it must declare it")
         self.ledger.about_to(change)

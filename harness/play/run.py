@@ -20,7 +20,7 @@ from harness.model.change import Change
 from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import GuestSpec
 from harness.model.verdict import Verdict
-from harness.play.plan import Borrowed, KeptTo, plan
+from harness.play.plan import Borrowed, KeptTo, of_verb, plan
 from harness.play.stage.opened import evidence_of, resume, store_opening
 from harness.play.stage.stage import Enough, Part, Settled, Stage
 from harness.play.stage.tracing import traced
@@ -135,12 +135,15 @@ def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progr
             for place, name in enumerate(scenario.devices)
         ]
 
-    def planned() -> tuple[Change, ...]:
+    def allowed() -> tuple[Change, ...]:
+        """What the verb that is performed declares; before the first one, and for a bystander, what is planned."""
         held = [Borrowed(part.device.address, part.device.original_driver) for part in parts]
-        return plan(scenario, held, host.name, VERBS)
+        if stage.performing is None:
+            return plan(scenario, held, host.name, VERBS)
+        return tuple(of_verb(stage.performing, scenario, held, host.name))
 
     first = parts[0]
-    host.deeds = Deeds(KeptTo(host.ledger, planned), first.collector.keep, first.record.actions.append, progress.phase)
+    host.deeds = Deeds(KeptTo(host.ledger, allowed), first.collector.keep, first.record.actions.append, progress.phase)
     if len(parts) > 1:
         parts[0].record.second = parts[1].record
         parts[1].record.actions = parts[0].record.actions
@@ -159,7 +162,8 @@ def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progr
         on_reboot=options.on_reboot,
         on_crash=options.on_crash,
     )
-    return Stage(host, scenario, tools, parts, spec, progress, VERBS)
+    stage = Stage(host, scenario, tools, parts, spec, progress, VERBS)
+    return stage
 
 
 def _part(scenario: Scenario, host: Host, name: str, tools: Toolstack, store: EvidenceStore) -> Part:

@@ -51,6 +51,7 @@ class Stage:
     guests: list[Guest] = field(default_factory=list)
     bystander: Guest | None = None
     enough: Enough | None = None
+    performing: Verb | None = field(default=None, init=False)
 
     @property
     def guest(self) -> Guest:
@@ -99,9 +100,13 @@ class Stage:
 
     def perform(self, name: str) -> None:
         """One step of the scenario; its deeds are noted under the verb's name."""
-        verb = self.verbs[name]
-        with self.host.deeds.called(name, verb.at or self.next_checkpoint):
-            verb.play(self)
+        verb, before = self.verbs[name], self.performing
+        self.performing = verb
+        try:
+            with self.host.deeds.called(name, verb.at or self.next_checkpoint):
+                verb.play(self)
+        finally:
+            self.performing = before
 
     def observe(self, checkpoint: Checkpoint) -> None:
         """All views of every device at a checkpoint; where a driver must work, it is made to work first.
