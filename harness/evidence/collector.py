@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.base.deadline import Deadline
 from harness.base.errors import ParseError
 from harness.evidence.store import EvidenceStore
+from harness.host.vectortable import mask_bits, read_table
 from harness.model.address import Bdf
 from harness.model.checkpoint import Checkpoint
 from harness.model.config import ConfigSpace, MsixCapability
@@ -33,7 +34,6 @@ from harness.xen.keys.view import xen_view
 from harness.xen.keys.xl_output import parse_list
 
 SNAPSHOT_SECONDS = 60.0
-_ENTRY_WORDS = 4  # an MSI-X table entry: address low, high, data, vector control (PCI 3.0, 6.8.2.2)
 
 
 @dataclass
@@ -165,15 +165,12 @@ class Collector:
         capability: MsixCapability | None,
         space: ConfigSpace,
     ) -> TableView | None:
-        if self.memory is None or capability is None or hardware.command is None or not hardware.command.memory:
+        words = read_table(self.memory, space)
+        if words is None:
             return None
-        base = space.bar_address(capability.table_bar)
-        if base is None:
-            return None
-        words = self.memory.read_words(base + capability.table_offset, capability.control.table_size * _ENTRY_WORDS)
         text = "".join(f"{index:4d} control={words[index * 4 + 3]:08x}\n" for index in range(len(words) // 4))
         raw = store.put("msix_table.txt", text.encode())
-        return TableView(tuple(bool(word & 1) for word in words[3::_ENTRY_WORDS]), raw)
+        return TableView(mask_bits(words), raw)
 
 
 def _text(data: bytes) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.base.deadline import Deadline, poll
-from harness.base.errors import LabError, ParseError, RestoreFailed
+from harness.base.errors import LabError, ParseError, RestoreFailed, UsageError
+from harness.base.yamlfile import nearest
 from harness.guest.drivers import Driver, drivers
 from harness.guest.exercise import parse_exercise
 from harness.guest.initramfs import exercise_script
 from harness.host.deeds import Done
 from harness.host.host import Host, TargetDevice
 from harness.host.pciback import PCIBACK, driver_of
+from harness.host.vectortable import mask_bits, read_table
 from harness.model.address import Bdf
 from harness.model.change import Change, Deed, Kind
 from harness.model.config import Command, ConfigSpace
@@ -27,7 +29,6 @@ _SECONDS = 30.0
 _DEED_SECONDS = 120.0
 PATIENCE_SECONDS = 6
 """How long a burst of traffic may wait for an interrupt."""
-_ENTRY_WORDS = 4  # an MSI-X table entry: address low, high, data, vector control (PCI 3.0, 6.8.2.2)
 
 BIND = Deed(Kind.DRIVER, "bind {device} to pciback", "bind {device} to {driver}")
 UNBIND = Deed(Kind.DRIVER, "unbind {device} from pciback", "bind {device} to pciback")
@@ -60,10 +61,10 @@ status=$?
 echo "write to reset: status $status"
 """
 
+# only what these keys have just printed: the last dump of the first key and all behind it
 _KEYS = """\
-before=$(xl dmesg | wc -c)
 xl debug-keys MQi >&2 || exit 2
-xl dmesg | tail -c "+$((before + 1))"
+xl dmesg | tac | sed '/) MSI information:/q' | tac
 """
 
 
@@ -79,7 +80,7 @@ class Msix:
     table: tuple[bool, ...] | None = None
 
 
-@dataclass
+@dataclass(repr=False)
 class Device:
     """One device of a host, found by its identity. What is done to it goes on record first (`Host.deeds`).
 
@@ -110,6 +111,9 @@ class Device:
 
     def __str__(self) -> str:
         return f"{self.target.name} at {self.address}"
+
+    def __repr__(self) -> str:
+        return f"<device {self}>"
 
     @property
     def identity(self) -> str:
@@ -182,8 +186,10 @@ class Device:
     def reset(self, method: str) -> Done:
         """A reset by this method of Linux (flr, pm, bus...), whatever it prefers for the device.
 
-        Its status says little: judge by the registers. KeyError for a method that Linux does not know.
+        Its status says little: judge by the registers. UsageError for a method that Linux does not know.
         """
+        if method not in RESET:
+            raise UsageError(f"there is no reset method {method!r}", hint=nearest(method, RESET))
         return self._change("reset", RESET[method], Script(_RESET.format(device=self.address, method=method)))
 
     def exercise(self, patience: int = PATIENCE_SECONDS) -> GuestView:
@@ -220,8 +226,8 @@ class Device:
         capability = space.msix
         if capability is None:
             raise ParseError(f"{self.address} has no MSI-X capability", file=space.file)
-        words = self.host.msix_table(space)
-        table = tuple(bool(word & 1) for word in words[3::_ENTRY_WORDS]) if words is not None else None
+        words = read_table(self.host.memory, space)
+        table = mask_bits(words) if words is not None else None
         return Msix(capability.control.enabled, capability.control.masked, table)
 
     @property

@@ -17,7 +17,7 @@ SIGNAL = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class DeviceModel:
     """Found by xenstore's note of its pid. A PV guest has none, and every signal to it fails."""
 
@@ -27,6 +27,9 @@ class DeviceModel:
     domid: int
     pid: int | None = None
     """While it is stopped: xenstore forgets the pid with the domain, and a stopped process outlives that."""
+
+    def __repr__(self) -> str:
+        return f"<device model of {self.guest} (d{self.domid})>"
 
     def kill(self) -> Done:
         """SIGKILL, and see it end, also when its domain is no more but as a zombie."""

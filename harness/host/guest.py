@@ -71,7 +71,7 @@ done
 """
 
 
-@dataclass
+@dataclass(repr=False)
 class Guest:
     """One domain. Whatever is done to it goes on record first (`Host.deeds`); a refusal is a `Done` that is false."""
 
@@ -86,6 +86,9 @@ class Guest:
 
     def __str__(self) -> str:
         return f"{self.name} (d{self._domid})" if self._domid is not None else self.name
+
+    def __repr__(self) -> str:
+        return f"<guest {self}>"
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, overload
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostHung, HostUnreachable, LabError, OutcomeUnknown, UsageError
@@ -18,18 +18,25 @@ from harness.base.progress import Progress
 from harness.guest.initramfs import GuestFiles
 from harness.host.boot import await_boot, boot_id
 from harness.host.deeds import Deeds
+from harness.host.logs import LogEnd, Mark
 from harness.host.pciback import Guard, unguarded
 from harness.model.address import Bdf
 from harness.model.change import Change, Deed, Kind, Ledger, NoLedger
-from harness.model.config import ConfigSpace
-from harness.transport.base import Command, CommandResult, Script, Transport
+from harness.transport.base import Command, CommandResult, Transport
 from harness.transport.debugger import Debugger, PhysicalMemory
-from harness.xen.keys.debugkeys import parse_irqs, parse_masks, parse_pci_devices
-from harness.xen.keys.domainkeys import parse_domains, parse_event_channels, parse_free_memory
+from harness.xen.keys.debugkeys import IrqRow, MaskRow, PciRow, parse_irqs, parse_masks, parse_pci_devices
+from harness.xen.keys.domainkeys import (
+    DomainUsage,
+    EventChannel,
+    parse_domains,
+    parse_event_channels,
+    parse_free_memory,
+)
 from harness.xen.toolstack.choice import ToolstackName
 
 _SECONDS = 60.0
 _BOOT_SECONDS = 300.0
+_XEN, _DOM0 = ["xl", "dmesg"], ["dmesg"]
 
 
 class Console(Protocol):
@@ -62,19 +69,11 @@ class Opener:
     play: Callable[[Host, Path, Progress], None]
 
 
-@dataclass(frozen=True)
-class Mark:
-    """How much Xen's console ring (bytes) and dom0's kernel ring (lines) had said at a moment."""
-
-    ring: int
-    dmesg: int
-
-
 REBOOT = Deed(Kind.REBOOT, "reboot {host}", "nothing: it undoes all that is volatile")
 RESET_BUTTON = Deed(Kind.REBOOT, "reset {host} as by its button", "nothing: it undoes all that is volatile")
 
 
-@dataclass
+@dataclass(repr=False)
 class Host:
     """A machine with Xen, and dom0 at the other end of `transport`. Whatever changes it goes through `deeds`."""
 
@@ -96,11 +95,16 @@ class Host:
     facts: dict[str, str] = field(default_factory=dict)
     opened: Path | None = None
     """What `Opener.play` left, on a host that was frozen after it and runs on from there."""
+    began: Mark | None = None
+    """Since when its logs are looked at, where nothing else is said."""
     deeds: Deeds = field(init=False)
     """Who is told of all that is done here; whoever plays on the host says where evidence and actions go."""
 
     def __post_init__(self) -> None:
         self.deeds = Deeds(self.ledger)
+
+    def __repr__(self) -> str:
+        return f"<host {self.name}>"
 
     # -- commands ------------------------------------------------------------------------------------------------------
 
@@ -127,29 +131,42 @@ class Host:
 
     def mark(self) -> Mark:
         """This moment in both logs."""
-        script = Script("xl dmesg | wc -c && dmesg | wc -l")
-        ring, lines = self.transport.run(script, deadline=Deadline.after(_SECONDS)).check().text.split()
-        return Mark(int(ring), int(lines))
+        return Mark(LogEnd.of(self._log(_XEN)), LogEnd.of(self._log(_DOM0)))
 
     def xen_console(self, since: Mark | None = None) -> str:
-        """What stands in Xen's console ring, without `since` all of it. LabError when the ring was lost meanwhile."""
-        text = self._log("xl dmesg", "wc -c", since.ring if since else 0, "tail -c +%d", "xl_dmesg.txt")
-        return text.decode("utf-8", "replace")
+        """What Xen has said, of all that its console ring still holds. LabError when some of it is lost.
+
+        Without `since` from `began` on, where that is set.
+        """
+        return self._said(_XEN, "xl_dmesg.txt", since, lambda mark: mark.xen)
 
     def dmesg(self, since: Mark | None = None) -> str:
-        """What stands in dom0's kernel ring, without `since` all of it. LabError when the ring was lost meanwhile."""
-        text = self._log("dmesg", "wc -l", since.dmesg if since else 0, "tail -n +%d", "dom0_dmesg.txt")
-        return text.decode("utf-8", "replace")
+        """What dom0's kernel has said, as `xen_console`."""
+        return self._said(_DOM0, "dom0_dmesg.txt", since, lambda mark: mark.dom0)
 
     def said(self, pattern: str, since: Mark | None = None) -> tuple[str, ...]:
-        """The lines of Xen's console in which this regular expression is found."""
+        """The lines of `xen_console` in which this regular expression is found."""
         return tuple(line for line in self.xen_console(since).splitlines() if re.search(pattern, line))
 
+    @overload
+    def debug_key(self, key: Literal["M"]) -> tuple[MaskRow, ...]: ...
+    @overload
+    def debug_key(self, key: Literal["Q"]) -> tuple[PciRow, ...]: ...
+    @overload
+    def debug_key(self, key: Literal["i"]) -> tuple[IrqRow, ...]: ...
+    @overload
+    def debug_key(self, key: Literal["e"]) -> tuple[EventChannel, ...]: ...
+    @overload
+    def debug_key(self, key: Literal["q"]) -> tuple[DomainUsage, ...]: ...
+    @overload
+    def debug_key(self, key: Literal["m"]) -> int: ...
+    @overload
+    def debug_key(self, key: str) -> object: ...
     def debug_key(self, key: str) -> object:
         """What Xen prints for a debug key, as the parser of that key reads it; its text for one that has no parser.
 
-        Keys M (MaskRow), Q (PciRow), i (IrqRow), e (EventChannel) and q (DomainUsage) give tuples of rows, m free KiB.
-        ParseError, LabError.
+        M: MSI masks, Q: PCI devices, i: interrupts, e: event channels, q: domains, each a tuple of rows; m: free
+        memory in KiB. ParseError for a dump that is not whole, LabError.
         """
         if not re.fullmatch(r"[A-Za-z0-9*%+?]", key):
             raise UsageError(f"{key!r} is no debug key", hint="one character, as 'xl debug-keys h' lists them")
@@ -159,14 +176,16 @@ class Host:
         parser = _KEYS.get(key)
         return parser(text) if parser else text
 
-    def _log(self, command: str, size: str, start: int, tail: str, name: str) -> bytes:
-        """Of a log that only grows, what stands behind `start`."""
-        script = Script(f"{command} | {size} && {command} | {tail % (start + 1)}")
-        count, _, text = self.transport.run(script, deadline=Deadline.after(_SECONDS)).check().stdout.partition(b"\n")
-        if int(count) < start:
-            raise LabError(f"{self.name}: {command} says less than before: it was cleared, or the host has rebooted")
-        self.deeds.keep(name, text)
-        return text
+    def _log(self, command: list[str]) -> bytes:
+        return self.transport.run(command, deadline=Deadline.after(_SECONDS)).check().stdout
+
+    def _said(self, command: list[str], name: str, since: Mark | None, part: Callable[[Mark], LogEnd]) -> str:
+        log, mark = self._log(command), since or self.began
+        self.deeds.keep(name, log)
+        try:
+            return (part(mark).new_in(log) if mark else log).decode("utf-8", "replace")
+        except LabError as error:
+            raise LabError(f"{self.name}: {' '.join(command)}: {error.message}", hint=error.hint) from error
 
     # -- the machine ---------------------------------------------------------------------------------------------------
 
@@ -202,19 +221,6 @@ class Host:
             if now == before:
                 raise LabError(f"{self.name}: the {name} was none: boot_id is still {before}")
             act.end(True, f"boot {now}")
-
-    def msix_table(self, space: ConfigSpace) -> tuple[int, ...] | None:
-        """The words of a device's MSI-X table, four to an entry; None where they cannot be read.
-
-        They are in the device's memory: it takes memory decoding, and a host whose memory is read from outside.
-        """
-        capability = None if space.gone else space.msix
-        if self.memory is None or capability is None or not space.command.memory:
-            return None
-        base = space.bar_address(capability.table_bar)
-        if base is None:
-            return None
-        return self.memory.read_words(base + capability.table_offset, capability.control.table_size * 4)
 
 
 _KEYS: dict[str, Callable[[str], object]] = {

@@ -14,11 +14,10 @@ from harness.judge.judgement import Check
 from harness.model.checkpoint import Checkpoint
 from harness.model.observation import Observation
 from harness.scenario.record import Record
-from harness.scenario.spec import Fate, Interrupts, Next, makes_next_guest
+from harness.scenario.spec import GUEST_A, Fate, Interrupts, Next, makes_next_guest
 from harness.xen.keys.console import MarkerKind
 
 PCIBACK = "pciback"
-GUEST_A = "maskall-a"
 _EBUSY = -16
 _WORKING = Expected(memory=True, enabled=True, masked=False)
 

@@ -11,10 +11,7 @@ from harness.host import guest as guests
 from harness.model.address import Bdf
 from harness.model.change import Change, Ledger
 from harness.play.stage.verb import Verb
-from harness.scenario.spec import Scenario
-
-A, B, C = "maskall-a", "maskall-b", "maskall-c"
-"""The domains of a scenario by what becomes of them: it suffers, it follows, it stands by."""
+from harness.scenario.spec import GUEST_C, Scenario
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ def _changes(scenario: Scenario, held: Sequence[Borrowed], host: str, verbs: Map
     for one in held:
         yield devices.BIND.to(device=one.address, driver=one.driver)
     if scenario.bystander:
-        yield guests.CREATE.to(guest=C)
+        yield guests.CREATE.to(guest=GUEST_C)
     for name in scenario.steps:
         yield from of_verb(verbs[name], scenario, held[:1], host)
 

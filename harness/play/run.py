@@ -26,7 +26,7 @@ from harness.play.stage.stage import Enough, Part, Settled, Stage
 from harness.play.stage.tracing import traced
 from harness.play.verbs import VERBS
 from harness.scenario.record import Record
-from harness.scenario.spec import CREATE, Fate, Next, Scenario
+from harness.scenario.spec import CREATE, GUEST_A, Fate, Next, Scenario
 from harness.xen.keys.console import Marker, find_markers
 from harness.xen.toolstack.xl import Toolstack
 
@@ -151,7 +151,7 @@ def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progr
     held = parts[:1] if scenario.bystander else parts
     devices = [part.device.address for part in held]
     spec = GuestSpec(
-        name="maskall-a",
+        name=GUEST_A,
         type=scenario.guest,
         kernel=files.kernel,
         initramfs=files.initramfs,

@@ -20,6 +20,13 @@ CREATE = "create"
 """The step that every scenario begins with: guest A comes to be."""
 
 
+GUEST_A, GUEST_B, GUEST_C = "maskall-a", "maskall-b", "maskall-c"
+"""The domains by what becomes of them: one suffers the ending, one follows, one stands by."""
+
+GUEST_REFUSED = "maskall-r"
+"""The domain of a create that must be refused."""
+
+
 class Next(enum.StrEnum):
     """The steps that give the device to its next owner: on them it depends which checkpoints follow."""
 

@@ -17,7 +17,7 @@ from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import GuestSpec
 from harness.model.observation import GuestView
 from harness.scenario.record import Record
-from harness.scenario.spec import Scenario
+from harness.scenario.spec import GUEST_C, Scenario
 from harness.xen.toolstack.xl import Toolstack
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Stage:
     def bystander_spec(self) -> GuestSpec:
         """Guest C, which has the second device to itself."""
         second = self.parts[1].device
-        return replace(self.spec, name="maskall-c", devices=(second.address,), drivers=(second.target.driver,))
+        return replace(self.spec, name=GUEST_C, devices=(second.address,), drivers=(second.target.driver,))
 
     @property
     def next_checkpoint(self) -> Checkpoint:

@@ -16,7 +16,7 @@ from harness.base.errors import HarnessBug
 from harness.model.change import Deed
 from harness.model.checkpoint import Checkpoint
 from harness.play.stage.stage import Stage
-from harness.scenario.spec import Scenario
+from harness.scenario.spec import GUEST_A, Scenario
 
 Deeds = tuple[Deed, ...] | Callable[[Scenario], tuple[Deed, ...]]
 
@@ -47,7 +47,7 @@ _declared: dict[str, Verb] = {}
 
 
 def verb(
-    name: str, *, at: Checkpoint | None, changes: Deed | Deeds = (), guest: str = "maskall-a"
+    name: str, *, at: Checkpoint | None, changes: Deed | Deeds = (), guest: str = GUEST_A
 ) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
     """Declares a function as the verb `name`. A change that it makes and has not declared stops the run before it.
 

@@ -11,9 +11,7 @@ from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import OnEvent
 from harness.play.stage.stage import Stage
 from harness.play.stage.verb import verb
-from harness.scenario.spec import CREATE, Fate, Next, Scenario
-
-_SAME, _OTHER, _REFUSED = "maskall-a", "maskall-b", "maskall-r"
+from harness.scenario.spec import CREATE, GUEST_A, GUEST_B, GUEST_REFUSED, Fate, Next, Scenario
 
 
 @verb(CREATE, at=Checkpoint.C2, changes=guest.CREATE)
@@ -28,7 +26,7 @@ def _by_fate(scenario: Scenario) -> tuple[Deed, ...]:
     return fates.get(scenario.end.fate, (guest.CREATE,))
 
 
-@verb(Next.SAME_GUEST, at=Checkpoint.C5, changes=_by_fate, guest=_SAME)
+@verb(Next.SAME_GUEST, at=Checkpoint.C5, changes=_by_fate)
 def same_guest(stage: Stage) -> None:
     """The same guest again: created, attached to where it lives still, or restarted by the toolstack itself."""
     match stage.scenario.end.fate:
@@ -37,21 +35,21 @@ def same_guest(stage: Stage) -> None:
         case Fate.DETACHED:
             _attached(stage)
         case _:
-            _created(stage, _SAME)
+            _created(stage, GUEST_A)
 
 
-@verb(Next.OTHER_GUEST, at=Checkpoint.C5, changes=guest.CREATE, guest=_OTHER)
-@verb(Next.PV_GUEST, at=Checkpoint.C5, changes=guest.CREATE, guest=_OTHER)
-@verb(Next.HVM_GUEST, at=Checkpoint.C5, changes=guest.CREATE, guest=_OTHER)
+@verb(Next.OTHER_GUEST, at=Checkpoint.C5, changes=guest.CREATE, guest=GUEST_B)
+@verb(Next.PV_GUEST, at=Checkpoint.C5, changes=guest.CREATE, guest=GUEST_B)
+@verb(Next.HVM_GUEST, at=Checkpoint.C5, changes=guest.CREATE, guest=GUEST_B)
 def other_guest(stage: Stage) -> None:
     """Another guest, perhaps of another kind."""
-    _created(stage, _OTHER)
+    _created(stage, GUEST_B)
 
 
-@verb("assign", at=Checkpoint.C4, changes=(guest.CREATE, guest.DESTROY), guest=_REFUSED)
+@verb("assign", at=Checkpoint.C4, changes=(guest.CREATE, guest.DESTROY), guest=GUEST_REFUSED)
 def assign(stage: Stage) -> None:
     """A create that is expected to be refused; one that is not is ended again."""
-    refused = Guest(stage.host, stage.tools, replace(stage.spec, name=_REFUSED))
+    refused = Guest(stage.host, stage.tools, replace(stage.spec, name=GUEST_REFUSED))
     refused.create()
     if refused.exists:
         with stage.host.deeds.aside():
