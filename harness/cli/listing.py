@@ -17,6 +17,7 @@ from harness.mutants.change import TextChange
 from harness.nested import devices
 from harness.nested.machine import QEMU
 from harness.play.catalogue import catalogue
+from harness.play.verbs import VERBS
 from harness.report.announce import announced
 from harness.run.options import DEFAULT_CONTROL, RunOptions
 from harness.scenario.choose import all_scenarios, select
@@ -36,6 +37,9 @@ def overview() -> Iterator[str]:
     yield "\nfollow-ons: what becomes of the device afterwards"
     for name, follow_on in known.follow_ons.items():
         yield from _follow_on(name, follow_on)
+    yield "\nverbs: the steps of both"
+    for verb in VERBS.values():
+        yield f"  {verb.name:<26} {verb.meaning}"
     yield "\nguests\n  hvm       fully virtualised, kernel and modules of dom0"
     yield "\ndevices"
     yield from _devices()

@@ -135,7 +135,7 @@ def test_results_are_not_written_over_others(capsys: pytest.CaptureFixture[str],
 def test_list_names_what_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == ExitStatus.OK
     text = capsys.readouterr().out
-    for word in ("E14", "F8", "nvme", "trixie", "no-maskall-reset", "smoke", "expects"):
+    for word in ("E14", "F8", "clear_maskall", "nvme", "trixie", "no-maskall-reset", "smoke", "expects"):
         assert word in text
     assert main(["list", "--all"]) == ExitStatus.OK
     assert any(line.startswith("E14-F1-hvm-nvme") for line in capsys.readouterr().out.splitlines())
