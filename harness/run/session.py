@@ -71,12 +71,15 @@ class Session:
         played meanwhile.
         """
         self._sides_left.sort(key=lambda side: side[0].id != scenario.id)
-        for outcome in self._schedule if not self._complete(scenario) else ():
-            self.take(outcome)
-            if self._complete(outcome.scenario):
-                self.finished.append(self.conclude(outcome.scenario))
-            if self._complete(scenario):
-                break
+        try:
+            while not self._complete(scenario):
+                outcome = next(self._schedule)
+                self.take(outcome)
+                if self._complete(outcome.scenario):
+                    self.finished.append(self.conclude(outcome.scenario))
+        except BaseException:  # a full disk, Ctrl-C while something is stored
+            self.stop()
+            raise
         return next(result for result in self.finished if result.id == scenario.id)
 
     def _complete(self, scenario: Scenario) -> bool:

@@ -15,6 +15,7 @@ from harness.base.progress import PlainProgress
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
 from harness.play.run import Played
+from harness.run import store
 from harness.run.options import RunOptions
 from harness.run.plan import Plan
 from harness.run.session import Session
@@ -120,6 +121,26 @@ def test_a_side_is_on_disk_as_it_ends(tmp_path: Path, played_by: Callable[[Playe
     played_by(look)
     made.run(ROWS[0])
     assert seen == [False, True], "the control begins when what stock came to is stored"
+
+
+def test_what_goes_wrong_while_a_side_is_stored_ends_the_others(
+    tmp_path: Path, played_by: Callable[[Player], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = session(tmp_path / "a", rows=(ROWS[1], ROWS[3]))
+
+    def slow_second(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+        if row is ROWS[3]:
+            assert poll(lambda: lab_of(made).aborted, Deadline.after(10))
+        return honest(row, host, evidence)
+
+    def interrupted(path: Path, content: bytes) -> None:
+        raise KeyboardInterrupt
+
+    played_by(slow_second)
+    monkeypatch.setattr(store, "write_atomically", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.run(ROWS[1])
+    assert lab_of(made).now == 0
 
 
 def side(began: float, ended: float, covered: float) -> SideOutcome:
