@@ -95,7 +95,7 @@ def test_one_table_shows_stack_by_stack_what_was_expected_and_seen(
     ],
 )
 def test_the_exit_status_is_the_worst(player: Player, conclusions: list[Conclusion], status: ExitStatus) -> None:
-    player.answers |= {name: Ran(run_of(name, one)) for name, one in zip(NAMES, conclusions, strict=True)}
+    player.answers |= {name: Ran(run_of(name, one)) for name, one in zip(NAMES, conclusions, strict=False)}
     assert main(["run", "E14", "--stack", "all"]) == status
 
 
