@@ -12,9 +12,11 @@ from harness.base.deadline import Deadline
 from harness.base.errors import LabError, PowerFailed, UsageError
 from harness.base.secret import Secret
 from harness.lab.power import base
-from harness.lab.power.base import PowerState
+from harness.lab.power.base import PowerEntry, PowerState
 from harness.lab.power.command import CommandPower
+from harness.lab.power.ipmi import IpmiPower
 from harness.lab.power.libvirt import LibvirtPower
+from harness.lab.power.qmp import QmpPower
 from harness.lab.power.redfish import Redfish, RedfishPower
 from suites.selftest.fakes import powerways
 from suites.selftest.fakes.certificate import certificate
@@ -197,10 +199,39 @@ def test_libvirt_is_silenced_and_its_words_are_told(monkeypatch: pytest.MonkeyPa
         power.state(soon())
 
 
-@pytest.mark.parametrize(("module", "hint"), [("libvirt", r"maskall\[libvirt\]"), ("sushy", "pip install sushy")])
-def test_a_missing_library_is_named(module: str, hint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "entry", "hint"),
+    [
+        ("libvirt", LibvirtPower(kind="libvirt", uri="qemu:///system", domain="box"), r"maskall\[libvirt\]"),
+        ("sushy", RedfishPower(kind="redfish", url="https://bmc", system=SYSTEM), "pip install sushy"),
+        ("qemu.qmp", QmpPower(kind="qmp", socket=Path("qmp.sock")), "pip install qemu.qmp"),
+    ],
+)
+def test_a_missing_library_is_named(
+    module: str, entry: PowerEntry, hint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    libvirt = LibvirtPower(kind="libvirt", uri="qemu:///system", domain="box")
-    power_entry = libvirt if module == "libvirt" else RedfishPower(kind="redfish", url="https://bmc", system=SYSTEM)
     with pytest.raises(LabError, match=hint):
-        power_entry.control(HOST, tmp_path).state(soon())
+        entry.control(HOST, tmp_path).state(soon())
+
+
+@pytest.mark.parametrize(
+    ("one", "asked_otherwise", "another"),
+    [
+        (
+            IpmiPower(kind="ipmi", address="bmc", user="a", password="env:A"),  # noqa: S106
+            {"user": "b", "password": "env:B", "cipher_suite": 3},
+            {"port": 624},
+        ),
+        (
+            RedfishPower(kind="redfish", url="https://bmc", system=SYSTEM, ca_file=Path("a.pem")),
+            {"user": "b", "password": "env:B", "ca_file": Path("b.pem")},
+            {"system": f"{SYSTEM}-2"},
+        ),
+    ],
+)
+def test_one_switch_is_one_whoever_asks(
+    one: PowerEntry, asked_otherwise: dict[str, object], another: dict[str, object]
+) -> None:
+    assert one.model_copy(update=asked_otherwise).switch == one.switch
+    assert one.model_copy(update=another).switch != one.switch
