@@ -50,7 +50,7 @@ def run(
         list[str] | None,
         typer.Option(
             "--stack",
-            help="trixie, bookworm, bullseye or all; may be repeated (default: the inventory's).",
+            help="A stack of 'maskall list', or all; may be repeated (default: the inventory's).",
             metavar="STACK",
         ),
     ] = None,
