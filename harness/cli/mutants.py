@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.base.errors import EvidenceError, ExitStatus, UsageError
+from harness.base.errors import ExitStatus
 from harness.cli.options import takes
 from harness.run.options import RunOptions
 
 if TYPE_CHECKING:
     from harness.mutants.catalogue import Mutant
-    from harness.report.matrix import KillMatrix
 
 app = typer.Typer()
 
@@ -56,11 +55,13 @@ def hunt(options: RunOptions, names: Sequence[str], *, every: bool, resumed: Pat
     from rich.console import Console
 
     from harness.base.progress import progress_for
+    from harness.report.matrix import FILE, KillMatrix
     from harness.report.matrix_table import lines
     from harness.run.campaign import Campaign
     from harness.run.session import Session
+    from harness.run.store import load
 
-    before = _load(resumed) if resumed else None
+    before = load(resumed / FILE, KillMatrix, hint="--resume wants the results of a campaign") if resumed else None
     scenarios = options.scenarios()
     mutants = _chosen(options, names)
     with progress_for(Console()) as progress:
@@ -98,18 +99,3 @@ def _chosen(options: RunOptions, names: Sequence[str]) -> dict[str, Mutant]:
 
     known = options.known_mutants()
     return {name: pick(name, known) for name in names} if names else known
-
-
-def _load(directory: Path) -> KillMatrix:
-    from pydantic import ValidationError
-
-    from harness.report.matrix import FILE, KillMatrix
-
-    path = directory / FILE
-    try:
-        return KillMatrix.model_validate_json(path.read_bytes())
-    except OSError as error:
-        hint = "--resume wants the results of a campaign"
-        raise UsageError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
-    except ValidationError as error:
-        raise EvidenceError(f"{path} is not what this version writes", hint=str(error.errors()[0]["msg"])) from error

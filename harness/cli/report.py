@@ -31,13 +31,14 @@ def report(results: Annotated[Path, typer.Argument(help="A results.json, or the 
     """
     from harness.cli import stacks
     from harness.report.failure import failures, remarks, skipped
+    from harness.report.results import RunResult
     from harness.report.table import plain
     from harness.run.store import load
 
     if results.is_dir() and not (results / "results.json").exists() and (runs := stacks.stored(results)):
         stacks.told(runs)
         return stacks.worst([run.exit_status for run in runs.values()])
-    result = load(results / "results.json" if results.is_dir() else results)
+    result = load(results / "results.json" if results.is_dir() else results, RunResult)
     typer.echo(plain(result, width=shutil.get_terminal_size().columns), nl=False)
     paragraphs = [*skipped(result), *remarks(result), *failures(result)]
     if paragraphs:

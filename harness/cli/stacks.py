@@ -39,7 +39,7 @@ def stored(folder: Path) -> dict[str, RunResult]:
     """The runs below the directory that `run_on` made, by stack; empty when it is none."""
     from harness.run.store import load
 
-    runs = [load(path) for path in folder.glob("*/results.json")]
+    runs = [load(path, RunResult) for path in folder.glob("*/results.json")]
     runs.sort(key=lambda run: run.started)
     return {run.host.facts.get("stack", run.run_id): run for run in runs}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.judge.judgement import Checked
+from harness.judge.judgement import Check
 from harness.judge.known import KnownIssue, unexplained
 from harness.model.verdict import Verdict
 from harness.scenario.spec import Scenario
@@ -34,11 +34,11 @@ class Forecast:
         """Ids of the issues that a PASS would contradict."""
         return tuple(name for name, issue in self.due if issue.always)
 
-    def explains(self, checks: Sequence[Checked]) -> tuple[str, ...]:
+    def explains(self, checks: Sequence[Check]) -> tuple[str, ...]:
         """Ids of the issues that account for everything that was not met; empty when something is left over."""
         return _account_for(self.due, checks)
 
-    def remark(self, verdict: Verdict, checks: Sequence[Checked]) -> str:
+    def remark(self, verdict: Verdict, checks: Sequence[Check]) -> str:
         """What it means that a run agrees with the forecast or does not, and what to do; empty: nothing to say."""
         if verdict is Verdict.PASS and self.certain:
             return self._changed()
@@ -96,7 +96,7 @@ def _of_fixes(scenario: Scenario, facts: Mapping[str, str], fixes: Mapping[str, 
     ]
 
 
-def _account_for(issues: Sequence[tuple[str, KnownIssue]], checks: Sequence[Checked]) -> tuple[str, ...]:
+def _account_for(issues: Sequence[tuple[str, KnownIssue]], checks: Sequence[Check]) -> tuple[str, ...]:
     shown = [(name, issue) for name, issue in issues if issue.shows_in(checks)]
     if unexplained([issue for _, issue in shown], checks):
         return ()
@@ -107,5 +107,5 @@ def _names(issues: Sequence[tuple[str, KnownIssue]]) -> str:
     return " and ".join(name for name, _ in issues)
 
 
-def _check(check: Checked) -> str:
+def _check(check: Check) -> str:
     return f"{check.checkpoint} {check.view}: {check.subject}: seen {check.seen or 'nothing'}"

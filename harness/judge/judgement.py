@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from harness.model.checkpoint import Checkpoint
 from harness.model.raw import RawRef
@@ -30,24 +29,7 @@ class Check:
     raw: RawRef | None = None
 
 
-class Checked(Protocol):
-    """A check with its outcome, of a judgement or of stored results."""
-
-    @property
-    def checkpoint(self) -> Checkpoint: ...
-    @property
-    def view(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def expected(self) -> str: ...
-    @property
-    def seen(self) -> str: ...
-    @property
-    def outcome(self) -> Outcome: ...
-
-
-def sentence(one: Checked) -> str:
+def sentence(one: Check) -> str:
     """A check in one line, for a person."""
     return f"{one.checkpoint} {one.view}: {one.subject}: expected {one.expected}, seen {one.seen}"
 

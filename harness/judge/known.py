@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_valida
 from harness.base.errors import ParseError
 from harness.base.strict import StrictModel
 from harness.base.yamlfile import load_models
-from harness.judge.judgement import Checked
+from harness.judge.judgement import Check
 from harness.judge.signature import CheckPattern, left_over, shown
 from harness.scenario.spec import Scenario
 from harness.xen.keys.fixes import has_fix, registry
@@ -81,7 +81,7 @@ class KnownIssue(StrictModel):
             return not self.xen
         return not self.xen or any(version in span for span in self.xen)
 
-    def shows_in(self, checks: Sequence[Checked]) -> bool:
+    def shows_in(self, checks: Sequence[Check]) -> bool:
         return shown(self.violated, checks)
 
     @property
@@ -111,6 +111,6 @@ def known_issues(own: Path | None = None) -> dict[str, KnownIssue]:
     return _ours() | (load_issues(own) if own else {})
 
 
-def unexplained(issues: Sequence[KnownIssue], checks: Sequence[Checked]) -> list[Checked]:
+def unexplained(issues: Sequence[KnownIssue], checks: Sequence[Check]) -> list[Check]:
     """The checks not met that none of these issues accounts for."""
     return left_over((one for issue in issues for one in (*issue.violated, *issue.also)), checks)

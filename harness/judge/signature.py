@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from harness.base.strict import StrictModel
-from harness.judge.judgement import Checked, Outcome
+from harness.judge.judgement import Check, Outcome
 from harness.model.checkpoint import Checkpoint
 
 
@@ -18,7 +18,7 @@ class CheckPattern(StrictModel):
     subject: str
     seen: str = "*"
 
-    def matches(self, check: Checked) -> bool:
+    def matches(self, check: Check) -> bool:
         return (
             check.checkpoint is self.at
             and check.view == self.view
@@ -27,12 +27,12 @@ class CheckPattern(StrictModel):
         )
 
 
-def shown(violated: Iterable[CheckPattern], checks: Sequence[Checked]) -> bool:
+def shown(violated: Iterable[CheckPattern], checks: Sequence[Check]) -> bool:
     """Whether each of these checks was violated; one for which nothing was seen is not."""
     return all(any(check.outcome is Outcome.VIOLATED and one.matches(check) for check in checks) for one in violated)
 
 
-def left_over(patterns: Iterable[CheckPattern], checks: Iterable[Checked]) -> list[Checked]:
+def left_over(patterns: Iterable[CheckPattern], checks: Iterable[Check]) -> list[Check]:
     """What was not met and is not among these patterns."""
     known = tuple(patterns)
     return [

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
 from harness.base.errors import ParseError
 
 SEGMENT = r"(?:[0-9a-f]{4}|[1-9a-f][0-9a-f]{4,7})"
@@ -39,6 +42,15 @@ class Bdf:
             raise ParseError(f"{text!r} is not a PCI address", expected="an address as 0000:04:00.0 or 04:00.0")
         segment, bus, device, function = match.groups()
         return cls(int(segment or "0", 16), int(bus, 16), int(device, 16), int(function, 16))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Stored as it is written."""
+        text = core_schema.str_schema(pattern=f"^{FUNCTION}$")
+        read = core_schema.no_info_after_validator_function(cls.parse, text)
+        known = core_schema.union_schema([core_schema.is_instance_schema(cls), read])
+        written = core_schema.plain_serializer_function_ser_schema(str, return_schema=text, when_used="json")
+        return core_schema.json_or_python_schema(read, known, serialization=written)
 
     def __str__(self) -> str:
         return f"{self.segment:04x}:{self.bus:02x}:{self.device:02x}.{self.function}"

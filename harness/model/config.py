@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.base.errors import ParseError
+from harness.model.number import Hex
 
 HEADER_BYTES = 64  # what sysfs gives to a reader without CAP_SYS_ADMIN (Linux pci_read_config)
 MAX_BYTES = 4096
@@ -33,7 +34,7 @@ def _sign(bit: bool) -> str:
 class Command:
     """The 16-bit COMMAND register (offset 4). Raises ParseError when the value has more than 16 bits."""
 
-    value: int
+    value: Hex
 
     def __post_init__(self) -> None:
         _sixteen_bits(self.value, "COMMAND")
@@ -61,7 +62,7 @@ class Command:
 class MsixControl:
     """The 16-bit message control of MSI-X (capability + 2). Raises ParseError when the value has more bits."""
 
-    value: int
+    value: Hex
 
     def __post_init__(self) -> None:
         _sixteen_bits(self.value, "MSI-X control")

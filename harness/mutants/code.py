@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from harness.model.number import Hex, HexBytes
 from harness.mutants.change import Change, Returns
 
 
@@ -14,10 +15,22 @@ class Place:
 
     where: str  # function or file
     offset: int  # from the start of the function; in a file the same as `address`
-    address: int
+    address: Hex
 
     def __str__(self) -> str:
         return f"{self.where}+{self.offset:#x}"
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """One change as it was made: what stood there, and what was read back."""
+
+    place: Place
+    before: HexBytes
+    after: HexBytes
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.before.hex(' ')} -> {self.after.hex(' ')}"
 
 
 class Code(Protocol):

@@ -4,39 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 from harness.base.errors import LabError
 from harness.host.host import Host
 from harness.mutants.catalogue import DeviceModelMutant, Dom0Mutant, HypervisorMutant, Mutant
 from harness.mutants.change import Change, Returns
-from harness.mutants.code import Code, Place
+from harness.mutants.code import Code, Place, Replaced
 from harness.mutants.devicemodel import open_device_model
 from harness.mutants.text import open_dom0, open_hypervisor
 from harness.transport.debugger import Debugger
 
 
-@dataclass(frozen=True)
-class Planted:
-    """One change as it was made, read back."""
-
-    place: Place
-    before: bytes
-    after: bytes
-
-
-def plant(name: str, mutant: Mutant, host: Host) -> tuple[Planted, ...]:
+def plant(name: str, mutant: Mutant, host: Host) -> tuple[Replaced, ...]:
     """Change the host. LabError, and nothing changed, when a place is not there or is there more than once."""
     with _opened(name, mutant, host) as code:
         found = [(change, _only_place(name, change, code)) for change in changes_for(name, mutant, host)]
         planted = []
         for change, place in found:
             before = code.read(place.address, change.length)
-            planted.append(Planted(place, before, _written(code, place, change.applied_to(before))))
+            planted.append(Replaced(place, before, _written(code, place, change.applied_to(before))))
     return tuple(planted)
 
 
-def revert(name: str, mutant: Mutant, host: Host, planted: tuple[Planted, ...]) -> None:
+def revert(name: str, mutant: Mutant, host: Host, planted: tuple[Replaced, ...]) -> None:
     """Put back what stood there, on the host that `plant` changed."""
     with _opened(name, mutant, host) as code:
         for one in reversed(planted):

@@ -7,10 +7,9 @@ just this. Lines are not wrapped: a path or a command that is cut cannot be copi
 from __future__ import annotations
 
 from harness.base.text import inert
-from harness.judge.judgement import Outcome
+from harness.judge.judgement import Check, Hazard, Outcome
 from harness.model.verdict import Conclusion, ControlRole, Verdict
-from harness.report.results import RunResult, ScenarioResult
-from harness.report.seen import CheckSeen, HazardSeen, Side
+from harness.report.results import RunResult, ScenarioResult, Side
 
 _MOST_CHECKS = 4  # the first violation is nearest to the cause; the log has them all
 _UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED, Conclusion.UNDECIDED)
@@ -80,19 +79,19 @@ def _wanted(scenario: ScenarioResult, name: str) -> str:
 def _side(name: str, side: Side, wanted: str) -> list[str]:
     where = side.hypervisor if name == "stock" else f"the control {side.hypervisor}"
     lines = [f"  on {where}: expected {wanted}; came to {side.verdict}: {side.reason}"]
-    shown = side.violations
+    shown = side.judgement.violations
     if side.verdict is Verdict.PASS:  # wrongly so: the last checks show what was looked at and thought good
-        shown = side.checks[-_MOST_CHECKS:]
+        shown = side.judgement.checks[-_MOST_CHECKS:]
     for check in shown[:_MOST_CHECKS]:
         lines += _check(check)
     if len(shown) > _MOST_CHECKS:
         lines.append(f"    and {len(shown) - _MOST_CHECKS} more, see the log")
-    lines += [_hazard(side.hazard), f"    log: {side.log}   raw files: {side.raw_directory}"]
+    lines += [_hazard(side.judgement.hazard), f"    log: {side.log}   raw files: {side.raw_directory}"]
     lines += [f"    the emulator failed before this attempt: {attempt.reason}" for attempt in side.attempts]
     return lines
 
 
-def _check(check: CheckSeen) -> list[str]:
+def _check(check: Check) -> list[str]:
     seen = check.seen or "nothing"
     met = " (met)" if check.outcome is Outcome.MET else ""
     lines = [
@@ -102,7 +101,7 @@ def _check(check: CheckSeen) -> list[str]:
     return [*lines, f"       {check.raw}"] if check.raw else lines
 
 
-def _hazard(hazard: HazardSeen) -> str:
+def _hazard(hazard: Hazard) -> str:
     taken = "taken" if hazard.taken else "NOT taken" if hazard.promised else "not taken, none was promised"
     how = f": {hazard.how}" if hazard.how else ""
     return f"    hazard {taken}{how}" + (f" ({hazard.raw})" if hazard.raw else "")

@@ -15,8 +15,7 @@ from harness.base.text import inert
 from harness.model.verdict import Conclusion
 from harness.report import messages
 from harness.report.failure import explain
-from harness.report.results import RunResult, ScenarioResult
-from harness.report.seen import Side
+from harness.report.results import RunResult, ScenarioResult, Side
 from harness.report.timeline import timeline
 
 _TAGS = {
@@ -70,7 +69,11 @@ def _case(suite: ET.Element, scenario: ScenarioResult) -> None:
         if tag != "skipped":
             outcome.text = "\n".join(explain(scenario))
     told = ["\n".join(explain(scenario))] if scenario.conclusion is Conclusion.KNOWN else []
-    told += [f"on {inert(side.hypervisor)}:\n{timeline(side.timeline)}" for _, side in scenario.sides if side.timeline]
+    told += [
+        f"on {inert(side.hypervisor)}:\n{timeline(side.record.observations)}"
+        for _, side in scenario.sides
+        if side.record.observations
+    ]
     if told:
         ET.SubElement(case, "system-out").text = "\n\n".join(told)
 
@@ -89,7 +92,8 @@ def _reason(scenario: ScenarioResult) -> str:
 def _run_properties(run: RunResult) -> dict[str, str]:
     controls = {
         f"control.{control.name}": "; ".join(
-            f"{one.place} at {one.address}: {one.original} -> {one.replacement}" for one in control.changes
+            f"{one.place} at {one.place.address:#x}: {one.before.hex(' ')} -> {one.after.hex(' ')}"
+            for one in control.changes
         )
         for control in run.controls
     }
@@ -123,14 +127,15 @@ def _scenario_properties(scenario: ScenarioResult) -> dict[str, str]:
 
 
 def _side_properties(side: Side) -> dict[str, str]:
-    taken = "taken" if side.hazard.taken else "not taken"
+    hazard = side.judgement.hazard
+    taken = "taken" if hazard.taken else "not taken"
     return {
         "hypervisor": side.hypervisor,
         "verdict": side.verdict.value,
-        "hazard": f"{taken}: {side.hazard.how}" if side.hazard.how else taken,
+        "hazard": f"{taken}: {hazard.how}" if hazard.how else taken,
         "raw_directory": side.raw_directory,
         "log": side.log,
-        **messages.properties(side.messages),
+        **messages.properties(side.record.messages),
     }
 
 

@@ -13,11 +13,9 @@ from harness.base.errors import ExitStatus
 from harness.base.strict import StrictModel
 from harness.judge.judgement import Check, Outcome, sentence
 from harness.model.verdict import Verdict
-from harness.report.model import Seconds, Text
-from harness.report.results import Control, Host
-from harness.report.seen import CheckSeen, Side
+from harness.report.results import Control, HostFacts, Seconds, Side
 
-SCHEMA_VERSION: Final = "1"
+SCHEMA_VERSION: Final = "2"
 FILE = "mutants.json"
 
 
@@ -44,8 +42,8 @@ class Cell(StrictModel):
     ending: str
     fate: Fate
     verdict: Verdict
-    reason: Text
-    violations: tuple[Text, ...] = Field(description="what failed, without numbers that differ from run to run")
+    reason: str
+    violations: tuple[str, ...] = Field(description="what failed, without numbers that differ from run to run")
     known: tuple[str, ...] = Field((), description="on stock: the known issues that it fails as")
     seconds: Seconds
     raw_directory: str
@@ -59,9 +57,9 @@ class Row(StrictModel):
 
     name: str
     layer: str
-    stands_for: Text
+    stands_for: str
     notices: tuple[str, ...] = Field(description="endings that promise to see it")
-    equivalent: Text | None = Field(description="the proof that it cannot be seen")
+    equivalent: str | None = Field(description="the proof that it cannot be seen")
     fits: bool = Field(description="made for this stack")
     planted: Control | None = Field(description="the bytes that were changed")
     cells: tuple[Cell, ...]
@@ -102,12 +100,12 @@ class KillMatrix(StrictModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    schema_version: Literal["1"] = SCHEMA_VERSION
+    schema_version: Literal["2"] = SCHEMA_VERSION
     tool_version: str
     run_id: str
     started: AwareDatetime
     ended: AwareDatetime
-    host: Host
+    host: HostFacts
     scenarios: tuple[str, ...] = Field(description="in the order of the columns")
     stock: tuple[Cell, ...] = Field(description="the same on the unchanged product: what fails here kills no mutant")
     mutants: tuple[Row, ...]
@@ -145,7 +143,7 @@ def cell(
     scenario: str, ending: str, side: Side, seconds: float, stock: Cell | None, known: tuple[str, ...] = ()
 ) -> Cell:
     """What a run says about the mutant it was played on, held against the same scenario on stock (None: this is it)."""
-    violations = tuple(sorted(signatures(side.violations)))
+    violations = tuple(sorted(signatures(side.judgement.violations)))
     fate = _fate(side, frozenset(violations), stock)
     return Cell(
         scenario=scenario,
@@ -173,10 +171,10 @@ def _fate(side: Side, violations: frozenset[str], stock: Cell | None) -> Fate:
 def _killer(side: Side, stock: Cell) -> str:
     """The first check that failed and does not on stock."""
     before = set(stock.violations)
-    return next(sentence(one) for one in side.violations if signatures([one]) - before)
+    return next(sentence(one) for one in side.judgement.violations if signatures([one]) - before)
 
 
-def signatures(checks: Iterable[Check | CheckSeen]) -> set[str]:
+def signatures(checks: Iterable[Check]) -> set[str]:
     """What was violated, without the numbers of domains and irqs, which differ from run to run."""
     violated = (one for one in checks if one.outcome is Outcome.VIOLATED)
     return {re.sub(r"\d+", "N", f"{one.view} {one.subject}") + f" at {one.checkpoint}" for one in violated}

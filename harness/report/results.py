@@ -1,38 +1,85 @@
-"""The models of `results.json`, schema version 1: what a run came to, each statement with its evidence. Pure.
+"""The models of `results.json`, schema version 2: what a run came to, each statement with its evidence. Pure.
 
-Paths are relative to the run's directory. Register values are hexadecimal strings and addresses too, because
-JSON numbers lose the low bits of a 64-bit address. None means "not read", never "all is well".
+What was seen, done and judged is there as the harness knows it: the record and the judgement of each side. Paths are
+relative to the run's directory. Addresses and registers are hexadecimal strings, because JSON numbers lose the low
+bits of a 64-bit address. None means "not read", never "all is well".
 The published schema (docs/results.schema.json) is made from these models by harness/report/schema.py.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final, Literal
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
 from harness.base.errors import ExitStatus
 from harness.base.strict import StrictModel
-from harness.model.verdict import Conclusion, ControlRole, Verdict
-from harness.report.model import Bytes, Hex, Seconds, Source, Text
-from harness.report.seen import Side
+from harness.judge.forecast import Forecast
+from harness.judge.judgement import Judgement
+from harness.model.raw import RawRef
+from harness.model.verdict import Conclusion, ControlRole, Verdict, conclude, exit_status
+from harness.mutants.code import Replaced
+from harness.scenario.record import Record
+from harness.xen.keys.leaks import Growth
 
-SCHEMA_VERSION: Final = "1"
+SCHEMA_VERSION: Final = "2"
 NESTED_LABEL = "nested host: says nothing about hardware"
 
+Seconds = Annotated[float, Field(ge=0)]
 
-class Expected(StrictModel):
+
+class Attempt(StrictModel):
+    """A try that was thrown away because the emulator, not the product, failed; with the evidence of that."""
+
+    reason: str
+    seconds: Seconds
+    raw: RawRef | None = None
+
+
+class Side(StrictModel):
+    """One run of a scenario on one hypervisor: 'stock', or the name of a mutant."""
+
+    hypervisor: str
+    judgement: Judgement
+    record: Record
+    leaks: tuple[Growth, ...] = Field(default=(), description="every counter over the rounds, leaked or not")
+    phases: dict[str, Seconds] = Field(default={}, description="seconds by phase")
+    attempts: tuple[Attempt, ...] = ()
+    raw_directory: str
+    log: str
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.judgement.verdict
+
+    @property
+    def reason(self) -> str:
+        return self.judgement.reason
+
+
+class ExpectedVerdict(StrictModel):
     """What was expected of the hypervisor under test before the scenario was played."""
 
     verdict: Verdict
-    because: Text
+    because: str
     issues: tuple[str, ...] = Field(default=(), description="ids of known_issues.yaml that were expected to show")
     documents: tuple[str, ...] = Field(default=(), description="where those issues are written up")
 
+    @classmethod
+    def of(cls, forecast: Forecast) -> ExpectedVerdict:
+        return cls(
+            verdict=forecast.verdict,
+            because=forecast.because,
+            issues=tuple(name for name, _ in forecast.due),
+            documents=tuple(issue.document for _, issue in forecast.due if issue.document),
+        )
+
 
 class ScenarioResult(StrictModel):
-    """A scenario with both of its sides and what they say together."""
+    """A scenario with both of its sides and what they say together. Build it with `of`, which concludes."""
 
     id: str
     title: str
@@ -41,14 +88,37 @@ class ScenarioResult(StrictModel):
     guest: str
     device: str = Field(description="PCI address in dom0")
     device_kind: str
-    expected: Expected
+    expected: ExpectedVerdict
     stock: Side
     control: Side | None
     control_role: ControlRole
     conclusion: Conclusion
-    remark: Text = Field(default="", description="how stock stands to what was expected, and what to do about it")
+    remark: str = Field(default="", description="how stock stands to what was expected, and what to do about it")
     seconds: Seconds
     command_to_repeat: str
+
+    @classmethod
+    def of(
+        cls, forecast: Forecast, stock: Side, control: Side | None, control_role: ControlRole, **named: str | float
+    ) -> ScenarioResult:
+        """Both sides of a scenario; the conclusion is drawn here and nowhere else. `named`: all other fields."""
+        return cls.model_validate(
+            {
+                **named,
+                "expected": ExpectedVerdict.of(forecast),
+                "stock": stock,
+                "control": control,
+                "control_role": control_role,
+                "conclusion": conclude(
+                    stock.verdict,
+                    control.verdict if control else None,
+                    control_role,
+                    due=bool(forecast.certain),
+                    known=bool(forecast.explains(stock.judgement.checks)),
+                ),
+                "remark": forecast.remark(stock.verdict, stock.judgement.checks),
+            }
+        )
 
     @property
     def sides(self) -> tuple[tuple[str, Side], ...]:
@@ -57,23 +127,14 @@ class ScenarioResult(StrictModel):
         return stock if self.control is None else (*stock, ("control", self.control))
 
 
-class Host(StrictModel):
+class HostFacts(StrictModel):
     """The machine under test; `facts` by name (xen_version, kernel, qemu, accelerator, stack), all as text."""
 
-    name: Text
+    name: str
     nested: bool
     label: str = Field(default="", description="printed beside every verdict of this host")
-    facts: dict[str, Text]
-    packages: dict[str, Text] = Field(default={}, description="exact versions by package")
-
-
-class Replaced(StrictModel):
-    """Bytes that were replaced, and that were read back: at `address` in memory, or at that offset of a file."""
-
-    place: str = Field(description="function or file, and offset")
-    address: Hex
-    original: Bytes
-    replacement: Bytes
+    facts: dict[str, str]
+    packages: dict[str, str] = Field(default={}, description="exact versions by package")
 
 
 class Control(StrictModel):
@@ -81,45 +142,72 @@ class Control(StrictModel):
 
     name: str
     layer: str
-    stands_for: Text
+    stands_for: str
     changes: tuple[Replaced, ...]
 
 
-class EmulatorFaultSeen(StrictModel):
-    """A fault of the emulator that cost an attempt."""
-
-    scenario: str
-    hypervisor: str
-    reason: Text
-    raw: Source | None
-
-
 class RunResult(StrictModel):
-    """A whole run. Build it with harness.report.convert.run_result, which counts."""
+    """A whole run. Build it with `of`, which counts."""
 
-    schema_version: Literal["1"] = SCHEMA_VERSION
+    schema_version: Literal["2"] = SCHEMA_VERSION
     tool_version: str
     run_id: str
     started: AwareDatetime
     ended: AwareDatetime
-    host: Host
+    host: HostFacts
     controls: tuple[Control, ...]
     scenarios: tuple[ScenarioResult, ...]
     counts: dict[Conclusion, int] = Field(description="scenarios per conclusion; absent means none")
-    emulator_faults: int = Field(ge=0)
-    emulator_fault_list: tuple[EmulatorFaultSeen, ...]
+    emulator_faults: int = Field(ge=0, description="attempts that the emulator spoiled, of all sides")
     overhead_seconds: Seconds = Field(description="wall time not spent inside host or guest operations")
     exit_status: ExitStatus
+
+    @classmethod
+    def of(
+        cls,
+        scenarios: Sequence[ScenarioResult],
+        *,
+        tool_version: str,
+        run_id: str,
+        started: datetime,
+        ended: datetime,
+        host: HostFacts,
+        controls: Iterable[Control],
+        overhead_seconds: float,
+        status: ExitStatus | None = None,
+    ) -> RunResult:
+        """A whole run, counted. `status` only where the run ended for a reason no scenario shows (a lost host).
+
+        `started` and `ended` carry their zone; without one pydantic refuses them.
+        """
+        conclusions = [scenario.conclusion for scenario in scenarios]
+        return cls(
+            tool_version=tool_version,
+            run_id=run_id,
+            started=started,
+            ended=ended,
+            host=host,
+            controls=tuple(controls),
+            scenarios=tuple(scenarios),
+            counts=dict(Counter(conclusions)),
+            emulator_faults=_emulator_faults(scenarios),
+            overhead_seconds=round(overhead_seconds, 3),
+            exit_status=exit_status(conclusions) if status is None else status,
+        )
 
     @model_validator(mode="after")
     def _counts_are_true(self) -> RunResult:
         """Totals that contradict the list they sum up are refused, whoever wrote them."""
         if self.counts != dict(Counter(scenario.conclusion for scenario in self.scenarios)):
             raise ValueError("counts do not agree with the scenarios")
-        if self.emulator_faults != len(self.emulator_fault_list):
-            raise ValueError("emulator_faults does not agree with emulator_fault_list")
+        if self.emulator_faults != _emulator_faults(self.scenarios):
+            raise ValueError("emulator_faults does not agree with the attempts of the sides")
         return self
 
     @property
     def seconds(self) -> float:
         return (self.ended - self.started).total_seconds()
+
+
+def _emulator_faults(scenarios: Iterable[ScenarioResult]) -> int:
+    return sum(len(side.attempts) for scenario in scenarios for _, side in scenario.sides)

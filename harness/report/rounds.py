@@ -5,14 +5,15 @@ from __future__ import annotations
 import textwrap
 
 from harness.base.text import inert
-from harness.report.seen import Leak, Side
+from harness.report.results import Side
+from harness.xen.keys.leaks import Growth
 
 _WIDTH = 80
 
 
 def history(side: Side) -> str:
     """One line for each round with the counters that moved, below them those that did not; empty without rounds."""
-    rounds = side.rounds
+    rounds = side.record.rounds
     if not rounds:
         return ""
     names = list(rounds[0].counts)
@@ -22,7 +23,7 @@ def history(side: Side) -> str:
         (
             str(one.number),
             f"d{one.domid}",
-            "-" if one.delta is None else f"{one.delta:+d} on {one.vectors}",
+            f"{one.guest.delta:+d} on {one.guest.vectors}" if one.guest else "-",
             *(str(one.counts[name]) for name in moved),
         )
         for one in rounds
@@ -38,20 +39,20 @@ def leaks(scenario: str, side: Side) -> list[str]:
     """The first, the last and the growth of every counter that did not stand still; one line when all did."""
     if not side.leaks:
         return []
-    answers = [one.delta for one in side.rounds if one.delta is not None]
-    worked = sum(delta > 0 for delta in answers)
+    rounds = side.record.rounds
+    worked = sum(one.guest is not None and one.guest.delta > 0 for one in rounds)
     still = sum(one.first == one.last for one in side.leaks)
     lines = [
-        inert(f"leaks over {len(side.rounds)} rounds of {scenario} on {side.hypervisor}"),
-        f"  the guest got interrupts in {worked} of {len(side.rounds)} rounds; "
+        inert(f"leaks over {len(rounds)} rounds of {scenario} on {side.hypervisor}"),
+        f"  the guest got interrupts in {worked} of {len(rounds)} rounds; "
         f"{still} of {len(side.leaks)} counters stood still",
     ]
     return [*lines, *(line for one in side.leaks if one.first != one.last for line in _leak(one))]
 
 
-def _leak(one: Leak) -> list[str]:
+def _leak(one: Growth) -> list[str]:
     word = "LEAK " if one.leaked else ""
-    why = f", noise is up to {one.noise}" if one.noise else ""
-    grown = one.last - one.first
-    text = f"{word}{one.title}: {one.first} -> {one.last} ({grown:+d}; more in {one.rises} of {one.steps} rounds{why})"
+    why = f", noise is up to {one.counter.noise}" if one.counter.noise else ""
+    rises = f"{one.grown:+d}; more in {one.rises} of {one.steps} rounds{why}"
+    text = f"{word}{one.counter.title}: {one.first} -> {one.last} ({rises})"
     return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)

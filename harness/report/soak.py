@@ -15,8 +15,7 @@ from pydantic import AwareDatetime, Field
 from harness.base.errors import ExitStatus
 from harness.base.strict import StrictModel
 from harness.model.verdict import Conclusion, Verdict
-from harness.report.model import Seconds, Text
-from harness.report.results import ScenarioResult
+from harness.report.results import ScenarioResult, Seconds
 
 SOAK_SCHEMA_VERSION: Final = "1"
 _CONFIDENCE = 0.95
@@ -39,9 +38,9 @@ class SoakRun(StrictModel):
     scenario: str
     kind: Kind
     verdict: Verdict
-    reason: Text
+    reason: str
     hazard_taken: bool
-    emulator_faults: tuple[Text, ...] = Field(description="attempts that the emulator spoiled, before this verdict")
+    emulator_faults: tuple[str, ...] = Field(description="attempts that the emulator spoiled, before this verdict")
     seconds: Seconds
     results: str = Field(description="directory of this run's results.json, below the soak's")
 
@@ -57,7 +56,7 @@ class Soak(StrictModel):
     devices: tuple[str, ...]
     scenarios: tuple[str, ...] = Field(min_length=1)
     wanted: int = Field(ge=1, description="runs")
-    facts: dict[str, Text]
+    facts: dict[str, str]
     runs: tuple[SoakRun, ...] = ()
 
     def with_run(self, run: SoakRun) -> Soak:
@@ -102,7 +101,7 @@ def soak_run(number: int, result: ScenarioResult, results: str) -> SoakRun:
         kind=_kind(result.conclusion),
         verdict=side.verdict,
         reason=side.reason,
-        hazard_taken=side.hazard.taken,
+        hazard_taken=side.judgement.hazard.taken,
         emulator_faults=tuple(attempt.reason for attempt in side.attempts),
         seconds=result.seconds,
         results=results,

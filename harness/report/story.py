@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.base.text import inert
-from harness.report.seen import Traced
-from harness.xen.trace.calls import line
+from harness.xen.trace.calls import Event, line
 
 # how a device is taken away; masking is left to the log, where drivers do it all the time
 _GIST = ("map", "bind", "hvm unbind", "unbind", "unmap", "disable", "maskall", "prepare", "release", "reset", "kill")
 _DECODING = "command"
 
 
-def story(trace: Sequence[Traced]) -> str:
+def story(trace: Sequence[Event]) -> str:
     """Every event in a line."""
     return "".join(f"{inert(line(event))}\n" for event in trace)
 
 
-def gist(trace: Sequence[Traced]) -> list[str]:
+def gist(trace: Sequence[Event]) -> list[str]:
     """The events that give or take interrupts, those of several vectors in one line, and decoding when it changes."""
-    rows: list[list[Traced]] = []
+    rows: list[list[Event]] = []
     decoding = ""
     for event in trace:
         if event.what == _DECODING:
@@ -36,11 +35,11 @@ def gist(trace: Sequence[Traced]) -> list[str]:
     return [inert(_row(row)) for row in rows]
 
 
-def _alike(one: Traced, other: Traced) -> bool:
+def _alike(one: Event, other: Event) -> bool:
     return (one.what, one.domid, one.caller) == (other.what, other.domid, other.caller) and one.what != _DECODING
 
 
-def _row(row: Sequence[Traced]) -> str:
+def _row(row: Sequence[Event]) -> str:
     first = row[0]
     subject = "" if first.domid is None else f"d{first.domid}"
     for word, numbers in (("pirq", [one.pirq for one in row]), ("irq", [one.irq for one in row])):

@@ -18,9 +18,8 @@ from rich.text import Text
 from harness.base.text import inert
 from harness.model.verdict import Conclusion, Verdict
 from harness.report import messages
-from harness.report.results import Control, RunResult, ScenarioResult
+from harness.report.results import Control, RunResult, ScenarioResult, Side
 from harness.report.rounds import leaks
-from harness.report.seen import Side
 from harness.report.story import gist
 
 _TITLES = ("scenario", "expected", "stock", "control", "hazard", "conclusion", "time")
@@ -143,8 +142,8 @@ def call_chains(run: RunResult) -> list[Text]:
     first: dict[tuple[str, ...], tuple[ScenarioResult, Side]] = {}
     others: dict[tuple[str, ...], int] = {}
     for scenario, side in _sides(run):
-        if side.call_chain:
-            symbols = tuple(frame.symbol for frame in side.call_chain)
+        if side.record.call_chain:
+            symbols = tuple(frame.symbol for frame in side.record.call_chain)
             others[symbols] = others.get(symbols, -1) + 1
             first.setdefault(symbols, (scenario, side))
     return [_call_chain(*first[symbols], others[symbols]) for symbols in first]
@@ -155,12 +154,12 @@ def traces(run: RunResult) -> list[Text]:
     return [
         Text("\n".join([f"interrupts of {scenario.device}, {scenario.id} on {side.hypervisor}", *_told(side)]))
         for scenario, side in _sides(run)
-        if side.trace
+        if side.record.trace
     ]
 
 
 def _told(side: Side) -> list[str]:
-    return [*(f"  {row}" for row in gist(side.trace)), f"  call chains in {inert(str(side.trace_raw))}"]
+    return [*(f"  {row}" for row in gist(side.record.trace)), f"  call chains in {inert(str(side.record.trace_raw))}"]
 
 
 def summary(run: RunResult) -> Text:
@@ -195,7 +194,7 @@ def _mutants_under_test(run: RunResult) -> set[str]:
 def _control(control: Control, *, under_test: bool) -> list[tuple[str, str]]:
     return [
         ("under test" if under_test else "control", f"{control.name}: {control.stands_for}"),
-        *(("", f"{one.place}: {one.original} -> {one.replacement}") for one in control.changes),
+        *(("", str(one)) for one in control.changes),
     ]
 
 
@@ -214,9 +213,10 @@ def _cells(name: str, scenario: ScenarioResult) -> tuple[str, ...]:
 
 def _hazard(scenario: ScenarioResult) -> str:
     """`yes/no`: taken on stock, on the control; a dash where none was promised and none came."""
+    sides = [(side.judgement.hazard, side.verdict) for _, side in scenario.sides]
     return "/".join(
-        "yes" if side.hazard.taken else "no" if side.hazard.promised and side.verdict is not Verdict.SKIP else "-"
-        for _, side in scenario.sides
+        "yes" if hazard.taken else "no" if hazard.promised and verdict is not Verdict.SKIP else "-"
+        for hazard, verdict in sides
     )
 
 
@@ -224,9 +224,9 @@ def _call_chain(scenario: ScenarioResult, side: Side, others: int) -> Text:
     where = f"{scenario.id}, {scenario.device_kind}, on {side.hypervisor}"
     same = f"; the same in {_several(others, 'other run')}" if others else ""
     lines = [f"call chain of the hypervisor to the masking ({where}{same})"]
-    lines += [f"  {frame.address}  {frame}" for frame in side.call_chain]
-    if side.call_chain_raw:
-        lines.append(f"  from {side.call_chain_raw}")
+    lines += [f"  {frame.address:#x}  {frame}" for frame in reversed(side.record.call_chain)]
+    if side.record.call_chain_raw:
+        lines.append(f"  from {side.record.call_chain_raw}")
     return Text("\n".join(inert(line) for line in lines))
 
 

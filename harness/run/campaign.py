@@ -22,7 +22,7 @@ from harness.run.plan import STOCK
 from harness.run.schedule import Schedule
 from harness.run.session import Session
 from harness.run.side import SideOutcome, SidePlayer
-from harness.run.store import write_atomically
+from harness.run.store import dump
 from harness.scenario.spec import Scenario
 
 
@@ -119,7 +119,7 @@ class Campaign:
         self._under_way.remove((name, scenario.id))
         self._stock_tries[scenario.id] += name == STOCK
         stock = None if name == STOCK else self._cells[STOCK, scenario.id]
-        issues = () if stock else self.session.forecast(scenario).explains(outcome.side.checks)
+        issues = () if stock else self.session.forecast(scenario).explains(outcome.side.judgement.checks)
         made = cell(scenario.id, scenario.ending, outcome.side, outcome.seconds, stock, issues)
         self._cells[name, scenario.id] = made
         self._played += 1
@@ -154,7 +154,7 @@ class Campaign:
             stock=self._cells_of(STOCK),
             mutants=tuple(self._rows()),
         )
-        write_atomically(plan.results / FILE, matrix.model_dump_json(indent=2).encode() + b"\n")
+        dump(matrix, plan.results / FILE)
         return matrix
 
     def _rows(self) -> Iterable[Row]:

@@ -13,9 +13,8 @@ from functools import cached_property
 from harness.base.progress import Progress
 from harness.host.host import Lab
 from harness.judge.forecast import Forecast, foresee
-from harness.report import convert, junit
-from harness.report.results import NESTED_LABEL, Control, RunResult, ScenarioResult
-from harness.report.results import Host as HostSeen
+from harness.report import junit
+from harness.report.results import NESTED_LABEL, Control, HostFacts, RunResult, ScenarioResult
 from harness.report.sidelog import side_log
 from harness.run import store
 from harness.run.plan import Plan
@@ -96,7 +95,11 @@ class Session:
         """What the scenario's sides say together, all of which were taken."""
         sides = [self._outcomes[scenario.id, name] for name in self.plan.hypervisors(scenario)]
         devices = [str(one.played.record.observations[0].device) for one in sides if one.played.record.observations]
-        return convert.scenario_result(
+        return ScenarioResult.of(
+            self.forecast(scenario),
+            sides[0].side,
+            sides[1].side if len(sides) > 1 else None,
+            self.plan.role(scenario),
             id=scenario.id,
             title=scenario.title,
             ending=scenario.ending,
@@ -104,19 +107,15 @@ class Session:
             guest=str(scenario.guest),
             device=devices[0] if devices else "not found",
             device_kind=scenario.device,
-            forecast=self.forecast(scenario),
-            stock=sides[0].side,
-            control=sides[1].side if len(sides) > 1 else None,
-            control_role=self.plan.role(scenario),
-            seconds=max(one.ended for one in sides) - min(one.began for one in sides),
+            seconds=round(max(one.ended for one in sides) - min(one.began for one in sides), 3),
             command_to_repeat=shlex.join(["./tools/maskall", "run", scenario.id]) + self.plan.options.repeat_options,
         )
 
     @property
-    def host(self) -> HostSeen:
+    def host(self) -> HostFacts:
         """What results say about the host they come from."""
         facts = self._facts
-        return HostSeen(
+        return HostFacts(
             name=facts.get("host", "nested"),
             nested="nested" in facts,
             label=NESTED_LABEL if "nested" in facts else "",
@@ -132,14 +131,14 @@ class Session:
         """Write results.json and junit.xml."""
         took = time.monotonic() - self._begun
         order = [row.id for row in self.plan.scenarios]
-        result = convert.run_result(
+        result = RunResult.of(
+            sorted(self.finished, key=lambda result: order.index(result.id)),
             tool_version=importlib.metadata.version("maskall"),
             run_id=self.run_id,
             started=self.started,
             ended=datetime.now(UTC),
             host=self.host,
             controls=self.controls.values(),
-            scenarios=sorted(self.finished, key=lambda result: order.index(result.id)),
             overhead_seconds=max(0.0, took - wall(self._outcomes.values())),
         )
         store.dump(result, self.plan.results / "results.json")

@@ -10,15 +10,13 @@ from harness.base.errors import EmulatorFault, GuestDied, HostQuarantined, Maska
 from harness.base.progress import Progress
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host, Lab, Opener
-from harness.mutants.catalogue import Mutant
-from harness.mutants.plant import Planted, plant
+from harness.mutants.plant import plant
 from harness.play.run import Played, play
 from harness.play.stage.stage import Enough
-from harness.report import convert_side
-from harness.report.results import Control, Replaced
-from harness.report.seen import Attempt, Side
+from harness.report.results import Attempt, Control, Side
 from harness.run.plan import STOCK, Plan
 from harness.scenario.spec import Power, Scenario
+from harness.xen.keys.leaks import growth
 
 MAX_EMULATOR_RETRIES = 2
 
@@ -67,7 +65,7 @@ class SidePlayer:
             if not isinstance(fault, EmulatorFault | GuestDied) or len(attempts) == MAX_EMULATOR_RETRIES:
                 break
             self.progress.note(f"{fault.message}; trying again")
-            attempts.append(convert_side.attempt(fault.message, time.monotonic() - tried))
+            attempts.append(Attempt(reason=fault.message, seconds=round(time.monotonic() - tried, 3)))
         return SideOutcome(
             scenario=self.scenario,
             name=self.name,
@@ -91,7 +89,10 @@ class SidePlayer:
                 if self.name != STOCK:
                     with self.progress.phase(f"apply mutant {self.name}"):
                         mutant = plan.mutants[self.name]
-                        self._planted = _control(self.name, mutant, plant(self.name, mutant, host))
+                        changes = plant(self.name, mutant, host)
+                        self._planted = Control(
+                            name=self.name, layer=mutant.layer, stands_for=mutant.stands_for, changes=changes
+                        )
                 host.toolstack = plan.options.toolstack_name()
                 # never on the control, where a failure is what proves the scenario
                 strict = plan.options.strict_messages and self.name == plan.tested
@@ -110,22 +111,16 @@ class SidePlayer:
             return Played.failed(scenario, error)
 
     def _side(self, played: Played, folder: str, attempts: Sequence[Attempt]) -> Side:
-        record = played.record
-        return convert_side.side(
+        phases = self.progress.phases.seconds
+        return Side(
             hypervisor=self.name,
             judgement=played.judgement,
-            observations=record.observations,
+            record=played.record,
+            leaks=growth([one.counts for one in played.record.rounds]),
+            phases={name: round(seconds, 3) for name, seconds in phases.items()},
+            attempts=tuple(attempts),
             raw_directory=folder,
             log=f"logs/{self.scenario.id}.{self.name}.log",
-            phases=self.progress.phases.seconds,
-            call_chain=[convert_side.frame(one.address, one.symbol, one.offset) for one in reversed(record.call_chain)],
-            call_chain_raw=record.call_chain_raw,
-            trace=record.trace,
-            trace_raw=record.trace_raw,
-            attempts=attempts,
-            rounds=record.rounds,
-            opened=record.opened,
-            said=record.messages,
         )
 
 
@@ -142,16 +137,3 @@ def wall(outcomes: Iterable[SideOutcome]) -> float:
 
 def _has(host: Host, power: Power) -> bool:
     return {Power.DEBUGGER: host.debugger, Power.RESET: host.reset_button}[power] is not None
-
-
-def _control(name: str, mutant: Mutant, planted: Iterable[Planted]) -> Control:
-    changes = (
-        Replaced(
-            place=str(one.place),
-            address=f"{one.place.address:#x}",
-            original=one.before.hex(" "),
-            replacement=one.after.hex(" "),
-        )
-        for one in planted
-    )
-    return Control(name=name, layer=mutant.layer, stands_for=mutant.stands_for, changes=tuple(changes))

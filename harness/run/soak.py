@@ -7,36 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from harness.base.errors import EvidenceError, UsageError
 from harness.base.progress import Progress
 from harness.host.host import Lab
-from harness.report.soak import SOAK_SCHEMA_VERSION, Soak, SoakRun, running_line, soak_run
+from harness.report.soak import Soak, SoakRun, running_line, soak_run
 from harness.run.plan import STOCK, Plan
 from harness.run.schedule import Schedule
 from harness.run.session import Session
 from harness.run.side import SideOutcome, SidePlayer
-from harness.run.store import write_atomically
+from harness.run.store import dump
 from harness.scenario.spec import Scenario
 
 FILE = "soak.json"
-
-
-def load(folder: Path) -> Soak:
-    """The soak kept in a directory. UsageError when there is none, EvidenceError when it cannot be read."""
-    path = folder / FILE
-    try:
-        return Soak.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror}", hint="--resume wants a soak's directory"
-        ) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        hint = f"this version reads soaks of schema version {SOAK_SCHEMA_VERSION} only"
-        raise EvidenceError(f"{path}: {place}: {first['msg']}", hint=hint) from error
 
 
 @dataclass
@@ -88,4 +69,4 @@ class Soaking:
         self.progress.note(running_line(self.soak, run))
 
     def _store(self) -> None:
-        write_atomically(self.plan.results / FILE, self.soak.model_dump_json(indent=2).encode() + b"\n")
+        dump(self.soak, self.plan.results / FILE)

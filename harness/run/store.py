@@ -7,10 +7,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel
 
 from harness.base.errors import EvidenceError, UsageError
-from harness.report.results import SCHEMA_VERSION, RunResult
+from harness.base.stored import Model, from_json, to_json
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -37,29 +37,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise EvidenceError(f"{path} could not be written: {error.strerror or error}") from error
 
 
-def dump(run: RunResult, path: Path) -> None:
-    """Store `run` as `results.json` at `path`."""
-    write_atomically(path, run.model_dump_json(indent=2).encode() + b"\n")
+def dump(model: BaseModel, path: Path) -> None:
+    """Store results of any kind at `path`."""
+    write_atomically(path, to_json(model))
 
 
-def load(path: Path) -> RunResult:
-    """Read a `results.json` of this schema version.
+def load(path: Path, model: type[Model], *, hint: str = "") -> Model:
+    """Read what `dump` wrote of a `model`.
 
-    Raises UsageError if there is no such file, EvidenceError if it is not what `dump` writes.
+    Raises UsageError, with `hint`, if there is no such file, and as `from_json`.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        return RunResult.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise EvidenceError(
-            f"{path}: {place}: {first['msg']}",
-            hint=f"this version reads results of schema version {SCHEMA_VERSION} only",
-        ) from error
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
+    return from_json(model, content, file=str(path))
 
 
 def _sync_directory(directory: Path) -> None:

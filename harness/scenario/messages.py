@@ -10,7 +10,7 @@ from typing import TypeVar
 from harness.model.checkpoint import Checkpoint
 from harness.model.raw import RawRef
 from harness.xen.keys.console import Origin
-from harness.xen.keys.messages import Log, Meaning, Rule, Rules, classify
+from harness.xen.keys.messages import Log, Meaning, Rules, classify
 
 T = TypeVar("T")
 
@@ -34,15 +34,12 @@ class Message:
     meaning: Meaning
     text: str
     raw: RawRef
-    name: str | None = None  # of its rule
-    rule: Rule | None = None
+    name: str | None = None  # of its rule in messages.yaml; None: none describes it
+    reason: str = ""  # why it is said, by its rule
     lines: int = 1
     expected: bool = False  # a symptom that the ending provokes
-
-    @property
-    def fails(self) -> bool:
-        """Whether it is wrong in every scenario that does not expect it."""
-        return self.rule is not None and self.rule.fails
+    fails: bool = False  # it is wrong in every scenario that does not expect it
+    esrch: bool = False  # what was to be unmapped was not there
 
 
 def read_log(parts: Sequence[Part], log: Log, rules: Rules, expected: Collection[str]) -> list[Message]:
@@ -76,9 +73,11 @@ def read_log(parts: Sequence[Part], log: Log, rules: Rules, expected: Collection
                 text=one.line.text,
                 raw=part.raw.at(one.line.number - shifts[place]),
                 name=one.name,
-                rule=one.rule,
+                reason=one.rule.reason if one.rule else "",
                 lines=1 + one.more,
                 expected=one.name in expected,
+                fails=one.rule is not None and one.rule.fails,
+                esrch=one.rule is not None and one.rule.esrch,
             )
         )
     return found

@@ -54,7 +54,7 @@ class Record:
     messages: list[Message] | None = None  # None: the logs were not read to their end
     strict_messages: bool = False  # a line that no rule describes is a failure
     guests: dict[str, int] = field(default_factory=dict)  # "A", "B", "C" -> domid
-    call_chain: tuple[Frame, ...] = ()
+    call_chain: tuple[Frame, ...] = ()  # innermost first
     call_chain_raw: RawRef | None = None
     trace: list[Event] = field(default_factory=list)  # empty unless it was asked for
     trace_raw: RawRef | None = None

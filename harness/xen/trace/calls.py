@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from harness.xen.trace.symbols import Frame
 
@@ -168,27 +167,10 @@ def completed(events: Iterable[Event]) -> list[Event]:
     return told
 
 
-class Told(Protocol):
-    """An event, or what results.json keeps of one."""
-
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def what(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def detail(self) -> str: ...
-    @property
-    def caller(self) -> object: ...
-    @property
-    def times(self) -> int: ...
-
-
-def line(told: Told) -> str:
+def line(event: Event) -> str:
     """When, what, to which interrupt, by whom, how often."""
-    often = f"  x{told.times}" if told.times > 1 else ""
-    return f"+{told.seconds:7.2f} s  {told.what:10} {told.subject:29} {told.detail:22} by {told.caller}{often}"
+    often = f"  x{event.times}" if event.times > 1 else ""
+    return f"+{event.seconds:7.2f} s  {event.what:10} {event.subject:29} {event.detail:22} by {event.caller}{often}"
 
 
 def in_full(events: Iterable[Event]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.base.errors import LabError, ParseError
+from harness.model.number import Hex
 
 _BOUNDS = ("_stext", "_etext")  # of the permanent text, Xen xen.lds.S
 
@@ -33,7 +34,7 @@ class Frame:
     """A word of a stack that can be a return address: `symbol` + `offset`; `index` is its place on the stack."""
 
     index: int
-    address: int
+    address: Hex
     symbol: str
     offset: int
 

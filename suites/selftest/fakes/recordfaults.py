@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 from harness.model.config import Command, MsixControl
 from harness.model.observation import VectorMask
-from harness.scenario.messages import Message
 from harness.scenario.record import Record
-from harness.xen.keys.messages import catalogue
 from suites.selftest.fakes.goodrecord import (
     C0,
     C1,
@@ -26,6 +24,7 @@ from suites.selftest.fakes.goodrecord import (
     redo,
     view,
 )
+from suites.selftest.fakes.logline import by_rule
 
 Mutation = Callable[[Record], None]
 
@@ -54,9 +53,7 @@ NOT_MASKED = "not masked by Xen"
 
 def says(name: str) -> Mutation:
     """A line in the logs at the end."""
-    rule = catalogue().rules[name]
-    place = raw("C6/dom0_dmesg.txt", 7)
-    line = Message(C6, rule.origin, rule.meaning, "so it is", place, name, rule)
+    line = by_rule(name, C6, raw("C6/dom0_dmesg.txt", 7), "so it is")
     return lambda record: setattr(record, "messages", [line])
 
 

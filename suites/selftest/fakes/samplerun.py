@@ -18,14 +18,16 @@ from harness.model.config import Command, MsixControl
 from harness.model.observation import GuestView, HardwareView, Observation, TableView, VectorMask, XenView
 from harness.model.raw import RawRef
 from harness.model.verdict import ControlRole, Verdict
-from harness.report import convert, convert_side
-from harness.report.results import NESTED_LABEL, Control, Host, Replaced, RunResult, ScenarioResult
-from harness.report.seen import Side
+from harness.mutants.code import Place, Replaced
+from harness.report.results import NESTED_LABEL, Attempt, Control, HostFacts, RunResult, ScenarioResult, Side
 from harness.scenario.messages import Message
+from harness.scenario.record import Record
 from harness.xen.keys.console import Origin
-from harness.xen.keys.messages import Meaning, catalogue
+from harness.xen.keys.messages import Meaning
 from harness.xen.trace.calls import Actor, Caller, Dom0Call, Event
 from harness.xen.trace.symbols import Frame
+from suites.selftest.fakes.goodrecord import scenario as row
+from suites.selftest.fakes.logline import by_rule
 
 NVME = Bdf.parse("0000:04:00.0")
 
@@ -34,12 +36,8 @@ def raw(name: str, line: int = 0) -> RawRef:
     return RawRef(f"raw/{name}.txt", f"{len(name):02x}" * 32, line)
 
 
-RULES = catalogue().rules
-
-
 def said(name: str, text: str, line: int, lines: int = 1, *, expected: bool = False) -> Message:
-    rule = RULES[name]
-    return Message(Checkpoint.C3, rule.origin, rule.meaning, text, raw("xl-dmesg", line), name, rule, lines, expected)
+    return by_rule(name, Checkpoint.C3, raw("xl-dmesg", line), text, lines=lines, expected=expected)
 
 
 SAID = (
@@ -90,22 +88,34 @@ def judge(verdict: Verdict, reason: str, *, taken: bool, promised: bool = True, 
     )
 
 
-def side(name: str, judgement: Judgement, hypervisor: str = "stock", **more: Any) -> Side:  # noqa: ANN401 - as convert_side.side
+def side(
+    name: str,
+    judgement: Judgement,
+    hypervisor: str = "stock",
+    attempts: tuple[Attempt, ...] = (),
+    **more: Any,  # noqa: ANN401 - any field of a record
+) -> Side:
     read = judgement.verdict not in (Verdict.ERROR, Verdict.SKIP)
     delta = 12 if judgement.verdict is Verdict.PASS else 0
-    return convert_side.side(
-        hypervisor=hypervisor,
-        judgement=judgement,
-        observations=(
+    record = Record(
+        row("E14", "F1"),
+        reset_effective=True,
+        observations=[
             observe(Checkpoint.C2, 21.34, 0x0406, 0x8040, delta=12),
             observe(Checkpoint.C4, 28.0, 0x0402, 0x4040, delta=None),
             observe(Checkpoint.C6, 49.9, 0x0406, 0x8040 if delta else 0xC040, delta=delta),
-        ),
+        ],
+        messages=[*SAID, *([] if hypervisor == "stock" else [UNKNOWN])] if read else None,
+        **more,
+    )
+    return Side(
+        hypervisor=hypervisor,
+        judgement=judgement,
+        record=record,
+        phases={"restore": 0.912, "create": 3.2},
+        attempts=attempts,
         raw_directory=f"raw/{name}",
         log=f"{name}.log",
-        phases={"restore": 0.91234, "create": 3.2},
-        said=(SAID if hypervisor == "stock" else (*SAID, UNKNOWN)) if read else None,
-        **more,
     )
 
 
@@ -128,7 +138,11 @@ def scenario(
     id: str, kind: str, stock: Side, control: Side | None, role: ControlRole, forecast: Forecast | None = None
 ) -> ScenarioResult:
     ending, _, follow_on = id.rpartition("-")
-    return convert.scenario_result(
+    return ScenarioResult.of(
+        forecast or Forecast(),
+        stock,
+        control,
+        role,
         id=id,
         title=f"{ending}, then {follow_on}",
         ending=ending,
@@ -136,10 +150,6 @@ def scenario(
         guest="hvm",
         device=str(NVME),
         device_kind=kind,
-        forecast=forecast or Forecast(),
-        stock=stock,
-        control=control,
-        control_role=role,
         seconds=52.4,
         command_to_repeat=f"./tools/maskall run {id} --device {kind}",
     )
@@ -151,12 +161,12 @@ def scenarios() -> list[ScenarioResult]:
     calm = judge(Verdict.PASS, "every expectation was met", taken=False, promised=False)
     lost = judge(Verdict.ERROR, "the host \x1b[31mhung\r", taken=False)
     absent = Judgement(Verdict.SKIP, "QEMU 7.2 has no igb", Hazard(True, False))
-    chain = [
-        convert_side.frame(0xFFFF82D040205A41, "domain_kill", 0xA1),
-        convert_side.frame(0xFFFF82D0402B1234, "pci_release_devices", 0x1C4),
-        convert_side.frame(0xFFFF82D0402D77F0, "msi_set_mask_bit.cold", 0),
-    ]
-    fault = convert_side.attempt("triple fault inside the hypervisor's text", 31.5, raw("e14-f1-attempt-1", 88))
+    chain = (
+        Frame(-1, 0xFFFF82D0402D77F0, "msi_set_mask_bit.cold", 0),
+        Frame(2, 0xFFFF82D0402B1234, "pci_release_devices", 0x1C4),
+        Frame(5, 0xFFFF82D040205A41, "domain_kill", 0xA1),
+    )
+    fault = Attempt(reason="triple fault inside the hypervisor's text", seconds=31.5, raw=raw("e14-f1-attempt-1", 88))
     mutant = "no-maskall-reset"
     zombie = known("zombie-keeps-irqs", document="docs/findings/zombie-keeps-irqs.md", xen=["4.20"])
     unfixed = known("maskall-at-boot", fix="913751d7af")
@@ -173,7 +183,7 @@ def scenarios() -> list[ScenarioResult]:
     )
     traced_control = side("replay/control", bad, mutant, call_chain=chain)
     return [
-        scenario("E14-F1", "nvme", side("e14-f1/stock", good, attempts=[fault]), side("e14-f1/control", bad, mutant),
+        scenario("E14-F1", "nvme", side("e14-f1/stock", good, attempts=(fault,)), side("e14-f1/control", bad, mutant),
                  ControlRole.NOTICES),
         scenario("decode-off-at-teardown-F1", "virtio-rng", traced, traced_control, ControlRole.NOTICES),
         scenario("E1-F2", "nvme", side("e1-f2/stock", calm), None, ControlRole.NONE),
@@ -188,14 +198,15 @@ def scenarios() -> list[ScenarioResult]:
     ]  # fmt: skip
 
 
-def build(several: list[ScenarioResult], **more: Any) -> RunResult:  # noqa: ANN401 - as convert.run_result
+def build(several: list[ScenarioResult], **more: Any) -> RunResult:  # noqa: ANN401 - as RunResult.of
     started = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    return convert.run_result(
+    return RunResult.of(
+        several,
         tool_version="0.1.0",
         run_id="20260102-030405-abcd",
         started=started,
         ended=started + timedelta(seconds=370),
-        host=Host(
+        host=HostFacts(
             name="nested-trixie",
             nested=True,
             label=NESTED_LABEL,
@@ -215,15 +226,13 @@ def build(several: list[ScenarioResult], **more: Any) -> RunResult:  # noqa: ANN
                 stands_for="fix 575e18d54d19 is missing",
                 changes=(
                     Replaced(
-                        place="pci_reset_msix_state+0x0",
-                        address="0xffff82d0402d8c10",
-                        original="f3 0f 1e",
-                        replacement="31 c0 c3",
+                        Place("pci_reset_msix_state", 0, 0xFFFF82D0402D8C10),
+                        bytes.fromhex("f3 0f 1e"),
+                        bytes.fromhex("31 c0 c3"),
                     ),
                 ),
             )
         ],
-        scenarios=several,
         overhead_seconds=11.1,
         **more,
     )

@@ -11,12 +11,11 @@ from harness.base.errors import UsageError
 from harness.judge.judge import judge
 from harness.judge.judgement import Outcome
 from harness.model.verdict import Verdict
-from harness.report import convert_side
+from harness.report.results import Side
 from harness.report.rounds import history, leaks
-from harness.report.seen import Side
 from harness.run.options import RunOptions
 from harness.scenario.record import Record, Round
-from harness.xen.keys.leaks import COUNTERS
+from harness.xen.keys.leaks import COUNTERS, growth
 from suites.selftest.fakes.goodrecord import CATALOGUE, COUNTS, good, scenario
 
 
@@ -32,15 +31,8 @@ def counting(name: str, each: int) -> Record:
 
 
 def side(record: Record) -> Side:
-    return convert_side.side(
-        hypervisor="stock",
-        judgement=judge(record),
-        observations=record.observations,
-        raw_directory="raw",
-        log="log",
-        phases={},
-        rounds=record.rounds,
-    )
+    grown = growth([one.counts for one in record.rounds])
+    return Side(hypervisor="stock", judgement=judge(record), record=record, leaks=grown, raw_directory="raw", log="log")
 
 
 def test_rounds_that_leave_nothing_pass() -> None:

@@ -15,9 +15,10 @@ from harness.guest.initramfs import GuestFiles
 from harness.host.host import Host
 from harness.mutants import text
 from harness.mutants.catalogue import DeviceModelMutant, Dom0Mutant, HypervisorMutant, Mutant, catalogue
+from harness.mutants.code import Replaced
 from harness.mutants.devicemodel import COPY, PROGRAMS
 from harness.mutants.fitting import misfits
-from harness.mutants.plant import Planted, plant, revert
+from harness.mutants.plant import plant, revert
 from harness.transport.debugger import Registers
 from suites.selftest.fakes.fakemachine import FakeMachine
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
@@ -284,7 +285,7 @@ class TestOurs:
         assert host.debugger.memory == before
 
     def test_each_changes_something_else(self, stack: str) -> None:
-        made: dict[tuple[Planted, ...], str] = {}
+        made: dict[tuple[Replaced, ...], str] = {}
         for name, one in OURS.items():
             planted = plant(name, one, real_xen(stack))
             assert planted not in made, f"{name} is {made.get(planted)} again"

@@ -236,7 +236,7 @@ class TestResume:
 
     def test_a_device_that_moved_is_not_the_same(self, folder: Path, tmp_path: Path) -> None:
         path = folder / "opening.json"
-        path.write_bytes(path.read_bytes().replace(b'"bus": 4', b'"bus": 6'))
+        path.write_bytes(path.read_bytes().replace(b'"address": "0000:04:00.0"', b'"address": "0000:06:00.0"'))
         store = EvidenceStore(tmp_path / "run")
         with pytest.raises(LabError, match=r"nvme is at 0000:04:00\.0, and was at 0000:06:00\.0"):
             resume(stage(BYSTANDER, store), folder, store)

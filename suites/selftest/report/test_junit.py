@@ -17,7 +17,7 @@ GOLDEN = Path(__file__).parents[1] / "data/report/results.json"
 
 @pytest.fixture(scope="module")
 def run() -> RunResult:
-    return store.load(GOLDEN)
+    return store.load(GOLDEN, RunResult)
 
 
 def parse(run: RunResult) -> ET.Element:
@@ -126,9 +126,10 @@ def test_every_character_gives_a_document_that_parses() -> None:
     hostile = "".join(map(chr, range(0x100))) + "\u2028\u202e\ufffe\uffff<>&\"']]>\U0001f600"
     document = json.loads(GOLDEN.read_text())
     victim = document["scenarios"][4]
-    victim["stock"]["reason"] = victim["stock"]["checks"][1]["seen"] = hostile
-    victim["stock"]["hazard"]["how"] = victim["title"] = document["host"]["facts"]["kernel"] = hostile
-    victim["stock"]["timeline"][0]["owner"] = hostile
+    judgement, record = victim["stock"]["judgement"], victim["stock"]["record"]
+    judgement["reason"] = judgement["checks"][1]["seen"] = judgement["hazard"]["how"] = hostile
+    victim["title"] = document["host"]["facts"]["kernel"] = hostile
+    record["observations"][0]["xen"]["owner"] = record["messages"][0]["text"] = hostile
     failure = case(parse(RunResult.model_validate(document)), "E3-F1").find("failure")
     assert failure is not None
     message = failure.attrib["message"]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from harness.base.errors import ExitStatus
-from harness.judge.judgement import Outcome
+from harness.judge.judgement import Check, Outcome
 from harness.model.checkpoint import Checkpoint
 from harness.model.verdict import Verdict
 from harness.report.matrix import Cell, Fate, KillMatrix, Row, cell
 from harness.report.matrix_table import lines, summary
-from harness.report.results import Host
-from harness.report.seen import CheckSeen, Side
+from harness.report.results import HostFacts, Side
 from suites.selftest.fakes.samplerun import judge, side
 
 PASS, FAIL, CRASH = Verdict.PASS, Verdict.FAIL, Verdict.CRASH
@@ -22,20 +22,8 @@ PASS, FAIL, CRASH = Verdict.PASS, Verdict.FAIL, Verdict.CRASH
 
 def played(verdict: Verdict, *failed: str) -> Side:
     """A side that failed these checks."""
-    made = side("x", judge(verdict, "because", taken=False))
-    checks = tuple(
-        CheckSeen(
-            checkpoint=Checkpoint.C6,
-            view="xen",
-            subject=subject,
-            expected="a",
-            seen="b",
-            outcome=Outcome.VIOLATED,
-            raw=None,
-        )
-        for subject in failed
-    )
-    return made.model_copy(update={"checks": checks})
+    checks = tuple(Check(Checkpoint.C6, "xen", subject, "a", "b", Outcome.VIOLATED) for subject in failed)
+    return side("x", replace(judge(verdict, "because", taken=False), checks=checks))
 
 
 def one(verdict: Verdict, *failed: str, stock: Cell | None = None, ending: str = "E1") -> Cell:
@@ -71,9 +59,9 @@ class TestCell:
         assert killed.reason == "C6 xen: owner: expected a, seen b"
 
     def test_what_is_missing_is_no_violation(self) -> None:
-        made = played(FAIL, "owner")
-        unseen = made.checks[0].model_copy(update={"outcome": Outcome.MISSING, "subject": "view"})
-        made = made.model_copy(update={"checks": (*made.checks, unseen)})
+        judged = played(FAIL, "owner").judgement
+        unseen = replace(judged.checks[0], outcome=Outcome.MISSING, subject="view")
+        made = side("x", replace(judged, checks=(*judged.checks, unseen)))
         assert cell("E1-F1", "E1", made, 1.0, CLEAN).violations == ("xen owner at C6",)
 
 
@@ -121,7 +109,7 @@ def matrix(*rows: Row, stock: tuple[Cell, ...] = (CLEAN,)) -> KillMatrix:
         run_id="r",
         started=moment,
         ended=moment,
-        host=Host(name="nested-trixie", nested=True, facts={"stack": "trixie", "xen_version": "4.20.4"}),
+        host=HostFacts(name="nested-trixie", nested=True, facts={"stack": "trixie", "xen_version": "4.20.4"}),
         scenarios=("E1-F1",),
         stock=stock,
         mutants=rows,

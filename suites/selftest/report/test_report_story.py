@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from harness.report.convert_side import traced
-from harness.report.seen import Traced
 from harness.report.story import gist, story
 from harness.xen.trace.calls import Actor, Caller, Dom0Call, Event
 from harness.xen.trace.symbols import Frame
@@ -14,8 +12,8 @@ RESET = Caller(Actor.DOM0_KERNEL, "pci_reset_function, in xl")
 CHAIN = (Frame(-1, 0x1000, "unmap_domain_pirq", 0), Frame(0, 0x2000, "physdev_unmap_pirq", 0xA8))
 
 
-def seen(seconds: float, what: str, caller: Caller = KILL, **more: object) -> Traced:
-    return traced(Event(seconds, what, "f", caller, CHAIN, **more))  # type: ignore[arg-type]
+def seen(seconds: float, what: str, caller: Caller = KILL, **more: object) -> Event:
+    return Event(seconds, what, "f", caller, CHAIN, **more)  # type: ignore[arg-type]
 
 
 def test_every_event_is_a_line_of_the_log() -> None:

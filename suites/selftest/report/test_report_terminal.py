@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,33 +13,45 @@ from rich.console import Console
 from harness.base.errors import ExitStatus
 from harness.base.text import inert, storable
 from harness.judge.forecast import Forecast
+from harness.model.checkpoint import Checkpoint
+from harness.model.observation import Observation, TableView
+from harness.model.raw import RawRef
 from harness.report.announce import announced
 from harness.report.failure import explain, failures, remarks, skipped
-from harness.report.results import RunResult
-from harness.report.seen import Moment
+from harness.report.results import RunResult, ScenarioResult, Side
+from harness.report.sidelog import side_log
 from harness.report.table import duration, plain, report
 from harness.report.timeline import timeline
 from harness.run import store
-from suites.selftest.fakes.samplerun import known
+from suites.selftest.fakes.samplerun import NVME, known
 
 DATA = Path(__file__).parents[1] / "data/report"
 
 
 @pytest.fixture(scope="module")
 def run() -> RunResult:
-    return store.load(DATA / "results.json")
+    return store.load(DATA / "results.json", RunResult)
 
 
-def moment(run: RunResult, **more: object) -> Moment:
-    return run.scenarios[4].stock.timeline[2].model_copy(update=more)
+def observation(run: RunResult) -> Observation:
+    """The last of the scenario that is a regression: all views were read."""
+    return run.scenarios[4].stock.record.observations[2]
 
 
-def rows(run: RunResult, **more: object) -> dict[str, str]:
-    """The timeline of one altered moment, by heading."""
-    heading, row = timeline([moment(run, **more)]).splitlines()
+def rows(seen: Observation) -> dict[str, str]:
+    """The timeline of one observation, by heading."""
+    heading, row = timeline([seen]).splitlines()
     starts = [match.start() for match in re.finditer(r"(?:^|(?<=  ))\S", heading)]
     ends = [*starts[1:], None]
     return {heading[a:b].strip(): row[a:b].strip() for a, b in zip(starts, ends, strict=True)}
+
+
+def judged_anew(scenario: ScenarioResult, **judgement: object) -> ScenarioResult:
+    """The same with another judgement of stock, and with a record of its own."""
+    stock = scenario.stock
+    judged, record = replace(stock.judgement, **judgement), replace(stock.record)  # type: ignore[arg-type]
+    altered: Side = stock.model_copy(update={"judgement": judged, "record": record})
+    return scenario.model_copy(update={"stock": altered})
 
 
 def test_the_report_at_80_columns(run: RunResult) -> None:
@@ -50,7 +63,7 @@ def test_the_failures(run: RunResult) -> None:
 
 
 def test_the_timeline(run: RunResult) -> None:
-    assert timeline(run.scenarios[4].stock.timeline) + "\n" == (DATA / "timeline.txt").read_text()
+    assert timeline(run.scenarios[4].stock.record.observations) + "\n" == (DATA / "timeline.txt").read_text()
 
 
 @pytest.mark.parametrize("width", [70, 80, 99, 100, 120, 200])
@@ -100,7 +113,8 @@ def test_a_run_of_nothing(run: RunResult) -> None:
 def test_different_call_chains_are_all_shown(run: RunResult) -> None:
     traced = run.scenarios[1]
     assert traced.control is not None
-    other = traced.control.model_copy(update={"call_chain": traced.control.call_chain[1:]})
+    record = replace(traced.control.record, call_chain=traced.control.record.call_chain[:-1])
+    other = traced.control.model_copy(update={"record": record})
     text = plain(run.model_copy(update={"scenarios": (traced.model_copy(update={"control": other}),)}))
     assert text.count("call chain of") == 2
     assert "on no-maskall-reset" in text and "other run" not in text
@@ -136,9 +150,8 @@ def test_a_run_says_beforehand_what_it_expects() -> None:
 
 
 def test_many_violations_are_cut_and_said_to_be(run: RunResult) -> None:
-    one = run.scenarios[4].stock.violations[0]
-    side = run.scenarios[4].stock.model_copy(update={"checks": (one,) * 9})
-    lines = explain(run.scenarios[4].model_copy(update={"stock": side}))
+    one = run.scenarios[4].stock.judgement.violations[0]
+    lines = explain(judged_anew(run.scenarios[4], checks=(one,) * 9))
     assert sum("C6 guest B" in line for line in lines) == 4
     assert any("and 5 more, see the log" in line for line in lines)
 
@@ -149,23 +162,30 @@ def test_a_product_failure_on_stock_is_not_drowned_by_the_control(run: RunResult
 
 
 def test_the_timeline_tells_unread_from_empty(run: RunResult) -> None:
-    unread = rows(
-        run, command=None, control=None, masked_vectors=None, irqs=None, masks=None, owner=None, guest=None, sources={}
-    )
+    unread = rows(Observation(Checkpoint.C6, NVME, 1.0))
     assert {
         unread[name] for name in ("COMMAND", "control", "table", "owner", "irqs", "guest control", "interrupts")
     } == {"-"}
-    empty = rows(run, masked_vectors=(), irqs=(), unbound_irqs=(), masks=(), owner=None)
+    seen = observation(run)
+    assert seen.xen is not None and seen.table is not None
+    nothing = replace(seen.xen, owner=None, irqs=(), masks=(), unbound=())
+    empty = rows(replace(seen, xen=nothing, table=replace(seen.table, masked=(False,))))
     assert (empty["table"], empty["owner"], empty["irqs"]) == ("unmasked", "none", "none")
 
 
 def test_the_timeline_of_a_device_that_is_gone(run: RunResult) -> None:
-    assert rows(run, gone=True)["control"] == "gone", "all ones are never read as masked"
+    seen = observation(run)
+    assert seen.hardware is not None
+    gone = rows(replace(seen, hardware=replace(seen.hardware, gone=True)))
+    assert (gone["COMMAND"], gone["control"]) == ("gone", "gone"), "all ones are never read as masked"
 
 
 def test_many_masked_vectors_stay_short(run: RunResult) -> None:
-    assert rows(run, masked_vectors=tuple(range(65)))["table"] == "masked 0-64"
-    assert rows(run, masked_vectors=(0, 2, 3, 9))["table"] == "masked 0 2-3 9"
+    def table(masked: list[bool]) -> str:
+        return rows(replace(observation(run), table=TableView(tuple(masked), RawRef("raw/table", ""))))["table"]
+
+    assert table([True] * 65) == "masked 0-64"
+    assert table([place in (0, 2, 3, 9) for place in range(12)]) == "masked 0 2-3 9"
 
 
 def test_a_timeline_of_nothing() -> None:
@@ -174,14 +194,24 @@ def test_a_timeline_of_nothing() -> None:
 
 def test_what_a_guest_says_cannot_act_on_the_terminal(run: RunResult) -> None:
     evil = "\x1b[2J\x1b]0;t\x07\r\nPASS \u202e\x9b31m"
-    stock = run.scenarios[4].stock
-    first = stock.violations[0].model_copy(update={"seen": evil})
-    side = stock.model_copy(update={"reason": evil, "checks": (first,), "timeline": (moment(run, owner=evil),)})
-    scenario = run.scenarios[4].model_copy(update={"stock": side, "device_kind": evil})
+    first = replace(run.scenarios[4].stock.judgement.violations[0], seen=evil)
+    seen = observation(run)
+    assert seen.xen is not None
+    observations = [replace(seen, xen=replace(seen.xen, owner=evil))]
+    scenario = judged_anew(run.scenarios[4], reason=evil, checks=(first,)).model_copy(update={"device_kind": evil})
+    side = scenario.stock
+    side.record.observations = observations
     host = run.host.model_copy(update={"name": evil})
     altered = run.model_copy(update={"scenarios": (scenario,), "host": host})
-    texts = (plain(altered, width=200), "\n".join(explain(scenario)), timeline(side.timeline), *skipped(altered))
+    texts = (
+        plain(altered, width=200),
+        "\n".join(explain(scenario)),
+        timeline(observations),
+        side_log(side),
+        *skipped(altered),
+    )
     for text in texts:
+        assert "\\x1b[2J" in text
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
     assert "[bold]" in inert("[bold]"), "rich markup is text like any other"
 

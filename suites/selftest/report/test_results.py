@@ -1,4 +1,4 @@
-"""Results: from the dataclasses of a run to results.json and back, and the schema that is published for it.
+"""Results: what was seen and judged, to results.json and back, and the schema that is published for it.
 
 data/report/results.json is the run of samplerun.py, one scenario per conclusion.
 """
@@ -15,15 +15,14 @@ import pytest
 from pydantic import ValidationError
 
 from harness.base.errors import EvidenceError, ExitStatus, UsageError
-from harness.model.checkpoint import Checkpoint
-from harness.model.observation import Observation
+from harness.base.text import inert
+from harness.judge.judge import judge as judge_record
 from harness.model.verdict import Conclusion, ControlRole, Verdict
-from harness.report import convert_side
-from harness.report.results import RunResult
+from harness.report.results import RunResult, Side
 from harness.report.schema import schema, schema_text
-from harness.report.seen import Moment
 from harness.run import store
-from suites.selftest.fakes.samplerun import NVME, build, judge, observe, scenario, scenarios, side
+from suites.selftest.fakes.goodrecord import good
+from suites.selftest.fakes.samplerun import build, judge, scenario, scenarios, side
 
 ROOT = Path(__file__).resolve().parents[3]
 GOLDEN = Path(__file__).parents[1] / "data/report/results.json"
@@ -46,7 +45,7 @@ def test_every_conclusion_is_in_the_example(run: RunResult) -> None:
 
 def test_a_stored_run_reads_back_equal(run: RunResult, tmp_path: Path) -> None:
     store.dump(run, tmp_path / "deep/er/results.json")
-    assert store.load(tmp_path / "deep/er/results.json") == run
+    assert store.load(tmp_path / "deep/er/results.json", RunResult) == run
 
 
 def test_the_published_schema_is_the_models() -> None:
@@ -65,12 +64,15 @@ def test_the_example_obeys_the_published_schema() -> None:
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        (("schema_version",), "2"),
+        (("schema_version",), "1"),
         (("exit_status",), 4),
-        (("scenarios", 0, "stock", "verdict"), "GREEN"),
-        (("scenarios", 0, "stock", "timeline", 0, "control", "raw"), 32832),
+        (("scenarios", 0, "stock", "judgement", "verdict"), "GREEN"),
+        (("scenarios", 0, "stock", "judgement", "checks", 0, "raw", "page"), 1),
+        (("scenarios", 0, "stock", "record", "observations", 0, "hardware", "control", "value"), 32832),
+        (("scenarios", 0, "stock", "record", "observations", 0, "device"), "4:0.0"),
+        (("scenarios", 1, "stock", "record", "trace", 0, "chain", 0, "address"), 0xFFFF82D0403130C0),
         (("scenarios", 0, "unheard_of"), 1),
-        (("controls", 0, "changes", 0, "original"), "f30f1e"),
+        (("controls", 0, "changes", 0, "before"), "f30f1e"),
         (("emulator_faults",), -1),
     ],
 )
@@ -85,34 +87,25 @@ def test_schema_and_models_refuse_the_same(place: tuple[str | int, ...], value: 
         RunResult.model_validate_json(json.dumps(document))
 
 
-def test_the_views_stay_apart_in_a_moment() -> None:
-    made = convert_side.moment(observe(Checkpoint.C6, 49.9, 0x0406, 0xC040, delta=0))
-    assert made.command is not None and (made.command.text, made.command.raw) == ("Mem+ Bus+ DisINTx+", "0x0406")
-    assert made.control is not None and (made.control.text, made.control.raw) == ("Enable+ Masked+", "0xc040")
-    assert (made.enabled, made.masked, made.owner, made.irqs, made.unbound_irqs) == (True, True, "d3", (44, 45), (41,))
-    assert made.masked_vectors == (0, 1, 2)
-    assert made.masks is not None and made.masks[0].hardware is None
-    assert made.guest is not None and (made.guest.delta, made.guest.masked, made.guest.traffic_ok) == (0, True, False)
-    assert {view: str(source) for view, source in made.sources.items()} == {
-        "hardware": "raw/c6-lspci.txt:1",
-        "table": "raw/c6-table.txt",
-        "xen_keys": "raw/c6-keys.txt:17",
-        "guest": "raw/c6-b.txt",
-    }
+def test_the_very_judgement_and_record_are_kept(tmp_path: Path) -> None:
+    """Nothing is told anew: what is read back is equal to what the judge made, and judged again it is the same."""
+    record = good("E3", "F7")
+    made = Side(hypervisor="stock", judgement=judge_record(record), record=record, raw_directory="raw", log="log")
+    assert made.judgement is made.model_copy().judgement and made.record is record
+    store.dump(build([scenario("E3-F7", "nvme", made, None, ControlRole.NONE)]), tmp_path / "results.json")
+    (result,) = store.load(tmp_path / "results.json", RunResult).scenarios
+    assert result.stock == made
+    assert judge_record(result.stock.record) == made.judgement
 
 
-def test_what_was_not_read_is_none_and_not_empty() -> None:
-    blank: Moment = convert_side.moment(Observation(Checkpoint.C4, NVME, 1.0))
-    unread = (blank.command, blank.control, blank.masked, blank.owner, blank.irqs, blank.masks, blank.masked_vectors)
-    assert unread == (None,) * 7
-    assert blank.sources == {}
-    assert not blank.gone
-
-
-def test_emulator_faults_are_collected_with_their_evidence(run: RunResult) -> None:
-    assert run.emulator_faults == 1
-    fault = run.emulator_fault_list[0]
-    assert (fault.scenario, fault.hypervisor, str(fault.raw)) == ("E14-F1", "stock", "raw/e14-f1-attempt-1.txt:88")
+def test_registers_and_addresses_are_text(run: RunResult) -> None:
+    """JSON numbers lose the low bits of a 64-bit address."""
+    side = json.loads(GOLDEN.read_text())["scenarios"][1]["stock"]
+    hardware = side["record"]["observations"][0]["hardware"]
+    assert (hardware["command"], hardware["control"]) == ({"value": "0x0406"}, {"value": "0x8040"})
+    assert side["record"]["call_chain"][0]["address"] == "0xffff82d0402d77f0"
+    assert side["record"]["observations"][0]["device"] == "0000:04:00.0"
+    assert run.scenarios[1].stock.record.call_chain[0].address == 0xFFFF82D0402D77F0
 
 
 def test_the_exit_status_follows_the_conclusions() -> None:
@@ -139,7 +132,8 @@ def test_undecodable_bytes_of_a_guest_can_be_stored(tmp_path: Path) -> None:
     reason = b"guest said \xff\x1b[2J".decode(errors="surrogateescape")
     odd = scenario("E1-F1", "nvme", side("x", judge(Verdict.FAIL, reason, taken=True)), None, ControlRole.NONE)
     store.dump(build([odd]), tmp_path / "results.json")
-    assert store.load(tmp_path / "results.json").scenarios[0].stock.reason == "guest said \\udcff\x1b[2J"
+    stored = store.load(tmp_path / "results.json", RunResult).scenarios[0].stock
+    assert stored.reason == "guest said \\udcff\x1b[2J"
     assert b"\x1b" not in (tmp_path / "results.json").read_bytes()
 
 
@@ -165,16 +159,35 @@ def test_file_and_directory_reach_the_disk(run: RunResult, tmp_path: Path, monke
     assert synced == [False, True]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema_version": "2"}', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema_version": "2"}', b"{}", b"\xff\xfe"])
 def test_what_is_not_a_result_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_bytes(content)
-    with pytest.raises(EvidenceError, match="schema version 1") as caught:
-        store.load(path)
+    with pytest.raises(EvidenceError, match="not what maskall writes") as caught:
+        store.load(path, RunResult)
     assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_register_that_holds_too_much_is_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(GOLDEN.read_text().replace('"value": "0x0406"', '"value": "0x10406"'))
+    with pytest.raises(EvidenceError, match="does not fit its register") as caught:
+        store.load(path, RunResult)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", ["1", "3", "2.0", "\x1b[2J"])
+def test_another_schema_version_is_refused_in_one_line(version: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"schema_version": version, "scenarios": []}))
+    with pytest.raises(UsageError) as caught:
+        store.load(path, RunResult)
+    told = f"{path}: schema version {inert(version)}, and this maskall reads version 2 only (read it with the maskall"
+    assert str(caught.value).startswith(told)
     assert "\n" not in str(caught.value)
 
 
 def test_an_absent_file_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        store.load(tmp_path / "none.json")
+        store.load(tmp_path / "none.json", RunResult)

@@ -190,7 +190,7 @@ def test_what_was_changed_is_in_the_matrix(hunt: Hunt) -> None:
     (row,) = hunt("never-seen").mutants
     assert row.planted is not None
     (change,) = row.planted.changes
-    assert (change.place, change.original, change.replacement) == ("f+0x1", "02", "00")
+    assert (str(change.place), change.before, change.after) == ("f+0x1", b"\x02", b"\x00")
 
 
 def test_it_is_on_disk_after_every_cell_and_by_the_schema(hunt: Hunt) -> None:

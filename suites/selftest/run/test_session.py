@@ -22,6 +22,7 @@ from harness.model.checkpoint import Checkpoint
 from harness.model.raw import RawRef
 from harness.model.verdict import Conclusion, ControlRole, Verdict
 from harness.play.run import Played
+from harness.report.results import RunResult
 from harness.report.schema import schema
 from harness.run import side as module
 from harness.run import store
@@ -199,14 +200,14 @@ class TestOnDisk:
         result = run.session.finish()
         written = json.loads((run.root / "results.json").read_text())
         jsonschema.validate(written, schema())
-        assert store.load(run.root / "results.json") == result
+        assert store.load(run.root / "results.json", RunResult) == result
         assert result.run_id == "20260102-030405-abcd"
         assert result.counts == {Conclusion.PROVEN: 1, Conclusion.UNPROVEN: 1}
         assert result.host.nested and result.host.label
         (control,) = result.controls
         (change,) = control.changes
-        assert (control.name, control.layer, change.address) == (MUTANT, "hypervisor", f"{ENTRY:#x}")
-        assert bytes.fromhex(change.replacement) == BROKEN
+        assert (control.name, control.layer, change.place.address) == (MUTANT, "hypervisor", ENTRY)
+        assert change.after == BROKEN
 
     def test_junit(self, run: Run) -> None:
         run(F1, E1)
@@ -220,7 +221,7 @@ class TestOnDisk:
         for side in (result.stock, result.control):
             text = (run.root / side.log).read_text()
             assert text.startswith(f"{side.hypervisor}: {side.verdict}: {side.reason}\n")
-            for check in side.checks:
+            for check in side.judgement.checks:
                 assert f"{check.subject}: expected {check.expected}, seen {check.seen}\n" in text
             assert (run.root / side.raw_directory / "01-note.txt").exists()
         assert result.stock.log != result.control.log

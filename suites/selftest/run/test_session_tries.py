@@ -145,8 +145,8 @@ class TestOpenings:
         played_by(opened)
         (result,) = run(F1)
         assert result.control is not None
-        assert (result.stock.opened, result.control.opened) == (moment, None)
+        assert (result.stock.record.opened, result.control.record.opened) == (moment, None)
         run.session.finish()
         stored = json.loads((run.root / "results.json").read_text())
         jsonschema.validate(stored, schema())
-        assert stored["scenarios"][0]["stock"]["opened"] == "2026-01-02T03:04:05Z"
+        assert stored["scenarios"][0]["stock"]["record"]["opened"] == "2026-01-02T03:04:05Z"

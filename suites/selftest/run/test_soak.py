@@ -20,11 +20,12 @@ from harness.host.host import Host
 from harness.judge.judge import judge
 from harness.model.verdict import Conclusion
 from harness.play.run import Played
+from harness.report.results import RunResult
 from harness.report.soak import Kind, Soak, confidence, soak_run, summary, upper_bound
 from harness.run import side, store
 from harness.run.options import RunOptions
 from harness.run.plan import Plan
-from harness.run.soak import FILE, Soaking, load
+from harness.run.soak import FILE, Soaking
 from harness.scenario.spec import Scenario
 from suites.selftest.fakes.goodrecord import scenario
 from suites.selftest.fakes.recordfaults import both_masked
@@ -93,7 +94,7 @@ def test_every_run_has_a_host_and_a_place_of_its_own(bath: Bath) -> None:
     assert all((bath.root / run.results / "results.json").is_file() for run in ended.runs)
     assert all(run.kind is Kind.PASSED and run.hazard_taken for run in ended.runs)
     assert ended.exit_status is ExitStatus.OK
-    assert load(bath.root) == ended
+    assert store.load(bath.root / FILE, Soak) == ended
 
 
 def test_workers_share_the_runs(bath: Bath) -> None:
@@ -140,7 +141,7 @@ def test_ctrl_c_loses_no_finished_run_and_the_soak_goes_on(bath: Bath) -> None:
     with pytest.raises(KeyboardInterrupt):
         bath(fresh(4), interrupted)
     assert bath.lab.aborted
-    kept = load(bath.root)
+    kept = store.load(bath.root / FILE, Soak)
     assert kept.open == (3, 4)
     evidence = bath.root / "runs" / "0003" / "raw"
     evidence.mkdir(parents=True)
@@ -189,7 +190,7 @@ def test_no_durations(text: str) -> None:
 def test_resuming_what_is_no_soak(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         go_on(tmp_path, RunOptions(), runs=None, duration=None)
-    (tmp_path / FILE).write_text("{}")
+    (tmp_path / FILE).write_text('{"schema_version": "1"}')
     with pytest.raises(EvidenceError, match=f"{FILE}: tool_version: Field required"):
         go_on(tmp_path, RunOptions(), runs=None, duration=None)
 
@@ -213,5 +214,5 @@ def test_resuming_wants_no_fewer_runs_than_there_are(bath: Bath) -> None:
 )
 def test_only_an_unexplained_failure_is_a_false_alarm(bath: Bath, conclusion: Conclusion, kind: Kind) -> None:
     bath(fresh(1))
-    (result,) = store.load(bath.root / "runs" / "0001" / "results.json").scenarios
+    (result,) = store.load(bath.root / "runs" / "0001" / "results.json", RunResult).scenarios
     assert soak_run(1, result.model_copy(update={"conclusion": conclusion}), "runs/0001").kind is kind

@@ -10,12 +10,13 @@ from harness.base.errors import InventoryError
 from harness.judge.judge import judge
 from harness.model.verdict import Verdict
 from harness.play.verbs import VERBS
-from harness.report import convert_side, messages
+from harness.report import messages
 from harness.scenario.catalogue import load_catalogue
 from harness.scenario.messages import Message, Part, kinds, read_log
 from harness.xen.keys.console import Origin
 from harness.xen.keys.messages import Log, Meaning, catalogue
 from suites.selftest.fakes.goodrecord import C1, C3, C4, C6, good, raw
+from suites.selftest.fakes.logline import by_rule
 
 RULES = catalogue()
 MASKALL = "(XEN) cannot mask IRQ 42: masking MSI-X on Dom1's 0000:04:00.0\n"
@@ -82,8 +83,7 @@ def unknown(text: str = "odd") -> Message:
 
 
 def known(name: str, *, expected: bool = False) -> Message:
-    rule = RULES.rules[name]
-    return Message(C4, rule.origin, rule.meaning, rule.example, raw("C4/log", 8), name, rule, expected=expected)
+    return by_rule(name, C4, raw("C4/log", 8), expected=expected)
 
 
 class TestJudge:
@@ -137,9 +137,14 @@ def test_an_ending_that_expects_what_no_rule_describes(tmp_path: Path) -> None:
 
 def test_lines_and_esrch_are_counted() -> None:
     esrch = [known("pirq-already-unmapped"), known("pirq-already-unmapped"), known("unmap-failed")]
-    dump = Message(C4, Origin.XEN, Meaning.DUMP, "MSI information:", raw("x"), "key-M", RULES.rules["key-M"], 20)
-    seen = convert_side.messages([*esrch, dump, unknown()])
-    assert messages.counts(seen.lines, seen.esrch) == "2 harmless, 1 symptom, 20 dump, 1 unknown; ESRCH 2"
-    assert [(kind.rule, kind.count) for kind in seen.kinds if kind.meaning is Meaning.HARMLESS] == [
-        ("pirq-already-unmapped", 2)
-    ]
+    dump = by_rule("key-M", C4, raw("x"), lines=20)
+    said = [*esrch, dump, unknown()]
+    assert messages.counts(said) == "2 harmless, 1 symptom, 20 dump, 1 unknown; ESRCH 2"
+    head, *rest = messages.of_side(said)
+    assert head == "lines of Xen and dom0: 2 harmless, 1 symptom, 20 dump, 1 unknown; ESRCH 2"
+    assert [line.partition(":")[0] for line in rest if line[:3] != "   "] == [
+        "  symptom, 1x, dom0",
+        "  unknown, 1x, dom0",
+        "  harmless, 2x, dom0",
+        "  dump, 1x, xen",
+    ], "what deserves a look comes first"
