@@ -13,13 +13,13 @@ from harness.base.errors import ExitStatus
 from harness.base.strict import StrictModel
 from harness.judge.judgement import Check, Outcome, sentence
 from harness.model.verdict import Verdict
-from harness.report.results import Control, HostFacts, Seconds, Side
+from harness.report.results import Control, HostSummary, Seconds, Side
 
 SCHEMA_VERSION: Final = "2"
 FILE = "mutants.json"
 
 
-class Fate(enum.StrEnum):
+class MutantFate(enum.StrEnum):
     """What became of a mutant, in one scenario or in all of them."""
 
     KILLED = "killed"  # a check failed that did not fail on stock
@@ -32,15 +32,18 @@ class Fate(enum.StrEnum):
 
     @property
     def seen(self) -> bool:
-        return self in (Fate.KILLED, Fate.CRASHED)
+        return self in (MutantFate.KILLED, MutantFate.CRASHED)
 
 
-class Cell(StrictModel):
+_SETTLES_FIRST = (MutantFate.KILLED, MutantFate.CRASHED, MutantFate.UNDECIDED, MutantFate.SURVIVED)  # those of a cell
+
+
+class MatrixCell(StrictModel):
     """One scenario played on one mutant, or on the stock product, whose fate says nothing."""
 
     scenario: str
     ending: str
-    fate: Fate
+    fate: MutantFate
     verdict: Verdict
     reason: str
     violations: tuple[str, ...] = Field(description="what failed, without numbers that differ from run to run")
@@ -62,18 +65,18 @@ class Row(StrictModel):
     equivalent: str | None = Field(description="the proof that it cannot be seen")
     fits: bool = Field(description="made for this stack")
     planted: Control | None = Field(description="the bytes that were changed")
-    cells: tuple[Cell, ...]
+    cells: tuple[MatrixCell, ...]
 
     @computed_field  # type: ignore[prop-decorator]
     @property
-    def fate(self) -> Fate:
+    def fate(self) -> MutantFate:
         fates = {cell.fate for cell in self.cells}
-        first = next((one for one in (Fate.KILLED, Fate.CRASHED, Fate.UNDECIDED, Fate.SURVIVED) if one in fates), None)
+        first = min(fates, key=_SETTLES_FIRST.index, default=None)
         if not self.fits:
-            return Fate.MISFIT
-        if first is Fate.SURVIVED and self.equivalent:
-            return Fate.EQUIVALENT
-        return first or Fate.NOT_RUN
+            return MutantFate.MISFIT
+        if first is MutantFate.SURVIVED and self.equivalent:
+            return MutantFate.EQUIVALENT
+        return first or MutantFate.NOT_RUN
 
     @property
     def broken_promises(self) -> tuple[str, ...]:
@@ -85,12 +88,12 @@ class Row(StrictModel):
     @property
     def why(self) -> str:
         """What settled it."""
-        if self.fate is Fate.EQUIVALENT:
+        if self.fate is MutantFate.EQUIVALENT:
             return f"as proven: {self.equivalent}"
         cell = next((cell for cell in self.cells if cell.fate is self.fate), None)
         if cell is None:
-            return "it is not made for this stack" if self.fate is Fate.MISFIT else "no scenario was played on it"
-        if self.fate is Fate.SURVIVED:
+            return "it is not made for this stack" if self.fate is MutantFate.MISFIT else "no scenario was played on it"
+        if self.fate is MutantFate.SURVIVED:
             return f"{len(self.cells)} scenarios saw nothing"
         return f"{cell.scenario}: {cell.reason}"
 
@@ -105,16 +108,20 @@ class KillMatrix(StrictModel):
     run_id: str
     started: AwareDatetime
     ended: AwareDatetime
-    host: HostFacts
+    host: HostSummary
     scenarios: tuple[str, ...] = Field(description="in the order of the columns")
-    stock: tuple[Cell, ...] = Field(description="the same on the unchanged product: what fails here kills no mutant")
+    stock: tuple[MatrixCell, ...] = Field(
+        description="the same on the unchanged product: what fails here kills no mutant"
+    )
     mutants: tuple[Row, ...]
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def planted(self) -> int:
         """Mutants that somebody can see: played, and not equivalent."""
-        return sum(row.fate not in (Fate.MISFIT, Fate.EQUIVALENT, Fate.NOT_RUN) for row in self.mutants)
+        return sum(
+            row.fate not in (MutantFate.MISFIT, MutantFate.EQUIVALENT, MutantFate.NOT_RUN) for row in self.mutants
+        )
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -131,26 +138,26 @@ class KillMatrix(StrictModel):
     @property
     def exit_status(self) -> ExitStatus:
         fates = [row.fate for row in self.mutants]
-        if not self.planted and Fate.EQUIVALENT not in fates:
+        if not self.planted and MutantFate.EQUIVALENT not in fates:
             return ExitStatus.NOTHING_RAN
         disproved = any(row.equivalent and row.fate.seen for row in self.mutants)
-        if Fate.SURVIVED in fates or disproved:
+        if MutantFate.SURVIVED in fates or disproved:
             return ExitStatus.FAILED
-        return ExitStatus.UNDECIDED if {Fate.UNDECIDED, Fate.NOT_RUN} & set(fates) else ExitStatus.OK
+        return ExitStatus.UNDECIDED if {MutantFate.UNDECIDED, MutantFate.NOT_RUN} & set(fates) else ExitStatus.OK
 
 
 def cell(
-    scenario: str, ending: str, side: Side, seconds: float, stock: Cell | None, known: tuple[str, ...] = ()
-) -> Cell:
+    scenario: str, ending: str, side: Side, seconds: float, stock: MatrixCell | None, known: tuple[str, ...] = ()
+) -> MatrixCell:
     """What a run says about the mutant it was played on, held against the same scenario on stock (None: this is it)."""
     violations = tuple(sorted(signatures(side.judgement.violations)))
     fate = _fate(side, frozenset(violations), stock)
-    return Cell(
+    return MatrixCell(
         scenario=scenario,
         ending=ending,
         fate=fate,
         verdict=side.verdict,
-        reason=_killer(side, stock) if fate is Fate.KILLED and stock is not None else side.reason,
+        reason=_killer(side, stock) if fate is MutantFate.KILLED and stock is not None else side.reason,
         violations=violations,
         known=known,
         seconds=seconds,
@@ -159,16 +166,16 @@ def cell(
     )
 
 
-def _fate(side: Side, violations: frozenset[str], stock: Cell | None) -> Fate:
+def _fate(side: Side, violations: frozenset[str], stock: MatrixCell | None) -> MutantFate:
     if side.verdict.unsettled or side.verdict is Verdict.SKIP or (stock is not None and stock.verdict.unsettled):
-        return Fate.UNDECIDED
+        return MutantFate.UNDECIDED
     before = frozenset(stock.violations) if stock is not None else violations
     if side.verdict is Verdict.CRASH and (stock is None or stock.verdict is not Verdict.CRASH):
-        return Fate.CRASHED
-    return Fate.KILLED if violations - before else Fate.SURVIVED
+        return MutantFate.CRASHED
+    return MutantFate.KILLED if violations - before else MutantFate.SURVIVED
 
 
-def _killer(side: Side, stock: Cell) -> str:
+def _killer(side: Side, stock: MatrixCell) -> str:
     """The first check that failed and does not on stock."""
     before = set(stock.violations)
     return next(sentence(one) for one in side.judgement.violations if signatures([one]) - before)

@@ -6,17 +6,24 @@ import textwrap
 from collections.abc import Iterator
 
 from harness.base.text import inert
-from harness.report.matrix import Fate, KillMatrix, Row
+from harness.report.matrix import KillMatrix, MutantFate, Row
 
 _LETTERS = {
-    Fate.KILLED: "K",
-    Fate.CRASHED: "C",
-    Fate.SURVIVED: "s",
-    Fate.UNDECIDED: "?",
+    MutantFate.KILLED: "K",
+    MutantFate.CRASHED: "C",
+    MutantFate.SURVIVED: "s",
+    MutantFate.UNDECIDED: "?",
 }
 _LEGEND = "K killed, C crashed (seen, but by no observation), s survived, ? undecided, . not run"
 _STOCK = "stock (its verdict)"
-_TOLD = (Fate.SURVIVED, Fate.UNDECIDED, Fate.NOT_RUN, Fate.CRASHED, Fate.EQUIVALENT, Fate.MISFIT)
+_TOLD = (
+    MutantFate.SURVIVED,
+    MutantFate.UNDECIDED,
+    MutantFate.NOT_RUN,
+    MutantFate.CRASHED,
+    MutantFate.EQUIVALENT,
+    MutantFate.MISFIT,
+)
 
 
 def lines(matrix: KillMatrix, *, width: int = 80) -> Iterator[str]:
@@ -47,10 +54,16 @@ def lines(matrix: KillMatrix, *, width: int = 80) -> Iterator[str]:
 
 def summary(matrix: KillMatrix) -> str:
     """The score in one line."""
-    crashed = sum(row.fate is Fate.CRASHED for row in matrix.mutants)
+    crashed = sum(row.fate is MutantFate.CRASHED for row in matrix.mutants)
     parts = [f"seen {matrix.seen}/{matrix.planted}"]
     parts += [f"{crashed} of them by a crash"] if crashed else []
-    for fate in (Fate.SURVIVED, Fate.UNDECIDED, Fate.NOT_RUN, Fate.EQUIVALENT, Fate.MISFIT):
+    for fate in (
+        MutantFate.SURVIVED,
+        MutantFate.UNDECIDED,
+        MutantFate.NOT_RUN,
+        MutantFate.EQUIVALENT,
+        MutantFate.MISFIT,
+    ):
         count = sum(row.fate is fate for row in matrix.mutants)
         parts += [f"{count} {fate}"] if count else []
     parts += [f"{matrix.false_alarms} of {len(matrix.stock)} scenarios fail on stock otherwise than known"]

@@ -127,7 +127,7 @@ class ScenarioResult(StrictModel):
         return stock if self.control is None else (*stock, ("control", self.control))
 
 
-class HostFacts(StrictModel):
+class HostSummary(StrictModel):
     """The machine under test; `facts` by name (xen_version, kernel, qemu, accelerator, stack), all as text."""
 
     name: str
@@ -154,7 +154,7 @@ class RunResult(StrictModel):
     run_id: str
     started: AwareDatetime
     ended: AwareDatetime
-    host: HostFacts
+    host: HostSummary
     controls: tuple[Control, ...]
     scenarios: tuple[ScenarioResult, ...]
     counts: dict[Conclusion, int] = Field(description="scenarios per conclusion; absent means none")
@@ -171,7 +171,7 @@ class RunResult(StrictModel):
         run_id: str,
         started: datetime,
         ended: datetime,
-        host: HostFacts,
+        host: HostSummary,
         controls: Iterable[Control],
         overhead_seconds: float,
         status: ExitStatus | None = None,

@@ -21,7 +21,7 @@ SOAK_SCHEMA_VERSION: Final = "1"
 _CONFIDENCE = 0.95
 
 
-class Kind(enum.StrEnum):
+class SoakKind(enum.StrEnum):
     """What became of one run, as a soak counts it."""
 
     PASSED = "passed"
@@ -36,7 +36,7 @@ class SoakRun(StrictModel):
 
     number: int = Field(ge=1)
     scenario: str
-    kind: Kind
+    kind: SoakKind
     verdict: Verdict
     reason: str
     hazard_taken: bool
@@ -75,7 +75,7 @@ class Soak(StrictModel):
         return self.scenarios[(number - 1) % len(self.scenarios)]
 
     @property
-    def counts(self) -> Counter[Kind]:
+    def counts(self) -> Counter[SoakKind]:
         return Counter(run.kind for run in self.runs)
 
     @property
@@ -85,11 +85,11 @@ class Soak(StrictModel):
     @property
     def exit_status(self) -> ExitStatus:
         counts = self.counts
-        if counts[Kind.FALSE_ALARM]:
+        if counts[SoakKind.FALSE_ALARM]:
             return ExitStatus.FAILED
-        if counts[Kind.UNDECIDED]:
+        if counts[SoakKind.UNDECIDED]:
             return ExitStatus.UNDECIDED
-        return ExitStatus.OK if counts[Kind.PASSED] or counts[Kind.KNOWN_ISSUE] else ExitStatus.NOTHING_RAN
+        return ExitStatus.OK if counts[SoakKind.PASSED] or counts[SoakKind.KNOWN_ISSUE] else ExitStatus.NOTHING_RAN
 
 
 def soak_run(number: int, result: ScenarioResult, results: str) -> SoakRun:
@@ -108,21 +108,21 @@ def soak_run(number: int, result: ScenarioResult, results: str) -> SoakRun:
     )
 
 
-def _kind(conclusion: Conclusion) -> Kind:
+def _kind(conclusion: Conclusion) -> SoakKind:
     """BLIND and PROVEN need a control, and a soak has none. CHANGED is a pass where a failure was foreseen."""
     return {
-        Conclusion.UNPROVEN: Kind.PASSED,
-        Conclusion.CHANGED: Kind.PASSED,
-        Conclusion.KNOWN: Kind.KNOWN_ISSUE,
-        Conclusion.REGRESSION: Kind.FALSE_ALARM,
-        Conclusion.SKIPPED: Kind.SKIPPED,
-    }.get(conclusion, Kind.UNDECIDED)
+        Conclusion.UNPROVEN: SoakKind.PASSED,
+        Conclusion.CHANGED: SoakKind.PASSED,
+        Conclusion.KNOWN: SoakKind.KNOWN_ISSUE,
+        Conclusion.REGRESSION: SoakKind.FALSE_ALARM,
+        Conclusion.SKIPPED: SoakKind.SKIPPED,
+    }.get(conclusion, SoakKind.UNDECIDED)
 
 
 def running_line(soak: Soak, run: SoakRun) -> str:
     """One finished run, and where the soak stands."""
     faults = f", after {len(run.emulator_faults)} emulator fault(s)" if run.emulator_faults else ""
-    why = "" if run.kind is Kind.PASSED else f": {run.reason}"
+    why = "" if run.kind is SoakKind.PASSED else f": {run.reason}"
     return (
         f"{len(soak.runs)}/{soak.wanted} {run.scenario} {run.kind}, {run.seconds:.0f} s{faults}{why}   [{tally(soak)}]"
     )
@@ -131,11 +131,11 @@ def running_line(soak: Soak, run: SoakRun) -> str:
 def tally(soak: Soak) -> str:
     """All counts in a few words; passed, false alarms and undecided always, the others when there are any."""
     counts = soak.counts
-    words = [f"{counts[kind]} {kind}" for kind in Kind if counts[kind] or kind in _ALWAYS]
+    words = [f"{counts[kind]} {kind}" for kind in SoakKind if counts[kind] or kind in _ALWAYS]
     return ", ".join([*words, f"{soak.emulator_faults} emulator faults"])
 
 
-_ALWAYS = (Kind.PASSED, Kind.FALSE_ALARM, Kind.UNDECIDED)
+_ALWAYS = (SoakKind.PASSED, SoakKind.FALSE_ALARM, SoakKind.UNDECIDED)
 
 
 def summary(soak: Soak) -> list[str]:
@@ -148,14 +148,14 @@ def summary(soak: Soak) -> list[str]:
         taken = sum(run.hazard_taken for run in runs)
         mean = f"{sum(run.seconds for run in runs) / len(runs):7.0f}" if runs else "      -"
         lines.append(
-            f"{scenario:<{width}}  {len(runs):4}  {kinds[Kind.PASSED]:6}  {kinds[Kind.FALSE_ALARM]:5}  "
-            f"{kinds[Kind.UNDECIDED]:9}  {taken:6}  {mean}"
+            f"{scenario:<{width}}  {len(runs):4}  {kinds[SoakKind.PASSED]:6}  {kinds[SoakKind.FALSE_ALARM]:5}  "
+            f"{kinds[SoakKind.UNDECIDED]:9}  {taken:6}  {mean}"
         )
     lines += ["", f"{len(soak.runs)} of {soak.wanted} runs on {soak.stack}: {tally(soak)}", confidence(soak)]
     lines += [
         f"{run.kind.upper()} in run {run.number}, {run.scenario}: {run.reason} ({run.results})"
         for run in soak.runs
-        if run.kind in (Kind.FALSE_ALARM, Kind.UNDECIDED, Kind.KNOWN_ISSUE)
+        if run.kind in (SoakKind.FALSE_ALARM, SoakKind.UNDECIDED, SoakKind.KNOWN_ISSUE)
     ]
     return lines
 
@@ -163,8 +163,8 @@ def summary(soak: Soak) -> list[str]:
 def confidence(soak: Soak) -> str:
     """What the decided runs say about the rate of false alarms; undecided and skipped ones say nothing."""
     counts = soak.counts
-    alarms = counts[Kind.FALSE_ALARM]
-    decided = counts[Kind.PASSED] + alarms
+    alarms = counts[SoakKind.FALSE_ALARM]
+    decided = counts[SoakKind.PASSED] + alarms
     if not decided:
         return "no run was decided: nothing is known about false alarms"
     bound = upper_bound(alarms, decided)

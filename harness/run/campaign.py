@@ -16,7 +16,7 @@ from harness.base.progress import Progress
 from harness.judge.judge import judge
 from harness.mutants.catalogue import Mutant
 from harness.play.stage.stage import Enough
-from harness.report.matrix import FILE, Cell, KillMatrix, Row, cell, signatures
+from harness.report.matrix import FILE, KillMatrix, MatrixCell, Row, cell, signatures
 from harness.report.results import Control
 from harness.run.plan import STOCK
 from harness.run.schedule import Schedule
@@ -35,7 +35,7 @@ class Campaign:
     progress: Progress
     every: bool = False
     before: KillMatrix | None = None  # a campaign that was interrupted; what it settled is not played again
-    _cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    _cells: dict[tuple[str, str], MatrixCell] = field(default_factory=dict)
     _under_way: set[tuple[str, str]] = field(default_factory=set)
     _stock_tries: Counter[str] = field(default_factory=Counter)  # by scenario
     _begun: float = field(default_factory=time.monotonic)
@@ -175,11 +175,11 @@ class Campaign:
         earlier = {row.name: row.planted for row in self.before.mutants} if self.before else {}
         return self.session.controls.get(name, earlier.get(name))
 
-    def _cells_of(self, name: str) -> tuple[Cell, ...]:
+    def _cells_of(self, name: str) -> tuple[MatrixCell, ...]:
         found = (self._cells.get((name, scenario)) for scenario in self._columns)
         return tuple(one for one in found if one is not None)
 
 
-def _killed(stock: Cell) -> Enough:
+def _killed(stock: MatrixCell) -> Enough:
     """Whether something failed that does not fail on stock: nothing that comes later can undo it."""
     return lambda record: bool(signatures(judge(record).checks) - set(stock.violations))

@@ -14,7 +14,7 @@ from harness.base.progress import Progress
 from harness.host.host import Lab
 from harness.judge.forecast import Forecast, foresee
 from harness.report import junit
-from harness.report.results import NESTED_LABEL, Control, HostFacts, RunResult, ScenarioResult
+from harness.report.results import NESTED_LABEL, Control, HostSummary, RunResult, ScenarioResult
 from harness.report.sidelog import side_log
 from harness.run import store
 from harness.run.plan import Plan
@@ -112,10 +112,10 @@ class Session:
         )
 
     @property
-    def host(self) -> HostFacts:
+    def host(self) -> HostSummary:
         """What results say about the host they come from."""
         facts = self._facts
-        return HostFacts(
+        return HostSummary(
             name=facts.get("host", "nested"),
             nested="nested" in facts,
             label=NESTED_LABEL if "nested" in facts else "",

@@ -19,7 +19,7 @@ from harness.model.observation import GuestView, HardwareView, Observation, Tabl
 from harness.model.raw import RawRef
 from harness.model.verdict import ControlRole, Verdict
 from harness.mutants.code import Place, Replaced
-from harness.report.results import NESTED_LABEL, Attempt, Control, HostFacts, RunResult, ScenarioResult, Side
+from harness.report.results import NESTED_LABEL, Attempt, Control, HostSummary, RunResult, ScenarioResult, Side
 from harness.scenario.messages import Message
 from harness.scenario.record import Record
 from harness.xen.keys.console import Origin
@@ -206,7 +206,7 @@ def build(several: list[ScenarioResult], **more: Any) -> RunResult:  # noqa: ANN
         run_id="20260102-030405-abcd",
         started=started,
         ended=started + timedelta(seconds=370),
-        host=HostFacts(
+        host=HostSummary(
             name="nested-trixie",
             nested=True,
             label=NESTED_LABEL,

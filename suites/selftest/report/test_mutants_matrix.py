@@ -12,9 +12,9 @@ from harness.base.errors import ExitStatus
 from harness.judge.judgement import Check, Outcome
 from harness.model.checkpoint import Checkpoint
 from harness.model.verdict import Verdict
-from harness.report.matrix import Cell, Fate, KillMatrix, Row, cell
+from harness.report.matrix import KillMatrix, MatrixCell, MutantFate, Row, cell
 from harness.report.matrix_table import lines, summary
-from harness.report.results import HostFacts, Side
+from harness.report.results import HostSummary, Side
 from suites.selftest.fakes.samplerun import judge, side
 
 PASS, FAIL, CRASH = Verdict.PASS, Verdict.FAIL, Verdict.CRASH
@@ -26,7 +26,7 @@ def played(verdict: Verdict, *failed: str) -> Side:
     return side("x", replace(judge(verdict, "because", taken=False), checks=checks))
 
 
-def one(verdict: Verdict, *failed: str, stock: Cell | None = None, ending: str = "E1") -> Cell:
+def one(verdict: Verdict, *failed: str, stock: MatrixCell | None = None, ending: str = "E1") -> MatrixCell:
     return cell(f"{ending}-F1", ending, played(verdict, *failed), 1.0, stock)
 
 
@@ -38,20 +38,20 @@ class TestCell:
     @pytest.mark.parametrize(
         ("verdict", "failed", "stock", "fate"),
         [
-            (PASS, (), CLEAN, Fate.SURVIVED),
-            (FAIL, ("owner",), CLEAN, Fate.KILLED),
-            (FAIL, ("irq 45",), FLAWED, Fate.SURVIVED),  # the same failure as on stock, by another irq
-            (FAIL, ("irq 45", "owner"), FLAWED, Fate.KILLED),
-            (PASS, (), FLAWED, Fate.SURVIVED),
-            (CRASH, (), CLEAN, Fate.CRASHED),
-            (CRASH, (), one(CRASH), Fate.SURVIVED),
-            (Verdict.ERROR, (), CLEAN, Fate.UNDECIDED),
-            (Verdict.UNDECIDED, ("owner",), CLEAN, Fate.UNDECIDED),
-            (Verdict.SKIP, (), CLEAN, Fate.UNDECIDED),
-            (FAIL, ("owner",), one(Verdict.ERROR), Fate.UNDECIDED),  # nobody knows what stock does there
+            (PASS, (), CLEAN, MutantFate.SURVIVED),
+            (FAIL, ("owner",), CLEAN, MutantFate.KILLED),
+            (FAIL, ("irq 45",), FLAWED, MutantFate.SURVIVED),  # the same failure as on stock, by another irq
+            (FAIL, ("irq 45", "owner"), FLAWED, MutantFate.KILLED),
+            (PASS, (), FLAWED, MutantFate.SURVIVED),
+            (CRASH, (), CLEAN, MutantFate.CRASHED),
+            (CRASH, (), one(CRASH), MutantFate.SURVIVED),
+            (Verdict.ERROR, (), CLEAN, MutantFate.UNDECIDED),
+            (Verdict.UNDECIDED, ("owner",), CLEAN, MutantFate.UNDECIDED),
+            (Verdict.SKIP, (), CLEAN, MutantFate.UNDECIDED),
+            (FAIL, ("owner",), one(Verdict.ERROR), MutantFate.UNDECIDED),  # nobody knows what stock does there
         ],
     )
-    def test_fate(self, verdict: Verdict, failed: tuple[str, ...], stock: Cell, fate: Fate) -> None:
+    def test_fate(self, verdict: Verdict, failed: tuple[str, ...], stock: MatrixCell, fate: MutantFate) -> None:
         assert one(verdict, *failed, stock=stock).fate is fate
 
     def test_the_reason_is_what_stock_does_not_fail(self) -> None:
@@ -65,7 +65,7 @@ class TestCell:
         assert cell("E1-F1", "E1", made, 1.0, CLEAN).violations == ("xen owner at C6",)
 
 
-def row(*cells: Cell, **more: Any) -> Row:  # noqa: ANN401 - any field of a row
+def row(*cells: MatrixCell, **more: Any) -> Row:  # noqa: ANN401 - any field of a row
     fields: dict[str, Any] = {"name": "m", "layer": "dom0", "stands_for": "a defect", "notices": (), "equivalent": None}
     return Row(**(fields | {"fits": True, "planted": None, "cells": cells} | more))
 
@@ -78,38 +78,38 @@ class TestRow:
     @pytest.mark.parametrize(
         ("cells", "fate"),
         [
-            ((), Fate.NOT_RUN),
-            ((SURVIVED,), Fate.SURVIVED),
-            ((SURVIVED, KILLED), Fate.KILLED),
-            ((CRASHED, KILLED), Fate.KILLED),
-            ((SURVIVED, CRASHED), Fate.CRASHED),
-            ((SURVIVED, UNDECIDED), Fate.UNDECIDED),
-            ((UNDECIDED, KILLED), Fate.KILLED),
+            ((), MutantFate.NOT_RUN),
+            ((SURVIVED,), MutantFate.SURVIVED),
+            ((SURVIVED, KILLED), MutantFate.KILLED),
+            ((CRASHED, KILLED), MutantFate.KILLED),
+            ((SURVIVED, CRASHED), MutantFate.CRASHED),
+            ((SURVIVED, UNDECIDED), MutantFate.UNDECIDED),
+            ((UNDECIDED, KILLED), MutantFate.KILLED),
         ],
     )
-    def test_one_observation_is_enough(self, cells: tuple[Cell, ...], fate: Fate) -> None:
+    def test_one_observation_is_enough(self, cells: tuple[MatrixCell, ...], fate: MutantFate) -> None:
         assert row(*cells).fate is fate
 
     def test_proven_invisible(self) -> None:
-        assert row(SURVIVED, equivalent="nobody reads it").fate is Fate.EQUIVALENT
-        assert row(KILLED, equivalent="nobody reads it").fate is Fate.KILLED
+        assert row(SURVIVED, equivalent="nobody reads it").fate is MutantFate.EQUIVALENT
+        assert row(KILLED, equivalent="nobody reads it").fate is MutantFate.KILLED
 
     def test_made_for_another_stack(self) -> None:
-        assert row(fits=False).fate is Fate.MISFIT
+        assert row(fits=False).fate is MutantFate.MISFIT
 
     def test_a_promise_that_was_not_kept(self) -> None:
         seen = one(FAIL, "owner", stock=CLEAN, ending="E14")
         assert row(SURVIVED, seen, notices=("E1", "E14", "E2")).broken_promises == ("E1",)
 
 
-def matrix(*rows: Row, stock: tuple[Cell, ...] = (CLEAN,)) -> KillMatrix:
+def matrix(*rows: Row, stock: tuple[MatrixCell, ...] = (CLEAN,)) -> KillMatrix:
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     return KillMatrix(
         tool_version="0.1.0",
         run_id="r",
         started=moment,
         ended=moment,
-        host=HostFacts(name="nested-trixie", nested=True, facts={"stack": "trixie", "xen_version": "4.20.4"}),
+        host=HostSummary(name="nested-trixie", nested=True, facts={"stack": "trixie", "xen_version": "4.20.4"}),
         scenarios=("E1-F1",),
         stock=stock,
         mutants=rows,
@@ -183,5 +183,5 @@ class TestTable:
         assert "m was seen though it is called equivalent: E1-F1: C6 xen: owner: expected a, seen b" in text
 
     def test_what_a_guest_says_cannot_move_the_cursor(self) -> None:
-        evil = KILLED.model_copy(update={"reason": "\x1b[2J", "fate": Fate.UNDECIDED})
+        evil = KILLED.model_copy(update={"reason": "\x1b[2J", "fate": MutantFate.UNDECIDED})
         assert "\x1b" not in "\n".join(lines(matrix(row(evil))))

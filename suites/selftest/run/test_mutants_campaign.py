@@ -23,7 +23,7 @@ from harness.judge.judge import judge
 from harness.mutants.catalogue import HypervisorMutant, Mutant
 from harness.play.run import Played
 from harness.play.stage.stage import Enough
-from harness.report.matrix import FILE, Fate, KillMatrix
+from harness.report.matrix import FILE, KillMatrix, MutantFate
 from harness.report.schema import mutants_schema, schema_text
 from harness.run import side as module
 from harness.run.campaign import Campaign
@@ -141,21 +141,21 @@ def hunt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hunt:
     return made
 
 
-def fates(matrix: KillMatrix) -> dict[str, Fate]:
+def fates(matrix: KillMatrix) -> dict[str, MutantFate]:
     return {row.name: row.fate for row in matrix.mutants}
 
 
 def test_the_whole_matrix(hunt: Hunt) -> None:
     matrix = hunt(every=True)
     assert fates(matrix) == {
-        "seen-late": Fate.KILLED,
-        "never-seen": Fate.SURVIVED,
-        "elsewhere": Fate.MISFIT,
-        "misfit": Fate.UNDECIDED,
+        "seen-late": MutantFate.KILLED,
+        "never-seen": MutantFate.SURVIVED,
+        "elsewhere": MutantFate.MISFIT,
+        "misfit": MutantFate.UNDECIDED,
     }
     assert [len(row.cells) for row in matrix.mutants] == [2, 2, 0, 2]
     assert (matrix.seen, matrix.planted, matrix.false_alarms) == (1, 3, 0)
-    assert {cell.fate for row in matrix.mutants if row.name == "misfit" for cell in row.cells} == {Fate.UNDECIDED}
+    assert {cell.fate for row in matrix.mutants if row.name == "misfit" for cell in row.cells} == {MutantFate.UNDECIDED}
 
 
 def test_those_that_promise_come_first_and_the_first_that_sees_is_enough(hunt: Hunt) -> None:
@@ -183,7 +183,7 @@ def test_where_stock_cannot_be_played_no_mutant_is(hunt: Hunt) -> None:
     hunt.trouble = lambda name, row: LabError("full disk") if row.ending == "E14" else None
     matrix = hunt("seen-late")
     assert hunt.played == [("stock", "E14"), ("stock", "E14"), ("stock", "E1"), ("seen-late", "E1")], "tried once more"
-    assert fates(matrix) == {"seen-late": Fate.SURVIVED}
+    assert fates(matrix) == {"seen-late": MutantFate.SURVIVED}
 
 
 def test_what_was_changed_is_in_the_matrix(hunt: Hunt) -> None:
@@ -243,19 +243,19 @@ class TestInterrupted:
         assert hunt.played == [("never-seen", "E14")]
         kept = cut_off.with_name("never-seen.before-1") / "evidence.txt"
         assert kept.read_text() == "what was seen", "evidence of the cell that was cut off stays, under another name"
-        assert fates(matrix) == {"never-seen": Fate.SURVIVED}
+        assert fates(matrix) == {"never-seen": MutantFate.SURVIVED}
 
     def test_what_the_lab_spoilt_is_played_again(self, hunt: Hunt) -> None:
         hunt.trouble = lambda name, row: LabError("full disk") if name == "never-seen" else None
         before = hunt("never-seen", rows=[E1])
-        assert fates(before) == {"never-seen": Fate.UNDECIDED}
+        assert fates(before) == {"never-seen": MutantFate.UNDECIDED}
         hunt.trouble = lambda name, row: None
-        assert fates(hunt("never-seen", rows=[E1], before=before)) == {"never-seen": Fate.SURVIVED}
+        assert fates(hunt("never-seen", rows=[E1], before=before)) == {"never-seen": MutantFate.SURVIVED}
 
     def test_other_mutants_and_scenarios_are_added(self, hunt: Hunt) -> None:
         before = hunt("never-seen", rows=[E1])
         matrix = hunt("seen-late", rows=[E14], before=before)
-        assert fates(matrix) == {"never-seen": Fate.SURVIVED, "seen-late": Fate.KILLED}
+        assert fates(matrix) == {"never-seen": MutantFate.SURVIVED, "seen-late": MutantFate.KILLED}
         assert matrix.scenarios == (E1.id, E14.id)
         assert [len(row.cells) for row in matrix.mutants] == [1, 1]
 

@@ -21,7 +21,7 @@ from harness.judge.judge import judge
 from harness.model.verdict import Conclusion
 from harness.play.run import Played
 from harness.report.results import RunResult
-from harness.report.soak import Kind, Soak, confidence, soak_run, summary, upper_bound
+from harness.report.soak import Soak, SoakKind, confidence, soak_run, summary, upper_bound
 from harness.run import side, store
 from harness.run.options import RunOptions
 from harness.run.plan import Plan
@@ -92,7 +92,7 @@ def test_every_run_has_a_host_and_a_place_of_its_own(bath: Bath) -> None:
     assert [run.number for run in ended.runs] == [1, 2, 3, 4, 5]
     assert [run.scenario[:6] for run in ended.runs] == ["E14-F1", "E14-F2", "E14-F1", "E14-F2", "E14-F1"]
     assert all((bath.root / run.results / "results.json").is_file() for run in ended.runs)
-    assert all(run.kind is Kind.PASSED and run.hazard_taken for run in ended.runs)
+    assert all(run.kind is SoakKind.PASSED and run.hazard_taken for run in ended.runs)
     assert ended.exit_status is ExitStatus.OK
     assert store.load(bath.root / FILE, Soak) == ended
 
@@ -105,7 +105,7 @@ def test_workers_share_the_runs(bath: Bath) -> None:
 
 def test_a_product_failure_is_a_false_alarm(bath: Bath) -> None:
     ended = bath(fresh(4), lambda row, host, evidence, number: (guilty if number == 3 else honest)(row, host, evidence))
-    assert [run.kind for run in ended.runs] == [Kind.PASSED, Kind.PASSED, Kind.FALSE_ALARM, Kind.PASSED]
+    assert [run.kind for run in ended.runs] == [SoakKind.PASSED, SoakKind.PASSED, SoakKind.FALSE_ALARM, SoakKind.PASSED]
     assert ended.exit_status is ExitStatus.FAILED == 1
     assert any(line.startswith("FALSE ALARM in run 3, E14-F1-hvm-nvme: C6 ") for line in summary(ended))
 
@@ -117,7 +117,7 @@ def test_emulator_faults_are_counted_apart(bath: Bath) -> None:
 
     ended = bath(fresh(3), spoiled)
     assert [len(run.emulator_faults) for run in ended.runs] == [0, 1, 0]
-    assert ended.counts == {Kind.PASSED: 3}
+    assert ended.counts == {SoakKind.PASSED: 3}
     assert ended.emulator_faults == 1
     assert "after 1 emulator fault" in bath.screen.getvalue()
 
@@ -127,7 +127,7 @@ def test_what_the_lab_does_not_carry_is_undecided(bath: Bath) -> None:
         return Played.failed(row, HostUnreachable("no answer")) if number == 1 else honest(row, host, evidence)
 
     ended = bath(fresh(2), lost)
-    assert ended.counts == {Kind.UNDECIDED: 1, Kind.PASSED: 1}
+    assert ended.counts == {SoakKind.UNDECIDED: 1, SoakKind.PASSED: 1}
     assert ended.exit_status is ExitStatus.UNDECIDED
     assert confidence(ended).startswith("0 false alarms in 1 decided runs")
 
@@ -204,15 +204,15 @@ def test_resuming_wants_no_fewer_runs_than_there_are(bath: Bath) -> None:
 @pytest.mark.parametrize(
     ("conclusion", "kind"),
     [
-        (Conclusion.UNPROVEN, Kind.PASSED),
-        (Conclusion.CHANGED, Kind.PASSED),
-        (Conclusion.KNOWN, Kind.KNOWN_ISSUE),
-        (Conclusion.REGRESSION, Kind.FALSE_ALARM),
-        (Conclusion.UNDECIDED, Kind.UNDECIDED),
-        (Conclusion.SKIPPED, Kind.SKIPPED),
+        (Conclusion.UNPROVEN, SoakKind.PASSED),
+        (Conclusion.CHANGED, SoakKind.PASSED),
+        (Conclusion.KNOWN, SoakKind.KNOWN_ISSUE),
+        (Conclusion.REGRESSION, SoakKind.FALSE_ALARM),
+        (Conclusion.UNDECIDED, SoakKind.UNDECIDED),
+        (Conclusion.SKIPPED, SoakKind.SKIPPED),
     ],
 )
-def test_only_an_unexplained_failure_is_a_false_alarm(bath: Bath, conclusion: Conclusion, kind: Kind) -> None:
+def test_only_an_unexplained_failure_is_a_false_alarm(bath: Bath, conclusion: Conclusion, kind: SoakKind) -> None:
     bath(fresh(1))
     (result,) = store.load(bath.root / "runs" / "0001" / "results.json", RunResult).scenarios
     assert soak_run(1, result.model_copy(update={"conclusion": conclusion}), "runs/0001").kind is kind
