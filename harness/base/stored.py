@@ -29,7 +29,7 @@ def _storable(value: object) -> object:
     if isinstance(value, list):
         return [_storable(one) for one in value]
     if isinstance(value, dict):
-        return {storable(name): _storable(one) for name, one in value.items()}
+        return {name: _storable(one) for name, one in value.items()}
     return value
 
 
@@ -50,6 +50,10 @@ def from_json(model: type[Model], content: bytes, *, file: str) -> Model:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise EvidenceError(f"{file}: {place}: {first['msg']}", hint="it is not what maskall writes") from error
-    except ParseError as error:  # a value that is none
-        raise EvidenceError(f"{file}: {error.message}", hint="it is not what maskall writes") from error
+        raise _unreadable(file, f"{place}: {first['msg']}") from error
+    except ParseError as error:  # of a register that holds too much
+        raise _unreadable(file, error.message) from error
+
+
+def _unreadable(file: str, why: str) -> EvidenceError:
+    return EvidenceError(f"{file}: {inert(why)}", hint="it is not what maskall writes")

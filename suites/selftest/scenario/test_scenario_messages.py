@@ -36,6 +36,18 @@ def test_what_stood_there_before_is_not_of_the_run() -> None:
     assert at(read(MASKALL, HARMLESS, MASKALL)) == [("hvm-context-saved", "raw/C3:1"), ("maskall-set", "raw/C4:1")]
 
 
+def test_a_message_has_all_that_its_rule_says() -> None:
+    oops, gone = "[    1.0] BUG: bad\n", "[    1.0] xen:events: domain 3 does not have 54 anymore\n"
+    found = read("[    0.0] Linux\n", f"{oops}{gone}[    1.0] odd\n", log=Log.DOM0)
+    rules = [RULES.rules[one.name] if one.name else None for one in found]
+    assert [one.reason for one in found] == [rule.reason if rule else "" for rule in rules]
+    assert [(one.name, one.fails, one.esrch) for one in found] == [
+        ("linux-oops", True, False),
+        ("pirq-already-unmapped", False, True),
+        (None, False, False),
+    ]
+
+
 def test_lines_are_numbered_in_their_own_file() -> None:
     found = read("(XEN) boot\n", "\n" + HARMLESS, "", HARMLESS + "(XEN) odd\n" + MASKALL)
     assert at(found) == [
