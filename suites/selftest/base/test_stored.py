@@ -56,6 +56,12 @@ def test_what_is_no_such_file(content: bytes) -> None:
         from_json(Kept, content, file="f.json")
 
 
+def test_a_key_that_is_not_known_is_told_harmlessly() -> None:
+    with pytest.raises(EvidenceError) as caught:
+        from_json(Kept, b'{"schema_version": "7", "\\u001b[2J\\n": 1}', file="f.json")
+    assert str(caught.value).startswith("f.json: \\x1b[2J\\x0a: Extra inputs are not permitted")
+
+
 @given(damaged([STORED]))
 def test_whatever_is_damaged_is_one_harmless_line(text: str) -> None:
     try:
