@@ -94,7 +94,7 @@ class Session:
     def conclude(self, scenario: Scenario) -> ScenarioResult:
         """What the scenario's sides say together, all of which were taken."""
         sides = [self._outcomes[scenario.id, name] for name in self.plan.hypervisors(scenario)]
-        devices = [str(one.played.record.observations[0].device) for one in sides if one.played.record.observations]
+        devices = [str(one.side.record.observations[0].device) for one in sides if one.side.record.observations]
         return ScenarioResult.of(
             self.forecast(scenario),
             sides[0].side,

@@ -27,7 +27,6 @@ class SideOutcome:
 
     scenario: Scenario
     name: str  # of the mutant, or STOCK
-    played: Played
     side: Side
     planted: Control | None
     began: float
@@ -69,7 +68,6 @@ class SidePlayer:
         return SideOutcome(
             scenario=self.scenario,
             name=self.name,
-            played=played,
             side=self._side(played, folder, attempts),
             planted=self._planted,
             began=began,

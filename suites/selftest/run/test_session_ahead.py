@@ -144,8 +144,7 @@ def test_what_goes_wrong_while_a_side_is_stored_ends_the_others(
 
 
 def side(began: float, ended: float, covered: float) -> SideOutcome:
-    played = Played.skipped(ROWS[0], "")
-    return SideOutcome(ROWS[0], "stock", played, Mock(), None, began, ended, covered)
+    return SideOutcome(ROWS[0], "stock", Mock(), None, began, ended, covered)
 
 
 @pytest.mark.parametrize(
