@@ -145,8 +145,15 @@ class ConfigSpace:
 
     @property
     def command(self) -> Command:
-        """The COMMAND register."""
-        return Command(self._read(0x04, 2))
+        """The COMMAND register. ParseError when it reads as all ones, which no device answers: half of it is gone."""
+        return Command(self._present(0x04))
+
+    def _present(self, offset: int) -> int:
+        """A 16-bit register with bits that are reserved, so 0 in a device that answers."""
+        value = self._read(offset, 2)
+        if value == 0xFFFF:
+            raise self._error(f"offset {offset:#x} reads as 0xffff", "a device that answers")
+        return value
 
     @property
     def class_code(self) -> int:
@@ -197,14 +204,20 @@ class ConfigSpace:
         return None
 
     def capabilities(self) -> Iterator[tuple[int, int]]:
-        """(ID, offset) of every capability in list order. Raises ParseError for a loop or a pointer out of bounds.
+        """(ID, offset) of every capability in list order.
 
-        Source: Linux `__pci_find_next_cap_ttl`, which gives up quietly where this raises.
+        Raises ParseError where the list cannot be followed to its end: a loop, a pointer out of bounds or into nothing
+        (all ones, or zeroes where an ID and a pointer should be). Source: Linux
+        `__pci_find_next_cap_ttl`, which gives up quietly where this raises.
         """
         if not self._read(0x06, 2) & _STATUS_CAPABILITIES:
             return
         seen: set[int] = set()
         offset = self._read(_CAPABILITY_POINTER[self.header_type], 1) & ~0b11
+        if not offset:
+            raise self._error(
+                "Status says there are capabilities, the pointer leads nowhere", "an offset of 0x40 or more"
+            )
         while offset:
             if offset < HEADER_BYTES:
                 raise self._error(f"capability pointer {offset:#x} into the header", "an offset of 0x40 or more")
@@ -212,10 +225,11 @@ class ConfigSpace:
                 raise self._error(f"the capability list loops at {offset:#x}", "a list that ends")
             seen.add(offset)
             identity = self._read(offset, 1)
-            if identity == 0xFF:
-                raise self._error(f"capability {offset:#x} reads as 0xff", "a capability ID")
+            following = self._read(offset + 1, 1)
+            if identity == 0xFF or not (identity or following):
+                raise self._error(f"capability {offset:#x} reads as {identity:#04x}", "a capability ID")
             yield identity, offset
-            offset = self._read(offset + 1, 1) & ~0b11
+            offset = following & ~0b11
 
     @property
     def msix(self) -> MsixCapability | None:
@@ -228,7 +242,7 @@ class ConfigSpace:
                 raise self._error(f"MSI-X table {table:#x} or PBA {pba:#x} names a reserved BAR", "BAR 0 to 5")
             return MsixCapability(
                 offset=offset,
-                control=MsixControl(self._read(offset + 2, 2)),
+                control=MsixControl(self._present(offset + 2)),
                 table_bar=table & 0b111,
                 table_offset=table & ~0b111,
                 pba_bar=pba & 0b111,

@@ -2,27 +2,80 @@
 
 All three take the text of `xl dmesg`, or its tail, with any prefix, timestamp and interleaved message that
 `harness.xen.keys.console.console_lines` understands, use the *last* dump in it, and raise ParseError when there is none
-(the ring may have wrapped) or when one of its rows cannot be read. `line` counts from 1 in the given text.
+(the ring may have wrapped) or when one of its rows cannot be read. A row that was torn, its rest without prefix on a
+line behind it, is put together; a piece of a row that fits nowhere is a ParseError too, for the row it belongs to would
+otherwise be read as absent. `line` counts from 1 in the given text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.base.errors import ParseError
-from harness.model.address import FUNCTION, SEGMENT, Bdf
+from harness.model.address import FUNCTION, Bdf
 from harness.xen.keys.console import ConsoleLine, Origin, console_lines, domain_name
+
+HEADER = re.compile(r"(?:MSI information:|==== PCI devices ====|(?:Guest interrupt|IRQ) information:|'.' pressed -> )")
+"""What begins the dump of a debug key."""
+
+_TORN_WITHIN = 3  # lines behind a torn row in which its rest may stand
 
 
 def last_dump(text: str, header: str, key: str, file: str) -> Iterator[ConsoleLine]:
     """Xen's own lines behind the last line that begins with `header`. ParseError when there is none."""
-    lines = [line for line in console_lines(text) if line.origin is Origin.XEN]
-    starts = [place for place, line in enumerate(lines) if line.text.strip().startswith(header)]
+    return (line for line in _last_dump(text, header, key, file) if line.origin is Origin.XEN)
+
+
+def _last_dump(text: str, header: str, key: str, file: str) -> Sequence[ConsoleLine]:
+    """All lines behind that header, up to the header of another dump."""
+    lines = console_lines(text)
+    starts = [
+        place for place, line in enumerate(lines) if line.origin is Origin.XEN and line.text.strip().startswith(header)
+    ]
     if not starts:
         raise ParseError(f"no dump of debug key {key}", file=file, expected=f"a line '(XEN) {header}'")
-    return iter(lines[starts[-1] + 1 :])
+    rest = lines[starts[-1] + 1 :]
+    ends = (place for place, line in enumerate(rest) if line.origin is Origin.XEN and HEADER.match(line.text.strip()))
+    return rest[: next(ends, len(rest))]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the rows of a dump look: the whole of a row, and what only a row or a piece of one has in it."""
+
+    row: re.Pattern[str]
+    piece: re.Pattern[str]
+    expected: str
+
+    def rows(self, lines: Sequence[ConsoleLine], file: str) -> Iterator[tuple[re.Match[str], ConsoleLine]]:
+        """Each row with its first line. ParseError for a piece that belongs to no row."""
+        used: set[int] = set()
+        for place, line in enumerate(lines):
+            if line.origin is not Origin.XEN or line.is_rest or not self.piece.search(line.text):
+                continue
+            rest = next(
+                (
+                    other
+                    for other in range(place + 1, min(place + 1 + _TORN_WITHIN, len(lines)))
+                    if lines[other].origin is Origin.DOM0 and lines[other].text.strip()
+                ),
+                None,
+            )
+            whole = self.row.fullmatch(line.text + lines[rest].text.rstrip()) if rest is not None else None
+            if whole is not None and rest is not None:
+                used.add(rest)
+            match = whole or self.row.fullmatch(line.text.rstrip())
+            if match is None:
+                raise ParseError(f"{line.text!r}", file=file, line=line.number, expected=self.expected)
+            yield match, line
+        for place, line in enumerate(lines):
+            lost = line.origin is Origin.DOM0 and not line.is_rest and place not in used
+            if lost and self.piece.search(line.text):
+                raise ParseError(
+                    f"a piece of a row: {line.text!r}", file=file, line=line.number, expected=self.expected
+                )
 
 
 @dataclass(frozen=True)
@@ -40,10 +93,13 @@ class MaskRow:
     line: int
 
 
-_MASK_START = re.compile(r" (?:MSI-X|MSI|HPET|IOMMU|\?\?\?) *[0-9]+ vec=")
-_MASK_ROW = re.compile(
-    r" (MSI-X|MSI|HPET|IOMMU|\?\?\?) *([0-9]{1,9}) vec=([0-9a-f]{2}) *(?:lowest|fixed) *(?:level|edge) *(?:de)?assert"
-    r" *(?:log|phys) *(?:lowest|cpu) dest=([0-9a-f]{8}) mask=([01])/([H ])([G ])/([01?])"
+_MASKS = _Form(
+    row=re.compile(
+        r" (MSI-X|MSI|HPET|IOMMU|\?\?\?) *([0-9]{1,9}) vec=([0-9a-f]{2}) *(?:lowest|fixed) *(?:level|edge)"
+        r" *(?:de)?assert *(?:log|phys) *(?:lowest|cpu) dest=([0-9a-f]{8}) mask=([01])/([H ])([G ])/([01?])"
+    ),
+    piece=re.compile(r"\bvec=[0-9a-f]|\bdest=[0-9a-f]{2}|\bmask=[01]|^ *(?:MSI-X|MSI|HPET|IOMMU|\?\?\?) +[0-9]+ "),
+    expected="a row ending in mask=1/HG/1",
 )
 
 
@@ -56,12 +112,7 @@ def parse_masks(text: str, *, file: str = "<text>") -> tuple[MaskRow, ...]:
         (XEN)  MSI-X   44 vec=b2  fixed  edge   assert phys    cpu dest=00000000 mask=1/HG/?
     """
     rows: list[MaskRow] = []
-    for line in last_dump(text, "MSI information:", "M", file):
-        match = _MASK_ROW.fullmatch(line.text.rstrip())
-        if match is None:
-            if _MASK_START.match(line.text):
-                raise ParseError(f"{line.text!r}", file=file, line=line.number, expected="a row ending in mask=1/HG/1")
-            continue
+    for match, line in _MASKS.rows(_last_dump(text, "MSI information:", "M", file), file):
         kind, irq, vector, destination, maskbit, host, guest, hardware = match.groups()
         rows.append(
             MaskRow(
@@ -89,10 +140,12 @@ class PciRow:
     line: int
 
 
-_PCI_START = re.compile(rf"{SEGMENT}:[0-9a-f]{{2}}:[0-9a-f]{{2}}\.[0-9a-f] - ")
-_PCI_ROW = re.compile(
-    rf"({FUNCTION}) - (\S+|dom -?[0-9]+ *) - node +-?[0-9]+"
-    r"(?: *- MSIs <((?: [0-9]{1,9})*) >)? *"
+_DEVICES = _Form(
+    row=re.compile(
+        rf"({FUNCTION}) - (\S+|dom -?[0-9]+ *) - node +-?[0-9]+(?: *- MSIs <((?: [0-9]{{1,9}})*) >)? *", re.IGNORECASE
+    ),
+    piece=re.compile(r"[0-9a-f]:[0-9a-f]{2}\.[0-9a-f] - |- node |\bMSIs <|^ *(?:[0-9]+ )+>"),
+    expected="BDF - owner - node N - MSIs",
 )
 
 
@@ -107,13 +160,13 @@ def parse_pci_devices(text: str, *, file: str = "<text>") -> tuple[PciRow, ...]:
         (XEN) 0000:04:00.0 - d2 - node -1  - MSIs < 44 45 >
     """
     rows: list[PciRow] = []
-    for line in last_dump(text, "==== PCI devices ====", "Q", file):
-        match = _PCI_ROW.fullmatch(line.text)
-        owner = "NULL" if match and match.group(2) == "NULL" else domain_name(match.group(2).strip()) if match else None
-        if match is None or owner is None:
-            if _PCI_START.match(line.text):
-                raise ParseError(f"{line.text!r}", file=file, line=line.number, expected="BDF - owner - node N - MSIs")
-            continue
+    lines = _last_dump(text, "==== PCI devices ====", "Q", file)
+    for match, line in _DEVICES.rows(lines, file):
+        owner = "NULL" if match.group(2) == "NULL" else domain_name(match.group(2).strip())
+        if owner is None:
+            raise ParseError(f"{line.text!r}", file=file, line=line.number, expected=_DEVICES.expected)
+        if match.group(3) is None and line.number > text.count("\n"):
+            raise ParseError(f"the dump of debug key Q is cut off in {line.text!r}", file=file, line=line.number)
         irqs = tuple(int(irq) for irq in (match.group(3) or "").split())
         rows.append(PciRow(Bdf.parse(match.group(1)), owner, irqs, line.number))
     if not rows:
@@ -148,11 +201,18 @@ class IrqRow:
         return tuple(_BOUND.findall(self.text)) if self.text.startswith("in-flight=") else ()
 
 
+_OWNER = r"d[0-9]{1,5}: *-?[0-9]{1,9}\([P?-][M?-][M-]\)"
 _BOUND = re.compile(r"(d[0-9]{1,5}): *-?[0-9]+\([^()]*\)")
-_IRQ_START = re.compile(r" +IRQ: *[0-9]+ ")
-_IRQ_ROW = re.compile(
-    r" +IRQ: *([0-9]{1,9}) vec:([0-9a-f]{2,8}) (\S+) +status=([0-9a-f]{3,8}) aff:\{[0-9,-]*\}/\{[0-9,-]*\}"
-    r"(?: Z=\S+)? +(mapped, unbound|in-flight=[0-9]+(?: d[0-9]+:.*\))?|\S+\(\))"
+_IRQS = _Form(
+    row=re.compile(
+        r" +IRQ: *([0-9]{1,9}) vec:([0-9a-f]{2,8}) (\S+) +status=([0-9a-f]{3,8}) aff:\{[0-9,-]*\}/\{[0-9,-]*\}"
+        rf"(?: Z=\S+)? +(mapped, unbound|in-flight=[0-9]+ {_OWNER}(?:,{_OWNER})*|[\w./#]+\(\))"
+    ),
+    piece=re.compile(
+        r"IRQ: *[0-9]+ |\bvec:[0-9a-f]|\bstatus=[0-9a-f]{3} |\baff:\{|in-flight=|mapped, unbound|\bd[0-9]+: *-?[0-9]+\("
+        r"|\([P?-][M?-][M-]\)"
+    ),
+    expected="IRQ, vec, status, aff, owner",
 )
 
 
@@ -166,17 +226,15 @@ def parse_irqs(text: str, *, file: str = "<text>") -> tuple[IrqRow, ...]:
         (XEN)    IRQ:  45 vec:ac PCI-MSI/-X      status=022 aff:{1}/{1} mapped, unbound
         (XEN) Direct vector information:
     """
+    lines = _last_dump(text, "IRQ information:", "i", file)
+    ends = (place for place, line in enumerate(lines) if line.text.strip() == "Direct vector information:")
+    end = next(ends, None)
     rows: list[IrqRow] = []
-    for line in last_dump(text, "IRQ information:", "i", file):
-        if line.text.strip() == "Direct vector information:":
-            return tuple(rows)
-        match = _IRQ_ROW.fullmatch(line.text.rstrip())
-        if match is None:
-            if _IRQ_START.match(line.text):
-                raise ParseError(f"{line.text!r}", file=file, line=line.number, expected="IRQ, vec, status, aff, owner")
-            continue
+    for match, line in _IRQS.rows(lines[:end], file):
         irq, vector, kind, status, rest = match.groups()
         rows.append(IrqRow(int(irq), int(vector, 16), kind, int(status, 16), rest, line.number))
-    raise ParseError(
-        "the dump of debug key i is cut off", file=file, expected="a line '(XEN) Direct vector information:'"
-    )
+    if end is None:
+        raise ParseError(
+            "the dump of debug key i is cut off", file=file, expected="a line '(XEN) Direct vector information:'"
+        )
+    return tuple(rows)

@@ -39,8 +39,9 @@ class EventChannel:
 _CHANNELS_OF = re.compile(r"Event channel information for domain ([0-9]{1,5}):")
 _CHANNEL_START = re.compile(r" +[0-9]+ \[")
 _CHANNEL = re.compile(
-    r" +([0-9]{1,9}) \[[01]/[01]/[^\]]*\]: s=([1-6]) n=[0-9]+ x=[01]"
-    r"(?: d=[0-9]+(?: p=[0-9]+)?| p=[0-9]+ i=(-?[0-9]{1,9})| v=[0-9]+)?(?: Z=\S+)?"
+    r" +([0-9]{1,9}) \[[01]/[01]/[^\]]*\]: s=(?:([16]) n=[0-9]+ x=[01]|(2) n=[0-9]+ x=[01] d=[0-9]+"
+    r"|(3) n=[0-9]+ x=[01] d=[0-9]+ p=[0-9]+|(4) n=[0-9]+ x=[01] p=[0-9]+ i=(-?[0-9]{1,9})"
+    r"|(5) n=[0-9]+ x=[01] v=[0-9]+)(?: Z=\S+)?"
 )
 
 
@@ -64,8 +65,9 @@ def parse_event_channels(text: str, *, file: str = "<text>") -> tuple[EventChann
             row = _CHANNEL.fullmatch(line.text.rstrip())
             if row is None or domid is None:
                 raise ParseError(f"{line.text!r}", file=file, line=line.number, expected="port [p/m/s]: s= n= x=")
-            irq = int(row[3]) if row[3] else None
-            channels.append(EventChannel(domid, int(row[1]), ChannelState(int(row[2])), irq, line.number))
+            state = next(int(row[group]) for group in (2, 3, 4, 5, 7) if row[group])
+            irq = int(row[6]) if row[6] else None
+            channels.append(EventChannel(domid, int(row[1]), ChannelState(state), irq, line.number))
     if domid is None:
         raise ParseError("the dump of debug key e has no domain", file=file, expected="at least dom0's channels")
     return tuple(channels)

@@ -66,7 +66,8 @@ def parse_interrupts(text: str, *, file: str = "<text>") -> Interrupts:
         ERR:          0
 
     Lines above the CPU header (the echo of a console) are ignored; below it every line must be a row. Raises
-    ParseError for anything else, for a row with too few counters and for an irq that appears twice.
+    ParseError for anything else, for a row with too few counters, for an irq that appears twice, and when the row ERR
+    is missing: it comes behind all irqs (Linux arch_show_interrupts), so without it the reading may be cut off.
     """
     lines = [(number, line.rstrip()) for number, line in enumerate(text.split("\n"), 1)]
     start = next((place for place, (_, line) in enumerate(lines) if _HEADER.fullmatch(line)), None)
@@ -83,6 +84,8 @@ def parse_interrupts(text: str, *, file: str = "<text>") -> Interrupts:
         rows[row.label] = row
     if not rows:
         raise ParseError("no rows below the header", file=file, expected="at least one interrupt")
+    if "ERR" not in rows:
+        raise ParseError("cut off", file=file, line=lines[-1][0], expected="the row ERR, behind all interrupts")
     return Interrupts(tuple(rows.values()))
 
 
@@ -92,6 +95,8 @@ def _parse_row(line: str, cpus: int, file: str, number: int) -> InterruptRow:
     if match is None:
         raise ParseError(f"{line!r}", file=file, line=number, expected=wanted)
     label, counters, description = match.group(1), match.group(2).split(), match.group(3) or ""
+    if label[0] in "0123456789" and not description:
+        raise ParseError(f"{label} has no chip", file=file, line=number, expected=wanted)
     expected = 1 if label in _GLOBAL else cpus
     if len(counters) != expected:
         raise ParseError(f"{label} has {len(counters)} counters", file=file, line=number, expected=wanted)

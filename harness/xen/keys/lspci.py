@@ -7,6 +7,7 @@ with the raw bytes. Decisions rest on `harness.model.config`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.base.errors import ParseError
@@ -29,6 +30,8 @@ class LspciDevice:
     control_line: Command | None
     msix_line: MsixControl | None
     file: str = "<text>"
+    msi_line: bool = False  # a capability MSI is listed
+    unlisted: str = ""  # why the capabilities that are listed may not be all
 
     @property
     def command(self) -> Command:
@@ -43,10 +46,31 @@ class LspciDevice:
         if self.gone or self.access_denied:
             why = "is gone" if self.gone else "was read without privilege (<access denied>)"
             raise ParseError(f"{self.address} {why}", file=self.file, expected="lspci -vvv run as root")
+        if self.msix_line is None and self.unlisted:
+            raise ParseError(
+                f"whether {self.address} has MSI-X is not known: {self.unlisted}",
+                file=self.file,
+                expected="all capabilities, to the end of the list",
+            )
         return self.msix_line
 
 
 _HEADER = re.compile(rf"((?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]) \S.*")
+_STDERR = re.compile(r"(?:pcilib|lspci): ")
+_CAPABILITY = re.compile(r"\[([0-9a-f]{2,3})(?: v[0-9]+)?\] (\S.*)")
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines of standard output, each with its number. A complaint on standard error may stand in the middle of one."""
+    begun, first = "", 0
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
+        complaint = _STDERR.search(line)
+        if complaint:
+            first = first if begun else number
+            begun += line[: complaint.start()]
+        else:
+            yield (first if begun else number), begun + line.rstrip()
+            begun = ""
 
 
 def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
@@ -54,20 +78,27 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
 
         04:00.0 Non-Volatile memory controller: ...
         <tab>Control: I/O- Mem+ BusMaster- ... DisINTx-
+        <tab>Status: Cap+ 66MHz- ...
         <tab>Capabilities: [40] MSI-X: Enable- Count=65 Masked-
         <tab>Kernel driver in use: pciback
+        <an empty line>
 
     or, without root, `<tab>Capabilities: <access denied>`; or, for a device that is gone,
-    `<tab>!!! Unknown header type 7f`. Other indented lines are ignored. Raises ParseError.
+    `<tab>!!! Unknown header type 7f`. Other indented lines are ignored, and what lspci and its library said on standard
+    error. Raises ParseError. Where MSI-X is not listed, it is absent only if the list was seen to its end: `<chain
+    broken>`, `<chain looped>` and an output that was cut make it unknown.
     """
     address: Bdf | None = None
     driver: str | None = None
     command: Command | None = None
     msix: MsixControl | None = None
-    gone = access_denied = False
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.rstrip()
+    msi = gone = access_denied = ended = False
+    listed: bool | None = None  # whether the device says that it has capabilities
+    capabilities = 0
+    broken = ""
+    for number, line in _lines(text):
         if not line:
+            ended = ended or address is not None
             continue
         if not line.startswith(("\t", " ")):
             header = _HEADER.fullmatch(line)
@@ -82,19 +113,36 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
         name, _, rest = line.strip().partition(": ")
         if name == "Control":
             command = _parse_control(rest, file, number)
+        elif name == "Status":
+            listed = {"Cap+": True, "Cap-": False}.get(rest.split(" ")[0])
         elif name == "Capabilities" and rest == "<access denied>":
             access_denied = True
-        elif name == "Capabilities" and "] MSI-X: " in rest:
-            msix = _parse_msix(rest, file, number)
-        elif name == "Kernel driver in use":
-            driver = rest
+        elif name == "Capabilities":
+            capability = _CAPABILITY.fullmatch(rest)
+            if capability is None:
+                raise ParseError(f"Capabilities: {rest}", file=file, line=number, expected="[offset] name")
+            capabilities += 1
+            msi = msi or capability[2].startswith("MSI: ")
+            if "MSI-X" in capability[2]:
+                msix = _parse_msix(rest, file, number)
+            elif capability[2].startswith("<") and int(capability[1], 16) < 0x100:
+                broken = f"the list breaks off at [{capability[1]}] {capability[2]}"
+        elif name in ("Kernel driver in use", "Kernel modules"):
+            ended = True
+            driver = rest if name == "Kernel driver in use" else driver
         elif line.strip() == "!!! Unknown header type 7f":
             gone = True
     if address is None:
         raise ParseError("no device in the output", file=file, expected="a line as '04:00.0 class: name'")
     if command is None and not gone:
         raise ParseError(f"no Control line for {address}", file=file, expected="the output of lspci -vvv")
-    return LspciDevice(address, driver, gone, access_denied, command, msix, file)
+    if not broken and listed is None:
+        broken = "there is no Status line"
+    elif not broken and listed and not capabilities:
+        broken = "no capability is listed, though Status says Cap+"
+    elif not broken and listed and not ended:
+        broken = "the output is cut off"
+    return LspciDevice(address, driver, gone, access_denied, command, msix, file, msi, broken)
 
 
 _FLAG = re.compile(r"([A-Za-z0-9/]+)([+-])")

@@ -53,7 +53,7 @@ class Machine:
         self.interrupts("quiet")
 
     def interrupts(self, kind: str) -> None:
-        (self.root / "proc/interrupts").write_text("           CPU0\n" + IRQS[kind])
+        (self.root / "proc/interrupts").write_text("           CPU0\n" + IRQS[kind] + "ERR:          0\n")
         for irq in ("55", "56"):
             (self.device / "msi_irqs" / irq).parent.mkdir(exist_ok=True)
             (self.device / "msi_irqs" / irq).touch()
@@ -74,7 +74,7 @@ class Machine:
 
     def counts(self, first: int, second: int) -> str:
         """Shell that sets the interrupt counts."""
-        return f"printf '  CPU0\\n 55: {first} a\\n 56: {second} b\\n' > {self.root}/proc/interrupts"
+        return f"printf '  CPU0\\n 55: {first} a\\n 56: {second} b\\nERR: 0\\n' > {self.root}/proc/interrupts"
 
 
 @pytest.fixture(params=SHELLS, ids=lambda words: words[0])

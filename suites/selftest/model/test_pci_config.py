@@ -118,6 +118,9 @@ def test_no_capability_list_is_no_msix_even_in_64_bytes() -> None:
         ({"at_34": b"\x40", "at_40": b"\x01\x40"}, "loops at 0x40"),
         ({"at_34": b"\x10"}, "into the header"),
         ({"at_34": b"\x40", "at_40": b"\xff"}, "0xff"),
+        ({"at_34": b"\x40", "at_40": b"\x01\x50"}, "capability 0x50 reads as 0x00"),
+        ({}, "leads nowhere"),
+        ({"at_34": b"\x40", "at_40": b"\x11\0\xff\xff"}, "offset 0x42 reads as 0xffff"),
         ({"at_34": b"\xfc", "at_fc": b"\x11\0\0\x80"}, "only 256 bytes"),
         ({"at_34": b"\x40", "at_40": b"\x11\0\0\x80\x06"}, "reserved BAR"),
         ({"at_34": b"\x40", "at_40": b"\x11\0\0\x80\0\0\0\0\x07"}, "reserved BAR"),
@@ -126,6 +129,11 @@ def test_no_capability_list_is_no_msix_even_in_64_bytes() -> None:
 def test_malformed_capabilities(data: dict[str, bytes], message: str) -> None:
     with pytest.raises(ParseError, match=message):
         _ = crafted(256, **data).msix
+
+
+def test_a_device_of_which_half_is_gone() -> None:
+    with pytest.raises(ParseError, match="offset 0x4 reads as 0xffff"):
+        _ = crafted(at_04=b"\xff\xff").command
 
 
 @pytest.mark.parametrize("size", [0, 63, 4097])

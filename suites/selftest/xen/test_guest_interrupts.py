@@ -35,6 +35,15 @@ def test_every_captured_table(name: str) -> None:
         assert text.splitlines()[row.line - 1].strip().startswith(f"{row.label}:")
 
 
+def test_a_hundred_and_twenty_eight_cpus() -> None:
+    header = "".join(f" {f'CPU{cpu}':>10}" for cpu in range(128))
+    row = "".join(f" {cpu:10}" for cpu in range(128))
+    table = parse_interrupts(f"    {header}\n  9:{row}  xen-pirq    -msi-x     eth0\nERR: 0\n")
+    assert table.by_irq[9] == InterruptRow("9", sum(range(128)), "xen-pirq -msi-x eth0", 2)
+    with pytest.raises(ParseError, match="9 has 127 counters"):
+        parse_interrupts(f"    {header}\n  9:{row.replace(f'{77:11}', '')}  xen-pirq    -msi-x     eth0\nERR: 0\n")
+
+
 def test_sum_counts_each_irq_once_and_an_unlisted_one_as_zero() -> None:
     assert parse_interrupts(SMALL).sum_of([9, 9, 10]) == 3
 
@@ -45,6 +54,8 @@ def test_sum_counts_each_irq_once_and_an_unlisted_one_as_zero() -> None:
         ("", "no header"),
         ("cat: /proc/interrupts: No such file or directory\n", "no header"),
         ("  CPU0\n", "no rows"),
+        (SMALL[: SMALL.index("ERR")], "cut off"),
+        (SMALL.replace("  xen-pirq    -msi-x     eth0", ""), "9 has no chip"),
         (SMALL + "RC=0\n", "RC=0"),
         (SMALL + "  9:   1   2  again\n", "9 appears twice"),
         (SMALL + " 09:   1   2  again\n", "9 appears twice"),

@@ -53,10 +53,36 @@ def test_device_that_is_gone() -> None:
         _ = device.command
 
 
+STATUS = "\tStatus: Cap+ 66MHz- UDF- FastB2B- ParErr- DEVSEL=fast >TAbort- <TAbort- <MAbort- >SERR- <PERR- INTx-\n"
+MSI = "\tCapabilities: [d0] MSI: Enable- Count=1/1 Maskable- 64bit+\n"
+
+
 def test_device_without_msix_and_without_driver() -> None:
-    device = parse_lspci(HEADER + CONTROL + "\tCapabilities: [d0] MSI: Enable- Count=1/1 Maskable- 64bit+\n")
+    device = parse_lspci(HEADER + CONTROL + STATUS + MSI + "\n")
     assert device.msix is None
+    assert device.msi_line
     assert device.driver is None
+    assert parse_lspci(HEADER + CONTROL + STATUS.replace("Cap+", "Cap-")).msix is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (CONTROL + MSI + "\n", "no Status line"),
+        (CONTROL + STATUS + "\n", "no capability is listed"),
+        (CONTROL + STATUS + MSI, "cut off"),
+        (CONTROL + STATUS + MSI + "\tCapabilities: [50] <chain broken>\n\n", r"breaks off at \[50\] <chain broken>"),
+        (CONTROL + STATUS + MSI + "\tCapabilities: [d0] <chain looped>\n\n", r"breaks off at \[d0\] <chain looped>"),
+    ],
+)
+def test_not_listed_is_not_absent(text: str, why: str) -> None:
+    device = parse_lspci(HEADER + text)
+    with pytest.raises(ParseError, match=f"whether 0000:04:00.0 has MSI-X is not known: .*{why}"):
+        _ = device.msix
+
+
+def test_a_broken_list_of_extended_capabilities_hides_no_msix() -> None:
+    assert parse_lspci(HEADER + CONTROL + STATUS + MSI + "\tCapabilities: [100 v1] <chain broken>\n\n").msix is None
 
 
 def test_details_of_a_capability_are_not_the_device() -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from harness.base.errors import ParseError
 from harness.model.address import Bdf
 from harness.model.identity import find_device
-from harness.xen.keys.debugkeys import parse_pci_devices
+from harness.xen.keys.debugkeys import parse_irqs, parse_masks, parse_pci_devices
+from harness.xen.keys.lspci import parse_lspci
 from suites.selftest.fakes.hostile import CAPTURED
 
 LOGS = CAPTURED.parent / "logs"
@@ -28,3 +32,58 @@ def test_key_q_of_a_host_with_a_vmd() -> None:
     rows = {str(row.device): row for row in parse_pci_devices(log("vmd.console.txt"))}
     assert (rows["0000:2b:00.0"].owner, rows["0000:2b:00.0"].irqs) == ("d0", (161,))
     assert {row.owner for address, row in rows.items() if ":e" in address} == {"NULL"}
+
+
+def test_a_row_whose_rest_stands_on_the_next_line_is_put_together() -> None:
+    rows = {row.irq: row for row in parse_irqs(log("torn_rest_on_next_line.console.txt"))}
+    assert {irq: row.domains for irq, row in rows.items()} == {129: ("d0",), 130: ("d3",), 131: ("d0",)}
+    assert rows[130].line == 3
+
+
+@pytest.mark.parametrize("cut", ["d3:1125(-M-)\n", "in-flight=0 \nd3:1125(-M-)", "\nd3:1125(-M-)"])
+def test_a_row_that_cannot_be_put_together_is_refused(cut: str) -> None:
+    text = log("torn_rest_on_next_line.console.txt")
+    assert cut in text
+    with pytest.raises(ParseError, match="<text>:3: "):
+        parse_irqs(text.replace(cut, ""))
+
+
+def test_a_piece_of_a_row_that_fits_nowhere_is_refused() -> None:
+    text = log("torn_rest_on_next_line.console.txt").replace("(XEN)    IRQ: 131", "IRQ: 131")
+    with pytest.raises(ParseError, match="<text>:5: a piece of a row"):
+        parse_irqs(text)
+
+
+def test_a_dump_mixed_with_the_console_of_dom0_is_refused() -> None:
+    with pytest.raises(ParseError, match="<text>:5: "):
+        parse_irqs(log("torn_by_dom0_console.console.txt"))
+
+
+def test_one_dump_of_eight_cores() -> None:
+    text = log("one_dump_of_eight_cores.console.txt")
+    assert (len(parse_masks(text)), len(parse_pci_devices(text)), len(parse_irqs(text))) == (100, 45, 124)
+
+
+@pytest.mark.parametrize("lost", ["- MSIs < 44 45 >", " 45 >", ">"])
+def test_a_device_row_that_is_cut_is_no_device_without_vectors(lost: str) -> None:
+    text = "(XEN) ==== PCI devices ====\n(XEN) 0000:04:00.0 - d2 - node -1  - MSIs < 44 45 >"
+    with pytest.raises(ParseError, match="<text>:2: "):
+        parse_pci_devices(text.removesuffix(lost))
+    (row,) = parse_pci_devices(f"{text.removesuffix(lost)}\n{lost}\n")
+    assert row.irqs == (44, 45)
+
+
+def test_lspci_with_a_complaint_in_its_middle() -> None:
+    text = log("vpd_unreadable.lspci.txt")
+    device = parse_lspci(text)
+    assert (str(device.address), device.driver, str(device.msix)) == ("0000:05:00.0", "pciback", "Enable+ Masked-")
+    complaint = "pcilib: sysfs_read_vpd: read failed: Input/output error\n"
+    for place in range(text.index("\tControl"), len(text)):
+        moved = text.replace(complaint, "")
+        assert parse_lspci(moved[:place] + complaint + moved[place:]) == device
+
+
+def test_lspci_of_a_device_whose_list_is_broken() -> None:
+    device = parse_lspci(log("capability_chain_broken.lspci.txt"))
+    with pytest.raises(ParseError, match="has MSI-X is not known"):
+        _ = device.msix
