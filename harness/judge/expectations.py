@@ -15,7 +15,7 @@ from harness.model.checkpoint import Checkpoint
 from harness.model.observation import GuestView, HardwareView, Observation, XenView
 from harness.model.raw import RawRef
 from harness.scenario.messages import Message, kinds
-from harness.xen.keys.console import Marker, MarkerKind
+from harness.xen.keys.console import Marker, MarkerKind, Origin
 from harness.xen.keys.messages import Meaning
 
 QUARANTINE = "DomIO"
@@ -190,11 +190,20 @@ def _interrupts(at: Checkpoint, view: GuestView) -> Iterator[Check]:
     )
 
 
-def fixed_at_boot(at: Checkpoint, device: Bdf, markers: Sequence[tuple[Marker, RawRef]]) -> Check:
-    """Xen has said that it found MASKALL at boot and cleared it (913751d7af, pdev_msi_init)."""
-    said = [(one, raw) for one, raw in markers if one.kind is MarkerKind.INITIAL_STATE_FIXED and one.device == device]
-    seen, raw = (said[0][0].text, said[0][1]) if said else ("Xen says nothing", None)
-    return check(at, "xen", "MASKALL left by firmware", "found and cleared", seen, bool(said), raw)
+def fixed_at_boot(
+    at: Checkpoint, device: Bdf, markers: Sequence[tuple[Marker, RawRef]], said: Iterable[Message] | None
+) -> Check:
+    """Xen has said that it found MASKALL at boot and cleared it (913751d7af, pdev_msi_init).
+
+    Silence is none where Xen left lines out.
+    """
+    subject, wanted = "MASKALL left by firmware", "found and cleared"
+    found = [(one, raw) for one, raw in markers if one.kind is MarkerKind.INITIAL_STATE_FIXED and one.device == device]
+    seen, raw = (found[0][0].text, found[0][1]) if found else ("Xen says nothing", None)
+    lossy = next((one for one in said or () if one.loses and one.origin is Origin.XEN), None)
+    if lossy is not None and not found:
+        return Check(at, "xen", subject, wanted, f"nothing, but {lossy.text}", Outcome.MISSING, lossy.raw)
+    return check(at, "xen", subject, wanted, seen, bool(found), raw)
 
 
 def gone(at: Checkpoint, seen: Observation, domid: int | None) -> Iterator[Check]:
@@ -244,7 +253,8 @@ def never_there(at: Checkpoint, seen: Observation, name: str) -> Iterator[Check]
 def messages(at: Checkpoint, said: Iterable[Message] | None, *, strict: bool) -> Iterator[Check]:
     """What Xen and dom0's kernel said: nothing that fails every scenario, and when `strict` nothing without a rule.
 
-    A check for each kind of line that is wrong, or one, at `at`, that none is.
+    A check for each kind of line that is wrong, or one, at `at`, that none is. Where Xen or dom0 left lines out, that
+    none is wrong was not seen.
     """
     if said is None:
         yield missing(at, "messages")
@@ -257,6 +267,10 @@ def messages(at: Checkpoint, said: Iterable[Message] | None, *, strict: bool) ->
     for one in wrong:
         expected = f"no {one.name}" if one.name else "known to messages.yaml"
         yield check(one.checkpoint, "messages", "lines", expected, f"{one.origin.value}: {one.text}", False, one.raw)
-    if not wrong:
+    lossy = [first for first, *_ in kinds(said) if first.loses]
+    for one in lossy:
+        seen = f"{one.origin.value}: {one.text}"
+        yield Check(one.checkpoint, "messages", "lines", "none left out", seen, Outcome.MISSING, one.raw)
+    if not wrong and not lossy:
         wanted = "no fault, all known to messages.yaml" if strict else "no fault"
         yield check(at, "messages", "lines", wanted, wanted, True, None)

@@ -114,7 +114,7 @@ def _c4(record: Record, seen: Observation) -> Iterator[Check]:
         case Fate.REFUSED:
             yield from expect.never_there(at, seen, GUEST_A)
         case Fate.REBOOTED:
-            yield expect.fixed_at_boot(at, seen.device, record.markers)
+            yield expect.fixed_at_boot(at, seen.device, record.markers, record.messages)
             yield from expect.never_there(at, seen, GUEST_A)
 
 
@@ -134,6 +134,9 @@ def _next_guest(record: Record) -> Iterator[Check]:
             marker.kind is MarkerKind.ASSIGN_FAILED and marker.error == _EBUSY and marker.device in devices
             for marker, _ in record.markers
         )
+        if not refused and not created.ok and any(one.loses for one in record.messages or ()):
+            yield expect.missing(Checkpoint.C5, "messages")  # why it failed is among the lines that were left out
+            return
         seen = "refused with -EBUSY" if refused and not created.ok else created.detail
         yield check(
             Checkpoint.C5, "toolstack", "create", "refused with -EBUSY", seen, refused and not created.ok, created.raw

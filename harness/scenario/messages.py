@@ -41,6 +41,11 @@ class Message:
     fails: bool = False  # it is wrong in every scenario that does not expect it
     esrch: bool = False  # what was to be unmapped was not there
 
+    @property
+    def loses(self) -> bool:
+        """Whether it says that other lines were left out: what was not said may have been."""
+        return self.rule is not None and self.rule.loses
+
 
 def read_log(parts: Sequence[Part], log: Log, rules: Rules, expected: Collection[str]) -> list[Message]:
     """The messages of all parts but the first, which is what stood there before.

@@ -5,10 +5,15 @@ from __future__ import annotations
 import gc
 
 import pytest
+from hypothesis import settings
 
 from suites.selftest.fakes.sshlink import dial, keys, server, wire
 
 __all__ = ["dial", "keys", "server", "wire"]
+
+# No test depends on wall time, and none on chance: the same examples every time.
+settings.register_profile("selftest", deadline=None, derandomize=True)
+settings.load_profile("selftest")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -107,7 +107,7 @@ def domain_name(text: str) -> str | None:
 class MarkerKind(enum.Enum):
     """What a marker says; the value is for reports."""
 
-    MASKALL_SET = "Xen could not mask a vector and set MASKALL"
+    MASKALL_SET = "Xen could not mask or disable a vector and set MASKALL"
     ASSIGN_FAILED = "Xen refused to assign a device"
     INITIAL_STATE_FIXED = "Xen found MSI-X state left by firmware and cleared it"
     TRIPLE_FAULT = "an HVM guest died of a triple fault"
@@ -141,19 +141,24 @@ class Marker:
 
 _WHO = r"d[0-9]{1,5}|d\[[A-Z]+\]|Dom(?:IO|[0-9]{1,5})"
 
-_MASKING = re.compile(rf"cannot mask IRQ ([0-9]{{1,9}}): masking MSI-X on ({_WHO})'s ({FUNCTION})")
+_MASKING = re.compile(rf"cannot (?:mask|disable) IRQ ([0-9]{{1,9}}): masking MSI-X on (?:({_WHO})'s )?({FUNCTION})")
 
 
 def _maskall_set(line: ConsoleLine) -> Marker | None:
-    """`cannot mask IRQ 45: masking MSI-X on Dom32753's 0000:04:00.0` (Xen msi_set_mask_bit)."""
+    """The two places where Xen sets host_maskall (msi_set_mask_bit, __pci_disable_msix):
+
+    `cannot mask IRQ 45: masking MSI-X on Dom32753's 0000:04:00.0` and `cannot disable IRQ 45: masking MSI-X on
+    0000:04:00.0`, which names no domain.
+    """
     match = _MASKING.search(line.text)
     if match is None:
         return None
     irq, domain, device = match.groups()
-    return Marker(MarkerKind.MASKALL_SET, line.number, line.text, Bdf.parse(device), domain_name(domain), int(irq))
+    owner = domain_name(domain) if domain else None
+    return Marker(MarkerKind.MASKALL_SET, line.number, line.text, Bdf.parse(device), owner, int(irq))
 
 
-_ASSIGN = re.compile(rf"({_WHO}): assign \(({FUNCTION})\) failed \((-[0-9]{{1,5}})\)")
+_ASSIGN = re.compile(rf"({_WHO}): assign (?:phantom function )?\(({FUNCTION})\) failed \((-[0-9]{{1,5}})\)")
 
 
 def _assign_failed(line: ConsoleLine) -> Marker | None:

@@ -99,10 +99,14 @@ class Rule(StrictModel):
     pattern: Expression
     continues: str | None = None  # the continuation that may follow
     example: str  # as it stands in the log, prefix and all
+    also: tuple[str, ...] = ()  # other wordings of it, likewise
     reason: str = Field(min_length=1)  # who prints it and why; for a symptom, of what
+    versions: str | None = Field(None, pattern=r"^(xen|linux) [0-9.]+$")  # where not all of 4.14..4.20 or 5.10..6.12
+    cause: str | None = None  # of several symptoms that one thing makes: a key of `causes`
     question: int | None = Field(None, ge=1, le=6)  # of docs/messages.md
     esrch: bool = False  # says that what was to be unmapped was not there
     fails: bool = False  # violates every scenario that does not expect it
+    loses: bool = False  # says that other lines were not logged: what was not said then, may have been
 
     @model_validator(mode="after")
     def _fails_for_a_symptom_only(self) -> Rule:
@@ -117,11 +121,17 @@ class Rule(StrictModel):
     def fits(self, line: ConsoleLine) -> bool:
         return line.origin is self.origin and re.fullmatch(self.pattern, line.text) is not None
 
+    @property
+    def spoken_by(self) -> str:
+        """The functions that print it, which the reason begins with."""
+        return self.reason.partition("; ")[0] if "; " in self.reason else self.reason.partition(" ")[0]
+
 
 class Rules(StrictModel):
     """messages.yaml: the rules by name, in the order in which they are tried."""
 
     continuations: dict[str, Continuation]
+    causes: dict[str, str] = Field(default_factory=dict)  # in one sentence
     rules: dict[str, Rule]
 
     def first(self, line: ConsoleLine) -> str | None:
@@ -141,12 +151,17 @@ class Rules(StrictModel):
             if rule.continues is not None and rule.continues not in self.continuations:
                 hint = nearest(rule.continues, self.continuations)
                 raise misplaced(f"there is no continuation {rule.continues!r}; {hint}", "rules", name, "continues")
-            seen = classify(rule.example, rule.log, self)
-            if len(seen) != 1 or not rule.fits(seen[0].line):
-                told = f"does not match its own example, read as one line from {rule.origin.value}"
-                raise misplaced(told, "rules", name, "pattern")
-            if seen[0].name != name:
-                raise misplaced(f"never matches: {seen[0].name} takes its example first", "rules", name, "pattern")
+            if rule.cause is not None and rule.cause not in self.causes:
+                hint = nearest(rule.cause, self.causes)
+                raise misplaced(f"there is no cause {rule.cause!r}; {hint}", "rules", name, "cause")
+            for place, example in enumerate((rule.example, *rule.also)):
+                at = ("rules", name, "also", place - 1) if place else ("rules", name, "pattern")
+                seen = classify(example, rule.log, self)
+                if len(seen) != 1 or not rule.fits(seen[0].line):
+                    told = f"does not match its own example, read as one line from {rule.origin.value}"
+                    raise misplaced(told, *at)
+                if seen[0].name != name:
+                    raise misplaced(f"never matches: {seen[0].name} takes its example first", *at)
         return self
 
 

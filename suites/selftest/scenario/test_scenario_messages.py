@@ -121,9 +121,27 @@ class TestJudge:
     @pytest.mark.parametrize("strict", [False, True])
     def test_what_has_a_rule_changes_nothing(self, strict: bool) -> None:
         record = good()
-        record.messages = [known(name) for name, rule in RULES.rules.items() if not rule.fails]
+        record.messages = [known(name) for name, rule in RULES.rules.items() if not (rule.fails or rule.loses)]
         record.strict_messages = strict
         assert judge(record).verdict is Verdict.PASS
+
+    @pytest.mark.parametrize("name", [name for name, rule in RULES.rules.items() if rule.loses])
+    def test_lines_that_were_left_out_are_no_good_news(self, name: str) -> None:
+        record = good()
+        record.messages = [known(name)]
+        judgement = judge(record)
+        assert judgement.verdict is Verdict.UNDECIDED
+        assert "messages: lines: expected none left out, seen" in judgement.reason
+        record.messages += [known("release-failed")]
+        assert judge(record).verdict is Verdict.FAIL, "what was said was said"
+
+    def test_silence_about_the_firmwares_maskall_is_none_where_xen_left_lines_out(self) -> None:
+        record = good("E17", "F1")
+        assert judge(record).verdict is Verdict.PASS
+        record.markers = []
+        assert judge(record).verdict is Verdict.FAIL
+        record.messages = [known("xen-suppressed")]
+        assert judge(record).verdict is Verdict.UNDECIDED
 
     def test_logs_that_were_not_read_are_no_good_news(self) -> None:
         record = good()

@@ -9,8 +9,10 @@ import pytest
 from harness.base.errors import ParseError
 from harness.model.address import Bdf
 from harness.model.identity import find_device
+from harness.xen.keys.console import MarkerKind, find_markers
 from harness.xen.keys.debugkeys import parse_irqs, parse_masks, parse_pci_devices
 from harness.xen.keys.lspci import parse_lspci
+from harness.xen.keys.messages import Classified, Log, Meaning, catalogue, classify
 from suites.selftest.fakes.hostile import CAPTURED
 
 LOGS = CAPTURED.parent / "logs"
@@ -87,3 +89,60 @@ def test_lspci_of_a_device_whose_list_is_broken() -> None:
     device = parse_lspci(log("capability_chain_broken.lspci.txt"))
     with pytest.raises(ParseError, match="has MSI-X is not known"):
         _ = device.msix
+
+
+def said(name: str) -> list[Classified]:
+    return list(classify(log(name), Log.DOM0 if ".dom0." in name else Log.XEN, catalogue()))
+
+
+def symptoms(name: str) -> list[tuple[str | None, str | None]]:
+    return [(one.name, one.rule.cause) for one in said(name) if one.rule and one.meaning is Meaning.SYMPTOM]
+
+
+def unknown(name: str) -> list[str]:
+    return [one.line.text for one in said(name) if one.meaning is Meaning.UNKNOWN]
+
+
+def test_the_second_place_where_xen_sets_maskall_is_the_hazard_too() -> None:
+    hazard, refused = find_markers(log("cannot_disable_irq.console.txt"))
+    assert (hazard.kind, hazard.device, hazard.irq) == (MarkerKind.MASKALL_SET, Bdf.parse("00:14.3"), 141)
+    assert hazard.kind.is_hazard
+    assert (refused.kind, refused.domain, refused.error) == (MarkerKind.ASSIGN_FAILED, "DomIO", -16)
+    assert symptoms("cannot_disable_irq.console.txt") == [("cannot-disable", None), ("assign-refused", None)]
+
+
+def test_a_dead_link_is_one_cause_of_many_symptoms() -> None:
+    found = symptoms("dead_link.dom0.txt")
+    assert {cause for _, cause in found} == {"dead-link"}
+    assert [name for name, _ in found] == [
+        "dpc", "dpc", "aer-error", "pciback-aer-unassigned", "recovery-done", "reset-slow", "reset-failed",
+        "recovery-failed", "reset-pending", "msix-not-readable", "power-stuck", "header-gone",
+    ]  # fmt: skip
+    assert unknown("dead_link.dom0.txt") == []
+
+
+def test_bars_that_clash() -> None:
+    names = [name for name, _ in symptoms("bars_clash.console.txt")]
+    assert names == ["gfn-not-permitted", "guest-fault", "guest-crash-reported", "bar-refused"]
+    assert unknown("bars_clash.console.txt") == []
+    assert said("bars_clash.console.txt")[-1].name == "irq-lines"
+
+
+def test_msix_that_xen_refuses_a_guest() -> None:
+    found = said("msix_refused.dom0.txt")
+    assert [one.name for one in found] == [
+        *["msix-refused"] * 2, "map-failed", "msix-refused", "linux-cut-here", "evtchn-not-enabled", "linux-warning",
+        "callbacks-suppressed",
+    ]  # fmt: skip
+    assert [one.more for one in found if one.more] == [25], "the trace is one message"
+    assert {one.rule.cause for one in found[:4] if one.rule} == {"no-vectors"}
+    assert found[-1].rule is not None
+    assert found[-1].rule.loses
+
+
+def test_lines_that_the_rate_limit_ate() -> None:
+    first, *_ = said("suppressed.console.txt")
+    assert first.rule is not None
+    assert (first.name, first.rule.loses) == ("xen-suppressed", True)
+    (hazard,) = find_markers(log("suppressed.console.txt"))
+    assert hazard.domain == "d2"

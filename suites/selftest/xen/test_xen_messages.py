@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from harness.base.errors import InventoryError
 from harness.xen.keys.console import Origin
 from harness.xen.keys.messages import Classified, Log, Meaning, catalogue, classify, load_rules
+from harness.xen.keys.messages_table import BEGIN, END, table, with_table
 from suites.selftest.fakes.hostile import CAPTURED
 
 RULES = catalogue()
@@ -212,3 +213,27 @@ def test_a_rule_that_comes_too_late_is_refused(tmp_path: Path) -> None:
 def test_the_rules_of_the_example_are_good(tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text(RULE)
     assert list(load_rules(tmp_path / "good.yaml").rules) == ["first"]
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "messages.md"
+
+
+def test_the_published_table_is_of_these_rules() -> None:
+    page = PAGE.read_text()
+    assert with_table(page, RULES) == page, "publish it again, as harness/xen/keys/messages_table.py says"
+    changed = RULES.model_copy(update={"rules": dict(list(RULES.rules.items())[:-1])})
+    assert with_table(page, changed) != page
+    assert with_table(f"before\n{BEGIN}old\n{END}after\n", RULES) == f"before\n{BEGIN}\n{table(RULES)}\n{END}after\n"
+    with pytest.raises(ValueError, match="no place for the table"):
+        with_table("page", RULES)
+
+
+def test_each_rule_names_the_functions_that_print_it() -> None:
+    """So that its words can be looked up in the source; a guest's console has no such function."""
+    for name, rule in RULES.rules.items():
+        assert any("_" in word or word.islower() for word in rule.spoken_by.replace(",", " ").split()), name
+
+
+def test_the_wording_of_other_versions_is_the_same_rule() -> None:
+    """Each is checked when the file is read; here, that some rule has one from each side."""
+    assert {rule.origin for rule in RULES.rules.values() if rule.also} == {Origin.XEN, Origin.DOM0}
