@@ -13,6 +13,7 @@ from harness.cli import (
     bench,
     coverage,
     doctor,
+    explain,
     list,
     mutants,
     nested,
@@ -53,7 +54,22 @@ def top(
     del version
 
 
-for command in (run, list, coverage, report, shell, mutants, soak, bench, test, doctor, plan, provision, restore):
+for command in (
+    run,
+    list,
+    coverage,
+    report,
+    explain,
+    shell,
+    mutants,
+    soak,
+    bench,
+    test,
+    doctor,
+    plan,
+    provision,
+    restore,
+):
     app.add_typer(command.app)
 app.add_typer(nested.app, name="nested")
 app.add_typer(practice.app, name="practice")

@@ -42,7 +42,7 @@ def _last_dump(text: str, header: str, key: str, file: str) -> Sequence[ConsoleL
 
 
 @dataclass(frozen=True)
-class _Form:
+class Form:
     """How the rows of a dump look: the whole of a row, and what only a row or a piece of one has in it."""
 
     row: re.Pattern[str]
@@ -93,7 +93,7 @@ class MaskRow:
     line: int
 
 
-_MASKS = _Form(
+MASKS = Form(
     row=re.compile(
         r" (MSI-X|MSI|HPET|IOMMU|\?\?\?) *([0-9]{1,9}) vec=([0-9a-f]{2}) *(?:lowest|fixed) *(?:level|edge)"
         r" *(?:de)?assert *(?:log|phys) *(?:lowest|cpu) dest=([0-9a-f]{8}) mask=([01])/([H ])([G ])/([01?])"
@@ -111,23 +111,24 @@ def parse_masks(text: str, *, file: str = "<text>") -> tuple[MaskRow, ...]:
         (XEN) MSI information:
         (XEN)  MSI-X   44 vec=b2  fixed  edge   assert phys    cpu dest=00000000 mask=1/HG/?
     """
-    rows: list[MaskRow] = []
-    for match, line in _MASKS.rows(_last_dump(text, "MSI information:", "M", file), file):
-        kind, irq, vector, destination, maskbit, host, guest, hardware = match.groups()
-        rows.append(
-            MaskRow(
-                kind=kind,
-                irq=int(irq),
-                vector=int(vector, 16),
-                destination=int(destination, 16),
-                maskbit=maskbit == "1",
-                host=host == "H",
-                guest=guest == "G",
-                hardware=None if hardware == "?" else hardware == "1",
-                line=line.number,
-            )
-        )
-    return tuple(rows)
+    lines = _last_dump(text, "MSI information:", "M", file)
+    return tuple(mask_row(match, line.number) for match, line in MASKS.rows(lines, file))
+
+
+def mask_row(match: re.Match[str], line: int) -> MaskRow:
+    """A row that `MASKS` took."""
+    kind, irq, vector, destination, maskbit, host, guest, hardware = match.groups()
+    return MaskRow(
+        kind=kind,
+        irq=int(irq),
+        vector=int(vector, 16),
+        destination=int(destination, 16),
+        maskbit=maskbit == "1",
+        host=host == "H",
+        guest=guest == "G",
+        hardware=None if hardware == "?" else hardware == "1",
+        line=line,
+    )
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class PciRow:
     line: int
 
 
-_DEVICES = _Form(
+DEVICES = Form(
     row=re.compile(
         rf"({FUNCTION}) - (\S+|dom -?[0-9]+ *) - node +-?[0-9]+(?: *- MSIs <((?: [0-9]{{1,9}})*) >)? *", re.IGNORECASE
     ),
@@ -161,17 +162,24 @@ def parse_pci_devices(text: str, *, file: str = "<text>") -> tuple[PciRow, ...]:
     """
     rows: list[PciRow] = []
     lines = _last_dump(text, "==== PCI devices ====", "Q", file)
-    for match, line in _DEVICES.rows(lines, file):
-        owner = "NULL" if match.group(2) == "NULL" else domain_name(match.group(2).strip())
-        if owner is None:
-            raise ParseError(f"{line.text!r}", file=file, line=line.number, expected=_DEVICES.expected)
+    for match, line in DEVICES.rows(lines, file):
+        row = pci_row(match, line.number)
+        if row is None:
+            raise ParseError(f"{line.text!r}", file=file, line=line.number, expected=DEVICES.expected)
         if match.group(3) is None and line.number > text.count("\n"):
             raise ParseError(f"the dump of debug key Q is cut off in {line.text!r}", file=file, line=line.number)
-        irqs = tuple(int(irq) for irq in (match.group(3) or "").split())
-        rows.append(PciRow(Bdf.parse(match.group(1)), owner, irqs, line.number))
+        rows.append(row)
     if not rows:
         raise ParseError("the dump of debug key Q has no device", file=file, expected="at least one PCI device")
     return tuple(rows)
+
+
+def pci_row(match: re.Match[str], line: int) -> PciRow | None:
+    """A row that `DEVICES` took; None when what stands in the owner's place is no domain."""
+    owner = "NULL" if match.group(2) == "NULL" else domain_name(match.group(2).strip())
+    if owner is None:
+        return None
+    return PciRow(Bdf.parse(match.group(1)), owner, tuple(map(int, (match.group(3) or "").split())), line)
 
 
 @dataclass(frozen=True)
@@ -203,7 +211,7 @@ class IrqRow:
 
 _OWNER = r"d[0-9]{1,5}: *-?[0-9]{1,9}\([P?-][M?-][M-]\)"
 _BOUND = re.compile(r"(d[0-9]{1,5}): *-?[0-9]+\([^()]*\)")
-_IRQS = _Form(
+IRQS = Form(
     row=re.compile(
         r" +IRQ: *([0-9]{1,9}) vec:([0-9a-f]{2,8}) (\S+) +status=([0-9a-f]{3,8}) aff:\{[0-9,-]*\}/\{[0-9,-]*\}"
         rf"(?: Z=\S+)? +(mapped, unbound|in-flight=[0-9]+ {_OWNER}(?:,{_OWNER})*|[\w./#]+\(\))"
@@ -230,11 +238,16 @@ def parse_irqs(text: str, *, file: str = "<text>") -> tuple[IrqRow, ...]:
     ends = (place for place, line in enumerate(lines) if line.text.strip() == "Direct vector information:")
     end = next(ends, None)
     rows: list[IrqRow] = []
-    for match, line in _IRQS.rows(lines[:end], file):
-        irq, vector, kind, status, rest = match.groups()
-        rows.append(IrqRow(int(irq), int(vector, 16), kind, int(status, 16), rest, line.number))
+    for match, line in IRQS.rows(lines[:end], file):
+        rows.append(irq_row(match, line.number))
     if end is None:
         raise ParseError(
             "the dump of debug key i is cut off", file=file, expected="a line '(XEN) Direct vector information:'"
         )
     return tuple(rows)
+
+
+def irq_row(match: re.Match[str], line: int) -> IrqRow:
+    """A row that `IRQS` took."""
+    irq, vector, kind, status, rest = match.groups()
+    return IrqRow(int(irq), int(vector, 16), kind, int(status, 16), rest, line)

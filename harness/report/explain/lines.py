@@ -1,0 +1,141 @@
+"""Lines of a text that somebody pasted, without quotes, logger prefixes and colours, each with its speaker. Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+class Speaker(enum.Enum):
+    """Who printed a line."""
+
+    XEN = "xen"
+    GUEST = "guest"  # behind "(d3) ": it may print what it likes, and proves nothing
+    LINUX = "linux"
+    TEXT = "text"  # output of lspci or xl, or what people wrote
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`number` counts from 1 in its file; `text` is what the speaker printed; `host` is empty where nobody names it."""
+
+    number: int
+    speaker: Speaker
+    text: str
+    host: str
+    raw: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of the input, as it stands there."""
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\ufeff]")
+_QUOTE = re.compile(r"(?: {0,3}[>|])+ ?")
+_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_SYSLOG = re.compile(
+    rf"(?:{_MONTH} [ 0-9][0-9] [0-9:]{{8}}(?:\.[0-9]+)?|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9:]{{8}}[0-9.,:+-]*Z?)"
+    r" ([A-Za-z0-9][A-Za-z0-9_.-]*) (?:kernel|xen|hypervisor|[\w.-]+(?:\[[0-9]+\])?): ?"
+)
+_STAMP = re.compile(
+    r"(?:\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
+    r"(?: ?(?:Z|UTC|[+-][0-9]{2}:?[0-9]{2}))?\]?"
+    rf"|\[?(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?{_MONTH} [ 0-9][0-9] [0-9:]{{8}}(?: [0-9]{{4}})?\]?"
+    r"|\[?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,6})?\]?(?=[ |>\]]))[:|>]? ?"
+)
+_NAMED = re.compile(
+    r"(?!(?:login|Password|console|XEN|xen|kernel|pci|lspci|libxl|xl):)"
+    r"\[?([A-Za-z][A-Za-z0-9_.-]{0,62})\]?[:|>] ?(?=\(XEN\)|\(d[0-9]+\)|\[ *[0-9]+\.)"
+)
+_GUEST = re.compile(r"\(d[0-9]{1,5}\) ")
+_XEN = re.compile(r"\(XEN\) ?(?:\[(?:[0-9]{4}-[0-9. :-]{10,24}| *[0-9]+\.[0-9]+|[0-9a-f]{16})\] ?)?")
+_LINUX = re.compile(r"(?:<[0-9]{1,2}>)?\[ *[0-9]+\.[0-9]{3,9}\] ?(?:\[ *[CT][0-9]+\] ?)?")
+
+
+def clean(raw: str, number: int) -> Iterator[Line]:
+    """The pieces of one line, mostly one: Xen may begin a message in the middle of another one."""
+    if raw.startswith("(XEN) ") and raw.isprintable() and raw.find("(XEN)", 6) < 0:
+        start = _XEN.match(raw) if raw.startswith("[", 6) else None
+        yield Line(number, Speaker.XEN, raw[start.end() if start else 6 :], "", raw.strip())
+        return
+    text = _COLOUR.sub("", raw) if not raw.isprintable() else raw
+    shown = text.strip()
+    quote = _QUOTE.match(text)
+    text = text[quote.end() :] if quote else text
+    host = ""
+    kernel = False
+    for _ in range(3):
+        if logged := _SYSLOG.match(text):
+            host, kernel = logged.group(1), "kernel:" in logged.group()
+        elif named := _NAMED.match(text):
+            logged, host = named, named.group(1)
+        else:
+            logged = _STAMP.match(text)
+        if logged is None:
+            break
+        text = text[logged.end() :]
+    if _GUEST.match(text):
+        yield Line(number, Speaker.GUEST, text, host, shown)
+        return
+    starts = list(_XEN.finditer(text)) if "(XEN)" in text else []
+    for place, start in enumerate(starts):
+        end = starts[place + 1].start() if place + 1 < len(starts) else len(text)
+        yield Line(number, Speaker.XEN, text[start.end() : end], host, shown)
+    if starts:
+        return
+    stamp = _LINUX.match(text)
+    if stamp or kernel:
+        yield Line(number, Speaker.LINUX, text[stamp.end() if stamp else 0 :], host, shown)
+    else:
+        yield Line(number, Speaker.TEXT, text, host, shown)
+
+
+class Refused(Exception):
+    """Bytes that are no text. The message says what they are and what to do."""
+
+
+_MAGIC = {
+    b"\x1f\x8b": "compressed with gzip: unpack it first, as in  zcat FILE | maskall explain -",
+    b"BZh": "compressed with bzip2: unpack it first, as in  bzcat FILE | maskall explain -",
+    b"\xfd7zXZ": "compressed with xz: unpack it first, as in  xzcat FILE | maskall explain -",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it first, as in  zstdcat FILE | maskall explain -",
+    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"\x89PNG": "a picture: give the text itself",
+    b"\xff\xd8\xff": "a picture: give the text itself",
+    b"%PDF": "a PDF: give the text itself",
+    b"\x7fELF": "a program, no log",
+}
+_CONTROLS = bytes(range(7)) + bytes(range(14, 27)) + bytes(range(28, 32))
+
+
+def encoding(head: bytes) -> str:
+    """How a file that begins with `head` is written. Refused when it is no text."""
+    for magic, what in _MAGIC.items():
+        if head.startswith(magic):
+            raise Refused(what)
+    for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
+        if head.startswith(mark):
+            return name
+    even, odd = head[0:4096:2].count(0), head[1:4096:2].count(0)
+    half = len(head[:4096]) // 2
+    if half >= 8 and odd > half * 0.7 > even:
+        return "utf-16-le"
+    if half >= 8 and even > half * 0.7 > odd:
+        return "utf-16-be"
+    sample = head[:65536]
+    controls = len(sample) - len(sample.translate(None, _CONTROLS))
+    foreign = len(sample) - len(sample.translate(None, bytes(range(128, 256))))
+    undecodable = sample.decode("utf-8", "replace").count("\ufffd")
+    if controls * 10 > len(sample) or undecodable * 5 > len(sample) > foreign >= 0 < undecodable:
+        raise Refused("binary data, no text")
+    return "utf-8"

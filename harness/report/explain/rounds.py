@@ -1,0 +1,91 @@
+"""The dumps of debug keys M, Q and i that were made at one moment, and what they say together of a device. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from harness.model.address import Bdf
+from harness.report.explain.lines import Place
+from harness.xen.keys.debugkeys import IrqRow, MaskRow, PciRow
+
+_GUEST = re.compile(r"d[1-9][0-9]*")
+_QUARANTINE = "DomIO"
+
+
+@dataclass
+class Vectors:
+    """The vectors of one device: in words, and the signatures they show with their lines."""
+
+    told: str = ""
+    found: dict[str, list[Place]] = field(default_factory=dict)
+
+
+@dataclass
+class Round:
+    """Rows by device and by irq, whole dumps or pieces of them."""
+
+    masks: dict[int, tuple[MaskRow, Place]] = field(default_factory=dict)
+    devices: dict[Bdf, tuple[PciRow, Place]] = field(default_factory=dict)
+    irqs: dict[int, tuple[IrqRow, Place]] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)  # whose header was seen
+    broken: set[str] = field(default_factory=set)  # that have rows which cannot be read
+
+    def contradicts(self) -> bool:
+        """Key Q lists an irq for a guest's device that a whole dump of key i does not have as an MSI."""
+        if not {"Q", "i"} <= self.keys or self.broken:
+            return False
+        listed = {irq for row, _ in self.devices.values() for irq in row.irqs}
+        known = {irq for irq, (row, _) in self.irqs.items() if row.is_msi}
+        return not listed <= known
+
+    def vectors(self, address: Bdf) -> Vectors:
+        """What a device's vectors show. Only rows that are there count: a row that is missing shows nothing."""
+        row, _ = self.devices[address]
+        told: list[str] = []
+        foreign: list[Place] = []
+        unbound: list[Place] = []
+        bound: list[Place] = []
+        masked: list[Place] = []
+        stale: list[Place] = []
+        for irq in row.irqs:
+            mask, mask_place = self.masks.get(irq, (None, None))
+            use, use_place = self.irqs.get(irq, (None, None))
+            state = "" if mask is None else f" {_state(mask)}"
+            if use is None or use_place is None or not use.is_msi:
+                told.append(f"{irq}{state}")
+                continue
+            told.append(f"{irq} {'bound to ' + ','.join(use.domains) if use.domains else 'unbound'}{state}")
+            if use.unbound:
+                unbound.append(use_place)
+                if mask is not None and mask_place is not None and mask.host and not mask.guest:
+                    stale += [use_place, mask_place]
+            elif row.owner in use.domains:
+                bound.append(use_place)
+                if mask is not None and mask_place is not None and _against_will(mask):
+                    masked += [use_place, mask_place]
+            if any(_GUEST.fullmatch(name) and name != row.owner for name in use.domains) and row.owner != "NULL":
+                foreign.append(use_place)
+        found: dict[str, list[Place]] = {}
+        if foreign or (unbound and row.owner == _QUARANTINE):
+            found["leftover-pirqs"] = foreign + (unbound if row.owner == _QUARANTINE else [])
+        if masked:
+            found["masked-by-xen"] = masked
+        if _GUEST.fullmatch(row.owner) and unbound:
+            if bound and stale:
+                found.setdefault("leftover-pirqs", []).extend(stale)
+            elif bound:
+                found["stale-or-spare"] = unbound
+            elif len(unbound) == len(row.irqs):
+                found["unbound-under-owner"] = unbound
+        return Vectors("; ".join(told) or "none", found)
+
+
+def _against_will(mask: MaskRow) -> bool:
+    """Masked by Xen, or by the hardware though neither Xen nor the owner wants it."""
+    return mask.maskbit and (mask.host or (mask.hardware is True and not mask.guest))
+
+
+def _state(mask: MaskRow) -> str:
+    hardware = "?" if mask.hardware is None else int(mask.hardware)
+    return f"host={mask.host:d} guest={mask.guest:d} hardware={hardware}"
