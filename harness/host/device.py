@@ -12,7 +12,7 @@ from harness.guest.exercise import parse_exercise
 from harness.guest.initramfs import exercise_script
 from harness.host.deeds import Done
 from harness.host.host import Host, TargetDevice
-from harness.host.pciback import PCIBACK, driver_of
+from harness.host.pciback import CHANGED, PCIBACK, Guard, driver_of, unguarded
 from harness.host.vectortable import mask_bits, read_table
 from harness.model.address import Bdf
 from harness.model.change import Change, Deed, Kind
@@ -29,6 +29,8 @@ _SECONDS = 30.0
 _DEED_SECONDS = 120.0
 PATIENCE_SECONDS = 6
 """How long a burst of traffic may wait for an interrupt."""
+_JUDGEMENTS = 5
+"""How often facts are read anew because they changed before the bind."""
 
 BIND = Deed(Kind.DRIVER, "bind {device} to pciback", "bind {device} to {driver}")
 UNBIND = Deed(Kind.DRIVER, "unbind {device} from pciback", "bind {device} to pciback")
@@ -130,8 +132,7 @@ class Device:
     def bind(self) -> Done:
         """To pciback. LabError when sysfs does not show it there afterwards, whatever the toolstack said."""
         with self.host.deeds.doing("bind", self._to(BIND)) as act:
-            with self.host.guard(self.address, self.original_driver):
-                result = self.tools.make_assignable(self.address, Deadline.after(_SECONDS))
+            result = self._take(self.host.guard)
             if self.driver != PCIBACK:
                 raise LabError(f"{self.address} could not be bound to pciback: {_last_line(result)}")
             act.by(result)
@@ -140,10 +141,27 @@ class Device:
     def bind_again(self) -> Done:
         """To pciback, from which it was torn; whether that works is what is asked, so a failure is no error."""
         with self.host.deeds.doing("bind_again", self._to(BIND)) as act:
-            result = self.tools.make_assignable(self.address, Deadline.after(_DEED_SECONDS))
+            result = self._take(unguarded)
             ended = act.by(result)
             act.end(ended.ok and self.driver == PCIBACK, ended.detail, ended.output)
         return act.done
+
+    def _take(self, guard: Guard) -> CommandResult:
+        """To pciback, judged anew, and only while that holds. SafetyRefusal; LabError on a restless host.
+
+        Reading is done before the guard is up: it takes its time, and the guard gives but a minute.
+        """
+        for _ in range(_JUDGEMENTS):
+            check = self.host.judge(self.address)
+            with guard(self.address, self.original_driver):
+                result = self.tools.make_assignable(self.address, Deadline.after(_DEED_SECONDS), check)
+            if not check or result.status != CHANGED:
+                return result
+        raise LabError(
+            f"{self.host.name} changes faster than it can be judged whether {self.address} may be taken: "
+            f"{_last_line(result)}",
+            hint="mounts, guests or network interfaces come and go: wait until it is quieter",
+        )
 
     def unbind(self) -> Done:
         """Off pciback, to no driver, by the toolstack."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from harness.base.deadline import Deadline
 from harness.base.errors import SafetyRefusal
 from harness.lab.inventory.models import DeviceEntry
 from harness.lab.lease.visit import Visit
-from harness.lab.safety.facts.collect import read_facts
+from harness.lab.safety.facts.collect import read_facts, still
 from harness.lab.safety.facts.facts import HostFacts
 from harness.lab.safety.facts.parse import parse_facts
 from harness.lab.safety.facts.resolve import resolve
+from harness.lab.safety.facts.stored import kept
 from harness.lab.safety.gate import Decision, decide, explain, refuse_unknown
 from harness.model.address import Bdf
 
@@ -27,14 +28,17 @@ class Survey:
     facts: HostFacts
     decisions: Mapping[str, Decision]
     accepted: Mapping[str, str]
+    still: str = ""
+    """A program for sh that ends its shell unless the host is as it was when it was read; empty for stored facts."""
 
     @classmethod
     def take(cls, visit: Visit, devices: Mapping[str, DeviceEntry], accepted: Mapping[str, str]) -> Survey:
         """Read the host once and decide about each device. Changes nothing there."""
         refuse_unknown(accepted)
         sections = read_facts(visit.transport, Deadline.after(_SECONDS))
-        visit.state.keep("facts.txt", joined(sections))
+        visit.state.keep("facts.txt", kept(sections))
         taken = cls.of(parse_facts(sections), devices, accepted, visit.ours, visit.addresses)
+        taken = replace(taken, still=still(sections))
         for name, entry in devices.items():
             address = taken.decisions[name].bdf
             if address is not None:
@@ -57,6 +61,13 @@ class Survey:
         }
         return cls(facts, decisions, accepted)
 
+    def refuse(self, device: Bdf) -> None:
+        """SafetyRefusal unless the function at this address is one of the devices and may be touched."""
+        name = next((name for name, one in self.decisions.items() if one.bdf == device), None)
+        if name is None:
+            raise SafetyRefusal(f"{device} is no longer one of {', '.join(self.decisions)}", hint="see maskall doctor")
+        self.address(name)
+
     def address(self, name: str) -> Bdf:
         """Where the device is. SafetyRefusal with every reason when it may not be touched."""
         decision = self.decisions[name]
@@ -65,11 +76,6 @@ class Survey:
                 f"{name} is not touched: {'; '.join(explain(decision, self.accepted))}", hint="see maskall doctor"
             )
         return decision.bdf
-
-
-def joined(sections: Mapping[str, bytes]) -> bytes:
-    """The sections as one file to keep, in the form that `sections.split` reads with the separator `#`."""
-    return b"".join(b"# %s\n%s\n" % (name.encode(), data) for name, data in sections.items())
 
 
 def _found(facts: HostFacts, entry: DeviceEntry, known: Mapping[tuple[str, ...], Bdf]) -> Bdf | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from harness.base.errors import ParseError, SafetyRefusal, UsageError
@@ -15,9 +15,9 @@ from harness.lab.safety.facts.facts import Function, HostFacts
 from harness.lab.safety.facts.resolve import resolve
 from harness.model.address import Bdf
 
-__all__ = ["Decision", "Finding", "Level", "check_names", "decide", "explain", "refuse_unknown"]
+__all__ = ["Decision", "Finding", "Level", "check_names", "decide", "explain", "judge", "refuse_unknown"]
 
-Check = Callable[[Function, HostFacts, Context], Finding]
+Check = Callable[[Function, HostFacts, Context], Iterator[Finding]]
 _CHECKS: Mapping[str, Check] = {
     module.__name__.rpartition(".")[2]: module.check
     for module in (storage, network, console, kind, siblings, reset, owner, msix, iommu)
@@ -40,16 +40,25 @@ def decide(
         bdf = resolve(facts, entry.identity, known)
     except SafetyRefusal as refusal:
         return Decision(name, None, (Finding("identity", Level.LETHAL, str(refusal)),))
-    context = Context(ours, lent)
-    findings = tuple(_ask(check, call, facts.functions[bdf], facts, context) for check, call in _CHECKS.items())
-    return Decision(name, bdf, findings)
+    return judge(name, bdf, facts, Context(ours, lent))
 
 
-def _ask(name: str, check: Check, function: Function, facts: HostFacts, context: Context) -> Finding:
+def judge(name: str, bdf: Bdf, facts: HostFacts, context: Context) -> Decision:
+    """Every check's findings about the function at an address that is known to be meant."""
+    function = facts.functions[bdf]
+    found = [finding for check, call in _CHECKS.items() for finding in _ask(check, call, function, facts, context)]
+    return Decision(name, bdf, tuple(found))
+
+
+def _ask(name: str, check: Check, function: Function, facts: HostFacts, context: Context) -> list[Finding]:
+    """What a check says; nothing means that it has nothing against the device. What it said before it failed counts."""
+    found = []
     try:
-        return check(function, facts, context)
+        for finding in check(function, facts, context):
+            found.append(finding)  # one by one: what came before an error is kept
     except ParseError as error:
-        return Finding(name, Level.DENY, f"unknown: {error.message}")
+        found.append(Finding(name, Level.DENY, f"unknown: {error.message}"))
+    return found or [Finding(name, Level.OK, "nothing against it")]
 
 
 def explain(decision: Decision, accepted: Mapping[str, str]) -> list[str]:

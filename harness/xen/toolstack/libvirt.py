@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from harness.base.deadline import Deadline, poll
-from harness.base.errors import CommandFailed, HostHung
+from harness.base.errors import CommandFailed, HostHung, LabError
 from harness.model.address import Bdf
 from harness.model.guestspec import GuestSpec
 from harness.transport.base import CommandResult, Ending, Stream, Transport, lost_link, quote
@@ -121,8 +121,10 @@ class LibvirtToolstack(OnHost):
             ["list", "--id"], lambda connection: _forgotten(connection, domid, limit), limit, changes=False
         )
 
-    def make_assignable(self, device: Bdf, deadline: Deadline) -> CommandResult:
+    def make_assignable(self, device: Bdf, deadline: Deadline, check: str = "") -> CommandResult:
         """virNodeDeviceDetachFlags: pciback takes it. Xen is not told: the device stays dom0's until a guest has it."""
+        if check:
+            raise LabError("libvirt's call runs in no shell, so that nothing can be checked right before: use xl")
         name = node_device(device)
 
         def ask(connection: Any) -> str:  # noqa: ANN401 - libvirt-python has no types

@@ -11,7 +11,7 @@ from harness.base.deadline import Deadline
 from harness.base.errors import LabError
 from harness.model.address import Bdf
 from harness.model.guestspec import GuestSpec
-from harness.transport.base import CommandResult, Script, Stream, Transport
+from harness.transport.base import CommandResult, Script, Stream, Transport, quote
 
 REMOTE_RUN = "/run/maskall"
 
@@ -66,8 +66,8 @@ class Toolstack(Protocol):
         """Wait until neither the domain nor libxl's note that it owns the device is there. Status 0: both are gone."""
         ...
 
-    def make_assignable(self, device: Bdf, deadline: Deadline) -> CommandResult:
-        """From whatever driver has it to pciback."""
+    def make_assignable(self, device: Bdf, deadline: Deadline, check: str = "") -> CommandResult:
+        """From whatever driver has it to pciback. `check`: a program for sh to run before in the same shell."""
         ...
 
     def take_back(self, device: Bdf, deadline: Deadline, *, rebind: bool) -> CommandResult:
@@ -215,8 +215,11 @@ class XlToolstack(OnHost):
     def start_destroy(self, domid: int, deadline: Deadline) -> Stream:
         return self._transport.open_stream(["xl", "destroy", str(domid)], deadline=deadline)
 
-    def make_assignable(self, device: Bdf, deadline: Deadline) -> CommandResult:
-        return self._change(["xl", "pci-assignable-add", str(device)], deadline)
+    def make_assignable(self, device: Bdf, deadline: Deadline, check: str = "") -> CommandResult:
+        command = ["xl", "pci-assignable-add", str(device)]
+        if not check:
+            return self._change(command, deadline)
+        return self._transport.run(Script(f"{check}\nexec {quote(command)}"), deadline=deadline, changes=True)
 
     def take_back(self, device: Bdf, deadline: Deadline, *, rebind: bool) -> CommandResult:
         option = ["-r"] if rebind else []

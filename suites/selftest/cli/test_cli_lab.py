@@ -33,7 +33,7 @@ def test_doctor_of_a_good_host(fake_host: FakeLab, capsys: pytest.CaptureFixture
     assert "NOT OK" not in told
     assert f"nic0 at {board.NIC} may be borrowed" in told
     assert told.rstrip().endswith(f"{NAME} is ready; 2 of 2 devices may be borrowed")
-    assert b"# pci" in (tmp_path / "facts.txt").read_bytes()
+    assert b"@@ pci" in (tmp_path / "facts.txt").read_bytes()
     assert fake_host.fake.state() == before
     assert fake_host.fake.executed == commands, "reading changes nothing"
 

@@ -229,7 +229,7 @@ def test_facts_name_the_host_and_what_was_accepted(fake_host: FakeLab, said: io.
 
 def test_raw_facts_are_kept(real: RealLab) -> None:
     folders = list(HostState.of(NAME).folder.glob("*/facts.txt"))
-    assert folders and b"# pci" in folders[0].read_bytes()
+    assert folders and b"@@ pci" in folders[0].read_bytes()
 
 
 def test_the_claim_says_what_for(real: RealLab, fake_host: FakeLab) -> None:

@@ -51,6 +51,9 @@ def card(name: str, place: str = "/sys/devices/virtual/net/", flags: str = "0x10
     return f"{name} realpath {place}\n{name} address {MAC}\n{name} flags {flags}\n" + more
 
 
+ROOT = "vda realpath /sys/devices/pci0000:00/0000:00:04.0/virtio0/block/vda\nvda dev 254:0\nvda size 5242880\n"
+ROOT += "vda1 realpath /sys/devices/pci0000:00/0000:00:04.0/virtio0/block/vda/vda1\nvda1 dev 254:1\nvda1 partition 1\n"
+ETH0 = card("eth0", "/sys/devices/pci0000:00/0000:00:05.0/virtio1/net/").replace(MAC, "52:54:00:aa:00:09")
 BASE = {
     "boot_id": "1b4e28ba-2fa1-4d2b-8e0c-000000000001\n",
     "kernel": "6.12\n",
@@ -62,14 +65,14 @@ BASE = {
     "drivers": f"{NIC} e1000e\n{DISK} nvme\n",
     "config": config(NIC) + config(DISK),
     "slots": "4 address 0000:02:00\n",
-    "block": f"nvme1n1 realpath {BLOCK}\nnvme1n1 dev 259:4\nnvme1n1 size 2097152\n",
+    "block": f"{ROOT}nvme1n1 realpath {BLOCK}\nnvme1n1 dev 259:4\nnvme1n1 size 2097152\n",
     "nvme": f"nvme1 realpath {DISK_HOME}/nvme/nvme1\nnvme1 serial S1   \n",
     "btrfs": "",
     "signatures": "nvme1n1 2 \n",
     "mounts": "20 1 254:1 / / rw - ext4 /dev/vda1 rw\n",
     "swaps": "Filename Type\n",
     "zpool": "",
-    "net": card("eth1", f"{NIC_HOME}/net/"),
+    "net": ETH0 + card("eth1", f"{NIC_HOME}/net/"),
     "links": "",
     "addresses": "2: eth0    inet 192.0.2.1/24 brd x\n",
     "routes": "Iface\tDestination\neth0 00000000 FE0200C0 0003 0 0 0 00000000 0 0 0\n",
@@ -98,7 +101,7 @@ def decision(device: str, seen: HostFacts, *, mine: frozenset[Bdf] = frozenset()
 
 
 def level(found: Decision, check: str) -> Level:
-    return next(finding.level for finding in found.findings if finding.check == check)
+    return max(finding.level for finding in found.findings if finding.check == check)
 
 
 def dm(name: str, slave: str, number: str = "253:0", dm_name: str = "vg-data") -> str:
@@ -107,7 +110,7 @@ def dm(name: str, slave: str, number: str = "253:0", dm_name: str = "vg-data") -
 
 
 PART = f"nvme1n1p1 realpath {BLOCK}/nvme1n1p1\nnvme1n1p1 dev 259:5\nnvme1n1p1 partition 1\nnvme1n1p1 size 9\n"
-MULTIPATH = "=nvme1n1 realpath /sys/devices/virtual/nvme-subsystem/nvme-subsys1/nvme1n1\nnvme1n1 dev 259:4\n"
+MULTIPATH = f"={ROOT}nvme1n1 realpath /sys/devices/virtual/nvme-subsystem/nvme-subsys1/nvme1n1\nnvme1n1 dev 259:4\n"
 STORAGE = [
     ({}, Level.OK),
     ({"mounts": "21 20 259:4 / /srv rw - ext4 /dev/nvme1n1 rw\n"}, Level.LETHAL),
@@ -195,7 +198,7 @@ OTHERS = [
     ("kind", {"config": "="}, Level.DENY),
     ("siblings", {"pci": function("0000:02:00.1", NIC_HOME[:-1] + "1", "8086:10d3", "020000"),
                   "drivers": "0000:02:00.1 igb\n"}, Level.DENY),
-    ("siblings", {"pci": function("0000:02:00.1", NIC_HOME[:-1] + "1", "8086:10d3", "020000")}, Level.OK),
+    ("siblings", {"pci": function("0000:02:00.1", NIC_HOME[:-1] + "1", "8086:10d3", "020000")}, Level.DENY),
     ("reset", {"pci": "=" + function(NIC, NIC_HOME, "8086:10d3", "020000").replace("flr bus", "pm")}, Level.WARN),
     ("reset", {"pci": "=" + function(NIC, NIC_HOME, "8086:10d3", "020000").replace("flr bus", "")
                .replace(f"{NIC} reset 1\n", "")}, Level.DENY),
@@ -219,9 +222,19 @@ def test_other_checks(check: str, changed: dict[str, str], expected: Level) -> N
 
 def test_what_is_ours_or_lent_is_fine() -> None:
     twin = function("0000:02:00.1", NIC_HOME[:-1] + "1", "8086:10d3", "020000")
-    seen = facts(pci=twin, drivers="0000:02:00.1 igb\n", owners='/libxl/pci/0000-02-00-0/domid = "3"\n')
+    at_pciback = f"={NIC} pciback\n0000:02:00.1 pciback\n"
+    seen = facts(pci=twin, drivers=at_pciback, owners='/libxl/pci/0000-02-00-0/domid = "3"\n')
     mine = frozenset({Bdf.parse(NIC), Bdf.parse("0000:02:00.1")})
     assert decision("nic", seen, mine=mine).allowed({})
+    back = facts(pci=twin, drivers="0000:02:00.1 igb\n")
+    assert level(decision("nic", back, mine=mine), "siblings") is Level.DENY, "given back, and at work again perhaps"
+
+
+def test_what_is_ours_is_refused_once_a_domain_of_somebody_else_has_it() -> None:
+    mine, backend = frozenset({Bdf.parse(NIC)}), "/local/domain/0/backend/pci/7/0"
+    for name, expected in (("maskall-a", Level.OK), ("web1", Level.DENY)):
+        lines = f'{backend}/dev-0 = "{NIC}"\n{backend}/domain = "{name}"\n'
+        assert level(decision("nic", facts(backends=lines), mine=mine), "owner") is expected
 
 
 def test_a_device_is_told_by_every_mark_and_by_the_journal_once_its_driver_is_gone() -> None:

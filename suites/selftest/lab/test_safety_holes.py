@@ -19,9 +19,11 @@ from suites.selftest.lab.test_safety_gate import (
     BASE,
     BLOCK,
     DISK,
+    ETH0,
     IDENTITIES,
     NIC,
     NIC_HOME,
+    ROOT,
     card,
     config,
     decision,
@@ -54,8 +56,9 @@ HOLES = [
     ("disk", "storage", {"signatures": "=nvme1n1 2 \n", "block": "nvme1n1 hidden 1\n"}, Level.OK),
     ("disk", "storage", {"signatures": "=\n", "block": "nvme1n1 hidden 1\n"}, Level.DENY),
     # a card that a container has
-    ("card", "network", {"net": "="}, Level.DENY),
-    ("card", "network", {"net": "=", "drivers": f"={NIC} pciback\n"}, Level.OK),
+    ("card", "network", {"net": f"={ETH0}"}, Level.DENY),
+    ("card", "network", {"net": "="}, Level.LETHAL),
+    ("card", "network", {"net": f"={ETH0}", "drivers": f"={NIC} pciback\n"}, Level.OK),
     # the machine's disks are elsewhere
     ("nic", "network", {"addresses": UP, "mounts": "9 1 0:50 / / rw - nfs4 198.51.100.9:/root rw\n"}, Level.LETHAL),
     ("nic", "network", {"addresses": UP, "block": ISCSI}, Level.LETHAL),
@@ -149,7 +152,7 @@ def test_a_switch_without_acs_joins_what_is_below_it(kind: int | None, acs: int,
         pci="=" + pci,
         config="=" + config(NIC) + config(GUEST) + spaces,
         drivers=f"={NIC} e1000e\n{GUEST} nvme\n",
-        net="=" + card("eth1", f"{up}/{LEFT}/{NIC}/net/"),
+        net=f"={ETH0}" + card("eth1", f"{up}/{LEFT}/{NIC}/net/"),
     )
     assert level(decision("nic", seen), "siblings") is expected
 
@@ -165,7 +168,7 @@ def test_everything_below_a_bridge_to_conventional_pci_is_joined() -> None:
         pci="=" + pci,
         config="=" + config(NIC) + spaces,
         drivers=f"={GUEST} nvme\n",
-        net="=" + card("eth1", f"{second}/{NIC}/net/"),
+        net=f"={ETH0}" + card("eth1", f"{second}/{NIC}/net/"),
     )
     assert level(decision("nic", seen), "siblings") is Level.DENY
 
@@ -184,7 +187,7 @@ def test_a_changed_address_names_nothing_when_nobody_tells_the_permanent_one() -
 
 def test_a_path_of_a_multipath_drive_needs_no_look_of_its_own() -> None:
     place = f"{BLOCK[:-3]}/nvme1c1n1"
-    block = "=nvme1n1 realpath /sys/devices/virtual/nvme-subsystem/nvme-subsys1/nvme1n1\nnvme1n1 dev 259:4\n"
+    block = f"={ROOT}nvme1n1 realpath /sys/devices/virtual/nvme-subsystem/nvme-subsys1/nvme1n1\nnvme1n1 dev 259:4\n"
     block += f"nvme1n1 size 9\nnvme1c1n1 realpath {place}\nnvme1c1n1 size 9\nnvme1c1n1 hidden 1\n"
     seen = facts(block=block, nvme="nvme1 subsystem nvme-subsys1\n", signatures="nvme1c1n1 1 unreadable\n")
     assert seen.functions[Bdf.parse(DISK)].blocks == {"nvme1n1", "nvme1c1n1"}

@@ -3,37 +3,193 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+from harness.base.errors import ParseError
 from harness.lab.safety.checks.finding import Context, Finding, Level
-from harness.lab.safety.facts.facts import Function, HostFacts
+from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Line
 
-_VGA, _USB, _COMMUNICATION = 0x0300, 0x0C03, 0x07
-# Linux: Documentation/admin-guide/kernel-parameters; Xen: docs/misc/xen-command-line (com1: a third field is where the
-# port is: an address, `pci` or `amt`)
-_USB_CONSOLE = re.compile(r"\bdbgp=|\bxdbc\b|earlyprintk=dbgp|console=(?:dbc|xhci|ehci|ttyDBC|ttyUSB|ttyACM)")
-_SERIAL_CONSOLE = re.compile(
-    r"console=(?:ttyS|ttyMX|ttyLP|uart)|earlycon=\S*(?:uart|0x)|earlyprintk=\S*(?:serial|ttyS)|\bcom[12]=[^,\s]*,[^,\s]*,\S"
+_VGA, _DISPLAY, _OTHER_DISPLAY = 0x0300, 0x03, 0x0380
+_USB, _COMMUNICATION, _PARALLEL = 0x0C03, 0x07, 0x0701
+_SERIAL = {0x0700, 0x0702, 0x0703}  # serial, multiport serial, modem: what Linux and Xen drive as a UART; not 0780
+_UART_DRIVER = re.compile(r"serial|8250|exar|intel-lpss|parport_serial|jsm|mxser")  # whatever class it has
+_EHCI, _XHCI = 0x20, 0x30  # programming interfaces of USB controllers
+_VIRTIO_CONSOLE = {"1af4:1003", "1af4:1043"}
+_LEGACY = {0x3F8, 0x2F8, 0x3E8, 0x2E8}  # COM1 to COM4 of a PC's board
+_WINDOW = 0x10000  # how far behind the start of a BAR an address still counts as its own: its size nobody tells
+
+# Consoles that are no PCI serial card: Xen's, the display, a board's own UART, memory, the network.
+_ELSEWHERE = re.compile(
+    r"(?:hvc|xvc|tty|ttyAMA|ttySAC|ttymxc|ttyLP|ttyPS|ttyUL|ttySC|ttyMV|ttyTHS|ttyMSM|ttyHV|sclp|pstore|ramoops|netcon|"
+    r"ttynull|braille)-?\d*|none|null|ttyS0|vga|com\d?|"
 )
+_USB_CONSOLE = re.compile(r"(?:ttyUSB|ttyACM|dbc|ttyDBC|xdbc|xhci|ehci|dbgp)\d*")
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Finding:
-    """LETHAL: the boot display, or what Xen's or Linux's command line uses as console."""
+def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+    """LETHAL: the boot display, or what Xen or Linux really use as console."""
     if function.boot_vga:
-        return Finding("console", Level.LETHAL, "the display the machine booted with", function.lines[:1])
-    lines = [*facts.lines("cmdline"), *(line for line in facts.lines("xen") if line.text.startswith("xen_commandline"))]
-    if function.class_code is None:
-        return Finding("console", Level.DENY, "unknown: its class", function.lines[:1])
-    for line in lines:
-        short = re.escape(str(function.bdf)[5:])
-        if re.search(rf"(?:com[12]|ehci|dbgp|console|earlyprintk)=\S*\b{short}", line.text):
-            return Finding("console", Level.LETHAL, "a command line names its address for a console", (line,))
-        if function.class_code >> 8 == _USB and _USB_CONSOLE.search(line.text):
-            return Finding("console", Level.LETHAL, "the debug port of a USB controller is a console", (line,))
-        if function.class_code >> 16 == _COMMUNICATION and _SERIAL_CONSOLE.search(line.text):
-            return Finding("console", Level.LETHAL, "a serial port, and a serial console is in use", (line,))
-    gone = facts.missing("cmdline", "xen")
+        yield Finding("console", Level.LETHAL, "the display the machine booted with", function.lines[:1])
+    code = function.class_code
+    if code is None:
+        yield Finding("console", Level.DENY, "unknown: its class", function.lines[:1])
+    gone = facts.missing("cmdline", "xen", "tty", "display")
     if gone:
-        return Finding("console", Level.DENY, "unknown: a command line cannot be read", (gone,))
-    if function.class_code >> 8 == _VGA and not any(" boot_vga " in line.text for line in function.lines):
-        return Finding("console", Level.DENY, "unknown: whether it is the boot display", function.lines[:1])
-    return Finding("console", Level.OK, "no console")
+        yield Finding("console", Level.DENY, "unknown: a command line or the host's consoles cannot be read", (gone,))
+    if "consoles" not in facts.sections and code is not None and (code >> 16 == _COMMUNICATION or code >> 8 == _USB):
+        yield Finding("console", Level.DENY, "unknown: which consoles Linux uses")
+    yield from _display(function, facts)
+    for line in _command_lines(facts):
+        bdf = re.escape(str(function.bdf))
+        short = re.escape(str(function.bdf).partition(":")[2]) if function.bdf.segment == 0 else bdf
+        if re.search(rf"(?:com[12]|dbgp|console|earlyprintk|earlycon)=\S*?(?<![0-9a-f]){short}(?![0-9a-f])", line.text):
+            yield Finding("console", Level.LETHAL, "a command line names its address for a console", (line,))
+    for line, reason in (*_uarts(function, facts), *_usb(function, facts), *_terminals(function, facts)):
+        yield Finding("console", Level.LETHAL, reason, (line,))
+    for line, name in _named(facts):
+        other = not _ELSEWHERE.fullmatch(name) and not re.fullmatch(r"ttyS\d+|lp\d+", name)
+        by_address = re.match(r"uart|ns16550|pl011", name)
+        if other and not by_address and not _USB_CONSOLE.match(name) and (code or 0) >> 16 == _COMMUNICATION:
+            yield Finding("console", Level.DENY, f"unknown: what device the console {name} is", (line,))
+
+
+def _command_lines(facts: HostFacts) -> list[Line]:
+    return [*facts.lines("cmdline"), *(line for line in facts.lines("xen") if line.text.startswith("xen_commandline"))]
+
+
+def _named(facts: HostFacts) -> Iterator[tuple[Line, str]]:
+    """Consoles in use (/proc/consoles) and those that Linux's command line asks for, without their options."""
+    for line in facts.lines("consoles"):
+        if not line.text.startswith("missing "):
+            yield line, line.text.split()[0]
+    for line in facts.lines("cmdline"):
+        for match in re.finditer(r"(?:^|\s)(?:console|earlyprintk|earlycon)=(\S*)", line.text):
+            parts = match[1].split(",")
+            for name in parts[:1] if match[1][:3] in ("tty", "hvc") else parts[:2]:
+                if not re.fullmatch(r"\d+[a-z]?\d*|keep|efi|xen|serial|pciserial|0x[0-9a-f]+|on|io|mmio\w*", name):
+                    yield line, name
+
+
+def _display(function: Function, facts: HostFacts) -> Iterator[Finding]:
+    code = function.class_code
+    if code is None or code >> 16 != _DISPLAY:
+        return
+    told = any(" boot_vga " in line.text for line in function.lines)
+    if code >> 8 == _VGA and not told:
+        yield Finding("console", Level.DENY, "unknown: whether it is the boot display", function.lines[:1])
+    if code >> 8 == _OTHER_DISPLAY and not any(one.boot_vga for one in facts.functions.values()):
+        yield Finding(
+            "console", Level.DENY, "unknown: no other display is the one the machine booted with", function.lines[:1]
+        )
+    text = any(re.match(r"tty\d", line.text) for line in facts.lines("consoles"))
+    for line in facts.lines("display"):
+        if text and line.text.startswith("fb0 ") and str(function.bdf) in PCI_PATH.findall(line.text):
+            yield Finding("console", Level.LETHAL, "Linux's console is drawn on it", (line,))
+
+
+def _uarts(function: Function, facts: HostFacts) -> Iterator[tuple[Line, str]]:
+    """Serial ports given by an address or as `pci`: Xen's com1 and com2, Linux's earlycon and console=uart.
+
+    Xen: docs/misc/xen-command-line (com1): the third field is where the port is: an address, `pci`, `amt` or a bridge's
+    child. Linux: Documentation/admin-guide/kernel-parameters (console=uart[8250],io|mmio,ADDRESS).
+    """
+    serial = _serial(function)
+    perhaps = serial or (function.class_code or 0) >> 16 == _COMMUNICATION
+    for line in _command_lines(facts):
+        for match in re.finditer(r"\bcom[12]=(\S+)", line.text):
+            where = _where(match[1])
+            if where and (serial if where in ("pci", "amt") else _at(function, where, perhaps)):
+                yield line, "Xen's serial console is on it, or could be"
+        for match in re.finditer(r"\b(?:earlycon|console|earlyprintk)=(?:[a-z]\w*,)*(0x[0-9a-fA-F]+)", line.text):
+            if _at(function, match[1], perhaps):
+                yield line, "Linux's early serial console is on it, or could be"
+
+
+def _serial(function: Function) -> bool:
+    return (function.class_code or 0) >> 8 in _SERIAL or bool(_UART_DRIVER.search(function.driver or ""))
+
+
+def _where(options: str) -> str:
+    """Where Xen looks for a UART: an address, `pci`, `amt`, another word; empty for the board's own."""
+    named = re.search(r"(?:^|,)(?:dev|io-base)=([^,]+)", options)
+    if named:
+        return named[1]
+    fields = options.split(",")
+    return fields[2] if len(fields) > 2 and "=" not in fields[2] else ""
+
+
+def _at(function: Function, where: str, serial: bool) -> bool:
+    """Whether an address is in one of the function's BARs; a serial card whose BARs nobody tells may be at any."""
+    try:
+        address = int(where, 16)
+    except ValueError:
+        return serial and not re.search(r":[0-9a-f]{2}\.[0-7]$", where)  # another function's address is no answer
+    if address in _LEGACY:
+        return False
+    bars = _bars(function)
+    if not bars:
+        return serial
+    return any(start <= address < start + (0x1000 if start < 0x10000 else _WINDOW) for start in bars)
+
+
+def _bars(function: Function) -> list[int]:
+    """Where its BARs are, I/O ports too; none when that cannot be read."""
+    config = function.config
+    if config is None:
+        return []
+    found = []
+    try:
+        if config.header_type != 0:
+            return []
+        for index in range(6):
+            value = int.from_bytes(config.data[0x10 + 4 * index : 0x14 + 4 * index], "little")
+            start = value & ~0x3 if value & 1 else config.bar_address(index)
+            if start:
+                found.append(start)
+    except ParseError:
+        return []
+    return found
+
+
+def _usb(function: Function, facts: HostFacts) -> Iterator[tuple[Line, str]]:
+    """Debug ports, and serial adapters that are a console."""
+    code = function.class_code
+    if code is None or code >> 8 != _USB:
+        return
+    for line in _command_lines(facts):
+        for match in re.finditer(
+            r"\b(?:dbgp|earlyprintk|console)=(ehci|xhci|dbgp|xdbc|dbc)(\S*)|\b(xdbc)\b", line.text
+        ):
+            kind, more = match[1] or match[3], match[2] or ""
+            named = re.search(r"@pci([0-9a-f:.]+)", more)
+            if named or (match[0].startswith("console") and "dbgp=" in line.text):
+                continue  # that it is named by its address is seen elsewhere; and `dbgp=` says where the port is
+            if code & 0xFF == (_XHCI if kind in ("xhci", "xdbc", "dbc") else _EHCI):
+                yield line, "the debug port of a USB controller is a console"
+    for line, name in _named(facts):
+        if not re.match(r"ttyUSB|ttyACM|ttyDBC", name):
+            continue
+        home = _home(facts, name)
+        if home is None or str(function.bdf) in PCI_PATH.findall(home.text):
+            yield line, "a console hangs on a USB controller"
+
+
+def _terminals(function: Function, facts: HostFacts) -> Iterator[tuple[Line, str]]:
+    """Consoles that a driver of Linux serves: where it is known on which device one is, only there."""
+    code = function.class_code or 0
+    for line, name in _named(facts):
+        home = _home(facts, name)
+        if home is not None:
+            if str(function.bdf) in PCI_PATH.findall(home.text):
+                yield line, f"the console {name} is on it"
+        elif re.fullmatch(r"ttyS[1-9]\d*", name) and _serial(function):
+            yield line, f"a serial port, and the serial console {name} is in use"
+        elif re.fullmatch(r"lp\d+", name) and code >> 8 == _PARALLEL:
+            yield line, f"a parallel port, and the console {name} is in use"
+        elif re.fullmatch(r"hvc[1-9]\d*", name) and function.id in _VIRTIO_CONSOLE:
+            yield line, f"a console of a virtual machine, and {name} is in use"
+
+
+def _home(facts: HostFacts, name: str) -> Line | None:
+    """Where a terminal's device is."""
+    return next((line for line in facts.lines("tty") if line.text.startswith(f"{name} realpath ")), None)

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.lab.safety.facts.facts import Line
+from harness.lab.safety.facts.facts import Function, Line
 from harness.model.address import Bdf
 
 
@@ -39,6 +39,10 @@ class Context:
 
     ours: frozenset[Bdf] = frozenset()
     lent: frozenset[Bdf] = frozenset()
+
+    def holds(self, function: Function) -> bool:
+        """Whether we have taken it from dom0's driver: then what it was used for is known from before."""
+        return function.bdf in self.ours and function.driver in (None, "pciback", "xen-pciback")
 
 
 @dataclass(frozen=True)

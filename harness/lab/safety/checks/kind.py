@@ -1,25 +1,40 @@
-"""Is it a device at all? Pure."""
+"""Is it a device that can be lent at all? Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from harness.lab.safety.checks.finding import Context, Finding, Level
 from harness.lab.safety.facts.facts import Function, HostFacts
 
-_BRIDGE = 0x06
+_BRIDGE, _MEMORY, _SYSTEM = 0x06, 0x05, 0x08
+_SYSTEM_DEVICES = {0x05, 0x80}  # SD host controllers, and what has no subclass; the rest is the machine itself
 _KNOWN = {*range(0x01, 0x06), *range(0x07, 0x14), 0x40, 0xFF}  # PCI ID database, device classes
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Finding:
-    """LETHAL: a bridge; DENY: a class that cannot be told. 0x00ff is what virtio's entropy source has."""
-    code = function.class_code
+def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+    """LETHAL: a bridge, memory, a part of the machine itself, or nothing that Xen can name.
+
+    DENY: a class that cannot be told, or a function of which the host said two things. 0x00ff is what virtio's entropy
+    source has.
+    """
+    code, here = function.class_code, function.lines[:1]
+    if not function.bdf.known_to_xen:
+        text = "it is behind a controller that hides it (VMD): Xen has no name for its PCI domain"
+        yield Finding("kind", Level.LETHAL, text, here)
+    for text, line in function.doubts:
+        yield Finding("kind", Level.DENY, f"unknown: {text}", (line,))
     if code is None:
-        return Finding("kind", Level.DENY, "unknown: its class cannot be read", function.lines[:1])
-    if code >> 16 == _BRIDGE:
-        return Finding("kind", Level.LETHAL, "it is a bridge", function.lines[:1])
+        yield Finding("kind", Level.DENY, "unknown: its class cannot be read", here)
+    elif code >> 16 == _BRIDGE:
+        yield Finding("kind", Level.LETHAL, "it is a bridge", here)
+    elif code >> 16 == _MEMORY:
+        yield Finding("kind", Level.LETHAL, "it is memory, which may be the machine's own", here)
+    elif code >> 16 == _SYSTEM and code >> 8 & 0xFF not in _SYSTEM_DEVICES:
+        yield Finding("kind", Level.LETHAL, "it is a part of the machine itself: IOMMU, timer, interrupts", here)
+    elif code >> 16 not in _KNOWN and code >> 8 != 0x00FF:
+        yield Finding("kind", Level.DENY, f"unknown: class {code:06x}", here)
     if function.config is None:
-        return Finding("kind", Level.DENY, "unknown: its config space cannot be read", function.lines[:1])
-    if not function.config.gone and function.config.header_type != 0:
-        return Finding("kind", Level.LETHAL, "its config space is that of a bridge", function.lines[:1])
-    if code >> 16 not in _KNOWN and code >> 8 != 0x00FF:
-        return Finding("kind", Level.DENY, f"unknown: class {code:06x}", function.lines[:1])
-    return Finding("kind", Level.OK, f"class {code:06x}")
+        yield Finding("kind", Level.DENY, "unknown: its config space cannot be read", here)
+    elif not function.config.gone and function.config.header_type != 0:
+        yield Finding("kind", Level.LETHAL, "its config space is that of a bridge", here)

@@ -1,157 +1,179 @@
-"""Does the way to this machine lead over it? Pure."""
+"""Does the way to this machine, or to what it stores, lead over it? Pure."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+from harness.lab.safety.checks.far import far
 from harness.lab.safety.checks.finding import Context, Finding, Level
+from harness.lab.safety.checks.owner import owners_of
+from harness.lab.safety.checks.wires import Wires, link_local
 from harness.lab.safety.facts.facts import Function, HostFacts, Line
 
-_NETWORK = 0x02
-_PASSING = {None, "pciback", "xen-pciback", "vfio-pci", "pci-stub"}
-_FAR = {"nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "afs", "9p", "ocfs2"}
-_UP = 0x1  # IFF_UP, netdevice(7)
-_REJECT = 0x200  # RTF_REJECT, linux/ipv6_route.h
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_STORAGE, _NETWORK, _WIRELESS = 0x01, 0x02, 0x0D
+_INFINIBAND = 0x0C06
+_BORROWED = {"pciback", "xen-pciback"}
+_USERSPACE = {"vfio-pci", "uio_pci_generic", "igb_uio"}  # a program may run the card: DPDK, SPDK
+_IDLE = {None, "pci-stub", *_BORROWED}
+_NEEDED = ("net", "ssh", "addresses", "routes", "routes6", "tables")
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Finding:
-    """LETHAL: it carries our session or a default route, through bridge, bond or VLAN too, or that cannot be known.
+@dataclass(frozen=True)
+class _Hole:
+    """What about the network cannot be explained."""
 
-    DENY: it is in use otherwise.
+    reason: str
+    lines: tuple[Line, ...] = ()
+
+
+def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+    """LETHAL: it carries our session, a default route or storage, or it could and nobody can tell; DENY: it is used.
+
+    What stands on an interface (bridge, bond, VLAN, tunnel, Open vSwitch) is carried by the cards below it. Where none
+    is known below, every card that is up may be the one.
     """
-    gone = facts.missing("net")
-    if gone and not function.netdevs:
-        return Finding("network", Level.DENY, "unknown: the host's network interfaces cannot be read", (gone,))
-    if not function.netdevs and (function.class_code or 0) >> 16 == _NETWORK and function.driver not in _PASSING:
-        text = "unknown: a network card whose interface is not seen; a container may have it"
-        return Finding("network", Level.DENY, text, function.lines[:1])
-    if not function.netdevs:
-        return Finding("network", Level.OK, "no network interface below it")
-    mine = _uppers(function, facts)
-    addresses, routes = list(_addresses(facts)), list(_routes(facts))
-    session = [line for name, address, line in addresses if str(address) == _plain(facts.ssh_address)]
-    carrying = {name for name, address, _ in addresses if str(address) == _plain(facts.ssh_address)}
-    if not carrying:
-        carrying = _towards(facts.ssh_address, routes)
-    carrying |= _towards(facts.ssh_client, routes)
-    if carrying & mine:
-        evidence = (*session, *facts.lines("ssh"))
-        return Finding("network", Level.LETHAL, f"{_some(carrying & mine)} carries our own session", evidence)
-    defaults = tuple(line for name, network, line in routes if network.prefixlen == 0 and name in mine)
+    wires = Wires(facts)
+    mine = wires.upwards(function.netdevs)
+    yield from _carried(mine, wires)
+    if not context.holds(function) and _could_carry(function, wires):
+        for hole in _holes(wires):
+            yield Finding("network", Level.LETHAL, f"unknown: {hole.reason}, and it could be this card", hole.lines)
+    yield from _used(function, mine, wires)
+
+
+def _carried(mine: set[str], wires: Wires) -> Iterator[Finding]:
+    """What is known to go over it."""
+    facts = wires.facts
+    session = _session(wires) & mine
+    if session:
+        at = tuple(one.line for one in wires.addresses if one.interface in session)
+        yield Finding("network", Level.LETHAL, f"{_some(session)} carries our own session", (*at, *facts.lines("ssh")))
+    defaults = tuple(route.line for route in wires.routes if route.default and route.interface in mine)
     if defaults:
-        return Finding("network", Level.LETHAL, "it carries a default route", defaults)
-    gone = facts.missing("net", "ssh", "routes", "routes6")
-    if gone or "addresses" not in facts.sections:  # without ip(8) the routes tell enough
-        evidence = (gone,) if gone else ()
-        return Finding("network", Level.LETHAL, "unknown: the host's network cannot be read", evidence)
-    if not carrying - {"lo"}:
-        return Finding("network", Level.LETHAL, "unknown: which interface carries our session", facts.lines("ssh"))
-    flags = [facts.interfaces[name].attributes.get("flags", "") for name in sorted(function.netdevs)]
-    known = all(re.fullmatch(r"0x[0-9a-f]{1,8}", flag) for flag in flags)
-    up = known and any(int(flag, 16) & _UP for flag in flags)
-    far = tuple(_far_storage(facts))
+        yield Finding("network", Level.LETHAL, "it carries a default route", defaults)
+    for one in far(facts):
+        ways = {name for server in one.servers for name in wires.towards(server)}
+        if ways & mine:
+            yield Finding("network", Level.LETHAL, "this machine stores over it", (one.line,))
+    for line, name in _consoles(facts):
+        if name in mine:
+            yield Finding("network", Level.LETHAL, "the kernel's own messages go over it", (line,))
+
+
+def _session(wires: Wires) -> set[str]:
+    """Interfaces that have our session's address, and those by which its other end is reached."""
+    return _own(wires) | _back(wires)
+
+
+def _own(wires: Wires) -> set[str]:
+    return wires.holders(wires.facts.ssh_address or "") - {"lo"}
+
+
+def _back(wires: Wires) -> set[str]:
+    """The other end of a link-local session is where our own end is."""
+    client = wires.facts.ssh_client or ""
+    return _own(wires) if link_local(client) else wires.towards(client) - {"lo"}
+
+
+def _holes(wires: Wires) -> Iterator[_Hole]:
+    """Everything that keeps one from saying which cards carry what this machine needs."""
+    facts = wires.facts
+    gone = facts.missing(*_NEEDED)
+    if gone:
+        yield _Hole("the host's network cannot be read", (gone,))
+    if wires.strange:
+        yield _Hole("the host's addresses and routes are not understood", tuple(wires.strange[:3]))
+    own, back = _own(wires), _back(wires)
+    if not own:
+        yield _Hole("on which interface our own session arrives", facts.lines("ssh"))
+    if not back:
+        yield _Hole("by which interface our own session is answered", facts.lines("ssh"))
+    for name in sorted(own | back):
+        if not wires.explained(name):
+            yield _Hole(f"on which card {name} stands, which carries our own session", _lines(facts, name))
+    for name in sorted({route.interface for route in wires.routes if route.default}):
+        if not wires.explained(name):
+            yield _Hole(f"on which card {name} stands, which has a default route", _lines(facts, name))
+    for one in far(facts):
+        ways = {server: wires.towards(server) - {"lo"} for server in one.servers}
+        certain = bool(ways) and all(names and all(map(wires.explained, names)) for names in ways.values())
+        if not certain:
+            yield _Hole("by which card this machine reaches what it stores elsewhere", (one.line,))
+    consoles = tuple(line for line in facts.lines("consoles") if line.text.startswith("netcon"))
+    named = {name for _, name in _consoles(facts)}
+    if consoles and not named:
+        yield _Hole("over which card the kernel's own messages go", consoles)
+    for name in sorted(named):
+        if not wires.explained(name):
+            yield _Hole(f"on which card {name} stands, over which the kernel's own messages go", _lines(facts, name))
+
+
+def _could_carry(function: Function, wires: Wires) -> bool:
+    """Its interface is up, or is not seen although something drives the card."""
+    if function.netdevs:
+        return any(wires.up(name) for name in function.netdevs)
+    if wires.facts.missing("net") and function.driver not in _IDLE:
+        return _network(function) or (function.class_code or 0) >> 8 == 0x0C03
+    if function.driver in _BORROWED:  # dom0's network may come from the domain that has it
+        owners = owners_of(function, wires.facts)
+        return _network(function) and (bool(owners) or wires.facts.missing("owners", "backends") is not None)
+    return _network(function) and function.driver not in _IDLE
+
+
+def _network(function: Function) -> bool:
+    """A class that carries packets, or one that cannot be read."""
+    code = function.class_code
+    return code is None or code >> 16 in (_NETWORK, _WIRELESS) or code >> 8 == _INFINIBAND
+
+
+def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]:
+    """Signs that somebody uses it, other than this machine itself."""
+    facts = wires.facts
+    gone = facts.missing("net")
+    if gone and not function.netdevs and (function.class_code or 0) >> 16 != _STORAGE:
+        yield Finding("network", Level.DENY, "unknown: the host's network interfaces cannot be read", (gone,))
+    if not function.netdevs:
+        if _network(function) and function.class_code is not None and function.driver not in _IDLE | _USERSPACE:
+            text = "unknown: a network card whose interface is not seen; a container may have it"
+            yield Finding("network", Level.DENY, text, function.lines[:1])
+        return
+    built = mine - function.netdevs
     linked = tuple(line for name in sorted(function.netdevs) for line in facts.interfaces[name].lines
                    if line.text.split(" ")[1] in ("master", "upper"))  # fmt: skip
-    used = tuple(line for name, address, line in addresses if name in mine and not address.is_link_local)
-    used += tuple(line for name, network, line in routes if name in mine and not _local(network))
-    if far and up and (used or linked):
-        return Finding("network", Level.LETHAL, "it is in use, and this machine stores over the network", far)
-    if linked or mine - function.netdevs:
-        return Finding("network", Level.DENY, "another interface is built on it", linked)
-    if not known:
-        return Finding("network", Level.DENY, "unknown: whether its interface is up")
-    if used and up:
-        return Finding("network", Level.DENY, "its interface is up and has an address", used)
-    return Finding("network", Level.OK, "its interfaces are not in use")
+    if built or linked:
+        named = _some(built) or linked[0].text.rpartition(" ")[2]
+        yield Finding("network", Level.DENY, f"another interface is built on it: {named}", linked)
+    unread = sorted(name for name in function.netdevs if wires.flags(name) is None)
+    if unread:
+        yield Finding("network", Level.DENY, "unknown: whether its interface is up", _lines(facts, unread[0]))
+    listening = sorted(name for name in function.netdevs if wires.listening(name))
+    if listening:
+        yield Finding(
+            "network", Level.DENY, "a program takes all frames that arrive at it", _lines(facts, listening[0])
+        )
+    used = [one.line for one in wires.addresses if one.interface in mine and not one.address.is_link_local]
+    used += [route.line for route in wires.routes if route.interface in mine and not route.local]
+    if used and any(wires.up(name) for name in function.netdevs):
+        yield Finding("network", Level.DENY, "its interface is up and has an address or a route", tuple(used))
 
 
-def _far_storage(facts: HostFacts) -> Iterator[Line]:
-    """Mounts and disks that would hang if the card to their server went away; which card that is nobody says."""
-    for line in facts.lines("mounts"):
+def _consoles(facts: HostFacts) -> Iterator[tuple[Line, str]]:
+    """Interfaces over which netconsole sends (Documentation/networking/netconsole.rst): `[+][r]PORT@IP/DEV,...`."""
+    for line in facts.lines("cmdline"):
+        for match in re.finditer(r"\bnetconsole(?:\.netconsole)?=[^/\s]*/([^,;\s]+)", line.text):
+            yield line, match[1]
+    for line in facts.lines("netconsole"):
         words = line.text.split(" ")
-        kind, source = words[words.index("-") + 1 : words.index("-") + 3] if "-" in words[:-2] else ("", "")
-        if kind in _FAR or source.startswith(("/dev/nbd", "/dev/rbd", "/dev/drbd")):
-            yield line
-    for block in facts.blocks.values():
-        if re.search(r"/host\d+/session\d+/|/nvme-fabrics/", block.place):  # iSCSI, NVMe over fabrics
-            yield block.lines[0]
+        if len(words) == 3 and words[1] == "dev" and words[2]:
+            yield line, words[2]
+
+
+def _lines(facts: HostFacts, name: str) -> tuple[Line, ...]:
+    card = facts.interfaces.get(name)
+    return card.lines[:1] if card else ()
 
 
 def _some(names: set[str]) -> str:
     return ", ".join(sorted(names))
-
-
-def _uppers(function: Function, facts: HostFacts) -> set[str]:
-    """Its interfaces and all built on them. Loops end. Open vSwitch does not tell: all virtual ones count."""
-    above: dict[str, set[str]] = {}
-    for name, card in facts.interfaces.items():
-        above.setdefault(name, set()).update(card.related("master", "upper"))
-        for lower in card.related("lower"):
-            above.setdefault(lower, set()).add(name)
-    for line in facts.lines("links"):
-        match = re.match(r"\d+: ([^:@ ]+)@([^:@ ]+):", line.text)  # VLAN and macvlan on their parent
-        if match:
-            above.setdefault(match[2], set()).add(match[1])
-    virtual = {name for name, card in facts.interfaces.items() if card.place.startswith("/sys/devices/virtual/")}
-    above.setdefault("ovs-system", set()).update(virtual - {"lo"})
-    found, new = set(function.netdevs), list(function.netdevs)
-    while new:
-        for name in above.get(new.pop(), set()) - found:
-            found.add(name)
-            new.append(name)
-    return found
-
-
-def _plain(text: str | None) -> str:
-    """An address as `ipaddress` writes it; empty when it is none. sshd writes IPv4 in IPv6 sockets plainly."""
-    try:
-        return str(ipaddress.ip_address((text or "").partition("%")[0].removeprefix("::ffff:")))
-    except ValueError:
-        return ""
-
-
-def _addresses(facts: HostFacts) -> Iterator[tuple[str, _Address, Line]]:
-    """Lines `4: eth0    inet 192.0.2.2/24 ...` of `ip -o addr`; none without ip(8)."""
-    for line in facts.lines("addresses"):
-        match = re.match(r"\d+: (\S+)\s+inet6? ([0-9a-f.:]+)[/ ]", line.text)
-        if match:
-            try:
-                yield match[1], ipaddress.ip_address(match[2]), line
-            except ValueError:
-                continue
-
-
-def _routes(facts: HostFacts) -> Iterator[tuple[str, _Network, Line]]:
-    """/proc/net/route (little-endian words) and ipv6_route (proc(5)); rejecting routes are left out."""
-    for line in facts.lines("routes"):
-        words = line.text.split()
-        if len(words) > 7 and re.fullmatch(r"[0-9A-F]{8}", words[1]) and re.fullmatch(r"[0-9A-F]{8}", words[7]):
-            place = int.from_bytes(bytes.fromhex(words[1]), "little")
-            bits = int(words[7], 16).bit_count()
-            yield words[0], ipaddress.IPv4Network((place, bits), strict=False), line
-    for line in facts.lines("routes6"):
-        words = line.text.split()
-        if len(words) == 10 and all(re.fullmatch(r"[0-9a-f]+", word) for word in (words[0], words[1], words[8])):
-            if int(words[8], 16) & _REJECT or len(words[0]) != 32 or int(words[1], 16) > 128:
-                continue
-            yield words[9], ipaddress.IPv6Network((int(words[0], 16), int(words[1], 16)), strict=False), line
-
-
-def _towards(text: str | None, routes: list[tuple[str, _Network, Line]]) -> set[str]:
-    """Interfaces of the most specific routes to an address."""
-    plain = _plain(text)
-    if not plain:
-        return set()
-    address = ipaddress.ip_address(plain)
-    fitting = [(network.prefixlen, name) for name, network, _ in routes if address in network]
-    longest = max((length for length, _ in fitting), default=0)
-    return {name for length, name in fitting if length == longest} - {"lo"}
-
-
-def _local(network: _Network) -> bool:
-    """Routes every interface that is up has by itself."""
-    return network.network_address.is_link_local or network.network_address.is_multicast

@@ -2,36 +2,74 @@
 
 from __future__ import annotations
 
-from harness.lab.safety.checks.finding import Context, Finding, Level
-from harness.lab.safety.facts.facts import Function, HostFacts, Line
+import re
+from collections.abc import Iterator
 
+from harness.lab.safety.checks.disks import decimal
+from harness.lab.safety.checks.finding import Context, Finding, Level
+from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Line
+
+_OURS = re.compile(r"maskall-[a-z0-9-]+")
 _PASSING = {"pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic", "igb_uio"}
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Finding:
-    """DENY: a domain has it, it waits for one and not for us, or its virtual functions are in use."""
-    gone = facts.missing("drivers", "owners", "backends")
+def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+    """DENY: a domain has it or it waits for one, a program has it open, its virtual functions are there."""
+    gone = facts.missing("drivers", "owners", "backends", "chars", "users")
     if gone:
-        return Finding("owner", Level.DENY, "unknown: who owns it cannot be read", (gone,))
+        yield Finding("owner", Level.DENY, "unknown: who owns it cannot be read", (gone,))
     if function.numvfs:
         lines = tuple(line for line in function.lines if " sriov_numvfs " in line.text)
-        return Finding("owner", Level.DENY, "its virtual functions are enabled", lines)
+        yield Finding("owner", Level.DENY, "its virtual functions are enabled", lines)
+    claimed = f" physfn {function.place}"
+    virtual = tuple(one.lines[0] for one in facts.functions.values()
+                    if any(line.text == f"{one.bdf}{claimed}" for line in one.lines))  # fmt: skip
+    if virtual and not function.numvfs:
+        yield Finding("owner", Level.DENY, "virtual functions of it are there", virtual)
+    owners = tuple(owners_of(function, facts))
     if function.bdf in context.ours:
-        return Finding("owner", Level.OK, "our own journal answers for it")
-    owners = tuple(_owners(function, facts))
+        foreign = tuple(line for line in owners if _foreign(line, facts))
+        if foreign:
+            yield Finding("owner", Level.DENY, "a domain that is none of ours has it by now", foreign)
+        return
     if owners:
-        return Finding("owner", Level.DENY, "a domain owns it", owners)
+        yield Finding("owner", Level.DENY, "a domain owns it", owners)
     if function.driver in _PASSING:
         line = Line("drivers", 0, f"{function.bdf} {function.driver}")
-        return Finding("owner", Level.DENY, f"somebody else bound it to {function.driver}", (line,))
-    return Finding("owner", Level.OK, f"bound to {function.driver or 'no driver'}")
+        yield Finding("owner", Level.DENY, f"somebody else bound it to {function.driver}", (line,))
+    if function.override in _PASSING and function.driver not in _PASSING:
+        line = Line("pci", 0, f"{function.bdf} driver_override {function.override}")
+        yield Finding("owner", Level.DENY, f"somebody else means it for {function.override}", (line,))
+    users = tuple(_users(function, facts))
+    if users:
+        yield Finding("owner", Level.DENY, "a program has it open", users)
 
 
-def _owners(function: Function, facts: HostFacts) -> list[Line]:
-    """libxl writes /libxl/pci/0000-04-00-0/domid; the backend keeps `dev-0 = "0000:04:00.0"`."""
+def owners_of(function: Function, facts: HostFacts) -> list[Line]:
+    """What says that a domain has it.
+
+    libxl writes /libxl/pci/0000-04-00-0/domid; the backend keeps `dev-0 = "0000:04:00.0"`.
+    """
     key = str(function.bdf).replace(":", "-").replace(".", "-")
     found = [line for line in facts.lines("owners") if f"/{key}/" in line.text]
     found += [
         line for line in facts.lines("backends") if "/backend/pci/" in line.text and f'"{function.bdf}"' in line.text
     ]
     return found
+
+
+def _foreign(line: Line, facts: HostFacts) -> bool:
+    """Whether a backend serves a domain of another name than ours have; libxl's own notes bear none."""
+    folder = line.text.partition(" = ")[0].rpartition("/")[0]
+    names = (re.fullmatch(rf'{re.escape(folder)}/domain = "(.*)"', one.text) for one in facts.lines("backends"))
+    return any(match is not None and not _OURS.fullmatch(match[1]) for match in names)
+
+
+def _users(function: Function, facts: HostFacts) -> Iterator[Line]:
+    """Programs with a character device of it open: an accelerator, a display, a keyboard, a drive's admin queue."""
+    bdf = str(function.bdf)
+    mine = {line.text.split(" ")[0] for line in facts.lines("chars") if bdf in PCI_PATH.findall(line.text)}
+    for line in facts.lines("users"):
+        words = line.text.split(" ")
+        if words[0] == "character" and len(words) > 1 and decimal(words[1]) in mine:
+            yield line

@@ -5,51 +5,79 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.base.errors import ParseError
-from harness.lab.safety.checks import network, storage
+from harness.lab.safety.checks import console, network, storage
 from harness.lab.safety.checks.finding import Context, Finding, Level
-from harness.lab.safety.facts.facts import Function, HostFacts
+from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Thing
 from harness.model.address import Bdf
 
 _BRIDGE = 0x06
+_IDLE_BRIDGE = {None, "pcieport", "shpchp", "pciehp"}
 _PCIE, _ACS = 0x10, 0x000D  # capability IDs, linux/pci_regs.h
 _ROOT_PORT, _UPSTREAM, _DOWNSTREAM = 4, 5, 6  # PCIe capabilities register, bits 7:4
 _ISOLATING = 0x1D  # source validation, request and completion redirect, upstream forwarding (REQ_ACS_FLAGS, iommu.c)
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Finding:
+def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
     """DENY: another function of its slot, or below a bridge it shares, is in use or is not in the inventory.
 
-    A bus reset hits all below one bridge. Without ACS they could also talk past the IOMMU; Xen shows no groups.
+    A bus reset hits all below one bridge. Without ACS they could also talk past the IOMMU; Xen shows no groups. That
+    nothing of dom0 drives a function says nothing: Xen drives its own serial card, and firmware the boot display.
     """
     chain = function.chain
-    if not chain:
-        return Finding("siblings", Level.DENY, "unknown: its place", function.lines[:1])
-    slot, shared = chain[-1][:-2], _shared(function, facts)
+    slot, shared, joined = chain[-1][:-2], _shared(function, facts), _joined(chain[0], facts)
     found = []
     for other in facts.functions.values():
-        if other.bdf == function.bdf or other.driver is None:
+        if other.bdf == function.bdf:
             continue
-        code = other.class_code
-        if code is not None and code >> 16 == _BRIDGE and other.chain[: len(chain)] != chain:
-            continue  # a bridge beside or above it is not used by anybody itself
+        if (other.class_code or 0) >> 16 == _BRIDGE and other.driver in _IDLE_BRIDGE:
+            continue  # used by nobody itself, but by what is below it
         shares_bridge = bool(shared) and other.chain[: len(shared)] == shared
         shares_group = bool(function.iommu_group) and other.iommu_group == function.iommu_group
-        if not (other.chain[-1][:-2] == slot or shares_bridge or shares_group):
+        if not (other.chain[-1][:-2] == slot or shares_bridge or shares_group or other.chain[0] in joined):
             continue
         if other.bdf not in context.lent or _used(other, facts, context):
             found.append(other)
     if found:
-        words = ", ".join(f"{other.bdf} ({other.driver})" for other in found[:4])
+        words = ", ".join(f"{other.bdf} ({other.driver or 'no driver'})" for other in found[:4])
         evidence = tuple(line for other in found[:3] for line in other.lines[:1])
-        return Finding("siblings", Level.DENY, f"others share its slot or bridge: {words}", evidence)
-    return Finding("siblings", Level.OK, "nothing in use shares its slot or bridge")
+        yield Finding("siblings", Level.DENY, f"others share its slot or bridge: {words}", evidence)
+    strange = [thing for thing in facts.strange if _near(thing, slot, shared, joined)]
+    if strange:
+        evidence = tuple(thing.lines[0] for thing in strange[:3])
+        yield Finding(
+            "siblings", Level.DENY, "unknown: a function nobody can make out may share its slot or bridge", evidence
+        )
+
+
+def _near(thing: Thing, slot: str, shared: tuple[str, ...], joined: set[str]) -> bool:
+    """Whether a function without a readable address or place could be a sibling. Its place counts where it has one."""
+    chain = tuple(PCI_PATH.findall(thing.place))
+    if chain:
+        return chain[-1][:-2] == slot or (bool(shared) and chain[: len(shared)] == shared) or chain[0] in joined
+    try:
+        address = str(Bdf.parse(thing.name))
+    except ParseError:
+        return True
+    return address.rpartition(":")[0] == slot.rpartition(":")[0]  # of one bus
 
 
 def _used(other: Function, facts: HostFacts, context: Context) -> bool:
     """Being in the inventory is no leave to reset what the machine lives on; what our journal answers for is idle."""
-    return other.bdf not in context.ours and any(
-        module.check(other, facts, context).level >= Level.DENY for module in (storage, network)
+    return not context.holds(other) and any(
+        finding.level >= Level.DENY
+        for module in (storage, network, console)
+        for finding in module.check(other, facts, context)
     )
+
+
+def _joined(port: str, facts: HostFacts) -> set[str]:
+    """Functions of the root bus that nothing keeps apart from `port`, itself too: of its device, and without ACS.
+
+    Source: Linux get_pci_function_alias_group (drivers/iommu/iommu.c).
+    """
+    alike = [one for one in facts.functions.values() if len(one.chain) == 1 and one.chain[0][:-2] == port[:-2]]
+    joined = {one.chain[0] for one in alike if not _port(one)[1]}
+    return joined if port in joined and len(joined) > 1 else set()
 
 
 def _shared(function: Function, facts: HostFacts) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
 # Everything the safety gate has to know of a host, in sections; reads only. $1: separator nobody can foresee.
+# $2: `stable` leaves out what changes without anybody's doing, so that two readings of a host at rest are equal.
 # Built-ins instead of programs wherever it goes: an emulated host needs tens of milliseconds to start one.
 section() { printf '\n%s %s\n' "$separator" "$1"; }
 # Print "$1 $2 VALUE" if the file $3 can be read; only its first line.
@@ -9,10 +10,30 @@ attribute() {
 # Print "$1 $2 PATH", where the directory $3 really is.
 real() { cd -P "$3" 2>/dev/null && printf '%s %s %s\n' "$1" "$2" "$PWD" && cd /; }
 whole() { cat "$1" 2>/dev/null || echo "missing $1"; }
-separator=$1
+# The device node of a name of /sys/class/block: `!` stands for a slash there.
+node() {
+    case $1 in
+        *!*) node=/dev/${1%%!*}/${1#*!} ;;
+        *) node=/dev/$1 ;;
+    esac
+}
+# Five samples of the block device $1 of $2 sectors; zeros are two lines each, a row and `*`.
+samples() {
+    bytes=$(($2 * 512)) tail=0
+    [ "$bytes" -gt 262144 ] && tail=$((bytes - 262144))
+    {
+        od -An -tx1 -N 262144 "$1"
+        for quarter in 1 2 3; do od -An -tx1 -j $((bytes / 4 * quarter)) -N 65536 "$1"; done
+        od -An -tx1 -j $tail -N 262144 "$1"
+    } 2>/dev/null | head -n 11
+}
+separator=$1 stable=$2
 PATH=$PATH:/usr/sbin:/sbin
 LC_ALL=C
 export LC_ALL PATH
+section program
+echo "version 2"
+echo "uid $(id -u)"
 section boot_id
 whole /proc/sys/kernel/random/boot_id
 section kernel
@@ -52,12 +73,14 @@ for link in /sys/bus/pci/drivers/*/*:*:*.*; do
     driver=${link%/*}
     printf '%s %s\n' "${link##*/}" "${driver##*/}"
 done
-section config
-for device in /sys/bus/pci/devices/*; do
-    [ -e "$device/config" ] || continue
-    echo "function ${device##*/}"
-    od -Ax -tx1 "$device/config" 2>/dev/null
-done
+if [ "$stable" != stable ]; then
+    section config
+    for device in /sys/bus/pci/devices/*; do
+        [ -e "$device/config" ] || continue
+        echo "function ${device##*/}"
+        od -Ax -tx1 "$device/config" 2>/dev/null
+    done
+fi
 section slots
 for slot in /sys/bus/pci/slots/*; do
     [ -e "$slot/address" ] && attribute "${slot##*/}" address "$slot/address"
@@ -74,6 +97,7 @@ for block in /sys/class/block/*; do
     [ -e "$block/hidden" ] && attribute "$name" hidden "$block/hidden"
     [ -e "$block/dm/name" ] && attribute "$name" dm "$block/dm/name"
     [ -e "$block/loop/backing_file" ] && attribute "$name" backing "$block/loop/backing_file"
+    [ -e "$block/backing_dev" ] && attribute "$name" backing "$block/backing_dev" # zram
     for other in "$block"/holders/*; do [ -e "$other" ] && echo "$name holder ${other##*/}"; done
     for other in "$block"/slaves/*; do [ -e "$other" ] && echo "$name slave ${other##*/}"; done
     case $name in
@@ -81,31 +105,86 @@ for block in /sys/class/block/*; do
         *) disks="$disks $name" ;;
     esac
 done
+section devlinks # other names of block devices: links, and nodes below a folder of /dev with their number
+{
+    find /dev -path /dev/shm -prune -o -type l -exec ls -l {} + 2>/dev/null | sed -n 's|^.* \(/dev/[^ ]* -> .*\)$|\1|p'
+    find /dev -path /dev/shm -prune -o -path '/dev/*/*' -type b -exec stat -c '%n node %t:%T' {} + 2>/dev/null
+} | sort
 section nvme
 for controller in /sys/class/nvme/*; do
-    [ -e "$controller/device" ] || continue
-    real "${controller##*/}" realpath "$controller"
-    attribute "${controller##*/}" serial "$controller/serial"
+    [ -e "$controller/device" ] || [ -e "$controller/transport" ] || continue
+    name=${controller##*/}
+    real "$name" realpath "$controller"
+    attribute "$name" serial "$controller/serial"
+    [ -e "$controller/transport" ] && attribute "$name" transport "$controller/transport"
+    [ -e "$controller/address" ] && attribute "$name" address "$controller/address"
 done
 for controller in /sys/class/nvme-subsystem/*/nvme*; do # with multipath the drive hangs below the subsystem
     [ -e "$controller/serial" ] || continue
     subsystem=${controller%/*}
     echo "${controller##*/} subsystem ${subsystem##*/}"
 done
+section iscsi
+for connection in /sys/class/iscsi_connection/*; do
+    [ -e "$connection/persistent_address" ] &&
+        attribute "${connection##*/}" address "$connection/persistent_address"
+done
 section btrfs
 for member in /sys/fs/btrfs/*/devices/*; do [ -e "$member" ] && echo "${member##*/}"; done
 section signatures
 for name in $disks; do # NAME STATUS, and what was found; status 2: nothing there, or it cannot be read (blkid(8))
-    if ! od -N 512 "/dev/$name" >/dev/null 2>&1; then
+    node "$name"
+    if ! od -N 512 "$node" >/dev/null 2>&1; then
         echo "$name 1 unreadable"
         continue
     fi
-    found=$(blkid -p "/dev/$name" 2>/dev/null)
+    found=$(blkid -p "$node" 2>/dev/null)
     status=$?
-    [ "$status" -eq 127 ] && found=$(od -An -tx1 -N 131072 "/dev/$name" 2>/dev/null || echo unreadable)
+    size=0
+    { read -r size <"/sys/class/block/$name/size"; } 2>/dev/null
+    case $status in
+        2 | 127) [ -z "$found" ] && [ ! -e "/sys/class/block/$name/partition" ] && found=$(samples "$node" "$size") ;;
+    esac
     printf '%s %s ' "$name" "$status"
+    set -f
     echo $found
+    set +f
 done
+section exclusive # who has a disk for himself (mounted, below dm, md, drbd, a guest...) lets nobody else have it so
+if [ -z "$disks" ]; then
+    :
+elif command -v perl >/dev/null 2>&1; then
+    perl -MFcntl -MErrno -e 'for my $name (@ARGV) {
+        (my $node = $name) =~ s|!|/|g;
+        if (sysopen(my $file, "/dev/$node", O_RDONLY | O_EXCL | O_NONBLOCK)) { print "$name free\n" }
+        else { print "$name ", $!{EBUSY} ? "busy" : "unknown $!", "\n" }
+    }' $disks
+else
+    python=$(command -v python3 || command -v python) && "$python" -c 'import errno, os, sys
+for name in sys.argv[1:]:
+    try:
+        os.close(os.open("/dev/" + name.replace("!", "/"), os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK))
+        print(name + " free")
+    except OSError as error:
+        print(name + (" busy" if error.errno == errno.EBUSY else " unknown " + error.strerror))' $disks ||
+        echo "missing perl and python"
+fi
+section chars # character devices of PCI functions
+for char in /sys/dev/char/*; do
+    cd -P "$char" 2>/dev/null || continue
+    case $PWD in /sys/devices/*/pci[0-9]* | /sys/devices/pci[0-9]*) printf '%s realpath %s\n' "${char##*/}" "$PWD" ;; esac
+    cd /
+done
+section users # KIND NUMBER PROGRAM: who has a device open; terminals, null, zero and the like are left out
+find -L /proc/[0-9]*/fd -maxdepth 1 \( -type b -o -type c \) -exec stat -L -c '%F %t:%T %n' {} + 2>/dev/null |
+    while read -r kind _ _ number place; do
+        case $number in 1:* | 5:* | 88:* | 89:* | 8[a-f]:*) [ "$kind" = character ] && continue ;; esac
+        place=${place#*/proc/}
+        program=
+        { read -r program <"/proc/${place%%/*}/comm"; } 2>/dev/null
+        printf '%s %s %s\n' "$kind" "$number" "${program:-unknown}"
+    done | sort -u
+command -v find >/dev/null 2>&1 || echo "missing find"
 section mounts
 whole /proc/self/mountinfo
 seen=" $(stat -L -c %i /proc/self/ns/mnt 2>/dev/null) "
@@ -115,9 +194,25 @@ stat -L -c '%i %n' /proc/[0-9]*/ns/mnt 2>/dev/null | while read -r inode name; d
     cat "${name%/ns/mnt}/mountinfo" 2>/dev/null
 done
 section swaps
-whole /proc/swaps
+if [ -r /proc/swaps ]; then
+    while read -r name kind _; do echo "$name $kind"; done </proc/swaps # how much is in use changes all the time
+else
+    echo "missing /proc/swaps"
+fi
 section zpool
-[ -e /sys/module/zfs ] && { zpool status -LP 2>/dev/null || echo "missing zpool"; }
+[ -e /sys/module/zfs ] && { { zpool status -LP 2>/dev/null || echo "missing zpool"; } | grep -e /dev/ -e '^missing'; }
+section tty
+for tty in /sys/class/tty/*; do
+    cd -P "$tty" 2>/dev/null || continue
+    case $PWD in /sys/devices/virtual/*) ;; *) printf '%s realpath %s\n' "${tty##*/}" "$PWD" ;; esac
+    cd /
+done
+section display
+for display in /sys/class/graphics/fb*; do [ -e "$display" ] && real "${display##*/}" realpath "$display"; done
+section netconsole
+for target in /sys/kernel/config/netconsole/*; do
+    [ -e "$target/dev_name" ] && attribute "${target##*/}" dev "$target/dev_name"
+done
 section net
 for interface in /sys/class/net/*; do
     [ -e "$interface/address" ] || continue
@@ -132,13 +227,22 @@ for interface in /sys/class/net/*; do
     for other in "$interface"/lower_*; do [ -e "$other" ] && echo "$name lower ${other##*/lower_}"; done
 done
 section links
-ip -d -o link 2>/dev/null || echo "missing ip"
+{ ip -d -o link 2>/dev/null || echo "missing ip"; } | sed 's/[a-z_]*_timer *[0-9.]*//g'
 section addresses
-ip -o addr 2>/dev/null || echo "missing ip"
+{ ip -o addr 2>/dev/null || echo "missing ip"; } | sed 's/ *valid_lft .*//'
 section routes
 whole /proc/net/route
 section routes6
-whole /proc/net/ipv6_route
+if [ -r /proc/net/ipv6_route ]; then # how often a route was used changes all the time
+    while read -r to plen from slen hop metric _ _ flags name; do
+        echo "$to $plen $from $slen $hop $metric 0 0 $flags $name"
+    done </proc/net/ipv6_route
+elif [ -e /proc/net/if_inet6 ]; then
+    echo "missing /proc/net/ipv6_route"
+fi
+section tables # all routes of all tables, and all next hops, of which /proc/net/route shows but the first
+for family in 4 6; do ip "-$family" -o route show table all 2>/dev/null || echo "missing ip route"; done |
+    sed 's/ expires -*[0-9]*sec//g'
 section owners
 xenstore-ls -f /libxl/pci 2>/dev/null
 section backends
@@ -151,8 +255,12 @@ else
 fi
 section xen
 if [ -e /proc/xen/capabilities ]; then
-    xl info 2>/dev/null || echo "missing xl"
+    { xl info 2>/dev/null || echo "missing xl"; } |
+        while read -r line; do # free memory and the clock's speed change all the time
+            case $line in *_memory* | free_* | cpu_mhz* | outstanding_*) ;; *) printf '%s\n' "$line" ;; esac
+        done
 fi
+[ "$stable" = stable ] && return 0 2>/dev/null
 section tools
 for name in xl xenstore-read setpci lspci od ip blkid; do command -v "$name" >/dev/null 2>&1 && echo "$name"; done
 busybox=$(command -v busybox) && ! ldd "$busybox" >/dev/null 2>&1 && echo "busybox $busybox"

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from harness.base.errors import ParseError
 from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Line, Thing
 from harness.model.address import Bdf
 from harness.model.config import ConfigSpace
 
+_RELATIONS = ("holder", "slave", "master", "upper", "lower", "subsystem")
 _DSN = 0x0003  # extended capability ID of Device Serial Number (PCIe base spec 7.9.3)
 
 
 def parse_facts(sections: Mapping[str, bytes]) -> HostFacts:
-    """Accepted format: the sections of facts.sh. ParseError when functions are not told apart or contradict."""
+    """Accepted format: the sections of facts.sh, of this version or of the first. ParseError without four of them.
+
+    What is wrong with one function is a doubt about that function and condemns no other.
+    """
     lines = {
         name: tuple(
             Line(name, number, text.rstrip())
@@ -33,8 +38,9 @@ def parse_facts(sections: Mapping[str, bytes]) -> HostFacts:
     xen = _pairs(lines, "xen", ":")
     session = _first(lines, "ssh").split()
     words = [line.text.split() for line in lines.get("tools", ())]
+    functions, strange = _functions(lines, blocks, interfaces)
     return HostFacts(
-        functions=_functions(lines, blocks, interfaces),
+        functions=functions,
         blocks=blocks,
         interfaces=interfaces,
         sections=lines,
@@ -47,6 +53,8 @@ def parse_facts(sections: Mapping[str, bytes]) -> HostFacts:
         ssh_address=session[2] if len(session) == 4 else None,
         ssh_client=session[0] if len(session) == 4 else None,
         busybox=tuple(word[1] for word in words if word[0] == "busybox" and len(word) > 1),
+        version=2 if "program" in lines else 1,
+        strange=strange,
     )
 
 
@@ -67,12 +75,11 @@ def _things(lines: Mapping[str, tuple[Line, ...]], name: str) -> dict[str, Thing
         if len(words) < 3 or words[0] == "missing":
             continue
         found.setdefault(words[0], []).append((words[1], words[2], line))
-    relations = ("holder", "slave", "master", "upper", "lower", "subsystem")
     return {
         key: Thing(
             key,
-            {kind: value for kind, value, _ in rows if kind not in relations},
-            frozenset((kind, value.rpartition("/")[2]) for kind, value, _ in rows if kind in relations),
+            {kind: value for kind, value, _ in rows if kind not in _RELATIONS},
+            frozenset((kind, value.rpartition("/")[2]) for kind, value, _ in rows if kind in _RELATIONS),
             tuple(line for _, _, line in rows),
         )
         for key, rows in found.items()
@@ -81,33 +88,38 @@ def _things(lines: Mapping[str, tuple[Line, ...]], name: str) -> dict[str, Thing
 
 def _functions(
     lines: Mapping[str, tuple[Line, ...]], blocks: Mapping[str, Thing], interfaces: Mapping[str, Thing]
-) -> dict[Bdf, Function]:
-    drives = _things(lines, "nvme")
-    drivers: dict[str, str] = {}
-    for line in lines["drivers"]:
-        address, _, driver = line.text.partition(" ")
-        if drivers.setdefault(address, driver) != driver:
-            raise ParseError(f"{address} has two drivers", file="drivers", line=line.number)
-    slots = {line.text.rpartition(" ")[2]: line.text.split(" ")[0] for line in lines.get("slots", ())}
-    configs = dict(_configs(lines["config"]))
-    permanent = _permanent(lines)
-    found: dict[Bdf, Function] = {}
+) -> tuple[dict[Bdf, Function], tuple[Thing, ...]]:
+    """The functions, and those of which one cannot say which they are."""
     things = _things(lines, "pci")
+    drivers, configs = _drivers(lines["drivers"]), _configs(lines["config"])
+    places = {name: thing.place for name, thing in things.items()}
+    virtual: dict[str, set[str]] = {}  # place of a function -> those of its virtual ones: what they carry goes with it
+    for thing in things.values():
+        virtual.setdefault(thing.attributes.get("physfn", ""), set()).add(thing.place)
+    drives, permanent = _things(lines, "nvme"), _permanent(lines)
+    slots = {line.text.rpartition(" ")[2]: line.text.split(" ")[0] for line in lines.get("slots", ())}
+    found: dict[Bdf, Function] = {}
+    strange = []
     for name, thing in things.items():
-        bdf = Bdf.parse(name)
-        if bdf in found or len({line.text.split(" ")[1] for line in thing.lines}) != len(thing.lines):
-            raise ParseError(f"{name} is listed twice", file="pci", line=thing.lines[0].number)
         chain = PCI_PATH.findall(thing.place)
-        if not chain or chain[-1] != str(bdf):
-            raise ParseError(f"{name} is at {thing.place!r}", file="pci", line=thing.lines[0].number)
+        try:
+            bdf = Bdf.parse(name)
+        except ParseError:
+            strange.append(thing)
+            continue
+        if str(bdf) != name or not chain or chain[-1] != name or list(places.values()).count(thing.place) > 1:
+            strange.append(thing)
+            continue
         values = thing.attributes
-        # what its virtual functions carry goes with it
-        places = [thing.place, *(one.place for one in things.values() if one.attributes.get("physfn") == thing.place)]
+        doubts = [*_twice(thing), *configs.doubts.get(name, ())]
+        if len(drivers.get(name, ())) > 1:
+            doubts.append(("two drivers have it", drivers[name][1]))
+        here = [thing.place, *virtual.get(thing.place, ())]
         ours = {key for key, drive in drives.items() if below(drive.place, thing.place)}
         subsystems = {other for key in ours for other in drives[key].related("subsystem")}
         cards = {key for key, card in interfaces.items() if below(card.place, thing.place)}
-        netdevs = {key for key, card in interfaces.items() if any(below(card.place, place) for place in places)}
-        config = configs.get(str(bdf))
+        netdevs = {key for key, card in interfaces.items() if any(below(card.place, place) for place in here)}
+        config = configs.spaces.get(name)
         serials = {drives[key].attributes.get("serial", "").strip() for key in ours} | {_dsn(config)}
         subsystem = f"{_hex(values, 'subsystem_vendor', 4)}:{_hex(values, 'subsystem_device', 4)}"
         methods: tuple[str, ...] | None = tuple(values.get("reset_method", "").split())
@@ -121,7 +133,7 @@ def _functions(
             id=f"{_hex(values, 'vendor', 4)}:{_hex(values, 'device', 4)}",
             subsystem=subsystem,
             class_code=int(text, 16) if (text := _hex(values, "class", 6)) else None,
-            driver=drivers.get(str(bdf)),
+            driver=drivers[name][0].text.partition(" ")[2] if name in drivers else None,
             override=None if override in (None, "(null)", "") else override,
             reset_methods=methods,
             boot_vga=values.get("boot_vga") == "1",
@@ -130,17 +142,38 @@ def _functions(
             iommu_group=values.get("iommu_group", "").rpartition("/")[2],
             config=config,
             slot=_slot(slots, chain),
+            doubts=tuple(doubts),
             macs=frozenset(permanent[key] for key in cards if key in permanent),
             netdevs=frozenset(netdevs),
             blocks=frozenset(
                 key
                 for key, block in blocks.items()
-                if any(below(block.place, place) for place in places)
+                if any(below(block.place, place) for place in here)
                 or any(f"/{name}/" in f"{block.place}/" for name in subsystems)
             ),
             serials=frozenset(serials - {""}),
             lines=thing.lines,
         )
+    return found, tuple(strange)
+
+
+def _twice(thing: Thing) -> list[tuple[str, Line]]:
+    """What is said of a function more than once."""
+    seen: dict[str, Line] = {}
+    return [
+        ("it is listed twice", line)
+        for line in thing.lines
+        if seen.setdefault(line.text.split(" ")[1], line) is not line
+    ]
+
+
+def _drivers(lines: tuple[Line, ...]) -> dict[str, list[Line]]:
+    """Lines `BDF DRIVER` by function, each driver once."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        same = found.setdefault(line.text.partition(" ")[0], [])
+        if all(one.text != line.text for one in same):
+            same.append(line)
     return found
 
 
@@ -173,36 +206,88 @@ def _permanent(lines: Mapping[str, tuple[Line, ...]]) -> dict[str, str]:
     return {name: mac for name, mac in found.items() if mac}
 
 
-def _configs(lines: tuple[Line, ...]) -> Iterator[tuple[str, ConfigSpace]]:
-    """`function BDF`, then what `od -Ax -tx1` prints: `*` stands for rows equal to the one before."""
-    name, data, repeat = "", bytearray(), False
+@dataclass
+class _Configs:
+    """Config space by address, and what is wrong with what was printed of it; then there is none."""
 
-    def whole() -> Iterator[tuple[str, ConfigSpace]]:
-        if name and 64 <= len(data) <= 4096:
-            yield name, ConfigSpace(bytes(data), f"config of {name}")
+    spaces: dict[str, ConfigSpace] = field(default_factory=dict)
+    doubts: dict[str, list[tuple[str, Line]]] = field(default_factory=dict)
 
-    seen: set[str] = set()
+
+_SIZES = (64, 256, 4096)  # without privilege; conventional; PCI Express (linux/pci.h: pci_cfg_space_size)
+
+
+def _configs(lines: tuple[Line, ...]) -> _Configs:
+    """`function BDF`, then what `od -Ax -tx1` prints: rows of 16 bytes, and at last the size alone.
+
+    A `*` stands for rows equal to the one before, so that the next row differs. Nothing is filled in where one is lost.
+    """
+    found = _Configs()
+    blocks: list[list[Line]] = []
     for line in lines:
         words = line.text.split()
         if words[0] == "function" and len(words) == 2:
-            yield from whole()
-            name, data, repeat = words[1], bytearray(), False
-            if name in seen:
-                raise ParseError(f"{name} is listed twice", file="config", line=line.number)
-            seen.add(name)
-        elif words == ["*"]:
-            repeat = True
+            blocks.append([line])
+        elif blocks:
+            blocks[-1].append(line)
         else:
-            try:
-                offset, row = int(words[0], 16), bytes(int(word, 16) for word in words[1:])
-            except ValueError as error:
-                raise ParseError(line.text[:80], file="config", line=line.number, expected="od -Ax -tx1") from error
-            if offset > 4096 or (offset != len(data) and not (repeat and len(data) >= 16 and offset > len(data))):
-                raise ParseError(line.text[:80], file="config", line=line.number, expected=f"offset {len(data):#x}")
-            while len(data) < offset:
-                data += data[-16:]
-            data, repeat = data + row, False
-    yield from whole()
+            blocks.append([line, line])  # no function's
+    for head, *rows in blocks:
+        name = head.text.split()[-1]
+        known = name in found.spaces or name in found.doubts
+        try:
+            data = _dumped(rows)
+        except _Lost as lost:
+            found.doubts.setdefault(name, []).append(
+                (f"its config space cannot be read: {lost.why}", lost.line or head)
+            )
+            found.spaces.pop(name, None)
+            continue
+        if known:
+            found.doubts.setdefault(name, []).append(("its config space is listed twice", head))
+            found.spaces.pop(name, None)
+        elif len(data) in _SIZES:
+            found.spaces[name] = ConfigSpace(data, f"config of {name}")
+        elif data:
+            found.doubts.setdefault(name, []).append((f"its config space has {len(data)} bytes", head))
+    return found
+
+
+class _Lost(Exception):
+    """Bytes are missing or contradict."""
+
+    def __init__(self, why: str, line: Line | None = None) -> None:
+        super().__init__(why)
+        self.why, self.line = why, line
+
+
+def _dumped(rows: list[Line]) -> bytes:
+    """The bytes of one dump; none when nothing was printed. _Lost."""
+    data, row, repeat, ended = bytearray(), b"", False, not rows
+    for line in rows:
+        words = line.text.split()
+        if ended:
+            raise _Lost("something stands behind its end", line)
+        if words == ["*"]:
+            if len(row) != 16 or repeat:
+                raise _Lost("a repetition of nothing", line)
+            repeat = True
+            continue
+        if not all(re.fullmatch(r"[0-9a-f]{2}", word) for word in words[1:]) or not re.fullmatch(
+            r"[0-9a-f]{6,8}", words[0]
+        ):
+            raise _Lost("that is no row of od -Ax -tx1", line)
+        offset, new = int(words[0], 16), bytes.fromhex("".join(words[1:]))
+        if repeat and (offset <= len(data) or (offset - len(data)) % 16 or offset > _SIZES[-1] or new == row):
+            raise _Lost("a repetition that ends nowhere", line)
+        if repeat:
+            data += row * ((offset - len(data)) // 16)
+        if offset != len(data) or len(new) not in (0, 16):
+            raise _Lost(f"a row is lost before {offset:#x}", line)
+        data, row, repeat, ended = data + new, new, False, not new
+    if not ended:
+        raise _Lost("its end is lost", rows[-1])
+    return bytes(data)
 
 
 def _dsn(config: ConfigSpace | None) -> str:

@@ -32,10 +32,20 @@ def resolve(facts: HostFacts, identity: Identity, known: Mapping[tuple[str, ...]
     shown = "; ".join(f"{function.bdf} has {inert(function.marks)}" for function in nearest[:4])
     count = "several functions are" if found else "no function is"
     kind = identity.id + (f" of board {identity.subsystem}" if identity.subsystem else "")
+    hidden = where_hidden(alike) if not found and (identity.mac or identity.serial) else ""
     raise SafetyRefusal(
-        f"{count} {kind} with {' '.join(identity.mark[:2])}",
+        f"{count} {kind} with {' '.join(identity.mark[:2])}" + (f": {hidden}" if hidden else ""),
         hint=shown or f"nothing on this host is {kind}",
     )
+
+
+def where_hidden(functions: list[Function]) -> str:
+    """What to say of functions whose driver lets nobody see a MAC or a drive's serial number; empty without any."""
+    silent = [one for one in functions if one.driver in _LENT_DRIVERS and (one.class_code or 0) >> 16 in (0x01, 0x02)]
+    if not silent:
+        return ""
+    shown = ", ".join(f"{one.bdf} has path {one.path}" for one in silent[:4])
+    return f"{silent[0].driver} hides serial numbers and MACs of what it has; name it by path: {shown}"
 
 
 def _same_kind(function: Function, identity: Identity) -> bool:

@@ -173,6 +173,15 @@ PROC = {
     "   1:          0          9  xen-pirq    -ioapic-edge  i8042\n",
 }
 
+ADDRESSES = (
+    "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever\n",
+    "2: eth0    inet 192.0.2.1/24 brd 192.0.2.255 scope global eth0\\       valid_lft 8613sec preferred_lft 8613sec\n",
+    "2: eth0    inet6 fe80::5054:ff:feaa:1/64 scope link \\       valid_lft forever preferred_lft forever\n",
+)
+ROUTES = "default via 192.0.2.254 dev eth0 \n192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.1 \n"
+ROUTES += "local 192.0.2.1 dev eth0 table local proto kernel scope host src 192.0.2.1 \n"
+ROUTES6 = "fe80::/64 dev eth0 proto kernel metric 256 pref medium\n"
+
 MOUNTS = (  # device, directory, type, major:minor
     ("/dev/nvme0n1p2", "/", "ext4", "259:2"),
     ("sysfs", "/sys", "sysfs", "0:21"),

@@ -30,7 +30,7 @@ _FRAME = struct.Struct(">I")
 _PERL = r"""#!{perl}
 my $name = $0; $name =~ s|.*/||;
 local $/;
-my $in = $name eq 'tee' ? <STDIN> : '';
+my $in = $name =~ /^(tee|sha512sum)$/ ? <STDIN> : '';
 my $s;
 socket($s, 1, 1, 0) && connect($s, pack('Sa108', 1, '{socket}')) or exit 125;
 select((select($s), $| = 1)[0]);
@@ -44,7 +44,7 @@ exit $status;
 _PYTHON = r"""#!{python} -IS
 import os, socket, struct, sys
 name = os.path.basename(sys.argv[0])
-data = sys.stdin.buffer.read() if name == "tee" else b""
+data = sys.stdin.buffer.read() if name in ("tee", "sha512sum") else b""
 call = b"\0".join([name.encode(), *map(os.fsencode, sys.argv[1:])])
 link = socket.socket(socket.AF_UNIX)
 link.connect("{socket}")
@@ -180,7 +180,7 @@ class Executor:
             argv = tuple(_text(self._rewriting.back(word)) for word in call.split(b"\0"))
             with self._host.lock:  # a script that waits sees the time go by
                 self._host.tree.uptime()
-            status, out, err = programs.run(self._host, argv, stdin)
+            status, out, err = programs.run(self._host, argv, self._rewriting.back(stdin))
             if self._host.boots == boot:
                 link.sendall(struct.pack(">II", status, len(out)) + out + _FRAME.pack(len(err)) + err)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from suites.selftest.fakes.fakehost import board, sysfs
 from suites.selftest.fakes.fakehost import xl as xen
@@ -34,6 +35,8 @@ def run(host: FakeHost, argv: tuple[str, ...], stdin: bytes) -> Answer:
                 host.executed.append(argv)
             if name == "tee":
                 return _tee(host, words, stdin)
+            if name == "sha512sum":  # of what a program said of this machine, wherever the machine is kept
+                return 0, f"{hashlib.sha512(stdin).hexdigest()}  -\n".encode(), b""
             status, out, err = _PROGRAMS[name](host, words)
             return status, out.encode("utf-8", "surrogateescape"), err.encode("utf-8", "surrogateescape")
 
@@ -42,12 +45,12 @@ def run(host: FakeHost, argv: tuple[str, ...], stdin: bytes) -> Answer:
 
 
 def known(name: str) -> bool:
-    return name == "tee" or name in _PROGRAMS
+    return name in ("tee", "sha512sum") or name in _PROGRAMS
 
 
 def names() -> list[str]:
     """Of all that is not taken from the real machine."""
-    return ["tee", *_PROGRAMS]
+    return ["tee", "sha512sum", *_PROGRAMS]
 
 
 def _changes(name: str, words: list[str]) -> bool:
@@ -214,7 +217,12 @@ def _systemd_run(host: FakeHost, words: list[str]) -> xen.Answer:
 
 
 def _ip(host: FakeHost, words: list[str]) -> xen.Answer:
-    """Only `ip link set [dev] NAME up|down`."""
+    """What is asked of links, addresses and routes, and `ip link set [dev] NAME up|down`."""
+    asked = [word for word in words if not word.startswith("-")]
+    if asked[:1] in (["link"], ["addr"]) and len(asked) == 1:
+        return 0, "".join(_links(host) if asked == ["link"] else board.ADDRESSES), ""
+    if asked == ["route", "show", "table", "all"]:
+        return 0, board.ROUTES6 if "-6" in words else board.ROUTES, ""
     if words[:2] != ["link", "set"] or words[-1] not in ("up", "down"):
         return 1, "", f"ip: {' '.join(words)} is not modelled\n"
     for function in host.functions.values():
@@ -223,6 +231,15 @@ def _ip(host: FakeHost, words: list[str]) -> xen.Answer:
             host.tree.show(function)
             return 0, "", ""
     return 1, "", f'Cannot find device "{words[-2]}"\n'
+
+
+def _links(host: FakeHost) -> Iterator[str]:
+    yield "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN\\    link/loopback promiscuity 0 \n"
+    for function in host.functions.values():
+        if function.net and function.bound == function.driver:
+            number, up = int(function.net[3:]) + 2, ",UP,LOWER_UP" if function.up else ""
+            head = f"{number}: {function.net}: <BROADCAST,MULTICAST{up}> mtu 1500"
+            yield f"{head}\\    link/ether {function.mac} promiscuity 0 \n"
 
 
 def _uname(host: FakeHost, words: list[str]) -> xen.Answer:

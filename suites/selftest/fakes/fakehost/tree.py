@@ -247,6 +247,7 @@ class Tree:
             if not working:
                 continue
             self.write(f"/dev/{block}")
+            os.truncate(self.real(f"/dev/{block}"), 2097152 * 512)  # sparse: zeros that take no room
             for file, text in (("dev", f"259:{number + order}"), ("size", "2097152"), ("ro", "0")):
                 self.write(f"{folder}/{file}", text + "\n")
             if order:

@@ -1,0 +1,339 @@
+"""The picture of a host's network: what stands on what, where an address is, which way leads to another. Pure.
+
+Whoever asks gets what is known and, apart from it, what cannot be explained: a picture with a hole explains nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+from harness.lab.safety.facts.facts import HostFacts, Line, Thing
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Net = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_UP, _PROMISCUOUS = 0x1, 0x100  # netdevice(7)
+_REJECT = 0x200  # RTF_REJECT, linux/route.h and ipv6_route.h
+_OVS = "ovs-system"  # the port of the kernel's Open vSwitch that is master of all others
+# Types of routes that ip-route(8) prints, and that lead nowhere else.
+_NO_WAY = {"local", "broadcast", "multicast", "anycast", "blackhole", "unreachable", "prohibit", "throw", "nat"}
+# What has no card of its own below it: only a program, or a route, knows where its packets go.
+_AWAY = re.compile(r"\\\s+(?:tun type|ppp\b|wireguard\b)|link/ppp\b")
+_TUNNEL = re.compile(r"\b(?:vxlan|geneve|gre|gretap|erspan|ip6gre|ip6gretap|ipip|sit|ip6tnl|vti|vti6|xfrm|macsec)\b")
+
+
+@dataclass(frozen=True)
+class Route:
+    """One next hop of a route of any table."""
+
+    interface: str
+    network: Net
+    table: str
+    line: Line
+
+    @property
+    def default(self) -> bool:
+        """Leads to the whole world, or to a half of it as VPNs write it, or to all global IPv6."""
+        return self.network.prefixlen <= (1 if self.network.version == 4 else 4)
+
+    @property
+    def local(self) -> bool:
+        """Every interface that is up has it by itself."""
+        return self.network.network_address.is_link_local or self.network.network_address.is_multicast
+
+
+@dataclass(frozen=True)
+class At:
+    """An address of the host's own, and what is reached through it without a router."""
+
+    interface: str
+    address: Address
+    network: Net
+    line: Line
+
+
+@dataclass(frozen=True)
+class Wires:
+    """The network of one host."""
+
+    facts: HostFacts
+
+    @cached_property
+    def below(self) -> dict[str, set[str]]:
+        """Interface -> those it is directly built on."""
+        found: dict[str, set[str]] = {name: set() for name in self.facts.interfaces}
+        for name, card in self.facts.interfaces.items():
+            found[name] |= card.related("lower")
+            for upper in card.related("master", "upper"):
+                found.setdefault(upper, set()).add(name)
+        for line in self.facts.lines("links"):
+            match = re.match(r"\d+: ([^:@ ]+)(?:@([^:@ ]+))?:", line.text)
+            if match is None:
+                continue
+            dev = re.search(r" dev (\S+)", line.text) if _TUNNEL.search(line.text) else None
+            for parent in (match[2], dev[1] if dev else None):
+                if parent and parent in self.facts.interfaces and parent != match[1]:
+                    found.setdefault(match[1], set()).add(parent)
+        if _OVS in self.facts.interfaces:  # its other ports do not tell that they are: any virtual one may be
+            for name, lowers in found.items():
+                if name not in (_OVS, "lo") and not lowers and self.virtual(name):
+                    lowers.add(_OVS)
+        return found
+
+    @cached_property
+    def detail(self) -> dict[str, str]:
+        """What `ip -d link` says of each interface."""
+        lines = ((re.match(r"\d+: ([^:@ ]+)[:@]", line.text), line.text) for line in self.facts.lines("links"))
+        return {match[1]: text for match, text in lines if match}
+
+    def card(self, name: str) -> Thing | None:
+        return self.facts.interfaces.get(name)
+
+    def virtual(self, name: str) -> bool:
+        """Made by a program or a hypervisor; xen-netfront's is below /sys/devices/vif-0. Unknown ones count."""
+        card = self.card(name)
+        return card is None or not card.place or card.place.startswith(("/sys/devices/virtual/", "/sys/devices/vif-"))
+
+    def flags(self, name: str) -> int | None:
+        """None when they cannot be read."""
+        card = self.card(name)
+        text = card.attributes.get("flags", "") if card else ""
+        return int(text, 16) if re.fullmatch(r"0x[0-9a-f]{1,8}", text) else None
+
+    def up(self, name: str) -> bool:
+        """Unknown counts as up."""
+        flags = self.flags(name)
+        return flags is None or bool(flags & _UP)
+
+    def listening(self, name: str) -> bool:
+        """It takes frames that are not for this host: a program behind it switches or records them."""
+        count = re.search(r"\bpromiscuity (\d+)", self.detail.get(name, ""))
+        return bool((self.flags(name) or 0) & _PROMISCUOUS) or bool(count and count[1] != "0")
+
+    def works(self, name: str) -> bool:
+        """A card that is known to be up, and not known to have no cable."""
+        flags = self.flags(name)
+        head = self.detail.get(name, "").partition(">")[0]
+        return flags is not None and bool(flags & _UP) and "NO-CARRIER" not in head
+
+    def downwards(self, names: Iterable[str]) -> set[str]:
+        """These and all they stand on. Loops end."""
+        return _closure(names, self.below)
+
+    def upwards(self, names: Iterable[str]) -> set[str]:
+        """These and all that is built on them. Loops end."""
+        above: dict[str, set[str]] = {}
+        for name, lowers in self.below.items():
+            for lower in lowers:
+                above.setdefault(lower, set()).add(name)
+        return _closure(names, above)
+
+    def explained(self, name: str) -> bool:
+        """Whether it is certain which cards carry it: it is one that works, or stands on one."""
+        way = [name]
+        seen = set(way)
+        while way:
+            one = way.pop()
+            if not self.virtual(one):
+                if self.works(one):
+                    return True
+                continue
+            text = self.detail.get(one, "")
+            if _AWAY.search(text):
+                continue
+            lowers = self.below.get(one, set())
+            told = bool(text) or self.facts.version > 1  # the first program may have found no ip(8) that tells kinds
+            if lowers == {_OVS} and told and "openvswitch" not in text:  # a guess is no explanation
+                continue
+            way += lowers - seen
+            seen |= lowers
+        return False
+
+    # -- addresses and routes
+
+    @cached_property
+    def addresses(self) -> list[At]:
+        """Lines `4: eth0    inet 192.0.2.2/24 ...` of `ip -o addr`; none without ip(8)."""
+        return [found for line in self.facts.lines("addresses") if (found := _address(line)) is not None]
+
+    @cached_property
+    def routes(self) -> list[Route]:
+        """Of every table that was read. Those that reject are left out."""
+        found: list[Route] = []
+        for section, read in (("routes", _route4), ("routes6", _route6), ("tables", _table)):
+            for line in self.facts.lines(section):
+                found += read(line)
+        return found
+
+    @cached_property
+    def strange(self) -> list[Line]:
+        """Lines about addresses and routes that say something nobody understands."""
+        found = [
+            line
+            for line in self.facts.lines("addresses")
+            if re.search(r"\sinet6?\s", line.text) and _address(line) is None
+        ]
+        for section, read in (("routes", _understood4), ("routes6", _understood6), ("tables", _understood_table)):
+            found += [line for line in self.facts.lines(section) if not read(line)]
+        return [line for line in found if not line.text.startswith("missing ")]
+
+    def holders(self, text: str) -> set[str]:
+        """Interfaces that have this address; a scope (`fe80::1%eth0`) names the one."""
+        address, scope = _plain(text)
+        named = self._scope(scope)
+        if named is not None:
+            return named
+        return {one.interface for one in self.addresses if one.address == address}
+
+    def towards(self, text: str) -> set[str]:
+        """Interfaces by which an address is reached: of each table the most specific routes."""
+        address, scope = _plain(text)
+        named = self._scope(scope)
+        if named is not None:
+            return named
+        if address is None:
+            return set()
+        best: dict[str, tuple[int, set[str]]] = {}
+        ways = [(route.table, route.network, route.interface) for route in self.routes]
+        ways += [("main", one.network, one.interface) for one in self.addresses]
+        for table, network, interface in ways:
+            if address not in network:
+                continue
+            longest, names = best.get(table, (-1, set()))
+            if network.prefixlen > longest:
+                best[table] = (network.prefixlen, {interface})
+            elif network.prefixlen == longest:
+                names.add(interface)
+        return {name for _, names in best.values() for name in names}
+
+    def _scope(self, scope: str) -> set[str] | None:
+        """The interface a scope means, by name or by number; None without a scope."""
+        if not scope:
+            return None
+        numbered = {line.text.partition(":")[0]: line.text for section in ("addresses", "links")
+                    for line in self.facts.lines(section)}  # fmt: skip
+        text = numbered.get(scope, "")
+        match = re.match(r"\d+: ([^:@ ]+)", text)
+        return {match[1]} if match else {scope}
+
+
+def _closure(names: Iterable[str], further: dict[str, set[str]]) -> set[str]:
+    found = set(names)
+    new = list(found)
+    while new:
+        for name in further.get(new.pop(), set()) - found:
+            found.add(name)
+            new.append(name)
+    return found
+
+
+def _plain(text: str) -> tuple[Address | None, str]:
+    """An address and its scope. sshd writes IPv4 in IPv6 sockets plainly or as `::ffff:192.0.2.1`."""
+    plain, _, scope = text.partition("%")
+    try:
+        return ipaddress.ip_address(plain.removeprefix("::ffff:")), scope
+    except ValueError:
+        return None, scope
+
+
+def link_local(text: str) -> bool:
+    """Whether this address is one that means another machine on every link."""
+    address, scope = _plain(text)
+    return address is not None and address.is_link_local and not scope
+
+
+def is_address(text: str) -> bool:
+    """Whether this is an IP address, with a scope or without."""
+    return _plain(text)[0] is not None
+
+
+def _address(line: Line) -> At | None:
+    match = re.match(r"\d+: ([^@ ]+)\S*\s+inet6? ([0-9a-f.:]+)(?:/(\d+))?(?: peer ([0-9a-f.:]+)(?:/(\d+))?)?(?: |$)",
+                     line.text)  # fmt: skip
+    if match is None:
+        return None
+    name, address, bits, peer, peer_bits = match.groups()
+    try:
+        own = ipaddress.ip_address(address)
+        far, length = (peer, peer_bits) if peer else (address, bits)
+        network = ipaddress.ip_network(f"{far}/{length or own.max_prefixlen}", strict=False)
+    except ValueError:
+        return None
+    return At(name, own, network, line)
+
+
+_HEX8 = re.compile(r"[0-9A-Fa-f]{8}")
+
+
+def _understood4(line: Line) -> bool:
+    words = line.text.split()
+    return words[0] == "Iface" or (
+        len(words) > 7
+        and all(_HEX8.fullmatch(words[at]) for at in (1, 7))
+        and bool(re.fullmatch(r"[0-9A-Fa-f]+", words[3]))
+    )
+
+
+def _route4(line: Line) -> Iterator[Route]:
+    """/proc/net/route (proc(5)): little-endian words, and of several next hops only the first."""
+    words = line.text.split()
+    if words[0] == "Iface" or not _understood4(line) or int(words[3], 16) & _REJECT:
+        return
+    place, bits = int.from_bytes(bytes.fromhex(words[1]), "little"), int(words[7], 16).bit_count()
+    yield Route(words[0], ipaddress.IPv4Network((place, bits), strict=False), "main", line)
+
+
+def _understood6(line: Line) -> bool:
+    words = line.text.split()
+    return (
+        len(words) == 10
+        and all(re.fullmatch(r"[0-9a-f]+", words[at]) for at in (0, 1, 8))
+        and len(words[0]) == 32
+        and int(words[1], 16) <= 128
+    )
+
+
+def _route6(line: Line) -> Iterator[Route]:
+    """/proc/net/ipv6_route (proc(5)): a line for each next hop, of all tables together."""
+    words = line.text.split()
+    if not _understood6(line) or int(words[8], 16) & _REJECT:
+        return
+    yield Route(words[9], ipaddress.IPv6Network((int(words[0], 16), int(words[1], 16)), strict=False), "main", line)
+
+
+def _understood_table(line: Line) -> bool:
+    words = line.text.replace("\\", " ").split()
+    if words[0] in _NO_WAY:
+        return True
+    return bool(_destination(line)) and ("dev" in words[:-1])
+
+
+def _destination(line: Line) -> str:
+    words = line.text.split()
+    if words[0] == "unicast" and len(words) > 1:
+        words = words[1:]
+    if words[0] == "default":
+        return (
+            "::/0" if re.search(r"\bvia (?:inet6 )?[0-9a-f]*:|\bpref (?:medium|low|high)\b", line.text) else "0.0.0.0/0"
+        )
+    try:
+        return str(ipaddress.ip_network(words[0], strict=False))
+    except ValueError:
+        return ""
+
+
+def _table(line: Line) -> Iterator[Route]:
+    """Lines of `ip -o route show table all`: `[TYPE] TO via GATEWAY dev NAME table T \\ nexthop via ... dev NAME`."""
+    words = line.text.replace("\\", " ").split()
+    to = "" if words[0] in _NO_WAY else _destination(line)
+    if not to:
+        return
+    table = words[words.index("table") + 1] if "table" in words[:-1] else "main"
+    for word, name in pairwise(words):
+        if word == "dev":
+            yield Route(name, ipaddress.ip_network(to), table, line)

@@ -1,0 +1,243 @@
+"""What facts.sh printed is understood, or it is doubted; never filled in. One odd function condemns no other."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.base.deadline import Deadline
+from harness.base.errors import ParseError
+from harness.host.pciback import CHANGED
+from harness.lab.safety.checks.disks import Disks, decimal
+from harness.lab.safety.checks.storage import blank
+from harness.lab.safety.facts.collect import PROGRAM, read_facts, still
+from harness.lab.safety.facts.facts import HostFacts
+from harness.lab.safety.facts.parse import parse_facts
+from harness.model.address import Bdf
+from harness.transport.base import Script
+from suites.selftest.fakes.fakehost import board
+from suites.selftest.fakes.fakelab import FakeLab, fake_host
+from suites.selftest.lab.test_safety_gate import BASE, DISK, NIC, facts
+
+__all__ = ["fake_host"]
+
+ROW = "00 " * 15 + "00"
+ONES = "ff " * 15 + "ff"
+
+
+def dumped(*rows: str) -> str:
+    return "\n".join([f"=function {NIC}", *rows, ""])
+
+
+def whole(size: int) -> list[str]:
+    return [f"000000 {ONES}", f"000010 {ROW}", "*", f"{size:06x}"]
+
+
+@pytest.mark.parametrize("size", [64, 256, 4096])
+def test_a_repeated_row_is_filled_to_the_size_that_stands_at_the_end(size: int) -> None:
+    config = facts(config=dumped(*whole(size))).functions[Bdf.parse(NIC)].config
+    assert config is not None and config.data == b"\xff" * 16 + bytes(size - 16)
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (whole(256)[:-1], "its end is lost"),
+        ([f"000000 {ONES}", f"000020 {ROW}", "000100"], "a row is lost before 0x20"),
+        ([f"000000 {ONES}", "*", f"0000f0 {ROW}"], "its end is lost"),
+        ([f"000000 {ONES}", "000100"], "a row is lost before 0x100"),
+        ([*whole(256), f"000100 {ROW}"], "behind its end"),
+        (["*", "000100"], "a repetition of nothing"),
+        ([f"000000 {ONES}", "*", "*", "000100"], "a repetition of nothing"),
+        ([f"000000 {ONES}", "*", f"000020 {ONES}", "000030"], "a repetition that ends nowhere"),
+        ([f"000000 {ONES}", "*", "000010"], "a repetition that ends nowhere"),
+        ([f"000000 {ONES}", "*", "000018"], "a repetition that ends nowhere"),
+        ([f"000000 {ONES}", "*", "100000"], "a repetition that ends nowhere"),
+        ([f"000000 {ONES[:-3]}", "00000f"], "a row is lost"),
+        ([f"000000 {ONES} ff", "000011"], "a row is lost"),
+        ([f"000000 {ONES}", "00001g"], "no row of od"),
+        (["000000 fff", "000010"], "no row of od"),
+        ([f"000000 {ONES}", f"000010 {ROW}", "000020"], "has 32 bytes"),
+        ([f"000000 {ONES}", f"000010 {ROW}", "*", "000110"], "has 272 bytes"),
+        ([*whole(256), f"function {NIC}", *whole(256)], "listed twice"),
+        ([*whole(256), f"function {NIC}", *whole(64)[:-1]], "its end is lost"),
+        ([*whole(256)[:-1], f"function {NIC}", *whole(64)], "listed twice"),
+    ],
+)
+def test_config_space_that_is_not_whole_is_doubted(rows: list[str], why: str) -> None:
+    found = facts(config=dumped(*rows)).functions
+    nic = found[Bdf.parse(NIC)]
+    assert nic.config is None
+    assert any(why in text for text, _ in nic.doubts), nic.doubts
+    assert found[Bdf.parse(DISK)].doubts == ()
+
+
+def test_rows_before_any_function_belong_to_nobody() -> None:
+    seen = facts(config="=" + "\n".join(whole(64)) + "\n" + BASE["config"])
+    assert all(one.config is not None and not one.doubts for one in seen.functions.values())
+
+
+def test_nothing_printed_is_no_config_space_and_no_doubt() -> None:
+    nic = facts(config=dumped()).functions[Bdf.parse(NIC)]
+    assert nic.config is None and nic.doubts == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "strange"),
+    [
+        ("0000:02:0z.0 vendor 0x8086\n", "0000:02:0z.0"),
+        ("0000:07:00.0 vendor 0x8086\n", "0000:07:00.0"),
+        ("0000:07:00.0 realpath /sys/devices/pci0000:00/0000:08:00.0\n", "0000:07:00.0"),
+        ("07:00.0 realpath /sys/devices/pci0000:00/0000:07:00.0\n", "07:00.0"),
+    ],
+)
+def test_a_function_that_nobody_can_make_out_condemns_no_other(lines: str, strange: str) -> None:
+    seen = facts(pci=lines)
+    assert [thing.name for thing in seen.strange] == [strange]
+    assert {str(bdf) for bdf in seen.functions} == {NIC, DISK}
+
+
+def test_two_functions_at_one_place_are_both_strange() -> None:
+    seen = facts(pci=f"0000:02:00.7 realpath {facts().functions[Bdf.parse(NIC)].place}\n")
+    assert {thing.name for thing in seen.strange} == {NIC, "0000:02:00.7"}
+
+
+def test_a_driver_that_is_listed_twice_alike_is_one() -> None:
+    seen = facts(drivers=f"{NIC} e1000e\n")
+    assert seen.functions[Bdf.parse(NIC)].doubts == () and seen.functions[Bdf.parse(NIC)].driver == "e1000e"
+
+
+@pytest.mark.parametrize("name", ["boot_id", "pci", "config", "drivers"])
+def test_without_these_sections_there_is_no_host(name: str) -> None:
+    with pytest.raises(ParseError, match=f"no section {name}"):
+        parse_facts({key: text.encode() for key, text in BASE.items() if key != name})
+
+
+def test_what_the_first_program_did_not_print_is_missed_only_of_the_second() -> None:
+    assert facts().missing("tables", "users") is None
+    sections = {**{key: text.encode() for key, text in BASE.items()}, "program": b"version 2\nuid 0\n"}
+    newer = parse_facts(sections)
+    assert newer.version == 2
+    line = newer.missing("net", "tables")
+    assert line is not None and line.section == "tables"
+
+
+ZERO = " ".join([*["00"] * 16, "*"] * 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "expected"),
+    [
+        (f"sdb 2 {ZERO}", 2, True),
+        (f"sdb 127 {ZERO}", 2, True),
+        (f"sdb 0 {ZERO}", 2, False),
+        (f"sdb {ZERO}", 2, False),
+        ("sdb 2", 2, False),
+        ("sdb 2", 1, True),
+        ("sdb 127", 1, False),
+        ("sdb 127 00 00 *", 1, True),
+        ("sdb 127 00 00 *", 2, False),
+        ("sdb 2 00 01 *", 1, False),
+        ("sdb", 1, False),
+        ("", 1, False),
+        (f"sdb 2 {ZERO.removesuffix(' *')}", 2, False),
+        (f"sdb 2 {ZERO} 53 ef", 2, False),
+        ("sdb 2 empty", 1, False),
+    ],
+)
+def test_blank_is_what_blkid_and_the_samples_say_together(text: str, version: int, expected: bool) -> None:
+    assert blank(text, version) is expected
+
+
+def test_numbers_and_names_of_block_devices() -> None:
+    assert (decimal("103:5"), decimal("fe:0"), decimal("x"), decimal("")) == ("259:5", "254:0", "", "")
+    links = "/dev/disk/by-id/x -> ../../nvme1n1\n/dev/vg/lv -> ../dm-7\n/dev/sm/a/b node 103:4\n"
+    disks = Disks(with_more(devlinks=links))
+    assert disks.name("/dev/nvme1n1") == disks.name("/dev/disk/by-id/x") == disks.name("/dev/sm/a/b") == "nvme1n1"
+    assert disks.name("/dev/vg/lv") is None and disks.name("") is None and disks.name("/dev/") is None
+    assert disks.whole("/dev/vda7") == "vda" and disks.whole("/dev/nvme1n1p7") == "nvme1n1"
+    assert disks.whole("/dev/vdb7") is None and disks.whole("/dev/vda") is None and disks.whole("/dev/nvme1n17") is None
+
+
+def with_more(**more: str) -> HostFacts:
+    return parse_facts({**{key: text.encode() for key, text in BASE.items()},
+                        **{key: text.encode() for key, text in more.items()}})  # fmt: skip
+
+
+# -- the program itself
+
+
+def read(lab: FakeLab) -> dict[str, bytes]:
+    return read_facts(lab.transport(), Deadline.after(30))
+
+
+def lines(sections: dict[str, bytes], name: str, start: str) -> list[str]:
+    return [line for line in sections[name].decode().splitlines() if line.startswith(start)]
+
+
+@pytest.mark.parametrize("place", [0, 512 << 20, (1 << 30) - 17])
+def test_data_at_the_head_the_middle_and_the_end_of_a_disk_is_seen(fake_host: FakeLab, place: int) -> None:
+    (before,) = lines(read(fake_host), "signatures", "nvme1n1 ")
+    assert blank(before)
+    with fake_host.fake.tree.real("/dev/nvme1n1").open("r+b") as node:
+        node.seek(place)
+        node.write(b"\x53\xef")
+    (after,) = lines(read(fake_host), "signatures", "nvme1n1 ")
+    assert not blank(after), after
+
+
+def test_an_empty_disk_is_not_blank(fake_host: FakeLab) -> None:
+    fake_host.fake.tree.real("/dev/nvme1n1").write_bytes(b"")
+    (line,) = lines(read(fake_host), "signatures", "nvme1n1 ")
+    assert not blank(line)
+
+
+def test_exclusive_open_is_tried_and_its_failure_is_told(fake_host: FakeLab) -> None:
+    assert lines(read(fake_host), "exclusive", "nvme1n1 ") == ["nvme1n1 free"]
+    fake_host.fake.tree.real("/dev/nvme1n1").unlink()
+    (line,) = lines(read(fake_host), "exclusive", "nvme1n1 ")
+    assert line == "nvme1n1 unknown No such file or directory"
+
+
+def test_two_readings_of_a_host_at_rest_are_equal_and_the_shell_sees_it(fake_host: FakeLab) -> None:
+    link = fake_host.transport()
+    sections = read_facts(link, Deadline.after(30))
+    script = Script(f"{still(sections)}\necho bound")
+    done = link.run(script, deadline=Deadline.after(30))
+    assert (done.status, done.text) == (0, "bound\n"), done
+    for path, more in (
+        ("/proc/swaps", "/dev/nvme1n1 partition 1 0 -3\n"),
+        ("/proc/self/mountinfo", "99 1 259:4 / /x\n"),
+    ):
+        real = fake_host.fake.tree.real(path)
+        text = real.read_text()
+        real.write_text(text + more)
+        done = link.run(script, deadline=Deadline.after(30))
+        assert (done.status, done.text) == (CHANGED, ""), path
+        assert b"no longer as it was" in done.stderr
+        real.write_text(text)
+    assert link.run(script, deadline=Deadline.after(30)).ok
+
+
+def test_how_much_swap_is_used_and_how_often_a_route_was_is_no_change(fake_host: FakeLab) -> None:
+    link = fake_host.transport()
+    script = Script(f"{still(read_facts(link, Deadline.after(30)))}\necho bound")
+    for path, old, new in (("/proc/swaps", "1048576\t\t0", "1048576\t\t77"),
+                           ("/proc/net/ipv6_route", "00000001 00000000", "00000009 00000077")):  # fmt: skip
+        text = board.PROC[path]
+        assert old in text
+        fake_host.fake.tree.write(path, text.replace(old, new))
+    assert link.run(script, deadline=Deadline.after(30)).ok
+
+
+def test_the_exclusive_readers_in_perl_and_python_say_the_same(tmp_path: Path) -> None:
+    """Both are taken out of the program and run on two plain files, of which one is not there."""
+    program = PROGRAM.read_text()
+    perl, python = (program.split(start)[1].split("' $disks")[0] for start in ("-MErrno -e '", '"$python" -c \''))
+    (tmp_path / "sdx").write_bytes(b"")
+    for argv in (["perl", "-MFcntl", "-MErrno", "-e", perl], ["python3", "-c", python]):
+        words = [word.replace("/dev/", f"{tmp_path}/") for word in argv]
+        done = subprocess.run([*words, "sdx", "sdy"], capture_output=True, text=True)  # noqa: S603
+        assert done.stdout == "sdx free\nsdy unknown No such file or directory\n", done.stderr
