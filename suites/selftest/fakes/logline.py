@@ -24,5 +24,6 @@ def by_rule(
         lines=lines,
         expected=expected,
         fails=rule.fails,
+        loses=rule.loses,
         esrch=rule.esrch,
     )
