@@ -121,6 +121,8 @@ class TestCalls:
             tools.detach(5, NVME, soon(), force=False),
             tools.detach(5, NVME, soon(), force=True),
             tools.save(5, soon()),
+            tools.pause(5, soon()),
+            tools.unpause(5, soon()),
         ]
         device = hostdev_xml(NVME)
         assert domain.calls == [
@@ -129,8 +131,10 @@ class TestCalls:
             ("detachDeviceFlags", device, 1),
             ("detachDeviceFlags", device, 5),
             ("save", "/run/maskall/saved"),
+            ("suspend",),
+            ("resume",),
         ]
-        assert [one.status for one in results] == [0] * 5
+        assert [one.status for one in results] == [0] * 7
         assert results[0].shown == "virsh -c xen:///system destroy 5"
 
     def test_a_refusal_comes_raw_and_with_the_driver_s_log(self) -> None:

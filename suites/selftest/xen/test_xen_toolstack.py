@@ -78,6 +78,8 @@ SIMPLE: list[tuple[Callable[[XlToolstack], CommandResult], str]] = [
     (lambda xl: xl.detach(5, NVME, DEADLINE, force=False), "xl pci-detach 5 0000:04:00.0"),
     (lambda xl: xl.detach(5, NVME, DEADLINE, force=True), "xl pci-detach -f 5 0000:04:00.0"),
     (lambda xl: xl.save(5, DEADLINE), "xl save 5 /run/maskall/saved"),
+    (lambda xl: xl.pause(5, DEADLINE), "xl pause 5"),
+    (lambda xl: xl.unpause(5, DEADLINE), "xl unpause 5"),
     (lambda xl: xl.make_assignable(NVME, DEADLINE), "xl pci-assignable-add 0000:04:00.0"),
     (lambda xl: xl.take_back(NVME, DEADLINE, rebind=False), "xl pci-assignable-remove 0000:04:00.0"),
     (lambda xl: xl.take_back(NVME, DEADLINE, rebind=True), "xl pci-assignable-remove -r 0000:04:00.0"),
