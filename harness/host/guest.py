@@ -194,34 +194,33 @@ class Guest:
 
     def save(self) -> Done:
         """`xl save`; of a guest with a device it must be refused."""
-        return self._by_toolstack("save", SAVE, lambda: self.tools.save(self.domid, self._soon()))
+        return self._deed("save", SAVE, lambda: self.tools.save(self.domid, self._soon()))
 
     def pause(self) -> Done:
         """Its CPUs stand still."""
-        return self._by_toolstack("pause", PAUSE, lambda: self.tools.pause(self.domid, self._soon()))
+        return self._deed("pause", PAUSE, lambda: self.tools.pause(self.domid, self._soon()))
 
     def unpause(self) -> Done:
-        return self._by_toolstack("unpause", UNPAUSE, lambda: self.tools.unpause(self.domid, self._soon()))
+        return self._deed("unpause", UNPAUSE, lambda: self.tools.unpause(self.domid, self._soon()))
 
     # -- its devices ---------------------------------------------------------------------------------------------------
 
     def attach(self, device: Device) -> Done:
         """Hot-plug it. Whether its driver works then shows when it is exercised."""
-        deed = lambda: self.tools.attach(self.domid, device.address, self._soon())  # noqa: E731
-        return self._by_toolstack("attach", ATTACH, deed, device)
+        return self._deed("attach", ATTACH, lambda: self.tools.attach(self.domid, device.address, self._soon()), device)
 
     def detach(self, device: Device, *, force: bool = False) -> Done:
         """Hot-unplug it; with `force` whether the guest lets go of it or not."""
         name, change = ("force_detach", FORCE_DETACH) if force else ("detach", DETACH)
-        deed = lambda: self.tools.detach(self.domid, device.address, self._soon(), force=force)  # noqa: E731
-        return self._by_toolstack(name, change, deed, device)
+        return self._deed(
+            name, change, lambda: self.tools.detach(self.domid, device.address, self._soon(), force=force), device
+        )
 
     def lose_backend(self, device: Device) -> Done:
         """xenstore forgets that it has the device, and pciback takes that back (xen_pcibk_xenbus_remove)."""
         script = Script(_LOSE_BACKEND.format(domid=self.domid, note=owner_note(device.address)))
         run = self.host.transport.run
-        deed = lambda: run(script, deadline=self._soon(), changes=True)  # noqa: E731
-        return self._by_toolstack("lose_backend", FORGET, deed, device)
+        return self._deed("lose_backend", FORGET, lambda: run(script, deadline=self._soon(), changes=True), device)
 
     def unload_driver(self, device: Device) -> Done:
         """Its driver lets go of the device, as on a clean shutdown."""
@@ -309,9 +308,7 @@ class Guest:
     def _soon() -> Deadline:
         return Deadline.after(TOOLSTACK_SECONDS)
 
-    def _by_toolstack(
-        self, name: str, deed: Deed, command: Callable[[], CommandResult], device: Device | None = None
-    ) -> Done:
+    def _deed(self, name: str, deed: Deed, command: Callable[[], CommandResult], device: Device | None = None) -> Done:
         change = deed.to(guest=self.name, device=device.address if device else "")
         return self.host.deeds.one(name, command, change)
 

@@ -207,8 +207,13 @@ class Scenario:
     @property
     def next_type(self) -> GuestType:
         """What guest B is."""
-        kinds = {Next.PV_GUEST: GuestType.PV, Next.HVM_GUEST: GuestType.HVM}
-        return kinds.get(self.follow.next) or self.end.next.type or self.guest  # type: ignore[arg-type]
+        match self.follow.next:
+            case Next.PV_GUEST:
+                return GuestType.PV
+            case Next.HVM_GUEST:
+                return GuestType.HVM
+            case _:
+                return self.end.next.type or self.guest
 
     def with_rounds(self, rounds: int) -> Scenario:
         """The same with this many rounds, if it has any."""
