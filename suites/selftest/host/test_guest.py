@@ -285,8 +285,9 @@ class TestDeeds:
     def test_a_deed_inside_another_is_part_of_it(self, dom0: Dom0) -> None:
         guest, deeds = dom0.created(), dom0.host.deeds
         with deeds.called("a_verb", Checkpoint.C4), deeds.doing("both"):
-            guest.pause()
+            guest.device_model.stop()
             guest.destroy()
+        assert dom0.kept == ["01-create.txt"], "what a part of it said is not kept by itself"
         guest.pause()
         assert [(one.verb, one.checkpoint, one.detail) for one in dom0.done] == [
             ("a_verb", Checkpoint.C4, "gone"),
