@@ -58,8 +58,23 @@ class LabError(MaskallError):
     """The lab (a host, its power, its network, the emulator) did not do its part."""
 
 
+class Unreachable(enum.Enum):
+    """Why there is no connection. SILENT alone says something of the host: power is for no other."""
+
+    SILENT = "nothing at its address answers"
+    REFUSED = "it refuses the login"
+    SPEAKS = "something at its address answers, and no connection comes of it"
+    NAME = "its name does not resolve"
+    OURS = "this controller cannot reach out"
+    LOST = "the link broke"
+
+
 class HostUnreachable(LabError):
     """No connection to the host could be made, or the one we had is gone."""
+
+    def __init__(self, message: str, *, hint: str = "", why: Unreachable = Unreachable.LOST) -> None:
+        super().__init__(message, hint=hint)
+        self.why = why
 
 
 class HostHung(LabError):
@@ -92,6 +107,18 @@ class HostQuarantined(LabError):
 
 class JournalDamaged(LabError):
     """The record of what was done to a host cannot be trusted; somebody has to look."""
+
+
+class AnotherMachine(JournalDamaged):
+    """The record is of another machine than the one that answers; nothing in it is replayed."""
+
+
+class NotRecorded(LabError):
+    """A line could not be written into a journal. What it announces is not made, unless it goes back."""
+
+
+class DeviceTaken(LabError):
+    """Somebody else has the device by now: it is not taken back from them."""
 
 
 class CommandFailed(LabError):

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import typer
 
 from harness.base.errors import ExitStatus, LabError, RestoreFailed
 from harness.cli.options import HOST, takes
 from harness.run.options import RunOptions
-
-if TYPE_CHECKING:
-    from harness.base.progress import Progress
-    from harness.lab.lease.site import Site
-    from harness.lab.lease.visit import Visit
-    from harness.lab.lease.wishes import Wishes
 
 app = typer.Typer()
 
@@ -25,13 +20,20 @@ app = typer.Typer()
 
 \b
   maskall restore xenbox1                       after a run that was killed, from this or another controller
-  maskall restore xenbox1 --take-over 'ada is on holiday, run of Friday hangs'"""
+  maskall restore xenbox1 --take-over 'ada is on holiday, run of Friday hangs'
+  maskall restore xenbox1 --journal host        the journal on this controller is damaged, or of another machine"""
 )
 @takes("restore", host=HOST)
-def restore(options: RunOptions) -> int:
+def restore(
+    options: RunOptions,
+    journal: Annotated[
+        Literal["host", "controller"] | None,
+        typer.Option(help="Go by this copy alone; the other is kept as evidence and put aside."),
+    ] = None,
+) -> int:
     """Bring a lab host back to the state recorded before the run, or say exactly why not.
 
-    Goes by the journal on this controller or on the host; ends a quarantine when the host is verified to be as before.
+    Goes by the journal on the host and on this controller; ends a quarantine when the host is verified to be as before.
     """
     from rich.console import Console
 
@@ -39,16 +41,21 @@ def restore(options: RunOptions) -> int:
     from harness.base.text import inert
     from harness.lab.lease.state import HostState
     from harness.lab.recorder import record
-    from harness.lab.rescue import Rescue
+    from harness.lab.rescue import Rescue, arrive
 
     site = options.site
     state = HostState.of(site.name)
     with progress_for(Console()) as progress, contextlib.ExitStack() as stack:
-        console = record(state, site.entry, progress.note)
+        console = None
+        try:  # a console that cannot be recorded, for want of disk say, is no reason to leave the host as it is
+            console = record(state, site.entry, progress.note)
+        except LabError as error:
+            progress.note(error.message)
         if console is not None:
             stack.callback(console.stop)
         with progress.phase(f"claim {site.name}"):
-            visit = _arrived(site, options.wishes("maskall restore"), progress)
+            wishes = replace(options.wishes("maskall restore"), journal=journal or "")
+            visit = arrive(site, wishes, progress.note)
         stack.callback(visit.end)
         if not visit.left_behind:
             state.cure()
@@ -69,23 +76,3 @@ def restore(options: RunOptions) -> int:
             visit.close_journal()
     typer.echo(f"{site.name} is as it was before, read back and compared")
     return ExitStatus.OK
-
-
-def _arrived(site: Site, wishes: Wishes, progress: Progress) -> Visit:
-    """A host that does not answer is switched off and on, if that is allowed: nothing else can bring it back."""
-    from harness.base.deadline import Deadline
-    from harness.lab.lease.state import HostState
-    from harness.lab.lease.visit import Visit
-
-    try:
-        return Visit.begin(site, wishes, progress.note)
-    except LabError as error:
-        power = site.power() if site.entry.allow_reboot else None
-        if power is None or not HostState.of(site.name).journal.exists():
-            raise
-        progress.note(f"{error.message}; a run of ours is not undone there, so it is power cycled")
-        power.cycle(Deadline.after(site.entry.boot_seconds))
-        link = site.transport()
-        link.connect(Deadline.after(site.entry.boot_seconds))
-        link.close()
-        return Visit.begin(site, wishes, progress.note)

@@ -1,14 +1,22 @@
-"""The rungs of the ladder on a real host: what each does, and the evidence taken before it."""
+"""The rungs of the ladder on a real host: what each does, and the evidence taken before it. And the way to a host that
+may be in any state."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
-from harness.base.errors import HostUnreachable, LabError, PowerFailed
+from harness.base.errors import HostUnreachable, JournalDamaged, LabError, NotRecorded, PowerFailed, Unreachable
 from harness.lab.lease import holdings
+from harness.lab.lease.entry import open_part
 from harness.lab.lease.ladder import Climb, Offer, Rung, climb
+from harness.lab.lease.ledger import local
+from harness.lab.lease.site import Site
+from harness.lab.lease.state import HostState
 from harness.lab.lease.visit import Visit
+from harness.lab.lease.wishes import Wishes
 from harness.lab.power.base import Power
 from harness.lab.reboot import How, reboot
 from harness.lab.recorder import Recorder
@@ -21,6 +29,55 @@ BOOT_PATIENCE = 1.0
 """How many of the inventory's `boot_seconds` a silent host gets, which may be booting by itself."""
 
 
+def arrive(site: Site, wishes: Wishes, notice: Callable[[str], None]) -> Visit:
+    """A stay on a host that an earlier run may have left in any state. Errors as `Visit.begin`.
+
+    A host that is proven silent is switched off and on, if that is allowed: nothing else can bring it back. Whatever
+    answers, if only by a refusal, has somebody at work on it; and so has a host whose last known claim was another's.
+    """
+    try:
+        return Visit.begin(site, wishes, notice)
+    except HostUnreachable as error:
+        power = site.power() if site.entry.allow_reboot else None
+        why = "" if error.why is Unreachable.SILENT else error.why.value
+        why = why or _no_power(site, wishes)
+        if power is None or why:
+            if power is not None:
+                notice(f"{site.name} is not power cycled: {why}")
+            raise
+        notice(f"{error.message}; it may be booting: it gets {site.entry.boot_seconds} s")
+    try:
+        _wait_for(site, BOOT_PATIENCE)
+    except HostUnreachable as error:
+        if error.why is not Unreachable.SILENT:
+            raise
+        notice(f"{error.message}; a run of ours is not undone there, so it is power cycled")
+        power.cycle(Deadline.after(site.entry.boot_seconds))
+        _wait_for(site)
+    return Visit.begin(site, wishes, notice)
+
+
+def _no_power(site: Site, wishes: Wishes) -> str:
+    """Why a silent host is not ours to switch; empty when it is: a run of ours is open there."""
+    state = HostState.of(site.name)
+    try:
+        if not open_part(local(state)):
+            return "no run of this controller is open there"
+    except JournalDamaged as error:
+        return error.message
+    if state.heard and not wishes.take_over:
+        return f"when it was heard of last it was used by {state.heard} (--take-over REASON, if you know better)"
+    return ""
+
+
+def _wait_for(site: Site, patience: float = 1.0) -> None:
+    link = site.transport()
+    try:
+        link.connect(Deadline.after(site.entry.boot_seconds * patience))
+    finally:
+        link.close()
+
+
 @dataclass
 class Rescue:
     """One host that did not go back by itself."""
@@ -28,6 +85,7 @@ class Rescue:
     visit: Visit
     power: Power | None
     console: Recorder | None
+    _silent: bool = False  # it was asked for as long as a boot may take, and nothing answered
 
     def climb(self) -> Climb:
         """Until the host is as it was, or in quarantine."""
@@ -47,6 +105,7 @@ class Rescue:
             },
             verify=visit.put_back,
             linked=lambda: visit.transport.connected,
+            silent=lambda: self._silent,
             evidence=self._evidence,
             notice=visit.notice,
         )
@@ -55,12 +114,24 @@ class Rescue:
     def _reconnect(self) -> None:
         """A host that is booting by itself gets the time its inventory entry gives it."""
         self.visit.transport.close()
-        self.visit.transport.connect(Deadline.after(self.visit.site.entry.boot_seconds * BOOT_PATIENCE))
+        with self._listening():
+            self.visit.transport.connect(Deadline.after(self.visit.site.entry.boot_seconds * BOOT_PATIENCE))
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """What a wait for the host as long as a boot may take has shown."""
+        self._silent = False
+        try:
+            yield
+        except HostUnreachable as error:
+            self._silent = error.why is Unreachable.SILENT
+            raise
 
     def _reset_devices(self) -> None:
         """Each device that we touched, by the ways its inventory entry names, in that order."""
         visit = self.visit
-        for address in visit.undo().still_there():
+        undo = visit.undo()
+        for address in undo.still_there():
             methods = [
                 method
                 for entry in visit.site.entry.devices.values()
@@ -69,31 +140,25 @@ class Rescue:
                 if method != "reboot"
             ]
             for method in methods:
-                self._reset(address, method)
-
-    def _reset(self, address: str, method: str) -> None:
-        """By sysfs. What the write says proves nothing, the registers are read afterwards."""
-        folder = f"/sys/bus/pci/devices/{address}"
-        text = f"reset {address} by {method}"
-        self.visit.journal.about_to(Change(Kind.RESET, address, text, "nothing: state is compared afterwards"))
-        for name, value in (("reset_method", method), ("reset", "1")):
-            self.visit.transport.run(
-                ["tee", f"{folder}/{name}"],
-                deadline=Deadline.after(_SECONDS),
-                changes=True,
-                stdin=f"{value}\n".encode(),
-            )
+                undo.reset(address, method)
 
     def _boot_anew(self, how: How) -> None:
         visit = self.visit
         before = visit.journal.boot_id
         if visit.transport.connected:
-            visit.journal.about_to(
-                Change(Kind.REBOOT, before, how.text, "nothing: it is the undo of all that is volatile")
-            )
+            others = visit.undo().others()
+            if others:
+                raise LabError(f"{visit.site.name} runs {', '.join(others)}, which would die: it is not rebooted")
+            try:
+                visit.journal.about_to(
+                    Change(Kind.REBOOT, before, how.text, "nothing: it is the undo of all that is volatile")
+                )
+            except NotRecorded as error:
+                visit.notice(f"rebooted without writing it down: {error.message}")
         if how is How.CYCLE and self.power is None:
             raise PowerFailed(f"{visit.site.name} has no power control in the inventory")
-        reboot(visit.transport, self.power, Deadline.after(visit.site.entry.boot_seconds), how, before)
+        with self._listening():
+            reboot(visit.transport, self.power, Deadline.after(visit.site.entry.boot_seconds), how, before)
 
     def _evidence(self, rung: Rung) -> None:
         """What the console said last, and what the host holds if it can still be asked."""

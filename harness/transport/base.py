@@ -14,8 +14,12 @@ from typing import Protocol
 
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, HarnessBug, HostUnreachable, LabError, OutcomeUnknown, UsageError
+from harness.base.text import inert
 
 _SHORT = 160  # characters of a command that fit in a one-line message
+
+MOST = 256 << 20
+"""Bytes that one program may say. A host that says more is ill or hostile, and this machine is not to suffer."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class CommandResult:
         if self.ok:
             return self
         lines = self.stderr.decode("utf-8", errors="replace").strip().splitlines()
-        last = f": {lines[-1].strip()}" if lines else ""
+        last = f": {inert(lines[-1].strip())}" if lines else ""
         raise CommandFailed(f"{self.host}: {Ending(self.status, self.signal)}: {briefly(self.shown)}{last}")
 
 
@@ -169,9 +173,10 @@ class Transport(Protocol):
 
         HostHung: not ended at the deadline (the program may still run). HostUnreachable: no link, nothing sent; or
         the link broke during a command that only reads. OutcomeUnknown: it broke during one that `changes` the host.
+        LabError: it said more than `MOST` bytes.
         """
 
-    def open_stream(self, command: Command, *, deadline: Deadline) -> Stream:
+    def open_stream(self, command: Command, *, deadline: Deadline, changes: bool = False) -> Stream:
         """Start a long-running program to talk with; `deadline` is for starting it. Errors as for `run`."""
 
     def put(self, data: bytes, path: str, mode: int, deadline: Deadline) -> None:

@@ -7,7 +7,7 @@ import threading
 
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, HostHung, HostUnreachable
-from harness.transport.base import Ending
+from harness.transport.base import MOST, Ending
 
 _TAIL = 80  # bytes of the unread output shown in an error
 
@@ -21,11 +21,18 @@ class Received:
         self._data = bytearray()
         self._read = 0
         self._ending: Ending | None = None
+        self._over = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bool:
+        """False once there is more than anybody will hear of: then this was the end."""
         with self._changed:
-            self._data += data
+            self._over = self._over or len(self._data) + len(data) > MOST
+            if self._over:
+                self._ending = self._ending or Ending()
+            else:
+                self._data += data
             self._changed.notify_all()
+            return not self._over
 
     def end(self, ending: Ending) -> None:
         """No more will come. The first ending counts."""
@@ -62,6 +69,8 @@ class Received:
                     self._changed.wait(deadline.remaining)
 
     def _too_short(self, wanted: re.Pattern[bytes], ending: Ending) -> CommandFailed | HostUnreachable:
+        if self._over:
+            return CommandFailed(f"{self._who}: says more than {MOST >> 20} MiB, and {wanted.pattern!r} is not in it")
         error = HostUnreachable if ending.lost else CommandFailed
         return error(f"{self._who}: {ending} before {wanted.pattern!r} came{self._tail()}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 import paramiko
 
 from harness.base.deadline import Deadline
-from harness.base.errors import CommandFailed, HostHung, HostUnreachable
+from harness.base.errors import CommandFailed, HostHung, HostUnreachable, LabError
 from harness.transport import files
-from harness.transport.base import Command, CommandResult, Ending, Script, briefly, lost_link, quote, shown
+from harness.transport.base import MOST, Command, CommandResult, Ending, Script, briefly, lost_link, quote, shown
 from harness.transport.received import ReadStream
 from harness.transport.ssh_channel import CommandChannel, Link
 from harness.transport.ssh_connect import Endpoint, HostKey, load_key
@@ -25,14 +26,30 @@ _WRITE_SECONDS = 10.0
 
 
 # sudo(8) empties the environment; env(1) carries over the one variable that says through which address we came.
-_SUDO = 'exec sudo -n -- env SSH_CONNECTION="$SSH_CONNECTION" '
+_SUDO = 'sudo -n -- env SSH_CONNECTION="$SSH_CONNECTION" '
+
+# The words of a command that every login shell hands on as they are: sh, ksh, zsh, fish and csh.
+_PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_@%+=:,./-]*")
+# In single quotes every shell hands these on as they are; csh looks for `!` there, fish for `\`. The rest are escapes
+# of printf(1)'s %b. $1 goes before the program begins: its `$@` is its own.
+_AS_IS = frozenset(range(0x20, 0x7F)) - frozenset(rb"'\!")
+_SHELL = """/bin/sh -c 'eval "shift; $(printf %%b "$1")"' sh '%s'"""
 
 
-def _line(command: Command, *, sudo: bool) -> bytes:
-    """What the login shell is given: it runs a Script itself; words replace it, or a signal would come as a status."""
-    plain = command.text if isinstance(command, Script) else f"exec {quote(command)}"
-    line = _SUDO + shown(command) if sudo else plain
-    return line.encode("utf-8", "surrogateescape")
+def line_for(command: Command, *, sudo: bool, posix: bool) -> bytes:
+    """What the login shell is given. A Script it runs itself where it is known to be a POSIX `posix` shell; else it
+    only hands it on to sh(1). Words replace it, or a signal would come as a status."""
+    if isinstance(command, Script):
+        text = command.text
+    elif all(_PLAIN.fullmatch(word) for word in command) and command:
+        return f"exec {_SUDO if sudo else ''}{quote(command)}".encode()
+    else:
+        text = f"exec {quote(command)}"
+    raw = text.encode("utf-8", "surrogateescape")
+    if posix and not sudo:
+        return raw
+    escaped = "".join(chr(byte) if byte in _AS_IS else f"\\0{byte:03o}" for byte in raw)
+    return f"exec {_SUDO if sudo else ''}{_SHELL % escaped}".encode()
 
 
 class SshStream(ReadStream):
@@ -49,7 +66,9 @@ class SshStream(ReadStream):
             while not finished:
                 self._channel.wait()
                 finished = self._channel.finished
-                self._received.feed(self._channel.drain()[0])
+                if not self._received.feed(self._channel.drain()[0]):
+                    self._channel.close()
+                    return
             self._received.end(self._channel.ending)
         except _BROKEN:
             self._received.end(Ending())
@@ -74,7 +93,7 @@ class SshTransport:
     `host_key` is the only key accepted, as "ssh-ed25519 AAAA..." or a paramiko key; `key_file` the private key to
     log in with. No agent, no ~/.ssh. `sudo`: every command runs as root by `sudo -n`. `dead_after`: seconds of
     silence, although asked, after which the peer counts as gone; longer than any pause of the host that is meant
-    (a snapshot, a stop in a debugger).
+    (a snapshot, a stop in a debugger). `posix_shell`: the login shell is known to be one of the POSIX kind.
     """
 
     def __init__(
@@ -88,9 +107,11 @@ class SshTransport:
         user: str = "root",
         sudo: bool = False,
         dead_after: float = 15.0,
+        posix_shell: bool = False,
     ) -> None:
         self._endpoint = Endpoint(name, address, port, user, load_key(key_file), HostKey.parse(host_key))
         self._sudo = sudo
+        self._posix_shell = posix_shell
         self._dead_after = dead_after
         self._link: Link | None = None
         self._watch: PeerWatch | None = None
@@ -123,7 +144,7 @@ class SshTransport:
     def run(self, command: Command, *, deadline: Deadline, changes: bool = False, stdin: bytes = b"") -> CommandResult:
         """As `Transport.run`. At the deadline the channel is closed; sshd does not kill what runs on the host."""
         line, started = shown(command), time.monotonic()
-        stdout, stderr = [], []
+        stdout, stderr, size = [], [], 0
         channel = self._start(command, deadline, changes=changes, merge=False)
         try:
             channel.feed(stdin, deadline)
@@ -138,6 +159,10 @@ class SshTransport:
                 out, err = channel.drain()
                 stdout.append(out)
                 stderr.append(err)
+                size += len(out) + len(err)
+                if size > MOST:
+                    threading.Thread(target=channel.close, name="ssh close", daemon=True).start()
+                    raise LabError(f"{self.name}: says more than {MOST >> 20} MiB: {briefly(line)}")
         except _BROKEN as error:
             raise lost_link(self.name, line, self._why(error), changes=changes) from error
         ending = channel.ending
@@ -147,9 +172,9 @@ class SshTransport:
         log.debug("%s: %s after %.2f s", self.name, ending, seconds)
         return CommandResult(line, b"".join(stdout), b"".join(stderr), ending.status, ending.signal, seconds, self.name)
 
-    def open_stream(self, command: Command, *, deadline: Deadline) -> SshStream:
+    def open_stream(self, command: Command, *, deadline: Deadline, changes: bool = False) -> SshStream:
         return SshStream(
-            self._start(command, deadline, changes=False, merge=True), f"{self.name}: {briefly(shown(command))}"
+            self._start(command, deadline, changes=changes, merge=True), f"{self.name}: {briefly(shown(command))}"
         )
 
     def _start(self, command: Command, deadline: Deadline, *, changes: bool, merge: bool) -> CommandChannel:
@@ -159,7 +184,8 @@ class SshTransport:
             raise HostUnreachable(f"{self.name}: {self._why()}, not sent: {briefly(line)}")
         log.info("%s: %s", self.name, line)
         try:
-            return CommandChannel.start(link, self.name, _line(command, sudo=self._sudo), deadline, merge=merge)
+            sent = line_for(command, sudo=self._sudo, posix=self._posix_shell)
+            return CommandChannel.start(link, self.name, sent, deadline, merge=merge)
         except _BROKEN as error:
             raise lost_link(self.name, line, self._why(error), changes=changes) from error
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import errno
+import ipaddress
 import logging
 import select
 import socket
@@ -16,7 +18,7 @@ from pathlib import Path
 import paramiko
 
 from harness.base.deadline import Deadline
-from harness.base.errors import HostKeyMismatch, HostUnreachable, UsageError
+from harness.base.errors import HostKeyMismatch, HostUnreachable, Unreachable, UsageError
 from harness.transport.ssh_channel import Link
 from harness.transport.ssh_watch import HeardSocket
 
@@ -36,6 +38,22 @@ _CHEAP = {
     "ciphers": ("aes128-gcm@openssh.com", "aes128-ctr"),
     "digests": ("hmac-sha2-256",),
 }
+
+
+# What says that nobody is there, and what says that our own network is not (connect(2)).
+_NOBODY = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EHOSTDOWN})
+_OURS = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM})
+
+
+def _meaning(plug: HeardSocket, error: OSError) -> Unreachable:
+    """What an attempt that failed says. A kernel that refuses is alive, unless it is ours: behind a forwarded port
+    of this machine is nobody then."""
+    number = plug.failed if plug.failed not in (0, errno.EINPROGRESS) else error.errno
+    if number in _OURS:
+        return Unreachable.OURS
+    if number in _NOBODY or (number == errno.ECONNREFUSED and plug.loopback):
+        return Unreachable.SILENT
+    return Unreachable.SPEAKS
 
 
 @dataclass(frozen=True)
@@ -85,13 +103,15 @@ class Endpoint:
     def connect(self, deadline: Deadline) -> tuple[Link, HeardSocket]:
         """An authenticated connection. Attempts go on until the deadline, except where the host answered *no*.
 
-        HostKeyMismatch, HostUnreachable (deadline, or the login was refused).
+        HostKeyMismatch, HostUnreachable (deadline, or the login was refused): SILENT only where in all that time
+        nothing answered at any of its addresses.
         """
-        cheap, last = True, "nobody listened"
+        cheap, last, heard = True, "nobody listened", set[Unreachable]()
         while not deadline.expired:
-            plug = self._plug(deadline)
+            plug = self._plug(deadline, heard)
             if plug is None:
                 break
+            heard.add(Unreachable.SPEAKS)
             link = Link(plug)
             link.set_log_channel(_LIBRARY_LOG)
             ready = False
@@ -106,7 +126,7 @@ class Endpoint:
                         f"{self.name}: has no {self.host_key.algorithm} key, as was pinned"
                     ) from error
                 if not cheap:
-                    raise HostUnreachable(f"{self.name}: {error}") from error
+                    raise HostUnreachable(f"{self.name}: {error}", why=Unreachable.SPEAKS) from error
                 log.info("%s: no cheap algorithm in common, offering all: %s", self.name, error)
                 cheap = False
             except (paramiko.SSHException, EOFError, OSError) as error:  # a host that boots or goes down
@@ -117,10 +137,14 @@ class Endpoint:
                     link.packetizer.complete_handshake()  # or its timer thread would keep the process alive
                     link.close()
                     plug.close()
-        raise HostUnreachable(f"{self.name}: no ssh at {self.address}:{self.port} in time: {last}")
+        order = (Unreachable.SPEAKS, Unreachable.SILENT, Unreachable.OURS)
+        why = next((one for one in order if one in heard), Unreachable.OURS)
+        told = last if why is Unreachable.SPEAKS and last != "nobody listened" else why.value
+        raise HostUnreachable(f"{self.name}: no ssh at {self.address}:{self.port} in time: {told}", why=why)
 
-    def _plug(self, deadline: Deadline) -> HeardSocket | None:
-        """A TCP connection on which the ssh server began to speak; None at the deadline.
+    def _plug(self, deadline: Deadline, heard: set[Unreachable]) -> HeardSocket | None:
+        """A TCP connection on which the ssh server began to speak; None at the deadline. What else came of the
+        attempts is added to `heard`.
 
         QEMU's user network accepts before the guest listens, and then tries the guest ever more rarely. So an attempt
         that stays silent is kept, in case the host is only slow, with a fresh one beside it that is renewed.
@@ -142,10 +166,14 @@ class Endpoint:
                     try:  # a refused attempt is readable too: its error shows here
                         if plug.recv(1, socket.MSG_PEEK):
                             return plug
+                        heard.add(Unreachable.SPEAKS)  # it was accepted and closed again
                     except OSError as error:
                         log.debug("%s: %s", self.name, error)
+                        heard.add(_meaning(plug, error))
                     plug.close()
                     renew_at = min(renew_at, now + _REFUSED_EVERY)
+            if pending:
+                heard.add(Unreachable.SILENT)
             return None
         finally:
             for plug, _ in pending:
@@ -156,12 +184,18 @@ class Endpoint:
         try:
             found = socket.getaddrinfo(self.address, self.port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise HostUnreachable(f"{self.name}: cannot resolve {self.address!r}: {error}") from error
+            told = f"{self.name}: cannot resolve {self.address!r}: {error}"
+            raise HostUnreachable(told, why=Unreachable.NAME) from error
         family, kind, protocol, _, address = found[attempt % len(found)]
-        plug = HeardSocket(family, kind, protocol)
+        try:
+            plug = HeardSocket(family, kind, protocol)
+        except OSError as error:  # no descriptor left, say
+            told = f"{self.name}: this controller opens no socket: {error.strerror}"
+            raise HostUnreachable(told, why=Unreachable.OURS) from error
         plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small messages; paramiko leaves Nagle on
         plug.setblocking(False)
-        plug.connect_ex(address)
+        plug.loopback = ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
+        plug.failed = plug.connect_ex(address)
         return plug
 
     def _negotiate(self, link: Link, deadline: Deadline, *, cheap: bool) -> None:
@@ -197,5 +231,6 @@ class Endpoint:
             raise HostUnreachable(
                 f"{self.name}: login as {self.user!r} refused: {error or 'no reason given'}",
                 hint="is the public key in the host's authorized_keys?",
+                why=Unreachable.REFUSED,
             )
         raise error or paramiko.SSHException("closed during login")

@@ -21,9 +21,11 @@ _ASK_AFTER = 2  # ticks of silence
 
 
 class HeardSocket(socket.socket):
-    """A socket that counts how often something arrived."""
+    """A socket that counts how often something arrived. `failed`: what connect(2) said at once, an errno or 0."""
 
     heard = 0
+    failed = 0
+    loopback = False
 
     def recv(self, *arguments: Any, **named: Any) -> bytes:  # noqa: ANN401  (passed through)
         data = super().recv(*arguments, **named)

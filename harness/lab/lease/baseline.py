@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from harness.base.deadline import Deadline
 from harness.base.errors import JournalDamaged, ParseError
+from harness.lab.lease.fields import Field, number, numbers, text, words
 from harness.model.address import FUNCTION, Bdf
 from harness.model.config import ConfigSpace
 from harness.transport.base import Transport
@@ -20,6 +21,15 @@ _FUNCTION = re.compile(FUNCTION)
 _UP = 0x1  # IFF_UP, netdevice(7)
 COMMAND_BITS = 0x0407
 """I/O, memory, bus master and INTx disable (PCI 3.0, 6.2.2): what a driver leaves the same each time it is bound."""
+
+RESET_METHODS = ("device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus")
+"""What reset_method(5) may hold (Linux pci_reset_fn_methods)."""
+
+_SETTING = re.compile(
+    r"((?:net|block)[0-9]{1,2} (?:name|[a-z_]{1,24}|feature [a-z0-9-]{1,48}|(?:ring|channels) [A-Za-z]{1,16}))"
+    r" ([A-Za-z0-9_.:@-]{1,64})"
+)
+_SCHEDULER = re.compile(r"[^ ]* scheduler (?:.* )?\[([a-z0-9_-]+)\].*")
 
 
 @dataclass(frozen=True)
@@ -39,9 +49,11 @@ class Baseline:
     msix_control: int | None  # None: no MSI-X, or no answer
     interfaces_up: int  # how many of its network interfaces are up
     pciback_slot: bool  # pciback would seize it, whether it has it or not
+    settings: tuple[tuple[str, str], ...] = ()
+    """What an administrator may have set: `net0 mtu` to `9000`, as baseline.sh prints it. `net0 name` says whose."""
 
     def differences(self, seen: Baseline) -> list[str]:
-        """In what `seen` is not as this was, one line each; empty when it is restored."""
+        """In what `seen` is not as this was, one line each; empty when it is restored. Settings are `drift`'s."""
         if not seen.who:
             return [f"{self.device} is not there"]
         if seen.who != self.who:
@@ -51,22 +63,53 @@ class Baseline:
             before, now = getattr(self, field.name), getattr(seen, field.name)
             if field.name == "command" and before is not None and now is not None:
                 before, now = before & COMMAND_BITS, now & COMMAND_BITS
-            if before != now:
+            if before != now and field.name != "settings":
                 word = field.name.replace("_", " ")
                 found.append(f"{self.device}: {word} is {_shown(now)}, was {_shown(before)}")
         return found
 
+    def drift(self, seen: Baseline) -> Iterator[tuple[str, str, str]]:
+        """Settings that are not as they were: name, as it was, as it is. None where there is no such thing now."""
+        now = dict(seen.settings)
+        for name, before in self.settings:
+            if name in now and now[name] != before and not name.endswith(" name"):
+                yield name, before, now[name]
+
     def as_payload(self) -> dict[str, object]:
-        return asdict(self)
+        return {**asdict(self), "settings": [list(pair) for pair in self.settings]}
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, object]) -> Baseline:
-        try:
-            found = cls(**payload)  # type: ignore[arg-type]  # checked by what follows
-            Bdf.parse(found.device)
-        except (TypeError, ParseError) as error:
-            raise JournalDamaged(f"a journal's baseline cannot be read: {error}") from error
-        return found
+        """JournalDamaged unless every field is one that `read` can have found."""
+        problem = next((name for name in (*_FIELDS, *payload) if name not in payload or name not in _FIELDS), None)
+        problem = problem or next((name for name, holds in _FIELDS.items() if not holds(payload[name])), None)
+        if problem is not None:
+            raise JournalDamaged(f"a journal's baseline cannot be read: {problem} is not one")
+        settings = payload["settings"]
+        pairs = tuple((str(name), str(value)) for name, value in settings)  # type: ignore[attr-defined]
+        return cls(**{**payload, "settings": pairs})  # type: ignore[arg-type]  # checked field by field
+
+
+def _settings(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and _SETTING.fullmatch(" ".join(map(str, pair))) for pair in value
+    )
+
+
+_FIELDS: Mapping[str, Field] = {
+    "device": words("bdf"),
+    "who": text(r"|[0-9a-f]{4}(?: [0-9a-f]{4}){3} [0-9a-f:./]{0,400}"),
+    "driver": words("driver", none=True),
+    "driver_override": words("driver", none=True),
+    "power_control": text("on|auto|"),
+    "reset_method": text(rf"|(?:{'|'.join(RESET_METHODS)})(?: (?:{'|'.join(RESET_METHODS)}))*"),
+    "numvfs": text(r"[0-9]{0,5}"),
+    "command": numbers(0xFFFF),
+    "msix_control": numbers(0xFFFF),
+    "interfaces_up": number(255),
+    "pciback_slot": lambda value: isinstance(value, bool),
+    "settings": _settings,
+}
 
 
 def _shown(value: object) -> str:
@@ -96,14 +139,24 @@ def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
         who=f"{' '.join(word.removeprefix('0x') for word in text['ids'].split())} {_way(text['path'])}",
         driver=text["driver"].rpartition("/")[2] or None,
         driver_override=None if override in ("", "(null)") else override,
-        power_control=text["power/control"],
+        power_control=text["power_control"],
         reset_method=text["reset_method"],
         numvfs=text["sriov_numvfs"],
         command=None if space.gone else space.command.value,
         msix_control=capability.control.value if capability else None,
         pciback_slot=str(device) in text["slots"].split(),
         interfaces_up=sum(int(line.split()[1], 16) & _UP for line in text["interfaces"].splitlines()),
+        settings=tuple(_known_settings(text["settings"])),
     )
+
+
+def _known_settings(said: str) -> Iterator[tuple[str, str]]:
+    """Of a scheduler the one in brackets. A line that is none of ours is left out: it would only be compared."""
+    for line in said.splitlines():
+        chosen = _SCHEDULER.fullmatch(line)
+        match = _SETTING.fullmatch(f"{line.split(' ')[0]} scheduler {chosen[1]}" if chosen else line)
+        if match:
+            yield match[1], match[2]
 
 
 def _way(path: str) -> str:

@@ -27,31 +27,51 @@ BEAT = 5.0
 _SECONDS = 20.0
 _HELD = 3
 
+_BUSY = 4
+
+# A local user must not be able to lock the folder, or read the token in it: it is nobody's but root's. On a full disk
+# there is room for a symbolic link still (tmpfs keeps a short one in the inode), so a text may stand in one.
+_TOOLS = """\
+umask 077
+say() {{ if [ -L "$1" ]; then readlink "$1"; else cat "$1"; fi 2>/dev/null; }}
+link() {{ rm -f "$1"; ln -s "$3" "$1" && mv -f "$1" "$2"; }}
+mine() {{
+  line=
+  if [ -L claim ]; then line=$(readlink claim); else IFS= read -r line <claim; fi 2>/dev/null
+  case $line in *{token}*) return 0;; esac
+  return 1
+}}
+"""
+
 # Prints the claim that is there, its heartbeat, the host's uptime and the claim's SHA-256, one per line.
 _LOOK = """\
-[ -e {run}/claim ] && cd {run} || exit 0
-tr '\\n' ' ' <claim; echo
-printf '%s\\n' "$(head -n 1 heartbeat 2>/dev/null)"
+cd {run} 2>/dev/null && {{ [ -e claim ] || [ -L claim ]; }} || exit 0
+say claim | tr '\\n' ' '; echo
+printf '%s\\n' "$(say heartbeat | head -n 1)"
 cut -d ' ' -f 1 /proc/uptime
-sha256sum <claim | cut -c 1-64
+say claim | sha256sum | cut -c 1-64
 exit 0
 """
 
 # flock(1) ends with the shell, however that ends. {old} is the SHA-256 of the claim to be replaced, or ""; {dead} holds
 # only while its holder has not come back. The heartbeat comes first: nobody may find the new claim with the old one's.
 _TAKE = """\
-mkdir -p {run} && cd {run} && exec 9<. && flock -w 10 9 || exit 1
+mkdir -p {run} && [ ! -L {run} ] && [ -O {run} ] && cd {run} && chmod 700 . || exit 1
+exec 9<. && flock -w 10 9 || exit 4
 [ . -ef {run} ] || exit 3  # who released it meanwhile has removed the empty directory
-if grep -qs '[^[:space:]]' claim && ! grep -qF -- {token} claim; then
-  [ "$(sha256sum <claim | cut -c 1-64)" = {old} ] && {dead} || exit 3
+if say claim | grep -qs '[^[:space:]]' && ! mine; then
+  [ "$(say claim | sha256sum | cut -c 1-64)" = {old} ] && {dead} || exit 3
 fi
-cut -d ' ' -f 1 /proc/uptime > heartbeat.new && mv -f heartbeat.new heartbeat || {{ rm -f heartbeat.new; exit 1; }}
-cat > claim.new && mv -f claim.new claim || {{ rm -f claim.new; exit 1; }}
+read -r up _ </proc/uptime
+{{ echo "$up" >heartbeat.new && mv -f heartbeat.new heartbeat; }} 2>/dev/null ||
+  link heartbeat.new heartbeat "$up" || exit 1
+{{ cat >claim.new && mv -f claim.new claim; }} 2>/dev/null || link claim.new claim {short} || exit 1
+: >>work
 """
 
 _RELEASE = """\
 cd {run} 2>/dev/null && exec 9<. && flock -w 10 9 || exit 0
-grep -qF -- {token} claim 2>/dev/null && rm -f claim heartbeat heartbeat.* && cd / && rmdir {run} 2>/dev/null
+mine && rm -f claim heartbeat heartbeat.* work && cd / && rmdir {run} 2>/dev/null
 exit 0
 """
 
@@ -61,12 +81,19 @@ exit 0
 _BEAT = """\
 cd {run} && exec 9<. || exit 1
 while read -r _; do
-  flock -w 10 9
-  grep -qF -- {token} claim 2>/dev/null || {{ echo lost; exit 1; }}
-  read -r up _ </proc/uptime && echo "$up" > heartbeat.{token} && mv -f heartbeat.{token} heartbeat
+  flock -s -w 10 9
+  mine || {{ echo lost; exit 1; }}
+  read -r up _ </proc/uptime
+  {{ echo "$up" >heartbeat.{token} && mv -f heartbeat.{token} heartbeat; }} 2>/dev/null ||
+    link heartbeat.{token} heartbeat "$up"
   flock -u 9
 done
 """
+
+
+def script(program: str, run: str, token: str = "", **more: str) -> Script:
+    """A program of this module: words of `more` are quoted already. Without a token nothing is anybody's."""
+    return Script((_TOOLS + program).format(run=quote([run]), token=token or "'no token'", **more))
 
 
 def owner_of(environment: Mapping[str, str]) -> str:
@@ -83,8 +110,7 @@ def owner_of(environment: Mapping[str, str]) -> str:
 
 def look(transport: Transport, run: str = REMOTE_RUN) -> Claimed | None:
     """Who has the host now; changes nothing."""
-    script = Script(_LOOK.format(run=quote([run])))
-    return parse(transport.run(script, deadline=Deadline.after(_SECONDS)).check().text)
+    return parse(transport.run(script(_LOOK, run), deadline=Deadline.after(_SECONDS)).check().text)
 
 
 @dataclass
@@ -95,6 +121,8 @@ class Claim:
     holder: Holder
     extra: Mapping[str, object]
     run: str = REMOTE_RUN
+    heard: Callable[[Claimed | None], None] = lambda _: None
+    """Told of each claim of somebody else's that is found, and None once the host is ours."""
     _stream: Stream | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -111,6 +139,7 @@ class Claim:
         take_over: str | None = None,
         notice: Callable[[str], None] = lambda _: None,
         run: str = REMOTE_RUN,
+        heard: Callable[[Claimed | None], None] = lambda _: None,
     ) -> Claim:
         """Take the host. LockHeld when somebody else has it, which names who, why, since when and whether they live.
 
@@ -123,6 +152,8 @@ class Claim:
         def attempt() -> Claim | None:
             nonlocal told
             there = look(transport, run)
+            if there is not None and there.holder.owner != owner:
+                heard(there)
             why = why_takeable(there, owner, take_over)
             if there is not None and why is None:
                 if not told:
@@ -135,7 +166,7 @@ class Claim:
                 extra = {"taken_from": there.holder.owner, "taken_because": why}
             since = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             holder = Holder(owner, reason, since, boot_id, secrets.token_hex(8))
-            claim = cls(transport, holder, extra, run)
+            claim = cls(transport, holder, extra, run, heard)
             return claim if claim._put(there, even_alive=bool(take_over)) else None
 
         got = poll(attempt, deadline, every=1.0)
@@ -145,6 +176,7 @@ class Claim:
             stale = there is not None and not there.live
             hint = "it looks dead: --take-over REASON" if stale else "--wait SECONDS, or ask them; --take-over REASON"
             raise LockHeld(f"{transport.name} is used by {whom}", hint=hint)
+        heard(None)
         try:
             got._beat()
         except BaseException:
@@ -158,18 +190,18 @@ class Claim:
         Sent again after a lost link: it succeeds where the claim is there already.
         """
         heartbeat = there.heartbeat if there is not None else ""
-        script = Script(
-            _TAKE.format(
-                run=quote([self.run]),
-                token=self.holder.token,
-                old=quote([there.digest if there is not None else ""]),
-                dead="true" if even_alive else f'[ "$(head -n 1 heartbeat 2>/dev/null)" = {quote([heartbeat])} ]',
-            )
+        take = script(
+            _TAKE,
+            self.run,
+            self.holder.token,
+            old=quote([there.digest if there is not None else ""]),
+            dead="true" if even_alive else f'[ "$(say heartbeat | head -n 1)" = {quote([heartbeat])} ]',
+            short=quote([self.holder.short]),
         )
 
         def send() -> CommandResult:
             return self.transport.run(
-                script, deadline=Deadline.after(_SECONDS), changes=True, stdin=self.holder.as_json(**self.extra)
+                take, deadline=Deadline.after(_SECONDS), changes=True, stdin=self.holder.as_json(**self.extra)
             )
 
         try:
@@ -177,15 +209,15 @@ class Claim:
         except (OutcomeUnknown, HostUnreachable):
             self.transport.connect(Deadline.after(_SECONDS))
             done = send()
-        if done.status == _HELD:
+        if done.status in (_HELD, _BUSY):
             return False
         done.check()
         return True
 
     def _beat(self) -> None:
         self._stop = stop = threading.Event()
-        script = Script(_BEAT.format(token=self.holder.token, run=quote([self.run])))
-        stream = self.transport.open_stream(script, deadline=Deadline.after(_SECONDS))
+        program = script(_BEAT, self.run, self.holder.token)
+        stream = self.transport.open_stream(program, deadline=Deadline.after(_SECONDS))
         self._stream = stream
 
         def beat() -> None:
@@ -204,6 +236,8 @@ class Claim:
         if self._stream is None:
             return
         if b"lost" in self._stream.received:
+            if self.transport.connected and (there := look(self.transport, self.run)) is not None:
+                self.heard(there)
             raise LockHeld(f"{self.transport.name} was taken from us", hint="somebody used --take-over; see its claim")
         if not self.beating:
             if not self.transport.connected:
@@ -215,6 +249,7 @@ class Claim:
         self._quiet()
         there = look(self.transport, self.run)
         if there is not None and there.holder.token != self.holder.token:
+            self.heard(there)
             raise LockHeld(f"{self.transport.name} was taken by {there.told} meanwhile")
         if there is None and not self._put():
             raise LockHeld(f"{self.transport.name} was taken by somebody else meanwhile")
@@ -233,9 +268,9 @@ class Claim:
     def release(self) -> None:
         """Give the host free. Not reachable: the claim grows stale there."""
         self._quiet()
-        script = Script(_RELEASE.format(run=quote([self.run]), token=self.holder.token))
+        program = script(_RELEASE, self.run, self.holder.token)
         try:
-            self.transport.run(script, deadline=Deadline.after(_SECONDS), changes=True)
+            self.transport.run(program, deadline=Deadline.after(_SECONDS), changes=True)
         except LabError as error:
             log.warning("%s: the claim is left to grow stale: %s", self.transport.name, error)
 

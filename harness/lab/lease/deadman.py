@@ -21,23 +21,29 @@ from harness.xen.toolstack.xl import REMOTE_RUN
 _ACTION = Path(__file__).with_name("deadman.sh")
 _SECONDS = 20.0
 
-# systemd keeps the timer apart from this login; where it does not run, a session of its own has to do.
+# systemd keeps the timer apart from this login; where it does not run, a session of its own has to do. systemd lets
+# timers strike up to a minute late, to save power, unless it is told how exact they are (systemd.timer(5)). Each has a
+# unit and a file of its own: an old one means nobody.
 _ARM = """\
+umask 077
 mkdir -p {run} && : > {armed} && cat > {run}/deadman.sh || exit 1
 set -- /bin/sh {run}/deadman.sh {arguments}
 if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
-  systemctl stop maskall-deadman.timer 2>/dev/null
-  exec systemd-run --quiet --collect --unit=maskall-deadman --on-active={seconds} "$@"
+  exec systemd-run --quiet --collect --unit={unit} --timer-property=AccuracySec=1s --on-active={seconds} "$@"
 fi
 setsid sh -c 'sleep "$0"; exec "$@"' {seconds} "$@" </dev/null >/dev/null 2>&1 &
 """
 
-_STOP = "if [ -d /run/systemd/system ]; then systemctl stop maskall-deadman.timer 2>/dev/null; fi; exit 0"
-
 _DISARM = """\
-[ -e {armed} ] || {{ echo "the dead-man timer has struck" >&2; exit 1; }}
-rm {armed} || exit 1
-{stop}
+rm {armed} 2>/dev/null || {{ echo "the dead-man timer has struck" >&2; exit 1; }}
+if [ -d /run/systemd/system ]; then systemctl stop {unit}.timer 2>/dev/null; fi
+exit 0
+"""
+
+_DISARM_ALL = """\
+rm -f {run}/deadman.*
+if [ -d /run/systemd/system ]; then systemctl stop 'maskall-deadman-*.timer' 2>/dev/null; fi
+exit 0
 """
 
 
@@ -67,7 +73,9 @@ class DeadMan:
         armed = f"{self.run}/deadman.{secrets.token_hex(4)}"
         arguments = quote([armed, str(device), driver or "", "1" if self.may_reboot else "0"])
         run = quote([self.run])
-        script = Script(_ARM.format(run=run, armed=quote([armed]), arguments=arguments, seconds=self.seconds))
+        unit = _unit(armed)
+        text = _ARM.format(run=run, armed=quote([armed]), arguments=arguments, seconds=self.seconds, unit=unit)
+        script = Script(text)
         action = _ACTION.read_bytes()
         transport.run(script, deadline=Deadline.after(_SECONDS), changes=True, stdin=action).check()
         return armed
@@ -77,7 +85,7 @@ class DeadMan:
         link = self.fresh()
         try:
             link.connect(Deadline.after(max(1.0, self.seconds - _SECONDS)))
-            script = Script(_DISARM.format(armed=quote([armed]), stop=_STOP))
+            script = Script(_DISARM.format(armed=quote([armed]), unit=_unit(armed)))
             done = link.run(script, deadline=Deadline.after(_SECONDS), changes=True)
         except HostUnreachable as error:
             raise LabError(
@@ -92,5 +100,9 @@ class DeadMan:
 
 def disarm_all(transport: Transport, run: str = REMOTE_RUN) -> None:
     """Whatever a run that died has armed: from now on the undo is ours."""
-    script = Script(f"rm -f {quote([run])}/deadman.*\n{_STOP}")
-    transport.run(script, deadline=Deadline.after(_SECONDS), changes=True).check()
+    script = Script(_DISARM_ALL.format(run=quote([run])))
+    transport.run(script, deadline=Deadline.after(_SECONDS), changes=True)
+
+
+def _unit(armed: str) -> str:
+    return f"maskall-deadman-{armed.rpartition('.')[2]}"

@@ -6,9 +6,13 @@ import enum
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Self
 
-from harness.base.errors import JournalDamaged
+from harness.base.errors import AnotherMachine, JournalDamaged
+from harness.lab.lease.baseline import Baseline
+from harness.lab.lease.fields import MODULES, Field, number, prose, text, words
+from harness.model.change import Kind
 
 FIRST = "0" * 64
 """What stands for the previous line's hash in the first line."""
@@ -20,8 +24,38 @@ class What(enum.StrEnum):
     OPENED = "opened"  # a run begins: who, why
     BASELINE = "baseline"  # how a device, or the host, was before anything was changed
     INTENT = "intent"  # a change is about to be made
-    RESTORED = "restored"  # everything is as the baselines say, read back
+    RESTORED = "restored"  # everything is as the baselines say, read back: what stands before is closed
     QUARANTINED = "quarantined"  # it is not, and could not be made so
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Which machine it is, by what does not change with its name or address. What a machine has not got is empty.
+
+    `host_key`: SHA-256 of the key it proves to have, as ssh-keygen prints it; `machine_id`: machine-id(5); `product`:
+    the UUID of its board or virtual machine (SMBIOS, type 1).
+    """
+
+    host_key: str = ""
+    machine_id: str = ""
+    product: str = ""
+
+    def as_payload(self) -> dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, object]) -> Self:
+        """What is missing is empty."""
+        return cls(**{field.name: str(payload.get(field.name, "")) for field in fields(cls)})
+
+    def told_from(self, other: Machine) -> str:
+        """In what they differ, for a person; empty: it is the same machine."""
+        pairs = [(one.name, getattr(self, one.name), getattr(other, one.name)) for one in fields(self)]
+        return ", ".join(
+            f"{name.replace('_', ' ')} {ours or 'none'} and not {theirs or 'none'}"
+            for name, ours, theirs in pairs
+            if ours != theirs
+        )
 
 
 @dataclass(frozen=True)
@@ -71,20 +105,20 @@ def parse(data: bytes, file: str) -> tuple[Entry, ...]:
     """
     *whole, _torn = data.split(b"\n")
     entries: list[Entry] = []
-    for number, line in enumerate(whole, start=1):
+    for place, line in enumerate(whole, start=1):
         entry = _entry(line)
         prev = entries[-1].hash if entries else FIRST
-        if entry is None or entry.seq != number or entry.prev != prev:
+        if entry is None or entry.seq != place or entry.prev != prev:
             raise JournalDamaged(
-                f"{file}:{number}: not as it was written, or lines before it are missing",
-                hint="compare the host's and the controller's copy by hand; nothing was changed",
+                f"{file}:{place}: not as it was written, or lines before it are missing",
+                hint="maskall restore HOST --journal host|controller takes the copy that is whole; nothing was changed",
             )
         entries.append(entry)
     return tuple(entries)
 
 
 def _entry(line: bytes) -> Entry | None:
-    """None unless it is, byte for byte, what `Entry.line` writes."""
+    """None unless it is, byte for byte, what `Entry.line` writes, and every field is one that we can have written."""
     try:
         found = json.loads(line)
         entry = Entry(
@@ -96,9 +130,81 @@ def _entry(line: bytes) -> Entry | None:
             payload=dict(found["payload"]),
             prev=str(found["prev"]),
         )
-        return entry if entry.line == line + b"\n" else None
+        return entry if entry.line == line + b"\n" and not problem(entry) else None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+
+
+_SUBJECTS: Mapping[Kind, Field] = {
+    Kind.DRIVER: words("bdf"),
+    Kind.CONFIG: words("bdf"),
+    Kind.RESET: words("bdf"),
+    Kind.DOMAIN: words("domain"),
+    Kind.MODULE: lambda value: value in MODULES,
+    Kind.FILE: words("path"),
+    Kind.REBOOT: words("boot"),
+    Kind.PERSISTENT: prose(20_000),  # names of packages; what is taken back stands in the backup's own manifest
+}
+_PROSE = prose(25_000)
+_MACHINE: Mapping[str, Field] = {
+    "host_key": text(r"(?:SHA256:[A-Za-z0-9+/]{43})?"),
+    "machine_id": text(r"(?:[0-9a-f]{32})?"),
+    "product": text(r"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?"),
+}
+_PAYLOADS: Mapping[What, Mapping[str, Field]] = {
+    What.OPENED: {"owner": _PROSE, "reason": _PROSE, **_MACHINE},
+    What.INTENT: {"kind": lambda value: value in set(Kind), "text": _PROSE, "undo": _PROSE, "subject": _PROSE},
+    What.RESTORED: {},
+    What.QUARANTINED: {"reason": _PROSE},
+}
+_HEAD: Mapping[str, Field] = {
+    "seq": number(1_000_000),
+    "at": words("at"),
+    "boot_id": words("boot"),
+    "run": words("run"),
+    "prev": words("hash"),
+}
+
+
+def problem(entry: Entry) -> str:
+    """The name of a field that cannot have been written by us; empty when all are sound."""
+    for name, holds in _HEAD.items():
+        if not holds(getattr(entry, name)):
+            return name
+    payload = entry.payload
+    if entry.what is What.BASELINE:
+        try:
+            Baseline.from_payload(payload)
+        except JournalDamaged as error:
+            return error.message
+        return ""
+    known = _PAYLOADS[entry.what]
+    for name, value in payload.items():
+        if name not in known or not known[name](value):
+            return name
+    if entry.what is What.INTENT and not _SUBJECTS[Kind(str(payload["kind"]))](payload.get("subject")):
+        return f"subject of kind {payload['kind']}"
+    return ""
+
+
+def of_machine(entries: Sequence[Entry], machine: Machine, file: str) -> tuple[Entry, ...]:
+    """`entries` if they are of this machine, as their first line says. AnotherMachine."""
+    if entries:
+        first = entries[0]
+        said = Machine.from_payload(first.payload) if first.what is What.OPENED else Machine()
+        differs = said.told_from(machine)
+        if differs:
+            raise AnotherMachine(
+                f"{file}: its first line speaks of another machine: {differs}",
+                hint="has the host another address or disk, or a new host key? See --journal of maskall restore; "
+                "nothing was changed",
+            )
+    return tuple(entries)
+
+
+def open_part(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Empty when the last line says that all was restored: the tombstone."""
+    return () if entries and entries[-1].what is What.RESTORED else tuple(entries)
 
 
 def merge(controller: Sequence[Entry], host: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -110,6 +216,7 @@ def merge(controller: Sequence[Entry], host: Sequence[Entry]) -> tuple[Entry, ..
     if longer[: len(shorter)] != shorter:
         raise JournalDamaged(
             "the journals on the host and on this controller tell different stories",
-            hint="another controller may have used this host; compare them by hand; nothing was changed",
+            hint="another controller may have used this host; nothing was changed; "
+            "maskall restore HOST --journal host|controller takes one of them",
         )
     return longer

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from harness.base.text import inert
+
 STALE = 60.0
 """Seconds without a heartbeat after which a holder counts as dead; one that is only slow beats far more often."""
 
@@ -22,6 +24,11 @@ class Holder:
     def as_json(self, **more: object) -> bytes:
         fields = {name: getattr(self, name) for name in ("owner", "reason", "since", "boot_id", "token")}
         return json.dumps({**fields, **more}).encode() + b"\n"
+
+    @property
+    def short(self) -> str:
+        """What of it fits into the name of a symbolic link, where a full disk takes no data."""
+        return json.dumps({"owner": self.owner[:60], "token": self.token})
 
 
 @dataclass(frozen=True)
@@ -53,9 +60,9 @@ def parse(text: str) -> Claimed | None:
         return None
     try:
         found = json.loads(claim)
-        names = ("owner", "reason", "since", "boot_id", "token")
-        holder = Holder(*(str(found[name]) for name in names))
-    except (ValueError, KeyError, TypeError):
+        known = {"reason": "unknown", "since": "unknown", "boot_id": "", **found}
+        holder = Holder(*(inert(str(known[name]))[:200] for name in ("owner", "reason", "since", "boot_id", "token")))
+    except (ValueError, KeyError, TypeError, RecursionError):
         holder = Holder("somebody whose claim cannot be read", "unknown", "unknown", "", claim.strip()[:64])
     try:
         age = float(uptime) - float(heartbeat)

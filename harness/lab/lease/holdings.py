@@ -10,39 +10,72 @@ from pathlib import Path
 
 from harness.base.deadline import Deadline
 from harness.base.errors import ParseError
+from harness.model.address import FUNCTION
 from harness.transport.base import Transport
 from harness.transport.sections import ask
 from harness.xen.keys.debugkeys import parse_irqs
 from harness.xen.keys.xl_output import parse_assignable, parse_list
 
 _PROGRAM = Path(__file__).with_name("holdings.sh")
-_OURS = re.compile(r"qemu-.*|xl|xenconsole|libxl-save-helper|xen-.*-agent")
-_SECTIONS = ("boot_id", "domains", "assignable", "owners", "backends", "mounts", "interrupts", "processes", "irqs")
+_SECTIONS = (
+    *("boot_id", "domains", "assignable", "owners", "backends", "mounts", "interrupts", "processes", "domids", "irqs"),
+)
+_RUN = "/run/maskall"
 SECONDS = 30.0
 
 
 @dataclass(frozen=True)
+class Thing:
+    """Something countable. Its name carries no number that a run may change; `ties` do: addresses, domains (`d5` and
+    names), paths that it belongs to."""
+
+    kind: str
+    name: str
+    ties: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What a run may leave behind: devices by address, domains by name and by number."""
+
+    addresses: frozenset[str] = frozenset()
+    domains: frozenset[str] = frozenset()
+    domids: frozenset[int] = frozenset()
+
+    @property
+    def ties(self) -> frozenset[str]:
+        return self.addresses | self.domains | {f"d{domid}" for domid in self.domids} | {_RUN}
+
+
+@dataclass(frozen=True)
 class Holdings:
-    """Everything countable, as (kind, name) with how often it is there. Names carry no number that a run may change."""
+    """Everything countable, with how often it is there. `domids`: of our domains, as noted on the host."""
 
     boot_id: str
-    things: Mapping[tuple[str, str], int]
+    things: Mapping[Thing, int]
+    domids: frozenset[int] = frozenset()
 
     @property
     def zombies(self) -> list[str]:
         """Domains that are dead and not gone."""
-        return sorted(name for kind, name in self.things if kind == "domain" and name.startswith("zombie "))
+        return sorted(one.name for one in self.things if one.kind == "domain" and one.name.startswith("zombie "))
 
-    def leaks(self, before: Holdings) -> list[str]:
-        """What is there more often than before, one line each, in words for a person. Empty: nothing was left behind.
+    def more_than(self, before: Holdings, ours: Ours) -> tuple[list[str], list[str]]:
+        """What is there more often than before, one line each, in words for a person: what is tied to us, and the rest.
 
-        After a reboot the same holds: whatever the host starts by itself was there before.
+        The rest is other people's business: a login mounts a file system, somebody starts a guest. After a reboot the
+        same holds: whatever the host starts by itself was there before.
         """
-        return [
-            f"{kind} {name}" + (f" ({count} instead of {before.things.get((kind, name), 0)})" if count > 1 else "")
-            for (kind, name), count in sorted(self.things.items())
-            if count > before.things.get((kind, name), 0)
-        ]
+        mine, others = list[str](), list[str]()
+        for thing, count in sorted(self.things.items(), key=lambda pair: str(pair[0])):
+            was = before.things.get(thing, 0)
+            if count > was:
+                told = f"{thing}" + (f" ({count} instead of {was})" if count > 1 else "")
+                (mine if thing.ties & ours.ties else others).append(told)
+        return mine, others
 
 
 def read(transport: Transport, deadline: Deadline) -> dict[str, bytes]:
@@ -56,43 +89,57 @@ def parse(sections: Mapping[str, bytes]) -> Holdings:
     if missing:
         raise ParseError(f"no section {missing[0]}", file="holdings", expected=", ".join(_SECTIONS))
     text = {name: data.decode("utf-8", "replace") for name, data in sections.items()}
-    return Holdings(text["boot_id"].strip(), Counter(_things(text)))
+    domids = frozenset(int(word) for word in text["domids"].split() if re.fullmatch(r"[0-9]{1,5}", word))
+    return Holdings(text["boot_id"].strip(), Counter(_things(text)), domids)
 
 
-def _things(text: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _things(text: Mapping[str, str]) -> Iterator[Thing]:
     if text["domains"].strip():
         for row in parse_list(text["domains"], file="domains"):
-            yield "domain", f"zombie {row.domid}" if row.zombie else row.name
+            name = f"zombie {row.domid}" if row.zombie else row.name
+            yield Thing("domain", name, frozenset({name, f"d{row.domid}"}))
     if text["assignable"].strip():
         for device in parse_assignable(text["assignable"], file="assignable"):
-            yield "device on pciback", str(device)
+            yield Thing("device on pciback", str(device), frozenset({str(device)}))
     for line in text["owners"].splitlines():
-        match = re.match(r"/libxl/pci/(\S+)/domid ", line)
+        match = re.match(r'/libxl/pci/(\S+)/domid = "(\d*)"', line)
         if match:
-            yield "libxl owner of device", match[1]
+            address = re.sub(r"^(\w+)-(\w+)-(\w+)-(\w)$", r"\1:\2:\3.\4", match[1])
+            yield Thing("libxl owner of device", match[1], frozenset({address, f"d{match[2]}"}))
     for line in text["backends"].splitlines():
         match = re.match(r"/local/domain/0/backend/(\w+)/([1-9]\d*)/(\d+) ", line)
         if match:
-            yield "xenstore backend", f"{match[1]} of domain {match[2]}"
+            yield Thing("xenstore backend", f"{match[1]} of domain {match[2]}", frozenset({f"d{match[2]}"}))
     for line in text["mounts"].splitlines():
         words = line.split()
         if len(words) > 1:
-            yield "mount", words[1]
+            yield Thing("mount", words[1], _paths(words[1]))
     for line in text["interrupts"].splitlines():
         match = re.match(r" *\d+: (?: *\d+)+ +(\S+)(?: +\S*-\S*)? +(.*)", line)
         if match:
-            yield "dom0 irq", f"{match[1]} {re.sub(r'[0-9]+', 'N', match[2])}".strip()
+            addresses = frozenset(re.findall(FUNCTION, match[2]))
+            yield Thing("dom0 irq", f"{match[1]} {re.sub(r'[0-9]+', 'N', match[2])}".strip(), addresses)
     for line in text["processes"].splitlines():
-        name = line.partition(" ")[2]
-        if _OURS.fullmatch(name):
-            yield "process", name
+        _, name, command = [*line.split(" ", 2), "", ""][:3]
+        if name:
+            yield Thing("process", name, _served(command))
     if "IRQ information:" in text["irqs"]:
         for irq in parse_irqs(text["irqs"], file="irqs"):
             if irq.unbound:
-                yield "Xen irq", "mapped, unbound"
+                yield Thing("Xen irq", "mapped, unbound")
             for domain in irq.domains:
                 if irq.is_msi:
-                    yield "Xen irq", f"bound to {domain}"
+                    yield Thing("Xen irq", f"bound to {domain}", frozenset({domain}))
+
+
+def _served(command: str) -> frozenset[str]:
+    """The domains and paths that a command line names: qemu's `-xen-domid 5 -name maskall-a`, `xl create PATH`."""
+    numbers = re.findall(r"(?:-xen-domid|-domid|xenconsole) +(?:--\S+ +)*(\d{1,5})\b", command)
+    return frozenset(re.findall(r"\bmaskall-[a-z0-9-]+", command)) | {f"d{one}" for one in numbers} | _paths(command)
+
+
+def _paths(text: str) -> frozenset[str]:
+    return frozenset({_RUN} if re.search(rf"(?:^|[ =]){_RUN}(?:/|$)", text) else ())
 
 
 def survey(transport: Transport) -> Holdings:

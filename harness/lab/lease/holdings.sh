@@ -16,9 +16,16 @@ cat /proc/self/mounts
 section interrupts
 cat /proc/interrupts
 section processes
+# those of Xen's side, with their command line: it says whose domain they serve
 for directory in /proc/[0-9]*; do
-    read -r name <"$directory/comm" && echo "${directory#/proc/} $name"
+    read -r name <"$directory/comm" || continue
+    case $name in
+    qemu-* | xl | xenconsole | libxl-save-help* | xen-*-agent)
+        echo "${directory#/proc/} $name $(tr '\0\n' '  ' <"$directory/cmdline")" ;;
+    esac
 done 2>/dev/null
+section domids
+cat /run/maskall/*.domids 2>/dev/null
 section irqs
-xl debug-keys i >/dev/null 2>&1 && xl dmesg | tail -n 400
+xl debug-keys i >/dev/null 2>&1 && xl dmesg
 section end

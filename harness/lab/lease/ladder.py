@@ -9,7 +9,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from harness.base.errors import HostKeyMismatch, LabError, LockHeld, MaskallError
+from harness.base.errors import DeviceTaken, HostKeyMismatch, JournalDamaged, LabError, LockHeld, MaskallError
 
 
 class Rung(enum.Enum):
@@ -75,11 +75,17 @@ class Climb:
         return "; ".join(f"{one.rung.value}: {one.told}" for one in self.tried)
 
 
-def next_rung(climb: Climb, offer: Offer, *, linked: bool) -> Rung:
-    """The lowest rung that was not tried, is allowed and can be done. Quarantine when there is none."""
+def next_rung(climb: Climb, offer: Offer, *, linked: bool, silent: bool) -> Rung:
+    """The lowest rung that was not tried, is allowed and can be done. Quarantine when there is none.
+
+    Power is the last thing, and only for a host that was proven `silent`: one that answers, if only with a refusal, has
+    somebody at work on it.
+    """
     tried = {one.rung for one in climb.tried}
     for rung in Rung:
         if rung in tried or not offer.allows(rung) or (rung.needs_link and not linked):
+            continue
+        if rung is Rung.POWER_CYCLE and (linked or not silent):
             continue
         return rung
     return Rung.QUARANTINE
@@ -94,6 +100,7 @@ def climb(
     *,
     verify: Action,
     linked: Callable[[], bool],
+    silent: Callable[[], bool],
     evidence: Callable[[Rung], None],
     notice: Callable[[str], None],
 ) -> Climb:
@@ -101,11 +108,12 @@ def climb(
 
     `actions` do a rung, `verify` compares the host with its baseline; both raise MaskallError when they fail.
     `evidence` is taken before each rung; that it cannot be taken stops nothing and is noticed. A host key that has
-    changed or a lock of somebody else ends the climb at once: whatever is there is not ours to touch.
+    changed, a lock of somebody else, a device that somebody else has by now or a record that is not to be trusted ends
+    the climb at once: whatever is there is not ours to touch.
     """
     done = Climb()
     while True:
-        rung = next_rung(done, offer, linked=linked())
+        rung = next_rung(done, offer, linked=linked(), silent=silent())
         try:
             evidence(rung)
         except MaskallError as error:
@@ -116,7 +124,7 @@ def climb(
             if rung is not Rung.QUARANTINE:
                 verify()
             done.tried.append(Climbed(rung, True, "done"))
-        except (HostKeyMismatch, LockHeld) as error:
+        except (HostKeyMismatch, LockHeld, DeviceTaken, JournalDamaged) as error:
             done.tried.append(Climbed(rung, False, str(error)))
             actions[Rung.QUARANTINE]()
             done.tried.append(Climbed(Rung.QUARANTINE, True, "done"))

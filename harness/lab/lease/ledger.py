@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from harness.base import private
 from harness.base.deadline import Deadline
-from harness.base.errors import CommandFailed, HostUnreachable, JournalDamaged, LabError, LockHeld, OutcomeUnknown
-from harness.lab.lease.entry import FIRST, Entry, What, merge, parse
-from harness.lab.lease.state import HostState, append_durably, write_durably
+from harness.base.errors import (
+    CommandFailed,
+    HostHung,
+    HostUnreachable,
+    JournalDamaged,
+    LabError,
+    LockHeld,
+    NotRecorded,
+    OutcomeUnknown,
+)
+from harness.base.text import inert
+from harness.lab.lease.claim import script
+from harness.lab.lease.entry import FIRST, Entry, Machine, What, merge, of_machine, open_part, parse, problem
+from harness.lab.lease.state import HostState, append_durably
 from harness.model.change import Change
 from harness.transport.base import CommandResult, Script, Transport, quote
 from harness.xen.toolstack.xl import REMOTE_RUN
@@ -20,15 +33,18 @@ log = logging.getLogger(__name__)
 _SECONDS = 20.0
 _LOST, _REBOOTED, _OTHER = 7, 8, 9
 
+_MOST = 32 << 20
+"""Bytes of a journal. A run writes some hundred lines."""
+
 # Appends the lines on stdin unless they are there already; the last line must be the one before them, else its hash is
-# printed. The claim is looked at in the same breath: its holder's heartbeat hears of a loss only seconds later. A new
-# file takes the place of the old one, so that a full disk leaves no half line. Nothing is synced: /run is memory, and
-# what the journal describes is lost together with it.
+# printed. The claim is looked at in the same breath, and nobody takes the host before this has ended. A new file takes
+# the place of the old one, so that a full disk leaves no half line. Nothing is synced: /run is memory, and what the
+# journal describes is lost together with it.
 _APPEND = """\
 read -r boot </proc/sys/kernel/random/boot_id && [ "$boot" = {boot_id} ] || exit 8
-[ -d {run} ] || mkdir -p {run}
-cd {run} || exit 1
-[ -z {token} ] || grep -qsF -- {token} claim || exit 7
+[ -d {run} ] || {{ [ -z {need} ] || exit 7; mkdir -p {run}; }}
+cd {run} && exec 9<. && flock -s -w 10 9 || exit 1
+[ -z {need} ] || mine || exit 7
 true >>journal.jsonl || exit 1
 last=$(tail -n 1 journal.jsonl); last=${{last##*'"hash":"'}}; last=${{last%%'"'*}}
 [ "$last" = {this} ] && exit 0
@@ -36,7 +52,28 @@ last=$(tail -n 1 journal.jsonl); last=${{last##*'"hash":"'}}; last=${{last%%'"'*
 cat journal.jsonl - > journal.new && mv -f journal.new journal.jsonl || {{ rm -f journal.new; exit 1; }}
 """
 
+# A run that is closed leaves a name, no data, so that there is room for it on a full disk, and nothing replays a copy
+# of its journal in this boot. A symbolic link in its place would let others choose where names appear.
+_CLOSE = """\
+umask 077
+mkdir -p {closed} && [ ! -L {closed} ] && [ -O {closed} ] && : >{closed}/{name} || exit 1
+cd {run} 2>/dev/null || exit 0
+rm -rf guest ./*.cfg ./*.domids saved journal.jsonl journal.new deadman*
+[ ! -e journal.jsonl ]
+"""
+
 Trace = Callable[[str], None]
+
+
+def machine(transport: Transport, host_key: str) -> Machine:
+    """Which machine answers, `host_key` being the fingerprint of the key it has proven to have. What it has not is
+    empty; what is no such thing at all is too."""
+    program = Script("cat /etc/machine-id; echo; cat /sys/class/dmi/id/product_uuid")
+    lines = transport.run(program, deadline=Deadline.after(_SECONDS)).text.lower().split("\n")
+    found = [line.strip() for line in lines if line.strip()]
+    machine_id = next((line for line in found if re.fullmatch("[0-9a-f]{32}", line)), "")
+    product = next((line for line in found if re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", line)), "")
+    return Machine(host_key, machine_id, product)
 
 
 def boot_id(transport: Transport) -> str:
@@ -50,7 +87,7 @@ class HostJournal:
     """`Ledger` of a lab host. `trace` hears the name of every point between two writes: tests stop there.
 
     `still_ours` raises when the claim on the host was lost meanwhile; `token` is what the claim there must hold at each
-    write, empty: none is needed.
+    write, empty: none is needed, or `transport` is fenced.
     """
 
     transport: Transport
@@ -62,6 +99,7 @@ class HostJournal:
     still_ours: Callable[[], None] = lambda: None
     trace: Trace = lambda _: None
     token: str = ""
+    local_token: str = ""  # what the state on this controller must be held with; empty: it could not be written there
     _there: int = 0  # how many lines the host is known to have
 
     def __post_init__(self) -> None:
@@ -70,20 +108,26 @@ class HostJournal:
     def about_to(self, change: Change) -> None:
         """Returns once the change is on record on both machines. LabError: do not make it."""
         self.still_ours()
-        payload = {"kind": str(change.kind), "subject": change.subject, "text": change.text, "undo": change.undo}
-        self.record(What.INTENT, payload)
+        words = {"subject": change.subject, "text": change.text, "undo": change.undo}
+        self.record(What.INTENT, {"kind": str(change.kind), **{name: inert(word) for name, word in words.items()}})
 
     def record(self, what: What, payload: Mapping[str, object]) -> None:
-        """Write one line on both machines. LabError when either could not be written."""
+        """Write one line on both machines. NotRecorded when either could not be written."""
         prev = self.entries[-1].hash if self.entries else FIRST
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         entry = Entry(len(self.entries) + 1, now, self.boot_id, self.run, what, payload, prev)
+        odd = problem(entry)
+        if odd:
+            told = f"{self.transport.name}: a journal cannot hold this: {odd}"
+            raise NotRecorded(told, hint="the change was not made")
         self.trace(f"before controller {what} {entry.seq}")
         try:
-            append_durably(self.state.journal, entry.line, at=sum(len(one.line) for one in self.entries))
+            with self.state.ours(self.local_token):
+                size = sum(len(one.line) for one in self.entries)
+                append_durably(self.state.journal, entry.line, size, f'"run":"{self.run}"'.encode())
         except OSError as error:
             hint = "free some space on this controller; the change was not made"
-            raise LabError(
+            raise NotRecorded(
                 f"the journal {self.state.journal} cannot be written: {error.strerror}", hint=hint
             ) from error
         self.entries.append(entry)
@@ -96,27 +140,27 @@ class HostJournal:
         done = self._add(self.entries[self._there :])
         last = done.text.strip()
         ahead = [entry.seq for entry in self.entries[self._there : -1] if entry.hash == last]
-        if done.status == _OTHER and ahead:
-            done = self._add(self.entries[ahead[0] :])
+        if done.status == _OTHER and (ahead or not last):  # an empty one is nobody's: this boot had no room for it yet
+            done = self._add(self.entries[ahead[0] if ahead else 0 :])
         self._refuse(done)
         self._there = len(self.entries)
 
     def _add(self, new: Sequence[Entry]) -> CommandResult:
         """The script adds them once, however often it is called, so a lost link is answered by asking again."""
-        script = Script(
-            _APPEND.format(
-                boot_id=quote([self.boot_id]),
-                run=quote([self.remote]),
-                this=new[-1].hash,
-                prev=new[0].prev,
-                first=FIRST,
-                token=quote([self.token]),
-            )
+        program = script(
+            _APPEND,
+            self.remote,
+            self.token,
+            boot_id=quote([self.boot_id]),
+            this=new[-1].hash,
+            prev=new[0].prev,
+            first=FIRST,
+            need=quote([self.token]),
         )
         lines = b"".join(entry.line for entry in new)
 
         def send() -> CommandResult:
-            return self.transport.run(script, deadline=Deadline.after(_SECONDS), changes=True, stdin=lines)
+            return self.transport.run(program, deadline=Deadline.after(_SECONDS), changes=True, stdin=lines)
 
         try:
             return send()
@@ -135,66 +179,163 @@ class HostJournal:
         if not done.ok:
             told = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {done.status}"]
             hint = "free some space on the host; the change was not made"
-            raise LabError(f"{name}: the journal {self.remote}/journal.jsonl cannot be written: {told[0]}", hint=hint)
+            file = f"{self.remote}/journal.jsonl"
+            raise NotRecorded(f"{name}: the journal {file} cannot be written: {inert(told[0])}", hint=hint)
 
     def settle(self) -> None:
-        """Make both copies the same again, in a new boot of the host for instance."""
-        adopt(tuple(self.entries), self.transport, self.state, self.remote)
+        """Make both copies the same again, in a new boot of the host for instance. NotRecorded."""
+        adopt(tuple(self.entries), self.transport, self.state, self.remote, self.local_token)
         self._there = len(self.entries)
 
-    def close(self) -> None:
-        """After a verified undo: put the controller's copy aside, remove the host's and what else of ours is there."""
+    def close(self) -> list[str]:
+        """After a verified undo: close it on the host, remove what else of ours is there, put the controller's copy
+        aside. What this controller's disk did not take is returned, a line each: it does no harm."""
         self.trace("before closing")
-        remove_remote(self.transport, self.remote)
+        close_remote(self.transport, self.entries[0].run if self.entries else self.run, self.remote)
         self.trace("between closing host and controller")
-        self.state.archive(self.run)
+        run = self.run
         self.entries.clear()
         self._there = 0
+        try:
+            with self.state.ours(self.local_token):
+                self.state.archive(run)
+        except LabError as error:
+            return [f"{error.message}: its copy stays, and is told from one that counts by what the host says"]
+        return []
 
 
-def remove_remote(transport: Transport, remote: str = REMOTE_RUN) -> None:
-    """Everything of ours on the host but the claim."""
-    script = Script(
-        f"cd {quote([remote])} 2>/dev/null || exit 0\nrm -rf guest ./*.cfg journal.jsonl journal.new deadman*"
-    )
+def close_remote(transport: Transport, run: str, remote: str = REMOTE_RUN) -> None:
+    """A name that says so, and everything of ours on the host but the claim removed. LabError."""
+    program = script(_CLOSE, remote, closed=quote([_closed(remote)]), name=quote([run]))
+
+    def send() -> CommandResult:
+        return transport.run(program, deadline=Deadline.after(_SECONDS), changes=True)
+
     try:
-        done = transport.run(script, deadline=Deadline.after(_SECONDS), changes=True)
+        done = send()
     except (OutcomeUnknown, HostUnreachable):  # removing twice is removing once
         transport.connect(Deadline.after(_SECONDS))
-        done = transport.run(script, deadline=Deadline.after(_SECONDS), changes=True)
+        done = send()
     done.check()
 
 
-def found(transport: Transport, state: HostState, remote: str = REMOTE_RUN) -> tuple[Entry, ...]:
-    """The journal that an earlier run left on either machine; empty when there is none. JournalDamaged."""
-    ours, theirs = _local(state), _remote(transport, remote)
-    if theirs and (not ours or ours[0] != theirs[0]):
-        if ours and ours[-1].boot_id == theirs[0].boot_id:
-            return merge(ours, theirs)  # raises: two stories of one boot
-        return theirs  # another controller's: it is the one that says what was done in this boot
-    return merge(ours, theirs)
+def _closed(remote: str) -> str:
+    """The folder with the names of the runs that were closed in this boot."""
+    return f"{remote}-closed"
 
 
-def adopt(entries: tuple[Entry, ...], transport: Transport, state: HostState, remote: str = REMOTE_RUN) -> None:
+@dataclass(frozen=True)
+class Found:
+    """What earlier runs left. `entries`: to be undone; `past`: of an earlier boot, which has undone it.
+
+    `stale`: this controller's copy is not the one that counts: what became of it, in a word; empty when it is, or there
+    is none. `closed`: the run of a journal on the host that is closed, and only has to be cleared away.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    past: tuple[Entry, ...] = ()
+    stale: str = ""
+    closed: str = ""
+
+
+def found(
+    transport: Transport, state: HostState, remote: str = REMOTE_RUN, which: str = "", now: Machine | None = None
+) -> Found:
+    """The journal that an earlier run left on either machine. JournalDamaged, AnotherMachine; nothing is changed.
+
+    `which`: "host" or "controller" where one copy was chosen by hand, so that the other need not be whole. `now`: the
+    machine that answers; None where only the copies are compared. The host's copy counts: it goes with what it
+    describes, at every reboot. Ours only adds what never arrived there, or stands in for it where it is gone.
+    """
+    ours = local(state) if which != "host" else ()
+    theirs = _remote(transport, remote) if which != "controller" else ()
+    if now is not None:
+        ours = of_machine(ours, now, str(state.journal))
+        theirs = of_machine(theirs, now, f"{transport.name}:{remote}/journal.jsonl")
+    if not ours and not theirs:
+        return Found()
+    if not theirs:
+        if not open_part(ours) or (not which and _is_closed(transport, ours, remote)):
+            return Found(stale="closed")
+        if ours[-1].boot_id != boot_id(transport):
+            return Found(past=ours, stale="rebooted")
+        return Found(ours)
+    entries, stale = theirs, ""
+    if ours:
+        another = ours[0] != theirs[0]
+        gone = ours[-1].boot_id != theirs[0].boot_id or not open_part(ours) or _is_closed(transport, ours, remote)
+        if another and gone:
+            stale = "superseded"
+        else:
+            entries = merge(ours, theirs)
+    return Found(open_part(entries), stale=stale, closed="" if open_part(entries) else entries[0].run)
+
+
+def _is_closed(transport: Transport, entries: Sequence[Entry], remote: str) -> bool:
+    path = f"{_closed(remote)}/{entries[0].run}"
+    return transport.run(["test", "-e", path], deadline=Deadline.after(_SECONDS)).ok
+
+
+def is_dirty(transport: Transport, remote: str = REMOTE_RUN) -> bool:
+    """A journal is on the host, whole or not; also when it does not say."""
+    try:
+        seen = transport.run(["test", "!", "-e", f"{remote}/journal.jsonl"], deadline=Deadline.after(_SECONDS))
+    except (HostUnreachable, HostHung):
+        return True
+    return not seen.ok
+
+
+def adopt(
+    entries: tuple[Entry, ...], transport: Transport, state: HostState, remote: str = REMOTE_RUN, token: str = ""
+) -> list[str]:
     """Make both copies the same whole lines, so that the journal can be continued from here.
 
-    Another story that this controller still had, of an earlier boot, is put aside.
+    Another story that this controller still had, of an earlier boot, is put aside. What a disk did not take is
+    returned, a line each: going back does not need it.
     """
     data = b"".join(entry.line for entry in entries)
-    old = _local(state)
-    if old != entries[: len(old)]:
-        state.archive(f"{old[0].run}-superseded")
+    left: list[str] = []
     try:
-        state.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_durably(state.journal, data)
-    except OSError as error:
-        raise LabError(f"the journal {state.journal} cannot be written: {error.strerror}") from error
+        with state.ours(token):
+            _keep(entries, data, state)
+    except NotRecorded as error:
+        left.append(error.message)
     deadline = Deadline.after(_SECONDS)
-    transport.run(["mkdir", "-p", remote], deadline=deadline, changes=True).check()
-    transport.put(data, f"{remote}/journal.jsonl", 0o600, deadline)
+    path = f"{remote}/journal.jsonl"
+    there = transport.run(["cat", path], deadline=deadline)
+    if there.ok and there.stdout == data:
+        return left
+    try:
+        transport.run(["mkdir", "-p", remote], deadline=deadline, changes=True).check()
+        transport.put(data, path, 0o600, deadline)
+    except CommandFailed as error:
+        left.append(error.message)
+    return left
 
 
-def _local(state: HostState) -> tuple[Entry, ...]:
+def _keep(entries: tuple[Entry, ...], data: bytes, state: HostState) -> None:
+    try:
+        raw = state.journal.read_bytes() if state.journal.exists() else b""
+        if raw == data:
+            return
+        if not data.startswith(raw[: raw.rfind(b"\n") + 1]):
+            state.archive(f"{_run_of(raw)}-superseded")
+        private.folder(state.folder)
+        private.write_durably(state.journal, data)
+    except OSError as error:
+        raise NotRecorded(f"the journal {state.journal} cannot be written: {error.strerror}") from error
+
+
+def _run_of(raw: bytes) -> str:
+    """The run of a journal that may be damaged."""
+    try:
+        return parse(raw[: raw.find(b"\n") + 1], "journal")[0].run
+    except (JournalDamaged, IndexError):
+        return "damaged"
+
+
+def local(state: HostState) -> tuple[Entry, ...]:
+    """This controller's copy, whatever became of it. JournalDamaged."""
     try:
         data = state.journal.read_bytes()
     except FileNotFoundError:
@@ -216,6 +357,8 @@ def _remote(transport: Transport, remote: str) -> tuple[Entry, ...]:
 
 
 def _parsed(data: bytes, file: str) -> tuple[Entry, ...]:
+    if len(data) > _MOST:
+        raise JournalDamaged(f"{file}: {len(data)} bytes, more than any journal has")
     if data and not data.endswith(b"\n"):
         log.warning("%s: its last line was being written when its writer died; it is left out", file)
     return parse(data, file)

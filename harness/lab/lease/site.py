@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +55,12 @@ class Site:
             host_key=entry.host_key,
             key_file=entry.private_key(self.inventory.absolute().parent),
         )
+
+    @property
+    def host_key_fingerprint(self) -> str:
+        """Of the pinned host key, as ssh-keygen prints it."""
+        blob = base64.b64decode(self.entry.host_key.split()[1])
+        return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
     def power(self) -> Power | None:
         """Its power control, nothing contacted yet; None when the inventory names none. UsageError for a bad secret."""

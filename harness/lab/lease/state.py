@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import logging
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.base.errors import HostQuarantined, LabError
+from harness.base import private
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import HarnessBug, HostQuarantined, LabError, LockHeld, NotRecorded
+
+log = logging.getLogger(__name__)
+
+_LOCK_SECONDS = 10.0
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")
 
 
 def root() -> Path:
@@ -41,35 +51,99 @@ class HostState:
         return self.folder / "quarantined"
 
     def archive(self, run: str) -> None:
-        """Put the journal of a run that ended well aside."""
+        """Put the journal of a run that is closed aside; what is there of that name already stays."""
         with _disk(self.journal):
             if self.journal.exists():
-                (self.folder / "journals").mkdir(exist_ok=True)
-                self.journal.replace(self.folder / "journals" / f"{run}.jsonl")
+                aside = private.folder(self.folder / "journals")
+                for number in range(1, 1000):
+                    target = aside / _leaf(f"{run}.jsonl" if number == 1 else f"{run}-{number}.jsonl")
+                    if not target.exists():
+                        self.journal.rename(target)
+                        return
 
     def new_file(self, name: str) -> Path:
-        """The path of a file of this run that does not exist yet, its folder made."""
-        path = self.folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}" / name
+        """The path of a file of this run that does not exist yet, its folder made. `name` is no path."""
+        folder = self.folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+        path = folder / _leaf(name)
         with _disk(path):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private.folder(folder)
+            number = 1
+            while path.exists():
+                number += 1
+                path = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
         return path
 
     def keep(self, name: str, data: bytes) -> Path:
-        """Store what a host answered before anybody parses it."""
-        path = self.new_file(name)
-        with _disk(path):
-            path.write_bytes(data)
-        return path
+        """Store what a host answered before anybody parses it. Nothing is written over."""
+        while True:
+            path = self.new_file(name)
+            with _disk(path), contextlib.suppress(FileExistsError):
+                private.new_file(path, data)
+                return path
+
+    @contextlib.contextmanager
+    def ours(self, token: str) -> Iterator[None]:
+        """Within it no other process of this controller writes here. LockHeld when another one has taken the host over.
+
+        Without a token only the former. On a disk that can only be read nobody writes, so there is nothing to lock.
+        """
+        try:
+            private.folder(self.folder)
+            handle = os.open(self.folder / "lock", os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+                raise LabError(f"{self.folder}: {error.strerror}", hint=_REMEMBER) from error
+            yield
+            return
+        try:
+            if not poll(lambda: _locked(handle), Deadline.after(_LOCK_SECONDS), every=0.05):
+                hint = f"is one of them stopped? see who has {self.folder / 'lock'} open"
+                raise LockHeld(f"{self.name}: another process of this controller writes its journal", hint=hint)
+            holder = self._text("holder")
+            if token and holder not in ("", token):
+                raise LockHeld(f"{self.name} was taken over by another process of this controller")
+            yield
+        finally:
+            os.close(handle)
+
+    def hold(self, token: str) -> None:
+        """From now on the process with this token writes here, and no other. NotRecorded."""
+        with self.ours(""):
+            try:
+                private.write_durably(self.folder / "holder", token.encode())
+            except OSError as error:
+                raise NotRecorded(f"{self.folder / 'holder'}: {error.strerror}", hint=_REMEMBER) from error
+
+    def hear(self, owner: str) -> None:
+        """Remember whose claim was found on the host last; "": ours. Best effort."""
+        try:
+            if owner != self.heard:
+                private.folder(self.folder)
+                private.write_durably(self.folder / "heard", owner.encode())
+        except OSError as error:
+            log.warning("%s: %s", self.folder / "heard", error.strerror)
+
+    @property
+    def heard(self) -> str:
+        """Who had the host when it was asked last, if that was somebody else."""
+        return self._text("heard")
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text(errors="replace").strip()
+        except OSError:
+            return ""
 
     def poison(self, reason: str) -> None:
         """No run uses the host until `cure`."""
         with _disk(self._quarantine):
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_durably(self._quarantine, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: {reason}\n".encode())
+            private.folder(self.folder)
+            private.write_durably(self._quarantine, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: {reason}\n".encode())
 
     def cure(self) -> None:
         with _disk(self._quarantine):
-            self._quarantine.unlink(missing_ok=True)
+            if self._quarantine.exists():
+                self._quarantine.unlink()
 
     @property
     def quarantine(self) -> str:
@@ -84,29 +158,21 @@ class HostState:
             )
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file in one step and wait for the disk. OSError."""
-    fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    sync_folder(path.parent)
-
-
-def append_durably(path: Path, data: bytes, at: int) -> None:
+def append_durably(path: Path, data: bytes, at: int, mark: bytes) -> None:
     """Write from byte `at` on, where the file must end, and wait for the disk. OSError.
 
-    What lies behind `at` was being written when somebody interrupted, and goes. What is only half written now is taken
-    off again; no buffer of Python's may bring it back when the file is closed.
+    What lies behind `at` was being written when somebody interrupted, and goes; a whole line there without `mark` is
+    somebody else's and stays. What is only half written now is taken off again; no buffer of Python's may bring it back
+    when the file is closed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private.folder(path.parent)
     new = not path.exists()
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if os.fstat(handle).st_size < at:
             raise OSError(errno.ESTALE, f"it was {at} bytes long and is shorter now")
+        if any(mark not in line for line in os.pread(handle, 1 << 20, at).split(b"\n")[:-1]):
+            raise OSError(errno.ESTALE, "somebody else has written into it")
         os.ftruncate(handle, at)
         try:
             rest = memoryview(data)
@@ -119,16 +185,25 @@ def append_durably(path: Path, data: bytes, at: int) -> None:
     finally:
         os.close(handle)
     if new:
-        sync_folder(path.parent)
+        private.sync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """So that a new name in it survives a power cut (fsync(2))."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _locked(handle: int) -> bool:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _leaf(name: str) -> str:
+    """HarnessBug unless this is the plain name of a file: what a host says never becomes a path."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise HarnessBug(f"{name!r} is no name for a file")
+    return name
+
+
+_REMEMBER = "the controller must be able to remember hosts"
 
 
 @contextlib.contextmanager
@@ -136,4 +211,4 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LabError(f"{path}: {error.strerror}", hint="the controller must be able to remember hosts") from error
+        raise LabError(f"{path}: {error.strerror}", hint=_REMEMBER) from error

@@ -5,20 +5,23 @@ Nothing is replayed. What was announced and perhaps never done, done twice, or u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from harness.base.deadline import Deadline
-from harness.base.errors import RestoreFailed
+from harness.base.errors import DeviceTaken, NotRecorded, RestoreFailed
+from harness.base.text import inert
 from harness.host.pciback import PCIBACK
 from harness.lab.lease import baseline as baselines
+from harness.lab.lease import owners
 from harness.lab.lease.baseline import COMMAND_BITS, Baseline
 from harness.lab.lease.entry import Entry, What
 from harness.model.address import Bdf
 from harness.model.change import Change, Kind, Ledger
-from harness.transport.base import Transport
+from harness.transport.base import Command, CommandResult, Script, Transport
 from harness.xen.keys.xl_output import parse_list
-from harness.xen.toolstack.xl import XlToolstack
+from harness.xen.toolstack.xl import REMOTE_RUN, XlToolstack
 
 _SECONDS = 60.0
 GONE_SECONDS = 15.0
@@ -28,6 +31,19 @@ OUR_DOMAINS = "maskall-"
 """How the names of all our domains begin: whatever a journal says, no other is ever destroyed."""
 
 _DRIVERS = "/sys/bus/pci/drivers"
+
+# A driver that is unloaded lets go of all it has, and another user's device may be there by now.
+_UNLOAD = """\
+for one in /sys/bus/pci/drivers/pciback/*:*:*.*; do
+  [ -e "$one" ] || continue
+  echo "it holds ${one##*/}, which is not ours" >&2
+  exit 95
+done
+slots=$(cat /sys/bus/pci/drivers/pciback/slots 2>/dev/null)
+[ -z "$slots" ] || { echo "it would seize" $slots >&2; exit 95; }
+exec modprobe -r xen-pciback
+"""
+_HOLDS = 95
 
 
 @dataclass(frozen=True)
@@ -60,13 +76,20 @@ class Touched:
 
 @dataclass
 class Undo:
-    """Puts one host back. Every step goes into the same journal before it is made."""
+    """Puts one host back. Every step goes into the same journal before it is made, if there is room for it.
+
+    `domids`: of our domains, as far as they are known; those that are destroyed here are added.
+    """
 
     transport: Transport
     ledger: Ledger
     touched: Touched
     notice: Callable[[str], None] = lambda _: None
     rebooted: bool = False  # since the baselines were read: a device may have moved, and is as the boot left it
+    domids: set[int] = field(default_factory=set)
+    _owners: owners.Owners = field(default_factory=lambda: owners.Owners({}, frozenset()))
+    _unwritten: bool = False
+    _kept: set[str] = field(default_factory=set)
     _toolstack: XlToolstack = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,25 +98,59 @@ class Undo:
     def reconcile(self, *, whole: bool) -> None:
         """Every step that is needed, then everything is read again. RestoreFailed names what is not as it was.
 
-        Not `whole`: the modules we loaded stay for the rest of the visit.
+        DeviceTaken, before anything of that device is touched, when somebody else has it. Not `whole`: the modules we
+        loaded stay for the rest of the visit.
         """
+        self._note_domids()
         self.destroy_domains()
-        for wanted in self.touched.baselines:
+        changed = [wanted for wanted in self.touched.baselines if self._differs(wanted, self._read(wanted))]
+        if changed:
+            self._owners = owners.ask(self.transport, self.domids)
+            for wanted in changed:
+                self._refuse_taken(wanted)
+        for wanted in changed:
             self._device(wanted)
         modules = sorted(self.touched.modules) if whole else []
         for module in modules:
             if self._loaded(module):
-                self._change(Kind.MODULE, module, f"unload {module}", ["modprobe", "-r", module])
-        self._verify(modules)
+                self._unload(module)
+        self._verify([module for module in modules if module not in self._kept])
+
+    def _refuse_taken(self, wanted: Baseline) -> None:
+        """We bind to pciback and nothing else: another driver has been given the device by somebody else."""
+        self._owners.refuse(wanted.device)
+        seen = self._read(wanted)
+        if seen.who == wanted.who and seen.driver not in (wanted.driver, PCIBACK, None):
+            raise DeviceTaken(
+                f"{wanted.device} is in use by others now: {seen.driver} has it, which we have not bound",
+                hint=f"when they are done with it: maskall restore {self.transport.name}",
+            )
+
+    @staticmethod
+    def _differs(wanted: Baseline, seen: Baseline) -> bool:
+        return bool(wanted.differences(seen)) or next(wanted.drift(seen), None) is not None
+
+    def _unload(self, module: str) -> None:
+        text = f"unload {module}"
+        self._announce(Change(Kind.MODULE, module, text, "nothing: this is the undo"))
+        done = self.transport.run(Script(_UNLOAD), deadline=self._deadline, changes=True)
+        if done.status == _HOLDS:
+            self._kept.add(module)
+            self.notice(f"{module} stays loaded: {_last_line(done)}")
+        elif not done.ok:
+            self.notice(f"{text}: {_last_line(done)}")
 
     def _verify(self, modules: Sequence[str]) -> None:
         differences = [f"domain {name} is still there" for name in sorted(self._our_domains())]
+        differences += [f"domain {domid} is dead and not gone" for domid in self._zombies()]
         for wanted in self.touched.baselines:
             seen = self._read(wanted)
             if seen.who != wanted.who and self.rebooted:
                 self.notice(f"{wanted.differences(seen)[0]}; the reboot has undone what was done to it")
-            else:
-                differences += wanted.differences(seen)
+                continue
+            differences += wanted.differences(seen)
+            for name, before, now in wanted.drift(seen):  # no reason to reboot anybody's machine
+                self.notice(f"{wanted.device}: {name} is {now}, was {before}, and could not be set back")
         differences += [f"module {one} is still loaded" for one in modules if self._loaded(one)]
         if differences:
             raise RestoreFailed(
@@ -104,10 +161,29 @@ class Undo:
     def destroy_domains(self) -> None:
         """Those the journal names, and no others."""
         for name, domid in self._our_domains().items():
-            self.ledger.about_to(Change(Kind.DOMAIN, name, f"destroy {name} (d{domid})", "nothing: this is the undo"))
+            self.domids.add(domid)
+            self._announce(Change(Kind.DOMAIN, name, f"destroy {name} (d{domid})", "nothing: this is the undo"))
             self._toolstack.destroy(domid, self._deadline)
             for wanted in self.touched.baselines:
                 self._toolstack.await_gone(domid, Bdf.parse(wanted.device), Deadline.after(GONE_SECONDS))
+
+    def reset(self, device: str, method: str) -> None:
+        """One reset of the device by one of the kernel's methods. What the write says proves nothing, the registers are
+        read afterwards. DeviceTaken."""
+        self._owners = owners.ask(self.transport, self.domids)
+        for wanted in self.touched.baselines:
+            if wanted.device == device:
+                self._refuse_taken(wanted)
+        for name, value in (("reset_method", method), ("reset", "1")):
+            self._change(
+                *(Kind.RESET, device, f"reset {device} by {method}"),
+                ["tee", self._sysfs(device, name)],
+                f"{value}\n".encode(),
+            )
+
+    def others(self) -> list[str]:
+        """The domains on the host that run and are none of ours, by name. RestoreFailed when Xen does not say."""
+        return sorted(name for name, domid in self._domains().items() if domid and name not in self.touched.domains)
 
     def still_there(self) -> list[str]:
         """The addresses at which there still is the device that was found there: no other may be reset or bound."""
@@ -116,6 +192,23 @@ class Undo:
     def _our_domains(self) -> dict[str, int]:
         if not self.touched.domains:
             return {}
+        return {name: domid for name, domid in self._domains().items() if name in self.touched.domains and domid != 0}
+
+    def _zombies(self) -> list[int]:
+        """Of our domains, those that are dead and not gone: a device may be theirs still."""
+        if not self.domids:
+            return []
+        seen = self.transport.run(["xl", "list"], deadline=self._deadline)
+        rows = parse_list(seen.text, file="xl list") if seen.ok else ()
+        return [row.domid for row in rows if row.zombie and row.domid in self.domids]
+
+    def _note_domids(self) -> None:
+        """The numbers that our domains had, as their creation noted them on the host: a zombie has no name."""
+        noted = self.transport.run(Script(f"cat {REMOTE_RUN}/*.domids 2>/dev/null"), deadline=self._deadline)
+        self.domids |= {int(word) for word in noted.text.split() if re.fullmatch(r"[1-9][0-9]{0,4}", word)}
+
+    def _domains(self) -> dict[str, int]:
+        """All that are not zombies, dom0 too. RestoreFailed when this is Xen and does not say."""
         seen = self.transport.run(["xl", "list"], deadline=self._deadline)
         if not seen.ok:
             hypervisor = self.transport.run(["cat", "/sys/hypervisor/type"], deadline=self._deadline)
@@ -123,8 +216,7 @@ class Undo:
                 told = seen.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {seen.status}"]
                 raise RestoreFailed(f"{self.transport.name}: whether our domains are gone, xl does not say: {told[0]}")
             return {}  # no Xen in this boot: no domain either
-        rows = parse_list(seen.text, file="xl list")
-        return {row.name: row.domid for row in rows if row.name in self.touched.domains and row.domid != 0}
+        return {row.name: row.domid for row in parse_list(seen.text, file="xl list") if not row.zombie}
 
     def _device(self, wanted: Baseline) -> None:
         seen = self._read(wanted)
@@ -136,13 +228,16 @@ class Undo:
         if wanted.differences(seen):
             self._attributes(wanted, seen)
             self._registers(wanted)
+            seen = self._read(wanted)
+        self._settings(wanted, seen)
 
     def _driver(self, wanted: Baseline, seen: Baseline) -> None:
         device = wanted.device
         if seen.driver != wanted.driver and (seen.driver == PCIBACK or seen.pciback_slot):
-            rebind = wanted.driver is not None
-            self._tell(device, f"take {device} from pciback")
-            self._toolstack.take_back(Bdf.parse(device), self._deadline, rebind=rebind)
+            option = [] if wanted.driver is None else ["-r"]
+            self._change(
+                Kind.DRIVER, device, f"take {device} from pciback", ["xl", "pci-assignable-remove", *option, device]
+            )
             seen = self._read(wanted)
         if seen.pciback_slot and not wanted.pciback_slot:
             self._write(device, f"{_DRIVERS}/{PCIBACK}/remove_slot", device)
@@ -184,18 +279,44 @@ class Undo:
             command = ["setpci", "-s", wanted.device, value]
             self._change(Kind.CONFIG, wanted.device, f"write {value} of {wanted.device}", command)
 
+    def _settings(self, wanted: Baseline, seen: Baseline) -> None:
+        """What a driver that is bound anew has set back: MTU, MAC, features, queues, schedulers."""
+        names = dict(seen.settings)
+        for name, before, _ in wanted.drift(seen):
+            thing, *setting = name.split(" ")
+            place = names.get(f"{thing} name", "")
+            text = f"set {place} {' '.join(setting)} to {before}"
+            if thing.startswith("block"):
+                path = f"/sys/class/block/{place}/queue/{setting[0]}"
+                self._change(Kind.CONFIG, wanted.device, text, ["tee", path], f"{before}\n".encode())
+            elif len(setting) == 2:
+                option = {"feature": "-K", "ring": "-G", "channels": "-L"}[setting[0]]
+                command = ["ethtool", option, place, setting[1].lower(), before]
+                self._change(Kind.CONFIG, wanted.device, text, command)
+            else:
+                word = {"tx_queue_len": "txqueuelen"}.get(setting[0], setting[0])
+                self._change(Kind.CONFIG, wanted.device, text, ["ip", "link", "set", "dev", place, word, before])
+
     def _write(self, device: str, path: str, value: str) -> None:
         """One value into a file of sysfs. That it did not take shows when everything is read again."""
         self._change(Kind.DRIVER, device, f"write {value!r} to {path}", ["tee", path], f"{value}\n".encode())
 
-    def _change(self, kind: Kind, subject: str, text: str, command: list[str], stdin: bytes = b"") -> None:
-        self.ledger.about_to(Change(kind, subject, text, "nothing: this is the undo"))
-        done = self.transport.run(command, deadline=self._deadline, changes=True, stdin=stdin)
-        if not done.ok:
-            self.notice(f"{text}: {done.stderr.decode('utf-8', 'replace').strip() or f'status {done.status}'}")
+    def _change(self, kind: Kind, device: str, text: str, command: Command, stdin: bytes = b"") -> None:
+        """One step with a device, made by a shell that asks first whether somebody else has the device by now."""
+        self._announce(Change(kind, device, text, "nothing: this is the undo"))
+        asking = owners.unless_taken(command, device, self.domids)
+        done = self.transport.run(asking, deadline=self._deadline, changes=True, stdin=stdin)
+        if not owners.refuse_taken(done, device).ok:
+            self.notice(f"{text}: {_last_line(done)}")
 
-    def _tell(self, device: str, text: str) -> None:
-        self.ledger.about_to(Change(Kind.DRIVER, device, text, "nothing: this is the undo"))
+    def _announce(self, change: Change) -> None:
+        """Going back needs no line of its own: what is on record already says where to."""
+        try:
+            self.ledger.about_to(change)
+        except NotRecorded as error:
+            if not self._unwritten:
+                self.notice(f"going back without writing it down: {error.message}")
+            self._unwritten = True
 
     def _read(self, wanted: Baseline) -> Baseline:
         return baselines.read(self.transport, Bdf.parse(wanted.device))
@@ -211,3 +332,8 @@ class Undo:
     @property
     def _deadline(self) -> Deadline:
         return Deadline.after(_SECONDS)
+
+
+def _last_line(done: CommandResult) -> str:
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return inert(lines[-1]) if lines else f"status {done.status}"

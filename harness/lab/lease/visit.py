@@ -5,6 +5,7 @@ Everything a run does to a lab host it does within a visit, and nothing outlives
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Callable
@@ -13,21 +14,31 @@ from datetime import UTC, datetime
 from typing import Self
 
 from harness.base.deadline import Deadline
-from harness.base.errors import HostUnreachable, LabError, MaskallError, OutcomeUnknown, RestoreFailed
+from harness.base.errors import (
+    HostUnreachable,
+    LabError,
+    MaskallError,
+    NotRecorded,
+    OutcomeUnknown,
+    RestoreFailed,
+)
+from harness.base.text import inert
 from harness.lab.lease import baseline as baselines
 from harness.lab.lease import holdings
 from harness.lab.lease.claim import Claim, owner_of
 from harness.lab.lease.deadman import disarm_all
-from harness.lab.lease.entry import What
-from harness.lab.lease.holdings import Holdings
-from harness.lab.lease.ledger import HostJournal, adopt, boot_id, found
+from harness.lab.lease.entry import Machine, What
+from harness.lab.lease.fence import Fenced
+from harness.lab.lease.holder import Claimed
+from harness.lab.lease.holdings import Holdings, Ours
+from harness.lab.lease.ledger import Found, HostJournal, adopt, boot_id, close_remote, found, is_dirty, machine
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
 from harness.lab.lease.undo import Touched, Undo
 from harness.lab.lease.wishes import Wishes
 from harness.model.address import Bdf
 from harness.model.change import Change, Kind
-from harness.transport.ssh import SshTransport
+from harness.xen.toolstack.xl import REMOTE_RUN
 
 CONNECT_SECONDS = 30.0
 Notice = Callable[[str], None]
@@ -35,58 +46,92 @@ Notice = Callable[[str], None]
 
 @dataclass
 class Visit:
-    """A claimed host. Made by `begin`; `end` gives it free."""
+    """A claimed host. Made by `begin`; `end` gives it free. What changes the host goes over `transport`, which is
+    fenced: it is refused there once the claim is somebody else's."""
 
     site: Site
-    transport: SshTransport
+    transport: Fenced
     state: HostState
     claim: Claim
+    machine: Machine
     journal: HostJournal
     notice: Notice
     before: Holdings | None = None
     addresses: dict[tuple[str, ...], Bdf] = field(default_factory=dict)  # where each identity was found
+    domids: set[int] = field(default_factory=set)  # of our domains, as far as they were met
     _left: bool = False
 
     @classmethod
     def begin(cls, site: Site, wishes: Wishes, notice: Notice) -> Self:
         """Connect and claim; what an earlier run left in its journal is taken over, not undone yet.
 
-        HostUnreachable, HostKeyMismatch, LockHeld, JournalDamaged.
+        HostUnreachable, HostKeyMismatch, LockHeld, JournalDamaged, AnotherMachine. A host with a journal that nobody
+        has undone stays claimed whatever happens here.
         """
-        transport = site.transport()
+        link = site.transport()
+        state = HostState.of(site.name)
+        tell = notice
+
+        notice = lambda text: tell(inert(text))  # noqa: E731 - a host's words may be among them
+
+        owner = owner_of(os.environ)
+
+        def heard(there: Claimed | None) -> None:
+            state.hear(there.told if there is not None else "")
+
         try:
-            transport.connect(Deadline.after(CONNECT_SECONDS))
-            boot = boot_id(transport)
+            link.connect(Deadline.after(CONNECT_SECONDS))
+            boot = boot_id(link)
             claim = Claim.take(
-                transport,
-                owner=owner_of(os.environ),
+                link,
+                owner=owner,
                 reason=wishes.reason,
                 boot_id=boot,
                 wait=wishes.wait,
                 take_over=wishes.take_over,
                 notice=notice,
+                heard=heard,
             )
+            fenced = Fenced(link, claim, boot)
             try:
-                state = HostState.of(site.name)
-                entries = found(transport, state)
-                if entries:
-                    adopt(entries, transport, state)
-                journal = HostJournal(
-                    transport,
-                    state,
-                    _fresh_run(),
-                    boot,
-                    list(entries),
-                    still_ours=claim.check,
-                    token=claim.holder.token,
-                )
+                return cls._arrived(site, fenced, state, wishes, notice)
             except BaseException:
-                claim.release()
+                if is_dirty(link):
+                    claim.let_go()
+                else:
+                    claim.release()
                 raise
         except BaseException:
-            transport.close()
+            link.close()
             raise
-        return cls(site, transport, state, claim, journal, notice)
+
+    @classmethod
+    def _arrived(cls, site: Site, fenced: Fenced, state: HostState, wishes: Wishes, notice: Notice) -> Self:
+        """The claim is ours: what is on record, and of which machine?"""
+        token = fenced.claim.holder.token
+        try:
+            state.hold(token)
+        except NotRecorded as error:
+            notice(f"nothing can be remembered on this controller: {error.message}")
+            token = ""
+        now = machine(fenced, site.host_key_fingerprint)
+        left = found(fenced, state, which=wishes.journal, now=now)
+        _keep_the_other(fenced, state, wishes.journal, notice)
+        if left.entries:
+            for line in adopt(left.entries, fenced, state, token=token):
+                notice(line)
+        else:
+            _clear_away(fenced, state, left, wishes.journal, notice)
+        journal = HostJournal(
+            fenced,
+            state,
+            _fresh_run(),
+            fenced.boot,
+            list(left.entries),
+            still_ours=fenced.claim.check,
+            local_token=token,
+        )
+        return cls(site, fenced, state, fenced.claim, now, journal, notice)
 
     @property
     def left_behind(self) -> bool:
@@ -111,7 +156,8 @@ class Visit:
                 f"{self.site.name} holds on to dead domains: {', '.join(self.before.zombies)}",
                 hint="what they still have is lent to nobody else; reboot it",
             )
-        self.journal.record(What.OPENED, {"owner": self.claim.holder.owner, "reason": reason})
+        opened = {"owner": inert(self.claim.holder.owner), "reason": inert(reason), **self.machine.as_payload()}
+        self.journal.record(What.OPENED, opened)
 
     def remember(self, device: Bdf) -> None:
         """Put on record how a device is, before anything is done to it."""
@@ -130,25 +176,34 @@ class Visit:
     def undo(self) -> Undo:
         entries = self.journal.entries
         rebooted = any(one.boot_id != self.journal.boot_id for one in entries if one.what is What.BASELINE)
-        return Undo(self.transport, self.journal, self.touched, self.notice, rebooted)
+        return Undo(self.transport, self.journal, self.touched, self.notice, rebooted, self.domids)
 
     def put_back(self, *, whole: bool = False) -> None:
         """Everything as the journal's baselines say, verified, and nothing left behind. RestoreFailed, HostUnreachable.
 
-        Safe to call again: what is as it was is left alone. `whole`: what served several scenarios goes too.
+        Safe to call again: what is as it was is left alone, and what was sent before has ended first. `whole`: what
+        served several scenarios goes too.
         """
         self.meet_again()
-        disarm_all(self.transport)
+        disarm_all(self.transport)  # first: a timer that strikes nevertheless is waited for
+        self.transport.wait_idle()
         if self.journal.entries:
             self.undo().reconcile(whole=whole)
         self._refuse_leaks()
 
     def _refuse_leaks(self) -> None:
+        """What is tied to us must be gone; whatever else is there more than before is somebody else's, and told."""
         if self.before is None:
             return
         after = holdings.survey(self.transport)
-        leaks = after.leaks(self.before)
-        if leaks and after.boot_id == self.before.boot_id:
+        if after.boot_id != self.before.boot_id:
+            return
+        touched = self.touched
+        ours = Ours(frozenset(one.device for one in touched.baselines), touched.domains, after.domids | self.domids)
+        leaks, others = after.more_than(self.before, ours)
+        if others:
+            self.notice(f"there is more on {self.site.name} than before, which is not ours: {'; '.join(others[:8])}")
+        if leaks:
             raise RestoreFailed(f"{self.site.name} was left with more than before: {'; '.join(leaks)}")
 
     def meet_again(self) -> None:
@@ -157,7 +212,7 @@ class Visit:
         if boot != self.journal.boot_id:
             self.notice(f"{self.site.name} has rebooted: what was changed is gone, as is the claim")
             self.claim.renew()
-            self.journal.boot_id = boot
+            self.journal.boot_id = self.transport.boot = boot
             self.journal.settle()
         elif not self.claim.beating:
             self.claim.renew()
@@ -175,18 +230,28 @@ class Visit:
     def close_journal(self) -> None:
         """After a whole `put_back`: on record as restored, nothing of ours is on the host but the claim."""
         if self.journal.entries:
-            self.journal.record(What.RESTORED, {})
-            self.journal.close()
-        self.state.cure()
+            try:
+                self.journal.record(What.RESTORED, {})
+            except NotRecorded as error:
+                self.notice(f"that it is restored is not written down: {error.message}")
+            for line in self.journal.close():
+                self.notice(line)
+        try:
+            self.state.cure()
+        except LabError as error:
+            self.notice(f"it is as it was, and still counts as in quarantine here: {error.message}")
 
     def quarantine(self, reason: str) -> None:
         """On record here, and on the host if it can be reached. The claim stays."""
-        self.state.poison(reason)
         self.leave_alone()
-        try:
-            self.journal.record(What.QUARANTINED, {"reason": reason})
-        except LabError as error:
-            self.notice(f"the quarantine is not on record on the host itself: {error.message}")
+        for keep in (self.state.poison, self._on_record):
+            try:
+                keep(reason)
+            except LabError as error:
+                self.notice(f"the quarantine is not on record everywhere: {error.message}")
+
+    def _on_record(self, reason: str) -> None:
+        self.journal.record(What.QUARANTINED, {"reason": inert(reason)[:2000]})
 
     def leave_alone(self) -> None:
         """`end` puts nothing back and keeps the host claimed: it is in quarantine."""
@@ -215,6 +280,37 @@ class Visit:
             else:
                 self.claim.release()
             self.transport.close()
+
+
+def _keep_the_other(transport: Fenced, state: HostState, which: str, notice: Notice) -> None:
+    """Of two journals one was chosen by hand: the other is evidence, and goes nowhere unseen."""
+    if not which:
+        return
+    other = transport.run(["cat", f"{REMOTE_RUN}/journal.jsonl"], deadline=Deadline.after(CONNECT_SECONDS))
+    with contextlib.suppress(LabError):
+        if other.ok and which == "controller":
+            notice(f"the host's journal is kept in {state.keep('journal-of-the-host.jsonl', other.stdout)}")
+        if which == "host" and state.journal.exists():
+            kept = state.keep("journal-of-this-controller.jsonl", state.journal.read_bytes())
+            notice(f"this controller's journal is kept in {kept}")
+
+
+def _clear_away(transport: Fenced, state: HostState, left: Found, which: str, notice: Notice) -> None:
+    """Nothing is to be undone: journals that are closed, or that a reboot has closed, are put aside."""
+    if left.closed or (which == "controller" and is_dirty(transport)):
+        close_remote(transport, left.closed or _fresh_run())
+    if left.past:
+        notice(f"{transport.name} has rebooted since: that has undone what was done; how its devices are now:")
+        for wanted in Touched.by(left.past).baselines:
+            seen = baselines.read(transport, Bdf.parse(wanted.device))
+            for line in wanted.differences(seen) or [f"{wanted.device} is as it was"]:
+                notice(line)
+    if state.journal.exists():
+        run = left.past[0].run if left.past else left.closed or _fresh_run()
+        try:
+            state.archive(f"{run}-{left.stale}" if left.stale else run)
+        except LabError as error:
+            notice(error.message)
 
 
 def _fresh_run() -> str:

@@ -16,6 +16,7 @@ class Wishes:
     wait: int = 0
     take_over: str | None = None
     reason: str = "maskall"  # what the claim says the host is used for
+    journal: str = ""  # "host" or "controller": whose copy counts, where they do not agree or one is damaged
 
 
 def accepted(options: Iterable[str]) -> dict[str, str]:

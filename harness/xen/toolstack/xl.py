@@ -119,7 +119,8 @@ mkdir -p {run}
 cat > {run}/{name}.cfg
 xl create {run}/{name}.cfg 2>&1
 status=$?
-printf 'domid '; xl domid {name} 2>/dev/null || echo none
+domid=$(xl domid {name} 2>/dev/null) && echo "$domid" 2>/dev/null >>{run}/{name}.domids
+echo "domid ${{domid:-none}}"
 exit $status
 """
 
@@ -213,7 +214,7 @@ class XlToolstack(OnHost):
         return self._change(["xl", "destroy", str(domid)], deadline)
 
     def start_destroy(self, domid: int, deadline: Deadline) -> Stream:
-        return self._transport.open_stream(["xl", "destroy", str(domid)], deadline=deadline)
+        return self._transport.open_stream(["xl", "destroy", str(domid)], deadline=deadline, changes=True)
 
     def make_assignable(self, device: Bdf, deadline: Deadline, check: str = "") -> CommandResult:
         command = ["xl", "pci-assignable-add", str(device)]

@@ -121,7 +121,7 @@ class FakeTransport:
 
         return self._over_link(Executed(line, changes, stdin), work)
 
-    def open_stream(self, command: Command, *, deadline: Deadline) -> FakeStream:
+    def open_stream(self, command: Command, *, deadline: Deadline, changes: bool = False) -> FakeStream:
         line = shown(command)
 
         def work() -> FakeStream:
@@ -134,7 +134,7 @@ class FakeTransport:
             stream.end(Ending(status=127))
             return stream
 
-        return self._over_link(Executed(line, False, b""), work)
+        return self._over_link(Executed(line, changes, b""), work)
 
     def put(self, data: bytes, path: str, mode: int, deadline: Deadline) -> None:
         def work() -> None:

@@ -126,7 +126,7 @@ class LocalTransport:
         log.debug("%s: %s after %.2f s", self._name, ending, seconds)
         return CommandResult(line, stdout, stderr, ending.status, ending.signal, seconds, self._name)
 
-    def open_stream(self, command: Command, *, deadline: Deadline) -> LocalStream:
+    def open_stream(self, command: Command, *, deadline: Deadline, changes: bool = False) -> LocalStream:
         line = shown(command)
         log.info("%s: %s", self._name, line)
         try:

@@ -16,7 +16,6 @@ from harness.base.errors import HostUnreachable, LockHeld
 from harness.lab.lease import claim as claims
 from harness.lab.lease.claim import Claim, look
 from harness.lab.lease.holder import STALE, Holder
-from harness.transport.base import Script, quote
 from suites.selftest.fakes.localtransport import LocalTransport
 
 HERE = LocalTransport("xenbox1")
@@ -82,8 +81,8 @@ class TestTaking:
         """The script waits for the claim's text here: it must have the heartbeat by then."""
         run.mkdir()
         silent(run, 1000)
-        script = Script(claims._TAKE.format(run=quote([str(run)]), token="t" * 16, old="''", dead="true"))
-        stream = HERE.open_stream(script, deadline=Deadline.after(5))
+        take = claims.script(claims._TAKE, str(run), "t" * 16, old="''", dead="true", short="''")
+        stream = HERE.open_stream(take, deadline=Deadline.after(5))
         assert poll((run / "claim.new").exists, Deadline.after(5))
         assert uptime() - float((run / "heartbeat").read_text()) < STALE
         assert not (run / "claim").exists()
@@ -202,19 +201,19 @@ def test_a_release_waits_for_a_heartbeat_that_is_being_written(
     """Over ssh nobody ends the beating program on the host: it may be at work when the claim is given up."""
     claim = fresh(run, "t" * 16)
     assert claim._put()
-    folder, grepped, go, removed, end = (tmp_path / name for name in ("bin", "grepped", "go", "removed", "end"))
+    folder, moving, go, removed, end = (tmp_path / name for name in ("bin", "moving", "go", "removed", "end"))
     folder.mkdir()
     for name, text in (
-        ("grep", f'mkdir {grepped} 2>/dev/null || exec {{}} "$@"\n{{}} "$@" || exit\nuntil [ -e {go} ]; do :; done\n'),
+        ("mv", f'mkdir {moving}\nuntil [ -e {go} ]; do :; done\nexec {{}} "$@"\n'),
         ("rm", f'{{}} "$@"\nmkdir {removed}\nuntil [ -e {end} ]; do :; done\n'),
     ):
         (folder / name).write_text("#!/bin/sh\n" + text.replace("{}", str(shutil.which(name))))
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    beat = Script(claims._BEAT.format(token=claim.holder.token, run=quote([str(run)])))
+    beat = claims.script(claims._BEAT, str(run), claim.holder.token)
     beating = threading.Thread(target=lambda: HERE.run(beat, deadline=Deadline.after(20), stdin=b"\n"))
     beating.start()
-    assert poll(grepped.exists, Deadline.after(10), every=0.01)
+    assert poll(moving.exists, Deadline.after(10), every=0.01)
     releasing = threading.Thread(target=claim.release)
     releasing.start()
     poll(removed.exists, Deadline.after(0.2), every=0.01)

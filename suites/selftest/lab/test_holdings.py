@@ -9,7 +9,7 @@ import pytest
 from harness.base.deadline import Deadline
 from harness.base.errors import EvidenceError, ParseError
 from harness.lab.lease import holdings
-from harness.lab.lease.holdings import Holdings
+from harness.lab.lease.holdings import Holdings, Ours, Thing
 from harness.transport.sections import ask, split
 from suites.selftest.fakes.localtransport import LocalTransport
 
@@ -27,6 +27,9 @@ NMI:          0   Non-maskable interrupts
 """
 
 
+OURS = Ours(frozenset({"0000:04:00.0"}), frozenset({"maskall-a"}), frozenset({3}))
+
+
 def seen(**changed: bytes) -> Holdings:
     sections = {
         "boot_id": b"1b4e28ba\n",
@@ -36,14 +39,15 @@ def seen(**changed: bytes) -> Holdings:
         "backends": b'/local/domain/0/backend = ""\n',
         "mounts": b"/dev/vda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n",
         "interrupts": INTERRUPTS,
-        "processes": b"1 systemd\n77 xenconsoled\n",
+        "processes": b"77 xenconsoled /usr/sbin/xenconsoled\n",
+        "domids": b"",
         "irqs": (DATA / "nvme_assignable.debugkey_i.txt").read_bytes(),
     }
     return holdings.parse({**sections, **changed})
 
 
 def test_a_host_that_did_not_change_has_no_leaks() -> None:
-    assert seen().leaks(seen()) == []
+    assert seen().more_than(seen(), OURS) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -54,26 +58,51 @@ def test_a_host_that_did_not_change_has_no_leaks() -> None:
         ({"assignable": b"0000:04:00.0\n"}, "device on pciback 0000:04:00.0"),
         ({"owners": b'/libxl/pci/0000-04-00-0/domid = "3"\n'}, "libxl owner of device 0000-04-00-0"),
         ({"backends": b'/local/domain/0/backend/pci/3/0 = ""\n'}, "xenstore backend pci of domain 3"),
-        ({"mounts": b"/dev/vda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n/dev/vdb /mnt ext4 rw 0 0\n"}, "mount /mnt"),
-        ({"interrupts": INTERRUPTS + b" 60: 1  xen-dyn    -event     evtchn:qemu-system-i38\n"}, "dom0 irq"),
-        ({"processes": b"1 systemd\n77 xenconsoled\n812 qemu-system-i38\n"}, "process qemu-system-i38"),
-        ({"irqs": (DATA / "nvme_in_running_guest.debugkey_i.txt").read_bytes()}, "Xen irq bound to d"),
+        ({"mounts": b"tmpfs /run/maskall/saved tmpfs rw 0 0\n"}, "mount /run/maskall/saved"),
+        ({"interrupts": INTERRUPTS + b" 60: 1  xen-pirq    -msi-x     pciback[0000:04:00.0]\n"}, "dom0 irq"),
+        ({"processes": b"812 qemu-system-i38 qemu -xen-domid 9 -name maskall-a\n"}, "process qemu-system-i38"),
+        ({"processes": b"812 qemu-system-i38 qemu -xen-domid 3 -name other\n"}, "process qemu-system-i38"),
+        ({"processes": b"812 xl xl create /run/maskall/maskall-a.cfg \n"}, "process xl"),
+        ({"irqs": (DATA / "nvme_in_running_guest.debugkey_i.txt").read_bytes().replace(b" d2:", b" d3:")}, "Xen irq"),
     ],
 )
 def test_each_kind_of_leftover_is_named(changed: dict[str, bytes], leak: str) -> None:
-    leaks = seen(**changed).leaks(seen())
+    leaks, _ = seen(**changed).more_than(seen(), OURS)
     assert any(leak in line for line in leaks), leaks
-    assert seen().leaks(seen(**changed)) == [], "what went away is no leak"
+    assert seen().more_than(seen(**changed), OURS)[0] == [], "what went away is no leak"
+
+
+@pytest.mark.parametrize(
+    ("changed", "other"),
+    [
+        ({"domains": LIST + b"bob   4   512     1     -b----      12.4\n"}, "domain bob"),
+        ({"domains": LIST + b"(null)   7     0     1     --p--d      12.4\n"}, "domain zombie 7"),
+        ({"assignable": b"0000:05:00.0\n"}, "device on pciback 0000:05:00.0"),
+        ({"owners": b'/libxl/pci/0000-05-00-0/domid = "7"\n'}, "libxl owner of device 0000-05-00-0"),
+        ({"backends": b'/local/domain/0/backend/pci/7/0 = ""\n'}, "xenstore backend pci of domain 7"),
+        ({"mounts": b"tmpfs /run/user/1000 tmpfs rw 0 0\n"}, "mount /run/user/1000"),
+        ({"mounts": b"tmpfs /run/maskall-of-bob tmpfs rw 0 0\n"}, "mount /run/maskall-of-bob"),
+        ({"interrupts": INTERRUPTS + b" 60: 1  xen-pirq    -msi-x     eth0-TxRx-4\n"}, "dom0 irq"),
+        ({"interrupts": INTERRUPTS + b" 60: 1  xen-dyn    -event     evtchn:qemu-system-i38\n"}, "dom0 irq"),
+        ({"processes": b"812 qemu-system-i38 qemu -xen-domid 7 -name bob\n"}, "process qemu-system-i38"),
+        ({"processes": b"812 xl xl create /etc/xen/bob.cfg\n"}, "process xl"),
+    ],
+)
+def test_what_others_do_meanwhile_is_told_and_no_leak(changed: dict[str, bytes], other: str) -> None:
+    leaks, others = seen(**changed).more_than(seen(), OURS)
+    assert leaks == []
+    assert any(other in line for line in others), others
 
 
 def test_another_number_of_the_same_irq_is_no_leak() -> None:
     renumbered = INTERRUPTS.replace(b" 41:", b" 46:").replace(b"nvme0q0", b"nvme1q0")
-    assert seen(interrupts=renumbered).leaks(seen()) == []
+    assert seen(interrupts=renumbered).more_than(seen(), OURS) == ([], [])
 
 
 def test_one_more_of_the_same_is_counted() -> None:
-    twice = seen(processes=b"5 qemu-system-i38\n6 qemu-system-i38\n")
-    assert twice.leaks(seen(processes=b"5 qemu-system-i38\n")) == ["process qemu-system-i38 (2 instead of 1)"]
+    once, twice = (b"".join(b"%d qemu-dm qemu -name maskall-a\n" % pid for pid in range(count)) for count in (1, 2))
+    leaks, _ = seen(processes=twice).more_than(seen(processes=once), OURS)
+    assert leaks == ["process qemu-dm (2 instead of 1)"]
 
 
 def test_a_missing_section_is_no_empty_one() -> None:
@@ -85,13 +114,14 @@ def test_the_program_runs_without_xen_too() -> None:
     transport = LocalTransport()
     transport.connect(Deadline.after(5))
     here = holdings.survey(transport)
-    assert ("mount", "/proc") in here.things
+    assert Thing("mount", "/proc") in here.things
     assert here.boot_id
 
 
 def test_an_answer_cut_short_is_kept_and_refused(tmp_path: Path) -> None:
     program = tmp_path / "short.sh"
-    program.write_text('printf "%s first\\nhello\\n" "$1"; printf "%s second\\nwor" "$1"\n')
+    head = 'section() { echo "$separator $1"; }\nseparator=$1\n'
+    program.write_text(head + "section first\necho hello\nsection second\nprintf wor\n: section end\n")
     transport, kept = LocalTransport(), dict[str, bytes]()
     transport.connect(Deadline.after(5))
     with pytest.raises(EvidenceError, match="cut short"):

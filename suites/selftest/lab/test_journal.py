@@ -14,7 +14,7 @@ from harness.base.errors import JournalDamaged, LabError, LockHeld
 from harness.lab.lease import ledger as ledgers
 from harness.lab.lease import state as states
 from harness.lab.lease.entry import FIRST, Entry, What, merge, parse
-from harness.lab.lease.ledger import HostJournal, adopt, boot_id, found
+from harness.lab.lease.ledger import Found, HostJournal, adopt, boot_id, found
 from harness.lab.lease.state import HostState
 from harness.model.change import Change, Kind
 from suites.selftest.fakes.faketransport import Cut, Executed, FakeTransport, Reply
@@ -27,7 +27,8 @@ def chain(count: int, run: str = "r1") -> tuple[Entry, ...]:
     entries: list[Entry] = []
     for number in range(1, count + 1):
         prev = entries[-1].hash if entries else FIRST
-        entries.append(Entry(number, "2026-01-02T03:04:05Z", "b1", run, What.INTENT, {"subject": f"{number}"}, prev))
+        words = {"kind": "driver", "subject": f"0000:04:00.{number}", "text": "bind it", "undo": "bind it back"}
+        entries.append(Entry(number, "2026-01-02T03:04:05Z", "b1", run, What.INTENT, words, prev))
     return tuple(entries)
 
 
@@ -177,13 +178,13 @@ class TestWriting:
 
 class TestFinding:
     def test_nothing_is_there(self, tmp_path: Path, state: HostState) -> None:
-        assert found(journal(tmp_path, state).transport, state, str(tmp_path / "host")) == ()
+        assert found(journal(tmp_path, state).transport, state, str(tmp_path / "host")) == Found()
 
     def test_another_controller_finds_it_on_the_host(self, tmp_path: Path, state: HostState) -> None:
         book = journal(tmp_path, state)
         book.about_to(BIND)
         other = HostState("box", tmp_path / "other")
-        entries = found(book.transport, other, book.remote)
+        entries = found(book.transport, other, book.remote).entries
         assert list(entries) == book.entries
         adopt(entries, book.transport, other, book.remote)
         again = HostJournal(book.transport, other, "run2", book.boot_id, list(entries), book.remote)
@@ -195,11 +196,11 @@ class TestFinding:
         book.about_to(BIND)
         with state.journal.open("ab") as file:
             file.write(WHOLE[1].line[:40])
-        entries = found(book.transport, state, book.remote)
+        entries = found(book.transport, state, book.remote).entries
         adopt(entries, book.transport, state, book.remote)
         again = HostJournal(book.transport, state, "run2", book.boot_id, list(entries), book.remote)
         again.about_to(BIND)
-        assert len(found(book.transport, state, book.remote)) == 2
+        assert len(found(book.transport, state, book.remote).entries) == 2
 
     def test_a_line_that_never_reached_the_host_is_sent_on(self, tmp_path: Path, state: HostState) -> None:
         book = journal(tmp_path, state)
@@ -208,7 +209,7 @@ class TestFinding:
         before = host.read_bytes()
         book.about_to(BIND)
         host.write_bytes(before)
-        entries = found(book.transport, state, book.remote)
+        entries = found(book.transport, state, book.remote).entries
         assert len(entries) == 2
         adopt(entries, book.transport, state, book.remote)
         assert host.read_bytes() == state.journal.read_bytes()
@@ -219,7 +220,7 @@ class TestFinding:
         other = HostState("box", tmp_path / "other")
         other.folder.mkdir()
         other.journal.write_bytes(lines(chain(2)))  # of boot b1, long ago
-        assert list(found(book.transport, other, book.remote)) == book.entries
+        assert list(found(book.transport, other, book.remote).entries) == book.entries
 
     def test_closing_leaves_nothing_but_the_archive(self, tmp_path: Path, state: HostState) -> None:
         book = journal(tmp_path, state)
@@ -230,14 +231,14 @@ class TestFinding:
         assert sorted(path.name for path in (tmp_path / "host").iterdir()) == ["claim"]
         assert not state.journal.exists()
         assert len(list((state.folder / "journals").iterdir())) == 1
-        assert found(book.transport, state, book.remote) == ()
+        assert found(book.transport, state, book.remote) == Found()
 
 
 def test_the_scripts_take_any_path(tmp_path: Path, state: HostState) -> None:
     book = journal(tmp_path / "it's; a $(path)", state)
     (tmp_path / "it's; a $(path)").mkdir()
     book.about_to(BIND)
-    assert len(found(book.transport, state, book.remote)) == 1
+    assert len(found(book.transport, state, book.remote).entries) == 1
     assert ledgers.REMOTE_RUN == "/run/maskall"
 
 

@@ -13,7 +13,7 @@ from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, JournalDamaged, LabError, LockHeld
 from harness.lab.lease import state as states
 from harness.lab.lease.entry import FIRST, Entry, What, parse
-from harness.lab.lease.ledger import HostJournal, adopt, boot_id, found, remove_remote
+from harness.lab.lease.ledger import HostJournal, adopt, boot_id, close_remote, found
 from harness.lab.lease.state import HostState
 from harness.model.change import Change, Kind
 from suites.selftest.fakes.faketransport import Cut, Executed, FakeTransport, Reply
@@ -89,7 +89,7 @@ class TestTheLink:
     def test_another_story_there_is_still_another_story(self, book: HostJournal, link: FakeTransport) -> None:
         book.about_to(change(1))
         host = Path(book.remote) / "journal.jsonl"
-        stranger = Entry(2, "", book.boot_id, "theirs", What.INTENT, {}, book.entries[-1].hash)
+        stranger = Entry(2, "", book.boot_id, "theirs", What.RESTORED, {}, book.entries[-1].hash)
         host.write_bytes(host.read_bytes() + stranger.line)
         with pytest.raises(JournalDamaged, match="somebody else"):
             book.about_to(change(2))
@@ -99,7 +99,7 @@ class TestTheLink:
     def test_closing_survives_a_cut(self, book: HostJournal, link: FakeTransport, cut: Cut) -> None:
         book.about_to(change(1))
         link.lose_link(cut)
-        remove_remote(link, book.remote)
+        close_remote(link, "run1", book.remote)
         assert list(Path(book.remote).iterdir()) == []
 
 
@@ -173,7 +173,7 @@ class TestFinding:
         book.about_to(change(1))
         with book.state.journal.open("ab") as file:
             file.write(b'{"seq":2,')
-        assert len(found(HERE, book.state, book.remote)) == 1
+        assert len(found(HERE, book.state, book.remote).entries) == 1
         assert "being written when its writer died" in caplog.text
 
     def test_an_older_story_of_ours_is_put_aside_not_lost(self, book: HostJournal, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ class TestFinding:
         other.folder.mkdir()
         old = Entry(1, "", "an earlier boot", "old-run", What.OPENED, {}, FIRST).line
         other.journal.write_bytes(old)
-        adopt(found(HERE, other, book.remote), HERE, other, book.remote)
+        adopt(found(HERE, other, book.remote).entries, HERE, other, book.remote)
         assert texts(other.journal) == ["change 1"]
         assert (other.folder / "journals" / "old-run-superseded.jsonl").read_bytes() == old
 

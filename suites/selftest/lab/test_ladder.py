@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.base.errors import EvidenceError, HostKeyMismatch, LabError, LockHeld, RestoreFailed
+from harness.base.errors import (
+    AnotherMachine,
+    DeviceTaken,
+    EvidenceError,
+    HostKeyMismatch,
+    HostUnreachable,
+    JournalDamaged,
+    LabError,
+    LockHeld,
+    RestoreFailed,
+    Unreachable,
+)
 from harness.lab.lease.ladder import Climb, Climbed, Offer, Rung, climb, next_rung
 
 ALL = Offer(allow_reboot=True, has_power=True, resets_devices=True)
@@ -24,6 +35,8 @@ class Bench:
         self.broken = broken or {}
         self.events: list[str] = []
         self.link = True
+        self.silent = False
+        self.dies_at: Rung | None = None  # from this rung on nothing answers
         self.well = False
 
     def climb(self, offer: Offer = ALL, evidence: Callable[[Rung], None] | None = None) -> Climb:
@@ -32,12 +45,15 @@ class Bench:
             {rung: lambda rung=rung: self._do(rung) for rung in Rung},
             verify=self._verify,
             linked=lambda: self.link,
+            silent=lambda: self.silent,
             evidence=evidence or (lambda rung: self.events.append(f"evidence {rung.name}")),
             notice=lambda _: None,
         )
 
     def _do(self, rung: Rung) -> None:
         self.events.append(rung.name)
+        if rung is self.dies_at:
+            self.link, self.silent = False, True
         if rung in self.broken:
             raise self.broken[rung]
         self.well = self.well or rung in self.cured_by
@@ -51,6 +67,7 @@ class Bench:
 @pytest.mark.parametrize("cure", [rung for rung in Rung if rung is not Rung.QUARANTINE])
 def test_it_climbs_just_as_far_as_needed_with_evidence_first(cure: Rung) -> None:
     bench = Bench({cure})
+    bench.dies_at = Rung.REBOOT if cure is Rung.POWER_CYCLE else None
     done = bench.climb()
     climbed = list(itertools.takewhile(lambda rung: rung is not cure, Rung))
     expected = [event for rung in [*climbed, cure] for event in (f"evidence {rung.name}", rung.name, "verify")]
@@ -71,9 +88,17 @@ def test_power_without_leave_to_reboot_is_no_leave() -> None:
     assert not {rung for rung in rungs if rung.disturbs_others}
 
 
+def test_power_is_for_no_host_that_answers() -> None:
+    """However little it helps: one whose reboot does nothing, or that refuses us, is left alone."""
+    assert Rung.POWER_CYCLE not in {one.rung for one in Bench().climb().tried}
+    bench = Bench(broken={Rung.RECONNECT: HostUnreachable("login refused", why=Unreachable.REFUSED)})
+    bench.link = False
+    assert [one.rung for one in bench.climb().tried] == [Rung.RECONNECT, Rung.QUARANTINE]
+
+
 def test_a_hung_host_is_only_offered_what_needs_no_link() -> None:
     bench = Bench({Rung.POWER_CYCLE})
-    bench.link = False
+    bench.link, bench.silent = False, True
     assert [one.rung for one in bench.climb().tried] == [Rung.RECONNECT, Rung.POWER_CYCLE]
 
 
@@ -87,7 +112,16 @@ def test_a_link_that_comes_back_opens_the_lower_rungs() -> None:
     assert [one.rung for one in bench.climb().tried] == [Rung.RECONNECT, Rung.UNDO]
 
 
-@pytest.mark.parametrize("error", [HostKeyMismatch("another key"), LockHeld("somebody else")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        HostKeyMismatch("another key"),
+        LockHeld("somebody else"),
+        DeviceTaken("bob has it"),
+        JournalDamaged("line 3"),
+        AnotherMachine("another"),
+    ],
+)
 def test_somebody_elses_machine_is_not_climbed_on(error: LabError) -> None:
     done = Bench({Rung.UNDO}, {Rung.RECONNECT: error}).climb()
     assert [one.rung for one in done.tried] == [Rung.RECONNECT, Rung.QUARANTINE]
@@ -111,12 +145,14 @@ def test_a_quarantine_that_cannot_be_written_ends_the_climb() -> None:
     tried=st.lists(st.sampled_from(list(Rung)), unique=True),
     offer=st.builds(Offer, allow_reboot=st.booleans(), has_power=st.booleans(), resets_devices=st.booleans()),
     linked=st.booleans(),
+    silent=st.booleans(),
 )
-def test_the_next_rung_is_always_allowed_and_new(tried: list[Rung], offer: Offer, linked: bool) -> None:
-    rung = next_rung(Climb([Climbed(one, False, "") for one in tried]), offer, linked=linked)
+def test_the_next_rung_is_always_allowed_and_new(tried: list[Rung], offer: Offer, linked: bool, silent: bool) -> None:
+    rung = next_rung(Climb([Climbed(one, False, "") for one in tried]), offer, linked=linked, silent=silent)
     if rung is Rung.QUARANTINE:
         return
     assert rung not in tried
     assert offer.allows(rung)
     assert linked or not rung.needs_link
     assert offer.allow_reboot or not rung.disturbs_others
+    assert rung is not Rung.POWER_CYCLE or (silent and not linked)

@@ -16,7 +16,7 @@ from harness.lab.lease.undo import Touched, Undo
 from harness.model.address import Bdf
 from harness.model.change import Change, Kind
 from harness.model.guestspec import GuestSpec, GuestType
-from harness.transport.base import Command, CommandResult
+from harness.transport.base import Command, CommandResult, Script
 from harness.transport.ssh import SshTransport
 from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.fakehost import board
@@ -54,7 +54,11 @@ class PlainLinux:
 
     def run(self, command: Command, *, deadline: Deadline, **more: object) -> CommandResult:
         words = [] if not isinstance(command, list) else command
-        if words[:1] == ["xl"] or words == ["cat", "/sys/hypervisor/type"]:
+        if (
+            words[:1] == ["xl"]
+            or (isinstance(command, Script) and "exec xl " in command.text)
+            or words == ["cat", "/sys/hypervisor/type"]
+        ):
             return CommandResult(" ".join(words), b"", b"not there\n", 127, None, 0.0, "xenbox1")
         return self._link.run(command, deadline=deadline, **more)  # type: ignore[arg-type]
 

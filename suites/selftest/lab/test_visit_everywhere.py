@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.base.errors import LabError
-from harness.lab.lease.ledger import found
+from harness.lab.lease.ledger import Found, found
 from harness.lab.lease.state import HostState
 from harness.lab.lease.visit import Visit
 from suites.selftest.fakes.fakehost.traps import Moment
@@ -66,7 +66,7 @@ def test_killed_at_every_write_and_restored_from_another_controller(
             again.close_journal()
             again.end()
             assert lab.fake.state() == before, f"killed at {everywhere[number]}"
-            assert found(lab.transport(), HostState.of(NAME)) == ()
+            assert found(lab.transport(), HostState.of(NAME)) == Found()
 
 
 @pytest.mark.parametrize(("moment", "step"), [(Moment.LOST, 1), (Moment.BEFORE, 3), (Moment.AFTER, 2)])

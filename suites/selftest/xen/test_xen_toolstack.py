@@ -27,7 +27,8 @@ sh -c 'mkdir -p /run/maskall
 cat > /run/maskall/maskall-a.cfg
 xl create /run/maskall/maskall-a.cfg 2>&1
 status=$?
-printf '"'"'domid '"'"'; xl domid maskall-a 2>/dev/null || echo none
+domid=$(xl domid maskall-a 2>/dev/null) && echo "$domid" 2>/dev/null >>/run/maskall/maskall-a.domids
+echo "domid ${domid:-none}"
 exit $status
 '"""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -123,6 +124,7 @@ class Executor:
 
     def execute(self, channel: paramiko.Channel, command: bytes) -> None:
         host = self._host
+        command = _handed_on(command)
         host.lines.append(_text(command))
         boot = host.boots
         host.strike()
@@ -213,6 +215,18 @@ class Executor:
             server.refuses = False
 
         threading.Timer(self._host.dead_seconds, up).start()
+
+
+_ENVELOPE = re.compile(rb"""exec (.*)/bin/sh -c 'eval "shift; \$\(printf %b "\$1"\)"' sh '([^']*)'""")
+
+
+def _handed_on(command: bytes) -> bytes:
+    """What the login shell only hands on to sh(1), as sh gets to see it; anything else as it is."""
+    match = _ENVELOPE.fullmatch(command)
+    if match is None:
+        return command
+    text = re.sub(rb"\\0([0-7]{3})", lambda byte: bytes([int(byte[1], 8)]), match[2])
+    return match[1] + b"sh -c " + shlex.quote(_text(text)).encode("utf-8", "surrogateescape") if match[1] else text
 
 
 def _words(command: bytes) -> list[str] | None:

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 
 from suites.selftest.fakes.fakehost import board, sysfs
 from suites.selftest.fakes.fakehost import xl as xen
@@ -189,6 +190,8 @@ def _systemctl(host: FakeHost, words: list[str]) -> xen.Answer:
         case "list-timers" | "list-units":
             return 0, "".join(f"{name}.timer loaded active waiting\n" for name in host.timers), ""
         case "stop" | "reset-failed":
+            globs = {unit for unit in units if "*" in unit}
+            units = units - globs | {name for name in host.timers if any(fnmatch(name, glob) for glob in globs)}
             missing = units - host.timers.keys()
             for unit in units & host.timers.keys():
                 del host.timers[unit]

@@ -1,0 +1,247 @@
+"""A holder that was paused and taken over changes nothing any more; and nothing is sent twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.base.deadline import Deadline
+from harness.base.errors import HostHung, JournalDamaged, LabError, LockHeld
+from harness.cli import main
+from harness.lab.lease import fence
+from harness.lab.lease.deadman import DeadMan
+from harness.lab.lease.state import HostState
+from harness.lab.lease.visit import Visit
+from harness.model.change import Change, Kind
+from harness.transport.base import Command, Script
+from harness.xen.toolstack.xl import XlToolstack
+from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
+from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller, die, site
+
+__all__ = ["controller", "fake_host"]
+CHANGE = Change(Kind.CONFIG, str(NIC), "write COMMAND=0:2", "write it back")
+
+
+def soon() -> Deadline:
+    return Deadline.after(20)
+
+
+def paused(visit: Visit) -> Visit:
+    """It has asked for the last time whether the host is its own, and hears nothing any more."""
+    visit.journal.still_ours = lambda: None
+    visit.claim._stop.set()
+    return visit
+
+
+@pytest.fixture
+def first(fake_host: FakeLab) -> Visit:
+    return arrive(fake_host)
+
+
+class TestTheHost:
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ["setpci", "-s", str(NIC), "COMMAND=0:2"],
+            ["xl", "pci-assignable-add", str(NIC)],
+            ["tee", f"/sys/bus/pci/devices/{NIC}/reset"],
+            ["modprobe", "-r", "e1000e"],
+            ["systemctl", "reboot"],
+            Script(f"echo 1 > /sys/bus/pci/devices/{NIC}/reset"),
+        ],
+        ids=str,
+    )
+    def test_a_change_decided_before_is_refused_after(self, fake_host: FakeLab, first: Visit, command: Command) -> None:
+        paused(first)
+        second = Visit.begin(first.site, FORCED, lambda _: None)
+        fake_host.fake.executed.clear()
+        with pytest.raises(LockHeld, match="no longer ours"):
+            first.transport.run(command, deadline=soon(), changes=True, stdin=b"1\n").check()
+        assert fake_host.fake.executed == [] and fake_host.fake.boots == 1
+        second.put_back(whole=True)
+        second.close_journal()
+        second.end()
+
+    def test_so_is_a_file_a_stream_and_a_timer(self, fake_host: FakeLab, first: Visit) -> None:
+        paused(first)
+        second = Visit.begin(first.site, FORCED, lambda _: None)
+        fake_host.fake.executed.clear()
+        with pytest.raises(LockHeld):
+            first.transport.put(b"x", "/run/maskall/x", 0o600, soon())
+        stream = XlToolstack(first.transport).start_destroy(1, soon())
+        with pytest.raises(LabError):
+            stream.read_until(b"never", soon())
+        with pytest.raises(LockHeld):
+            DeadMan(first.site.transport).arm(first.transport, NIC, "e1000e")
+        assert fake_host.fake.executed == []
+        assert not (fake_host.fake.root / "run/maskall/x").exists()
+        second.end()
+
+    def test_and_everything_once_it_has_rebooted(self, fake_host: FakeLab, first: Visit) -> None:
+        paused(first)
+        fake_host.fake.reboot()
+        first.transport.close()
+        first.transport.connect(soon())
+        with pytest.raises(LabError, match="has rebooted by itself"):
+            first.transport.run(["setpci", "-s", str(NIC), "COMMAND=0:2"], deadline=soon(), changes=True)
+        assert fake_host.fake.executed == []
+        first.put_back()
+        first.end()
+
+    def test_a_whole_run_of_the_paused_one_does_nothing(self, fake_host: FakeLab, first: Visit) -> None:
+        paused(first)
+        second = Visit.begin(first.site, FORCED, lambda _: None)
+        fake_host.fake.executed.clear()
+        with pytest.raises(LabError):
+            borrow(first)
+        with pytest.raises(LabError):
+            first.put_back(whole=True)
+        assert fake_host.fake.executed == []
+        second.put_back(whole=True)
+        second.close_journal()
+        second.end()
+
+
+class TestThisController:
+    def test_the_old_process_cannot_write_into_the_journal_of_the_new(self, fake_host: FakeLab, first: Visit) -> None:
+        paused(first)
+        second = Visit.begin(first.site, FORCED, lambda _: None)
+        second.journal.about_to(CHANGE)
+        before = HostState.of(NAME).journal.read_bytes()
+        with pytest.raises(LockHeld, match="another process of this controller"):
+            first.journal.about_to(CHANGE)
+        assert HostState.of(NAME).journal.read_bytes() == before
+        second.journal.about_to(CHANGE)
+        second.put_back(whole=True)
+        second.close_journal()
+        second.end()
+
+    def test_nor_where_nothing_could_be_remembered(self, fake_host: FakeLab, first: Visit) -> None:
+        """The note of who holds the state found no room: a line of somebody else's is seen all the same."""
+        paused(first)
+        second = Visit.begin(first.site, FORCED, lambda _: None)
+        second.journal.about_to(CHANGE)
+        before = HostState.of(NAME).journal.read_bytes()
+        first.journal.local_token = ""
+        with pytest.raises(LabError, match="somebody else has written"):
+            first.journal.about_to(CHANGE)
+        assert HostState.of(NAME).journal.read_bytes() == before
+        second.put_back(whole=True)
+        second.close_journal()
+        second.end()
+
+
+class TestOneCopyIsDamaged:
+    @pytest.mark.parametrize("copy", ["host", "controller"])
+    def test_the_other_is_chosen_by_hand(self, fake_host: FakeLab, copy: str) -> None:
+        before = fake_host.fake.state()
+        visit = arrive(fake_host)
+        borrow(visit)
+        die(visit)
+        there, here = fake_host.fake.root / "run/maskall/journal.jsonl", HostState.of(NAME).journal
+        bad = there if copy == "controller" else here
+        bad.write_bytes(bad.read_bytes().replace(b"pciback", b"PCIBACK", 1))
+        damaged = bad.read_bytes()
+        words = ["restore", NAME, "--inventory", str(fake_host.inventory), "--take-over", "a test"]
+        assert main(words) != 0
+        assert fake_host.fake.state()["functions"] != before["functions"], "nothing was touched"
+        assert main([*words, "--journal", copy]) == 0
+        assert fake_host.fake.state() == before
+        kept = [path.read_bytes() for path in HostState.of(NAME).folder.rglob("*.jsonl")]
+        assert damaged in kept, "it is evidence"
+
+    def test_a_copy_of_another_machine_is_put_aside_by_hand(self, fake_host: FakeLab) -> None:
+        visit = arrive(fake_host)
+        borrow(visit)
+        die(visit)
+        fake_host.fake.reboot()
+        (fake_host.fake.root / "etc/machine-id").write_text(f"{'5' * 32}\n")
+        words = ["restore", NAME, "--inventory", str(fake_host.inventory)]
+        assert main(words) != 0
+        assert not (fake_host.fake.root / "run/maskall/claim").exists(), "this machine is clean, and free again"
+        fake_host.fake.executed.clear()
+        assert main([*words, "--journal", "host"]) == 0
+        assert not fake_host.fake.ran("xl|tee|setpci|modprobe")
+        arrive(fake_host).end()
+
+
+class TestSentOnce:
+    def test_what_still_runs_is_waited_for_and_not_sent_again(
+        self, fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(fence, "IDLE_SECONDS", 1)
+        monkeypatch.setattr("harness.lab.lease.undo._SECONDS", 1.0)
+        visit = arrive(fake_host)
+        borrow(visit)
+        fake_host.fake.hang(program="pci-assignable-remove")
+        with pytest.raises(HostHung):
+            visit.put_back()
+        with pytest.raises(HostHung, match="still runs there"):
+            visit.put_back()
+        die(visit)
+        other = Visit.begin(site(fake_host), FORCED, lambda _: None)
+        with pytest.raises(HostHung, match="still runs there"):
+            other.put_back(whole=True)
+        assert fake_host.fake.ran("pci-assignable-remove") <= 1
+        fake_host.fake.release()
+        monkeypatch.setattr(fence, "IDLE_SECONDS", 20)
+        monkeypatch.setattr("harness.lab.lease.undo._SECONDS", 20.0)
+        other.put_back(whole=True)
+        other.close_journal()
+        other.end()
+        assert fake_host.fake.ran("pci-assignable-remove") == 1
+
+
+class TestNobodyElse:
+    @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+    def test_modes_do_not_depend_on_umask(self, fake_host: FakeLab, umask: int) -> None:
+        import os
+
+        before = os.umask(umask)
+        try:
+            visit = arrive(fake_host)
+            visit.state.keep("facts.txt", b"x")
+            visit.state.poison("a test")
+            state = HostState.of(NAME)
+            seen = [*state.folder.rglob("*"), state.folder, state.folder.parent, state.folder.parent.parent]
+            assert len(seen) > 6
+            assert {path for path in seen if path.stat().st_mode & 0o077} == set()
+            run = fake_host.fake.root / "run/maskall"
+            assert run.stat().st_mode & 0o777 == 0o700, "nobody else can open it, read the token or lock it"
+            visit.state.cure()
+            visit.end()
+            assert {path for path in state.folder.rglob("*") if path.stat().st_mode & 0o077} == set()
+        finally:
+            os.umask(before)
+
+    def test_a_folder_of_somebody_else_is_not_used(self, fake_host: FakeLab, tmp_path: Path) -> None:
+        import os
+
+        if os.geteuid() != 0:
+            pytest.skip("only root gives files away")
+        theirs = tmp_path / "controller/maskall/hosts" / NAME
+        theirs.mkdir(parents=True)
+        os.chown(theirs, 12345, 12345)
+        with pytest.raises(LabError, match=r"belongs to user 12345|Operation not permitted"):
+            arrive(fake_host)
+
+    def test_evidence_is_never_written_over(self, tmp_path: Path) -> None:
+        state = HostState("box", tmp_path / "box")
+        kept = [state.keep("facts.txt", b"%d" % number) for number in range(5)]
+        assert [path.read_bytes() for path in kept] == [b"0", b"1", b"2", b"3", b"4"]
+        for number in range(3):
+            state.journal.write_bytes(b"%d" % number)
+            state.archive("run1")
+        assert {path.read_bytes() for path in (state.folder / "journals").iterdir()} == {b"0", b"1", b"2"}
+
+
+def test_a_damaged_journal_on_the_host_names_the_way_out(fake_host: FakeLab) -> None:
+    visit = arrive(fake_host)
+    borrow(visit)
+    die(visit)
+    journal = fake_host.fake.root / "run/maskall/journal.jsonl"
+    journal.write_bytes(b"garbage\n")
+    with pytest.raises(JournalDamaged) as raised:
+        Visit.begin(site(fake_host), FORCED, lambda _: None)
+    assert "--journal host|controller" in raised.value.hint

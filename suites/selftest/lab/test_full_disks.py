@@ -1,0 +1,175 @@
+"""Going back needs no new line of a journal: it works with full and read-only disks, on both machines."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.base.errors import LabError
+from harness.cli import main
+from harness.lab.lease.claim import look
+from harness.lab.lease.state import HostState
+from harness.lab.lease.visit import Visit
+from suites.selftest.fakes.failingdisk import FailingDisk
+from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
+from suites.selftest.fakes.labrun import FORCED, arrive, borrow, controller, die, site
+
+__all__ = ["controller", "fake_host"]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[FailingDisk]:
+    with FailingDisk(tmp_path / "controller") as made:
+        yield made
+
+
+def restore(lab: FakeLab) -> int:
+    return main(["restore", NAME, "--inventory", str(lab.inventory), "--take-over", "a test"])
+
+
+def killed(lab: FakeLab) -> None:
+    visit = arrive(lab)
+    borrow(visit)
+    die(visit)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO])
+def test_the_controllers_disk_takes_nothing(fake_host: FakeLab, disk: FailingDisk, number: int) -> None:
+    before = fake_host.fake.state()
+    killed(fake_host)
+    disk.fails(lambda _: number)
+    assert restore(fake_host) == 0
+    disk.fails(None)
+    assert fake_host.fake.state() == before
+    visit = Visit.begin(site(fake_host), FORCED, lambda _: None)
+    assert not visit.left_behind, "its copy is told from one that counts"
+    visit.end()
+
+
+def test_a_run_goes_back_when_the_disk_fills_up_under_it(fake_host: FakeLab, disk: FailingDisk) -> None:
+    before = fake_host.fake.state()
+    visit = arrive(fake_host)
+    borrow(visit)
+    disk.fails(lambda _: errno.ENOSPC)
+    with pytest.raises(LabError):
+        visit.journal.about_to(_change())
+    visit.end()
+    assert fake_host.fake.state() == before
+
+
+def test_the_hosts_memory_disk_is_full(fake_host: FakeLab) -> None:
+    """Not even for the claim of who wants to restore it there is room, as a file."""
+    before = fake_host.fake.state()
+    killed(fake_host)
+    fake_host.fake.full = True
+    told: list[str] = []
+    visit = Visit.begin(site(fake_host), FORCED, told.append)
+    there = look(fake_host.transport())
+    assert there is not None and there.holder.token == visit.claim.holder.token and there.live
+    visit.put_back(whole=True)
+    assert any("without writing it down" in line for line in told)
+    visit.close_journal()
+    visit.end()
+    fake_host.fake.full = False
+    assert fake_host.fake.state() == before
+    assert look(fake_host.transport()) is None
+
+
+def test_so_does_the_command(fake_host: FakeLab) -> None:
+    before = fake_host.fake.state()
+    killed(fake_host)
+    fake_host.fake.full = True
+    assert restore(fake_host) == 0
+    fake_host.fake.full = False
+    assert fake_host.fake.state() == before
+
+
+def test_both_at_once(fake_host: FakeLab, disk: FailingDisk) -> None:
+    before = fake_host.fake.state()
+    killed(fake_host)
+    fake_host.fake.full = True
+    disk.fails(lambda _: errno.ENOSPC)
+    assert restore(fake_host) == 0
+    fake_host.fake.full = False
+    assert fake_host.fake.state() == before
+
+
+def test_a_reboot_too_is_ordered_without_a_line(fake_host: FakeLab) -> None:
+    visit = arrive(fake_host)
+    borrow(visit)
+    die(visit)
+    fake_host.fake.zombies = True
+    fake_host.fake.full = True
+    assert restore(fake_host) == 0
+    assert fake_host.fake.boots == 2
+
+
+def test_a_claim_in_a_link_is_a_claim(fake_host: FakeLab) -> None:
+    (fake_host.fake.root / "run/maskall").mkdir(mode=0o700)
+    fake_host.fake.full = True
+    visit = Visit.begin(site(fake_host), FORCED, lambda _: None)
+    assert (fake_host.fake.root / "run/maskall/claim").is_symlink()
+    with pytest.raises(LabError, match="used by"):
+        Visit.begin(site(fake_host), type(FORCED)(reason="another"), lambda _: None)
+    visit.claim.check()
+    visit.claim.renew()
+    visit.end()
+    assert look(fake_host.transport()) is None
+
+
+class TestTheNth:
+    """Every write, fsync, rename, mkdir on the controller fails once, each in its turn, and after it all others."""
+
+    @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+    def test_fails(self, fake_host: FakeLab, disk: FailingDisk, lasting: bool) -> None:
+        before = fake_host.fake.state()
+        for nth in range(1, 400, 1 if not lasting else 3):
+            seen = 0
+
+            def fail(_: str, nth: int = nth) -> int:
+                nonlocal seen
+                seen += 1
+                return errno.ENOSPC if seen == nth or (lasting and seen > nth) else 0
+
+            visit = None
+            disk.fails(fail)
+            try:
+                visit = arrive(fake_host)
+                borrow(visit)
+            except LabError as error:
+                assert "\n" not in str(error)
+            except BaseException:
+                raise
+            finally:
+                if visit is not None:
+                    visit.end()
+            over = seen < nth
+            disk.fails(None)
+            _clean_or_claimed(fake_host, before)
+            if over:
+                break
+        assert nth > 20
+
+
+def _clean_or_claimed(lab: FakeLab, before: dict[str, object]) -> None:
+    """Every dirty host is claimed or quarantined, and can be restored."""
+    now = lab.fake.state()
+    if now != before:
+        claimed = (lab.fake.root / "run/maskall/claim").exists() or (lab.fake.root / "run/maskall/claim").is_symlink()
+        assert claimed or HostState.of(NAME).quarantine
+        assert restore(lab) == 0
+        assert lab.fake.state() == before
+    HostState.of(NAME).cure()
+
+
+def _change():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    from harness.model.change import Change, Kind
+
+    return Change(Kind.CONFIG, "0000:02:00.0", "write COMMAND=0:2", "write it back")
+
+
+assert Callable and os

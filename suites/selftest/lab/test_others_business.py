@@ -1,0 +1,300 @@
+"""What others do on a lent host meanwhile is theirs: told, never undone, and no reason to reboot anybody's machine."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.base.errors import RestoreFailed
+from harness.base.progress import PlainProgress
+from harness.lab.lease.ladder import Rung
+from harness.lab.lease.state import HostState
+from harness.lab.lease.visit import Visit
+from suites.selftest.fakes.fakehost import board
+from suites.selftest.fakes.fakehost.machine import Domain
+from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
+from suites.selftest.fakes.fakepower import FakePower
+from suites.selftest.fakes.hostcalls import run
+from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller, die, give_back, site
+
+__all__ = ["controller", "fake_host"]
+
+
+def append(lab: FakeLab, path: str, text: str) -> None:
+    with (lab.fake.root / path).open("a") as file:
+        file.write(text)
+
+
+def login(lab: FakeLab) -> None:
+    append(lab, "proc/self/mounts", "tmpfs /run/user/1000 tmpfs rw,nosuid 0 0\n")
+
+
+def guest(lab: FakeLab) -> None:
+    lab.fake.domains[9] = Domain("bob", 9)
+    lab.fake.xenstore |= {"/local/domain/0/backend/vif/9/0": "", "/local/domain/9/name": "bob"}
+
+
+def more_queues(lab: FakeLab) -> None:
+    """ethtool -L."""
+    append(lab, "proc/interrupts", "  60:          0          9  xen-pirq    -msi-x  eth0-TxRx-4\n")
+
+
+def bobs_device(lab: FakeLab) -> None:
+    """Given to a guest of his."""
+    link = lab.transport()
+    run(link, ["xl", "pci-assignable-add", board.DISK], changes=True)
+    lab.fake.domains[9] = Domain("bob", 9, devices=(board.DISK,))
+    disk = lab.fake.functions[board.DISK]
+    disk.owner = "d9"
+    lab.fake.xenstore |= {
+        f"/libxl/pci/{disk.key}/domid": "9",
+        "/local/domain/0/backend/pci/9/0/dev-0": board.DISK,
+    }
+
+
+@pytest.mark.parametrize("meanwhile", [login, guest, more_queues, bobs_device])
+def test_it_does_not_climb(fake_host: FakeLab, meanwhile: Callable[[FakeLab], None]) -> None:
+    told: list[str] = []
+    visit = arrive(fake_host)
+    visit.notice = told.append
+    borrow(visit)
+    meanwhile(fake_host)
+    before = fake_host.fake.state()
+    power = FakePower()
+    assert give_back(visit, power=power) is None
+    visit.end()
+    assert fake_host.fake.boots == 1 and power.orders == []
+    assert not HostState.of(NAME).quarantine
+    after = fake_host.fake.state()
+    assert after["functions"][board.DISK] == before["functions"][board.DISK]
+    assert {9: "bob"}.items() <= after["domains"].items() or meanwhile in (login, more_queues)
+    assert any("which is not ours" in line for line in told)
+
+
+def test_no_reboot_under_somebody_elses_guest(fake_host: FakeLab) -> None:
+    """A zombie of ours would need one."""
+    visit = arrive(fake_host)
+    borrow(visit)
+    fake_host.fake.zombies = True
+    guest(fake_host)
+    climb = give_back(visit, power=FakePower())
+    assert climb is not None and not climb.restored
+    assert "bob" in climb.told
+    assert Rung.POWER_CYCLE not in {one.rung for one in climb.tried}
+    visit.end()
+    assert fake_host.fake.boots == 1
+    assert HostState.of(NAME).quarantine
+
+
+class TestPciback:
+    def test_it_stays_while_it_holds_anything(self, fake_host: FakeLab) -> None:
+        fake_host.fake.modules.discard("xen_pciback")
+        fake_host.fake.tree.modules()
+        visit = arrive(fake_host)
+        borrow(visit)  # which loads it
+        bobs_device(fake_host)
+        visit.end()
+        assert "xen_pciback" in fake_host.fake.state()["modules"]
+        assert fake_host.fake.state()["functions"][board.DISK]["driver"] == "pciback"
+        assert fake_host.fake.state()["functions"][str(NIC)]["driver"] == "e1000e"
+        assert not fake_host.fake.ran("modprobe -r")
+
+    def test_nor_while_it_would_seize_something(self, fake_host: FakeLab) -> None:
+        fake_host.fake.modules.discard("xen_pciback")
+        fake_host.fake.tree.modules()
+        visit = arrive(fake_host)
+        borrow(visit)
+        fake_host.fake.slots.add(board.PLURAL)
+        fake_host.fake.tree.pciback()
+        visit.end()
+        assert "xen_pciback" in fake_host.fake.state()["modules"]
+
+    def test_and_goes_otherwise(self, fake_host: FakeLab) -> None:
+        fake_host.fake.modules.discard("xen_pciback")
+        fake_host.fake.tree.modules()
+        before = fake_host.fake.state()
+        visit = arrive(fake_host)
+        borrow(visit)
+        visit.end()
+        assert fake_host.fake.state() == before
+
+
+class TestWhoHasItNow:
+    def given_to_bob(self, lab: FakeLab) -> None:
+        """The NIC hangs at pciback, so that anybody can take it into a guest."""
+        link = lab.transport()
+        run(link, ["xl", "destroy", "maskall-a"], changes=True)
+        config = f'name="bob"\npci=["{NIC}"]\n'
+        (lab.fake.root / "etc/bob.cfg").write_text(config)
+        run(link, ["xl", "create", "/etc/bob.cfg"], changes=True)
+        lab.fake.executed.clear()
+
+    @pytest.mark.parametrize("noted", [True, False], ids=["xenstore and Xen say so", "only Xen does"])
+    def test_another_guest(self, fake_host: FakeLab, noted: bool) -> None:
+        visit = arrive(fake_host)
+        borrow(visit)
+        self.given_to_bob(fake_host)
+        if not noted:
+            for key in [key for key in fake_host.fake.xenstore if "pci" in key]:
+                del fake_host.fake.xenstore[key]
+        climb = give_back(visit, power=FakePower())
+        assert climb is not None and not climb.restored
+        assert "in use by others" in climb.told
+        assert [one.rung for one in climb.tried] == [Rung.RECONNECT, Rung.QUARANTINE]
+        visit.end()
+        assert fake_host.fake.functions[str(NIC)].owner == "d2"
+        assert not fake_host.fake.ran("xl|tee|setpci|modprobe"), "nothing was touched"
+        assert (fake_host.fake.root / "run/maskall/claim").exists(), "it stays claimed"
+
+    def test_another_guest_in_the_last_moment(self, fake_host: FakeLab) -> None:
+        """Behind the question to Xen: the shell that takes the device back asks xenstore once more."""
+        visit = arrive(fake_host)
+        borrow(visit)
+        run(fake_host.transport(), ["xl", "destroy", "maskall-a"], changes=True)
+        config = f'name="bob"\npci=["{NIC}"]\n'
+        (fake_host.fake.root / "etc/bob.cfg").write_text(config)
+        quick = fake_host.transport()
+        fake_host.fake.trap(
+            lambda: run(quick, ["xl", "create", "/etc/bob.cfg"], changes=True), line="write|pci-assignable-remove"
+        )
+        climb = give_back(visit)
+        assert climb is not None and "in use by others" in climb.told
+        visit.end()
+        assert fake_host.fake.functions[str(NIC)].owner == "d2"
+        assert not fake_host.fake.ran("pci-assignable-remove")
+
+    def test_another_driver(self, fake_host: FakeLab) -> None:
+        visit = arrive(fake_host)
+        borrow(visit)
+        link = fake_host.transport()
+        run(link, ["xl", "destroy", "maskall-a"], changes=True)
+        run(link, ["xl", "pci-assignable-remove", str(NIC)], changes=True)
+        fake_host.fake.modules.add("vfio_pci")
+        fake_host.fake.tree.modules()
+        function = fake_host.fake.functions[str(NIC)]
+        function.override = "vfio-pci"
+        fake_host.fake.bind(str(NIC), "vfio-pci")
+        climb = give_back(visit)
+        assert climb is not None and "vfio-pci has it" in climb.told
+        visit.end()
+        assert function.bound == "vfio-pci"
+
+    def test_a_note_that_outlived_its_domain_is_nobodys(self, fake_host: FakeLab) -> None:
+        before = fake_host.fake.state()
+        visit = arrive(fake_host)
+        borrow(visit)
+        run(fake_host.transport(), ["xl", "destroy", "maskall-a"], changes=True)
+        key = f"/libxl/pci/{fake_host.fake.functions[str(NIC)].key}/domid"
+        fake_host.fake.xenstore[key] = "7"
+        with pytest.raises(RestoreFailed, match="libxl owner of device"):  # a leak of ours; the device is back
+            visit.put_back()
+        assert fake_host.fake.functions[str(NIC)].bound == "e1000e"
+        del fake_host.fake.xenstore[key]
+        visit.end()
+        assert fake_host.fake.state() == before
+
+
+class TestWhoseJournal:
+    def test_another_machines_is_not_replayed(self, fake_host: FakeLab) -> None:
+        """The name has moved to another machine, where somebody's guest has the card in the same slot."""
+        visit = arrive(fake_host)
+        borrow(visit)
+        die(visit)
+        fake_host.fake.reboot()
+        (fake_host.fake.root / "etc/machine-id").write_text(f"{'5' * 32}\n")
+        run(fake_host.transport(), ["xl", "pci-assignable-add", str(NIC)], changes=True)
+        state = fake_host.fake.state()
+        fake_host.fake.executed.clear()
+        with pytest.raises(Exception, match="another machine"):
+            Visit.begin(site(fake_host), FORCED, lambda _: None).put_back(whole=True)
+        assert fake_host.fake.executed == []
+        assert fake_host.fake.state()["functions"] == state["functions"]
+
+    def test_nor_one_that_was_copied_there(self, fake_host: FakeLab, tmp_path: Path) -> None:
+        visit = arrive(fake_host)
+        borrow(visit)
+        die(visit)
+        (fake_host.fake.root / "etc/machine-id").write_text(f"{'5' * 32}\n")
+        (HostState.of(NAME).journal).unlink()
+        fake_host.fake.executed.clear()
+        with pytest.raises(Exception, match="another machine"):
+            Visit.begin(site(fake_host), FORCED, lambda _: None).put_back(whole=True)
+        assert fake_host.fake.executed == []
+
+    def test_a_copy_whose_run_was_closed_elsewhere(
+        self, fake_host: FakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Ada's run dies, Eve restores the host, Bob takes the card; then Ada comes back."""
+        visit = arrive(fake_host)
+        borrow(visit)
+        die(visit)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "eve"))
+        eve = Visit.begin(site(fake_host), FORCED, lambda _: None)
+        eve.put_back(whole=True)
+        eve.close_journal()
+        eve.end()
+        run(fake_host.transport(), ["xl", "pci-assignable-add", str(NIC)], changes=True)  # bob's
+        fake_host.fake.executed.clear()
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller"))
+        ada = Visit.begin(site(fake_host), FORCED, lambda _: None)
+        ada.put_back(whole=True)
+        ada.close_journal()
+        ada.end()
+        assert not fake_host.fake.ran("xl|tee|setpci|modprobe")
+        assert fake_host.fake.functions[str(NIC)].bound == "pciback"
+        assert not HostState.of(NAME).journal.exists()
+
+    def test_a_copy_of_an_earlier_boot(self, fake_host: FakeLab) -> None:
+        visit = arrive(fake_host)
+        borrow(visit)
+        die(visit)
+        fake_host.fake.reboot()
+        run(fake_host.transport(), ["xl", "pci-assignable-add", str(NIC)], changes=True)  # bob's
+        fake_host.fake.executed.clear()
+        told: list[str] = []
+        again = Visit.begin(site(fake_host), FORCED, told.append)
+        again.put_back(whole=True)
+        again.close_journal()
+        again.end()
+        assert not fake_host.fake.ran("xl|tee|setpci|modprobe")
+        assert fake_host.fake.functions[str(NIC)].bound == "pciback"
+
+    def test_one_that_says_restored_is_no_leftover(self, fake_host: FakeLab) -> None:
+        visit = arrive(fake_host)
+        borrow(visit)
+        visit.put_back(whole=True)
+        visit.journal.close = list  # type: ignore[method-assign]  # it dies right after saying so
+        visit.close_journal()
+        die(visit)
+        run(fake_host.transport(), ["xl", "pci-assignable-add", str(NIC)], changes=True)  # bob's
+        fake_host.fake.executed.clear()
+        again = Visit.begin(site(fake_host), FORCED, lambda _: None)
+        assert not again.left_behind
+        again.end()
+        assert not fake_host.fake.ran("xl|tee|setpci|modprobe")
+        after = arrive(fake_host)  # and the next run begins a journal of its own
+        after.end()
+
+
+def test_progress_is_plain(fake_host: FakeLab) -> None:
+    """A host's words in a notice cannot repaint a terminal."""
+    said = io.StringIO()
+    visit = Visit.begin(site(fake_host), FORCED, PlainProgress(said).note)
+    visit.open_journal("a self-test")
+    fake_host.fake.domains[9] = Domain("\x1b[2J", 9)
+    visit.put_back()
+    visit.end()
+    assert "\x1b" not in said.getvalue()
+
+
+def test_a_leak_of_ours_is_still_one(fake_host: FakeLab) -> None:
+    visit = arrive(fake_host)
+    borrow(visit)
+    append(fake_host, "proc/self/mounts", "tmpfs /run/maskall/saved tmpfs rw 0 0\n")
+    with pytest.raises(RestoreFailed, match="mount /run/maskall/saved"):
+        visit.put_back()
+    (fake_host.fake.root / "proc/self/mounts").write_text("")
+    visit.end()
