@@ -194,8 +194,9 @@ def test_a_second_interrupt_in_the_undo_is_a_quarantine_that_says_so(
         raise KeyboardInterrupt
     lab.close()
     assert "broken off" in HostState.of(NAME).quarantine
-    monkeypatch.undo()
-    monkeypatch.setenv("XDG_STATE_HOME", str(HostState.of(NAME).folder.parents[2]))
+    home = HostState.of(NAME).folder.parents[2]
+    monkeypatch.undo()  # that of the controller too
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
     assert main(["restore", NAME, "--inventory", str(fake_host.inventory), "--take-over", "a test"]) == 0
     assert fake_host.fake.state() == before
 
