@@ -17,7 +17,7 @@ Keep = Callable[[str, bytes], None]
 MOST = 64 << 20
 """Bytes that one answer may have."""
 
-_NAME = re.compile(r"^ *(?:section|attribute) ([a-z][\w.-]*) *$", re.MULTILINE | re.ASCII)
+_NAME = re.compile(r"^ *(?:section|attribute) ([a-z][\w.-]*) *(?:#.*)?$", re.MULTILINE | re.ASCII)
 
 
 def ask(
