@@ -16,7 +16,7 @@ _UART_DRIVER = re.compile(r"serial|8250|exar|intel-lpss|parport_serial|jsm|mxser
 _EHCI, _XHCI = 0x20, 0x30  # programming interfaces of USB controllers
 _VIRTIO_CONSOLE = {"1af4:1003", "1af4:1043"}
 _LEGACY = {0x3F8, 0x2F8, 0x3E8, 0x2E8}  # COM1 to COM4 of a PC's board
-_WINDOW = 0x10000  # how far behind the start of a BAR an address still counts as its own: its size nobody tells
+_PORTS, _WINDOW = 0x1000, 0x10000  # how far behind a BAR's start (ports, memory) an address may be its own
 
 # Consoles that are no PCI serial card: Xen's, the display, a board's own UART, memory, the network.
 _ELSEWHERE = re.compile(
@@ -36,8 +36,9 @@ def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Fi
     gone = facts.missing("cmdline", "xen", "tty", "display")
     if gone:
         yield Finding("console", Level.DENY, "unknown: a command line or the host's consoles cannot be read", (gone,))
-    if "consoles" not in facts.sections and code is not None and (code >> 16 == _COMMUNICATION or code >> 8 == _USB):
-        yield Finding("console", Level.DENY, "unknown: which consoles Linux uses")
+    gone = facts.missing("consoles")
+    if gone and code is not None and (code >> 16 == _COMMUNICATION or code >> 8 == _USB):
+        yield Finding("console", Level.DENY, "unknown: which consoles Linux uses", (gone,))
     yield from _display(function, facts)
     for line in _command_lines(facts):
         bdf = re.escape(str(function.bdf))
@@ -98,10 +99,10 @@ def _uarts(function: Function, facts: HostFacts) -> Iterator[tuple[Line, str]]:
     for line in _command_lines(facts):
         for match in re.finditer(r"\bcom[12]=(\S+)", line.text):
             where = _where(match[1])
-            if where and (serial if where in ("pci", "amt") else _at(function, where, perhaps)):
+            if where and (serial if where in ("pci", "amt") else _at(function, facts, where, perhaps)):
                 yield line, "Xen's serial console is on it, or could be"
         for match in re.finditer(r"\b(?:earlycon|console|earlyprintk)=(?:[a-z]\w*,)*(0x[0-9a-fA-F]+)", line.text):
-            if _at(function, match[1], perhaps):
+            if _at(function, facts, match[1], perhaps):
                 yield line, "Linux's early serial console is on it, or could be"
 
 
@@ -118,7 +119,7 @@ def _where(options: str) -> str:
     return fields[2] if len(fields) > 2 and "=" not in fields[2] else ""
 
 
-def _at(function: Function, where: str, serial: bool) -> bool:
+def _at(function: Function, facts: HostFacts, where: str, serial: bool) -> bool:
     """Whether an address is in one of the function's BARs; a serial card whose BARs nobody tells may be at any."""
     try:
         address = int(where, 16)
@@ -129,7 +130,9 @@ def _at(function: Function, where: str, serial: bool) -> bool:
     bars = _bars(function)
     if not bars:
         return serial
-    return any(start <= address < start + (0x1000 if start < 0x10000 else _WINDOW) for start in bars)
+    near = [start for start in bars if start <= address < start + (_PORTS if start < 0x10000 else _WINDOW)]
+    others = (start for one in facts.functions.values() if one is not function for start in _bars(one))
+    return bool(near) and not any(max(near) < start <= address for start in others)
 
 
 def _bars(function: Function) -> list[int]:
