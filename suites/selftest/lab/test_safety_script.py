@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import harness.lab.safety.facts.collect
+from harness.lab.safety.facts.collect import RESTLESS
+from harness.lab.safety.facts.facts import SECTIONS
 from harness.lab.safety.facts.parse import parse_facts
 from harness.transport.sections import split
 
@@ -26,6 +28,13 @@ def test_it_redirects_output_nowhere_and_calls_no_program_that_writes() -> None:
     targets = set(re.findall(r">+\s*(&\d|[^\s;&|)]+)", text))
     assert targets == {"/dev/null", "&1"}
     assert not re.search(_WRITERS, text)
+
+
+def test_every_section_is_known_to_the_parser_and_those_that_change_by_themselves_to_the_guard() -> None:
+    text = _PROGRAM.read_text()
+    assert set(re.findall(r"^ *section (\w+)", text, flags=re.MULTILINE)) == SECTIONS | {"end"}
+    restless = text.split("!= stable")[1].split("\nfi\n")[0] + text.split("= stable ] && return 0")[1]
+    assert set(re.findall(r"section (\w+)", restless)) == {*RESTLESS, "end"}
 
 
 @pytest.mark.skipif(not (shutil.which("dash") and Path("/sys/bus/pci").exists()), reason="needs dash and PCI")

@@ -307,7 +307,7 @@ def _route6(line: Line) -> Iterator[Route]:
 
 
 def _understood_table(line: Line) -> bool:
-    words = line.text.replace("\\", " ").split()
+    words = line.text.replace("\\", " ").split() or [""]
     if words[0] in _NO_WAY:
         return True
     return bool(_destination(line)) and ("dev" in words[:-1])
@@ -329,7 +329,7 @@ def _destination(line: Line) -> str:
 
 def _table(line: Line) -> Iterator[Route]:
     """Lines of `ip -o route show table all`: `[TYPE] TO via GATEWAY dev NAME table T \\ nexthop via ... dev NAME`."""
-    words = line.text.replace("\\", " ").split()
+    words = line.text.replace("\\", " ").split() or [""]
     to = "" if words[0] in _NO_WAY else _destination(line)
     if not to:
         return

@@ -12,7 +12,7 @@ from harness.transport.base import Transport
 from harness.transport.sections import ask
 
 PROGRAM = Path(__file__).with_name("facts.sh")
-_RESTLESS = ("config", "tools", "run")  # not printed by `facts.sh SEPARATOR stable`
+RESTLESS = ("config", "tools", "run")  # not printed by `facts.sh SEPARATOR stable`
 
 _STILL = """\
 facts() {{
@@ -35,5 +35,5 @@ def still(sections: Mapping[str, bytes]) -> str:
 
     Left out is what changes by itself: config space, and what we leave on the host ourselves.
     """
-    text = b"".join(b"\n@@ %s\n%s" % (name.encode(), data) for name, data in sections.items() if name not in _RESTLESS)
+    text = b"".join(b"\n@@ %s\n%s" % (name.encode(), data) for name, data in sections.items() if name not in RESTLESS)
     return _STILL.format(program=PROGRAM.read_text(), digest=hashlib.sha512(text).hexdigest(), changed=CHANGED)
