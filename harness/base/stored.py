@@ -19,17 +19,17 @@ class _Version(BaseModel):
 
 def to_json(model: BaseModel) -> bytes:
     """`model` in UTF-8. Lone surrogates are escaped: guests and devices choose what they are called."""
-    return pydantic_core.to_json(_storable(model.model_dump(mode="json")), indent=2) + b"\n"
+    return pydantic_core.to_json(storable_json(model.model_dump(mode="json")), indent=2) + b"\n"
 
 
-def _storable(value: object) -> object:
+def storable_json(value: object) -> object:
     """The same JSON without lone surrogates."""
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, list):
-        return [_storable(one) for one in value]
+        return [storable_json(one) for one in value]
     if isinstance(value, dict):
-        return {name: _storable(one) for name, one in value.items()}
+        return {name: storable_json(one) for name, one in value.items()}
     return value
 
 

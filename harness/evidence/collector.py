@@ -1,97 +1,83 @@
-"""Takes all views of a device at a checkpoint: raw files first, then the parsers."""
+"""Reads all views of a device at a checkpoint, from the host to raw files. What they show is told by observe.py."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.base.deadline import Deadline
-from harness.base.errors import ParseError
+from harness.evidence.observe import TABLE, Logs, config_space, observe
 from harness.evidence.store import EvidenceStore
-from harness.host.vectortable import mask_bits, read_table
+from harness.host.vectortable import ENTRY_WORDS, read_table
 from harness.model.address import Bdf
 from harness.model.checkpoint import Checkpoint
-from harness.model.config import ConfigSpace, MsixCapability
-from harness.model.observation import (
-    DomainView,
-    GuestView,
-    HardwareView,
-    Observation,
-    TableView,
-    XenView,
-)
+from harness.model.observation import GuestView, Observation
 from harness.model.raw import Position, RawRef
-from harness.scenario.messages import Message, Part, read_log
+from harness.model.reading import Exercised, Reading
+from harness.scenario.messages import Message
 from harness.transport.base import Script, Transport
 from harness.transport.debugger import PhysicalMemory
 from harness.transport.sections import ask
-from harness.xen.keys.console import EmulatorTripleFault, Marker, emulator_triple_fault, find_markers
-from harness.xen.keys.debugkeys import parse_irqs, parse_masks, parse_pci_devices
-from harness.xen.keys.messages import Log, Rules, catalogue
-from harness.xen.keys.view import xen_view
-from harness.xen.keys.xl_output import parse_list
+from harness.xen.keys.console import Marker
+from harness.xen.keys.messages import Log
 
 SNAPSHOT_SECONDS = 60.0
 
 
 @dataclass
 class Collector:
-    """Observes one device on one host during one scenario. Keeps how much of the logs it has already seen."""
+    """Reads one device on one host during one scenario. Keeps how much of the logs it has already read.
+
+    `store` is that of the side, which the collectors of two devices share.
+    """
 
     transport: Transport
     device: Bdf
     store: EvidenceStore
     memory: PhysicalMemory | None = None
+    prefix: str = ""  # of the names in the store: empty, or a folder with a slash at its end
     started: float = field(default_factory=time.monotonic)
-    markers: list[tuple[Marker, RawRef]] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
     msix_offset: int | None = None  # of the capability in config space, once seen
-    rules: Rules = field(default_factory=catalogue)
+    _logs: Logs = field(default_factory=Logs)
     _ring_seen: int = 0
     _dmesg_seen: int = 0
     _number: int = 0
     _booted: bool = False
-    _parts: dict[Log, list[Part]] = field(default_factory=lambda: {log: [] for log in Log})
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
     @property
+    def markers(self) -> list[tuple[Marker, RawRef]]:
+        """Of all that the logs have gained since the first reading; the list grows."""
+        return self._logs.markers
+
+    @property
     def position(self) -> Position:
         return Position(self._ring_seen, self._dmesg_seen, self._number, self.msix_offset)
 
-    def resume(self, position: Position, seconds: float) -> None:
-        """Go on where another collector stood on this very host, `seconds` after the scenario began."""
+    def resume(self, readings: Collection[Reading], position: Position, seconds: float) -> None:
+        """Go on where another collector stood on this very host, `seconds` after the scenario began.
+
+        What it has read is in the store.
+        """
         self._ring_seen, self._dmesg_seen, self._number = position.ring, position.dmesg, position.files
         self.msix_offset = position.msix_offset
         self.started = time.monotonic() - seconds
-        for raw in self.store.files():  # what the other one stored: what the logs said until then
-            folder, _, name = raw.path.removeprefix(f"{self.store.folder}/").partition("/")
-            for log in Log:
-                if name == log:
-                    text = _text((self.store.root / raw.path).read_bytes())
-                    self._parts[log].append(Part(Checkpoint(folder.partition("-")[2]), raw, text))
+        for reading in readings:
+            self.readings.append(reading)
+            self._logs.add(reading, self.store)
 
     def observe(self, checkpoint: Checkpoint, guest: GuestView | None = None) -> Observation:
         """All views from dom0 at this moment, joined with the guest's view if there is one."""
-        self._number += 1
-        store = self.store.below(f"{self._number:02d}-{checkpoint}")
-        sections = self._read("snapshot.sh", store, checkpoint, str(self.device))
-        hardware, capability, space = _hardware(sections)
-        if capability is not None:
-            self.msix_offset = capability.offset
-        return Observation(
-            checkpoint=checkpoint,
-            device=self.device,
-            seconds=self.seconds,
-            hardware=hardware,
-            table=self._table(store, hardware, capability, space),
-            xen=self._xen(sections),
-            guest=guest,
-            domains=_domains(sections),
-        )
+        reading = self._read("snapshot.sh", str(checkpoint), checkpoint, str(self.device), guest=guest)
+        if self._read_table(reading):
+            reading = self.readings[-1] = replace(reading, files=(*reading.files, TABLE))
+        return observe(self.device, reading, self.store)
 
     def host_rebooted(self) -> None:
         """Its logs begin anew, and all of them belong to the scenario."""
@@ -101,32 +87,38 @@ class Collector:
     def keep(self, name: str, data: bytes) -> RawRef:
         """Store something else that belongs to this scenario, in the order of events."""
         self._number += 1
-        return self.store.put(f"{self._number:02d}-{name}", data)
+        return self.store.put(f"{self.prefix}{self._number:02d}-{name}", data)
 
-    def emulator_fault(self) -> EmulatorTripleFault | None:
-        """Proof in Xen's console that the emulator broke a guest."""
+    def read_silence(self) -> RawRef:
+        """What Xen's console has said since it was read last, when a guest does not answer."""
         script = Script(f"xl dmesg | tail -c +{self._ring_seen + 1}")
         text = self.transport.run(script, deadline=Deadline.after(SNAPSHOT_SECONDS)).check().stdout
-        self.keep("xl_dmesg_after_silence.txt", text)
-        return emulator_triple_fault(_text(text))
+        return self.keep("xl_dmesg_after_silence.txt", text)
 
     def close_logs(self, at: Checkpoint) -> None:
         """Read what the logs have gained since the last observation; it belongs to that one's checkpoint."""
-        self._number += 1
-        self._read("logs.sh", self.store.below(f"{self._number:02d}-end"), at)
+        self._read("logs.sh", "end", at)
 
     def messages(self, expected: Collection[str]) -> list[Message]:
         """All that was read of both logs since the first observation, with its meaning."""
-        return [one for log, parts in self._parts.items() for one in read_log(parts, log, self.rules, expected)]
+        return self._logs.messages(expected)
+
+    def as_exercised(self, view: GuestView) -> Exercised:
+        """Where what the driver did is stored."""
+        return Exercised(view.domain, self.store.name_of(view.raw))
 
     def _read(
-        self, program: str, store: EvidenceStore, checkpoint: Checkpoint, *arguments: str
-    ) -> dict[str, tuple[RawRef, bytes]]:
+        self, program: str, name: str, checkpoint: Checkpoint, *arguments: str, guest: GuestView | None = None
+    ) -> Reading:
         """What a program of ours prints, by section, both logs among them from where they were read last."""
-        sections: dict[str, tuple[RawRef, bytes]] = {}
+        self._number += 1
+        folder = f"{self.prefix}{self._number:02d}-{name}"
+        store = self.store.below(folder)
+        sizes: dict[str, int] = {}
 
-        def keep(name: str, data: bytes) -> None:
-            sections[name] = (store.put(name, data), data)
+        def keep(section: str, data: bytes) -> None:
+            store.put(section, data)
+            sizes[section] = data.count(b"\n") if section == Log.DOM0 else len(data)
 
         ask(
             self.transport,
@@ -137,77 +129,27 @@ class Collector:
             deadline=Deadline.after(SNAPSHOT_SECONDS),
             keep=keep,
         )
-        self._ring_seen += len(sections[Log.XEN][1])
-        self._dmesg_seen += sections[Log.DOM0][1].count(b"\n")
-        for log in Log:
-            raw, data = sections[log]
-            if self._parts[log]:  # what stands in the logs before we began is not of this scenario
-                self.markers += [(marker, raw.at(marker.line)) for marker in find_markers(_text(data))]
-            self._parts[log].append(Part(checkpoint, raw, _text(data), self._booted))
+        self._ring_seen += sizes[Log.XEN]
+        self._dmesg_seen += sizes[Log.DOM0]
+        exercised = self.as_exercised(guest) if guest else None
+        reading = Reading(checkpoint, self.seconds, folder, tuple(sizes), exercised, self._booted)
         self._booted = False
-        return sections
+        self.readings.append(reading)
+        self._logs.add(reading, self.store)
+        return reading
 
-    def _xen(self, sections: dict[str, tuple[RawRef, bytes]]) -> XenView:
-        raw, data = sections["xl_dmesg.txt"]
-        text = _text(data)
-        return xen_view(
-            self.device,
-            parse_masks(text, file=raw.path),
-            parse_pci_devices(text, file=raw.path),
-            parse_irqs(text, file=raw.path),
-            raw,
-        )
-
-    def _table(
-        self,
-        store: EvidenceStore,
-        hardware: HardwareView,
-        capability: MsixCapability | None,
-        space: ConfigSpace,
-    ) -> TableView | None:
+    def _read_table(self, reading: Reading) -> bool:
+        """The device's own vector table, from the memory that its config space names; false where it cannot be read."""
+        store = self.store.below(reading.folder)
+        space = config_space(store)
+        capability = None if space.gone else space.msix
+        if capability is None:
+            return False
+        self.msix_offset = capability.offset
         words = read_table(self.memory, space)
         if words is None:
-            return None
-        text = "".join(f"{index:4d} control={words[index * 4 + 3]:08x}\n" for index in range(len(words) // 4))
-        raw = store.put("msix_table.txt", text.encode())
-        return TableView(mask_bits(words), raw)
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
-
-
-def _link(data: bytes) -> str | None:
-    """The last part of what readlink printed, if anything."""
-    return _text(data).strip().rpartition("/")[2] or None
-
-
-def _hardware(
-    sections: dict[str, tuple[RawRef, bytes]],
-) -> tuple[HardwareView, MsixCapability | None, ConfigSpace]:
-    raw, data = sections["config.hex"]
-    try:
-        space = ConfigSpace(bytes.fromhex(_text(data).replace("\n", " ")), raw.path)
-    except ValueError as error:
-        raise ParseError(str(error), file=raw.path, expected="hexadecimal bytes") from error
-    capability = None if space.gone else space.msix
-    driver, physfn = (_link(sections[name][1]) for name in ("driver.txt", "physfn.txt"))
-    view = HardwareView(
-        gone=space.gone,
-        command=None if space.gone else space.command,
-        control=capability.control if capability else None,
-        driver=driver,
-        raw=raw,
-        physfn=physfn,
-    )
-    return view, capability, space
-
-
-def _domains(sections: dict[str, tuple[RawRef, bytes]]) -> DomainView:
-    raw, data = sections["xl_list.txt"]
-    owner = _text(sections["owner_domid.txt"][1]).strip()
-    return DomainView(
-        names={row.domid: row.name for row in parse_list(_text(data), file=raw.path)},
-        device_owner=int(owner) if owner.isdecimal() else None,
-        raw=raw,
-    )
+            return False
+        controls = words[ENTRY_WORDS - 1 :: ENTRY_WORDS]
+        text = "".join(f"{index:4d} control={control:08x}\n" for index, control in enumerate(controls))
+        store.put(TABLE, text.encode())
+        return True

@@ -17,7 +17,7 @@ from harness.scenario.spec import CREATE, Fate, makes_next_guest
 
 
 def judge(record: Record) -> Judgement:
-    """The verdict of one run. CRASH outweighs FAIL outweighs UNDECIDED; PASS needs everything."""
+    """The verdict of one run. CRASH outweighs ERROR outweighs FAIL outweighs UNDECIDED; PASS needs everything."""
     hazard = _hazard(record)
     checks = tuple(_checks(record))
     crash = next((marker for marker, _ in record.markers if marker.kind.is_host_crash), None)
@@ -25,6 +25,10 @@ def judge(record: Record) -> Judgement:
     unseen = [one for one in checks if one.outcome is Outcome.MISSING]
     if crash is not None:
         return Judgement(Verdict.CRASH, f"{crash.kind.value}: {crash.text}", hazard, checks)
+    if record.skipped:
+        return Judgement(Verdict.SKIP, record.skipped, hazard)
+    if record.broken is not None:  # of one that never began, no check says more
+        return Judgement(Verdict.ERROR, str(record.broken), hazard, checks if record.begun else ())
     if violated:
         return Judgement(Verdict.FAIL, sentence(violated[0]), hazard, checks)
     if unseen:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.base.errors import MaskallError
 from harness.base.progress import Progress
 from harness.evidence.collector import Collector
+from harness.evidence.observe import SECOND, observed
 from harness.evidence.store import EvidenceStore
 from harness.host.deeds import Deeds
 from harness.host.device import Device
 from harness.host.host import Host
 from harness.judge.judge import judge
-from harness.judge.judgement import Hazard, Judgement
+from harness.judge.judgement import Judgement
 from harness.model.address import Bdf
 from harness.model.change import Change
 from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import GuestSpec
-from harness.model.verdict import Verdict
 from harness.play.plan import Borrowed, KeptTo, of_verb, plan
 from harness.play.stage.opened import evidence_of, resume, store_opening
 from harness.play.stage.stage import Enough, Part, Settled, Stage
 from harness.play.stage.tracing import traced
 from harness.play.verbs import VERBS
-from harness.scenario.record import Record
+from harness.scenario.record import Broken, Record
 from harness.scenario.spec import CREATE, GUEST_A, Fate, Next, Scenario
-from harness.xen.keys.console import Marker, find_markers
 from harness.xen.toolstack.xl import Toolstack
 
 
@@ -42,15 +41,13 @@ class Played:
     @classmethod
     def failed(cls, scenario: Scenario, error: MaskallError) -> Played:
         """The lab failed before anything could be observed."""
-        return cls(Record(scenario, reset_effective=True), _not_played(scenario, Verdict.ERROR, str(error)), error)
+        record = Record(scenario, reset_effective=True, broken=Broken.by(error))
+        return cls(record, judge(record), error)
 
     @classmethod
     def skipped(cls, scenario: Scenario, reason: str) -> Played:
-        return cls(Record(scenario, reset_effective=True), _not_played(scenario, Verdict.SKIP, reason))
-
-
-def _not_played(scenario: Scenario, verdict: Verdict, reason: str) -> Judgement:
-    return Judgement(verdict, reason, Hazard(scenario.end.hazard, taken=False))
+        record = Record(scenario, reset_effective=True, skipped=reason)
+        return cls(record, judge(record))
 
 
 def play(
@@ -86,18 +83,16 @@ def play(
         stage.store_transcripts()
         stage.tools.close()
     if host.console is not None:
-        raw = stage.collector.keep("host_console.txt", host.console.text())
-        record.markers += [(marker, raw.at(marker.line)) for marker in _crashes(host.console.text())]
+        record.host_console = stage.collector.keep("host_console.txt", host.console.text())
     if host.restore is not None:
         try:
             with progress.phase("put everything back"):
                 host.restore()
         except MaskallError as caught:
             error = caught
-    judgement = judge(record)
-    if error is not None and judgement.verdict is not Verdict.CRASH:
-        judgement = replace(judgement, verdict=Verdict.ERROR, reason=str(error))
-    return Played(record, judgement, error)
+    record.broken = Broken.by(error) if error is not None else None
+    record = observed(record, store)  # what counts is what can be read again
+    return Played(record, judge(record), error)
 
 
 def _at_c2(stage: Stage, store: EvidenceStore) -> bool:
@@ -121,17 +116,12 @@ def play_opening(scenario: Scenario, host: Host, folder: Path, progress: Progres
     store_opening(stage, folder)
 
 
-def _crashes(console: bytes) -> tuple[Marker, ...]:
-    markers = find_markers(console.decode("utf-8", "replace"))
-    return tuple(marker for marker in markers if marker.kind.is_host_crash)
-
-
 def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progress) -> Stage:
     """The stage with the devices identified; nothing is changed yet."""
     tools = host.toolstack.on(host.transport)
     with progress.phase("identify the device"):
         parts = [
-            _part(scenario, host, name, tools, store if place == 0 else store.below("second"))
+            _part(scenario, host, name, tools, store, "" if place == 0 else SECOND)
             for place, name in enumerate(scenario.devices)
         ]
 
@@ -166,12 +156,14 @@ def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progr
     return stage
 
 
-def _part(scenario: Scenario, host: Host, name: str, tools: Toolstack, store: EvidenceStore) -> Part:
+def _part(scenario: Scenario, host: Host, name: str, tools: Toolstack, store: EvidenceStore, prefix: str) -> Part:
     device = Device.identify(host, tools, host.devices[name])
     # dom0's driver is only made to work where it gets the device back and both moments are compared
     dom0_traffic = device.guest_driver.in_dom0 and scenario.follow.next is Next.BACK_TO_DOM0
     record = Record(scenario, device.target.reset_effective, device.original_driver, dom0_traffic, tools.quarantines)
-    return Part(device, Collector(host.transport, device.address, store, host.memory), record)
+    collector = Collector(host.transport, device.address, store, host.memory, prefix)
+    record.device, record.readings = device.address, collector.readings
+    return Part(device, collector, record)
 
 
 def up_to_c2(stage: Stage) -> bool:

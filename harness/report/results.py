@@ -50,6 +50,7 @@ class Side(StrictModel):
     attempts: tuple[Attempt, ...] = ()
     raw_directory: str
     log: str
+    stored: RawRef | None = Field(default=None, description="record.json of these raw files; null: there is none")
 
     @property
     def verdict(self) -> Verdict:

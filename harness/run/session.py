@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import importlib.metadata
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from threading import Event
 
+from harness.base.errors import UsageError
 from harness.base.progress import Progress
+from harness.evidence.store import digest
 from harness.host.host import Lab
 from harness.judge.forecast import Forecast, foresee
 from harness.report import junit
+from harness.report.begun import KNOWN_ISSUES, NAME, Begun
 from harness.report.results import NESTED_LABEL, Control, HostSummary, RunResult, ScenarioResult
 from harness.report.sidelog import side_log
 from harness.run import store
 from harness.run.plan import Plan
 from harness.run.schedule import Schedule
-from harness.run.side import SideOutcome, SidePlayer, wall
+from harness.run.side import SideOutcome, SidePlayer, concluded, wall
 from harness.scenario.spec import Scenario
 from harness.xen.keys.fixes import registry
 
@@ -36,6 +39,7 @@ class Session:
     controls: dict[str, Control] = field(default_factory=dict)  # the mutants that were planted, by name
     _outcomes: dict[tuple[str, str], SideOutcome] = field(default_factory=dict)  # by scenario and hypervisor
     _begun: float = field(default_factory=time.monotonic)
+    _broken_off: Event = field(default_factory=Event)
 
     @property
     def run_id(self) -> str:
@@ -51,7 +55,11 @@ class Session:
 
     @cached_property
     def _schedule(self) -> Schedule[SideOutcome]:
-        return Schedule(self._next_side, self.plan.options.hosts_at_a_time, self.lab.abort)
+        return Schedule(self._next_side, self.plan.options.hosts_at_a_time, self._abort)
+
+    def _abort(self) -> None:
+        self._broken_off.set()
+        self.lab.abort()
 
     @cached_property
     def _sides_left(self) -> list[tuple[Scenario, str]]:
@@ -61,9 +69,41 @@ class Session:
     def _next_side(self) -> Callable[[], SideOutcome] | None:
         if not self._sides_left:
             return None
+        if not (self.plan.results / NAME).exists():
+            self.begin()
         scenario, name = self._sides_left.pop(0)
         label = name if name == self.plan.hypervisors(scenario)[0] else "control"
-        return SidePlayer(self.lab, self.plan, scenario, name, self.progress.side(f"{scenario.id} {label}"))
+        progress = self.progress.side(f"{scenario.id} {label}")
+        return SidePlayer(self.lab, self.plan, scenario, name, progress, broken_off=self._broken_off)
+
+    def begin(self) -> None:
+        """Write run.json: what is about to be done."""
+        plan, control = self.plan, self.plan.options.control
+        begun = Begun(
+            tool_version=importlib.metadata.version("maskall"),
+            run_id=self.run_id,
+            started=self.started,
+            host=self.host,
+            scenarios=tuple(row.id for row in plan.scenarios),
+            under_test=plan.tested,
+            control=control,
+            notices=plan.mutants[control].notices if control else (),
+            known_issues=self._copy_of_issues(),
+            repeat_options=plan.options.repeat_options,
+        )
+        store.write_atomically(plan.results / NAME, begun.model_dump_json(indent=1).encode() + b"\n")
+
+    def _copy_of_issues(self) -> str | None:
+        """The SHA-256 of the copy."""
+        own = self.plan.options.known_issues
+        if own is None:
+            return None
+        try:
+            content = own.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{own} cannot be read: {error.strerror}") from error
+        store.write_atomically(self.plan.results / KNOWN_ISSUES, content)
+        return digest(content)
 
     def run(self, scenario: Scenario) -> ScenarioResult:
         """The result of one of the plan's scenarios, once all its sides have ended; where there are places others are
@@ -94,21 +134,13 @@ class Session:
     def conclude(self, scenario: Scenario) -> ScenarioResult:
         """What the scenario's sides say together, all of which were taken."""
         sides = [self._outcomes[scenario.id, name] for name in self.plan.hypervisors(scenario)]
-        devices = [str(one.side.record.observations[0].device) for one in sides if one.side.record.observations]
-        return ScenarioResult.of(
+        return concluded(
+            scenario,
+            [one.side for one in sides],
             self.forecast(scenario),
-            sides[0].side,
-            sides[1].side if len(sides) > 1 else None,
             self.plan.role(scenario),
-            id=scenario.id,
-            title=scenario.title,
-            ending=scenario.ending,
-            follow_on=scenario.follow_on,
-            guest=str(scenario.guest),
-            device=devices[0] if devices else "not found",
-            device_kind=scenario.device,
-            seconds=round(max(one.ended for one in sides) - min(one.began for one in sides), 3),
-            command_to_repeat=shlex.join(["./tools/maskall", "run", scenario.id]) + self.plan.options.repeat_options,
+            max(one.ended for one in sides) - min(one.began for one in sides),
+            self.plan.options.repeat_options,
         )
 
     @property

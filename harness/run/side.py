@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Event
 
 from harness.base.errors import EmulatorFault, GuestDied, HostQuarantined, MaskallError
 from harness.base.progress import Progress
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host, Lab, Opener
+from harness.judge.forecast import Forecast
+from harness.judge.judgement import Judgement
+from harness.model.raw import RawRef
+from harness.model.verdict import ControlRole
 from harness.mutants.plant import plant
 from harness.play.run import Played, play
 from harness.play.stage.stage import Enough
-from harness.report.results import Attempt, Control, Side
+from harness.report.results import Attempt, Control, ScenarioResult, Side
 from harness.run.plan import STOCK, Plan
+from harness.run.sidefile import store_side
+from harness.scenario.record import Record
 from harness.scenario.spec import Power, Scenario
 from harness.xen.keys.leaks import growth
 
 MAX_EMULATOR_RETRIES = 2
+_RETRIED = (EmulatorFault, GuestDied)
+RETRIED = tuple(one.__name__ for one in _RETRIED)
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,9 @@ class SidePlayer:
     name: str
     progress: Progress
     enough: Enough | None = None
+    broken_off: Event = field(default_factory=Event)  # set when all is ended: what this comes to is no result
     _planted: Control | None = None
+    _stored: RawRef | None = None
 
     def __call__(self) -> SideOutcome:
         """The emulator's own faults are tried again, each on a fresh host and from the scenario's beginning."""
@@ -59,21 +72,46 @@ class SidePlayer:
             folder = f"raw/{self.scenario.id}/{self.name}" + (f"-retry{len(attempts)}" if attempts else "")
             # the opening may be what was at fault
             opener = None if attempts else self.plan.opener(self.scenario, self.name)
-            played = self._attempt(EvidenceStore(self.plan.results, folder), opener)
+            played = self._try(EvidenceStore(self.plan.results, folder), opener)
             fault = played.error
-            if not isinstance(fault, EmulatorFault | GuestDied) or len(attempts) == MAX_EMULATOR_RETRIES:
+            if not isinstance(fault, _RETRIED) or len(attempts) == MAX_EMULATOR_RETRIES:
                 break
             self.progress.note(f"{fault.message}; trying again")
-            attempts.append(Attempt(reason=fault.message, seconds=round(time.monotonic() - tried, 3)))
+            attempts.append(attempt(fault.message, time.monotonic() - tried, self._stored))
         return SideOutcome(
             scenario=self.scenario,
             name=self.name,
-            side=self._side(played, folder, attempts),
+            side=side_of(
+                played.record,
+                played.judgement,
+                hypervisor=self.name,
+                folder=folder,
+                phases=self.progress.phases.seconds,
+                attempts=attempts,
+                stored=self._stored,
+            ),
             planted=self._planted,
             began=began,
             ended=time.monotonic(),
             covered=self.progress.phases.covered,
         )
+
+    def _try(self, evidence: EvidenceStore, opener: Opener | None) -> Played:
+        """One try, its record on disk beside the raw files whatever becomes of the run."""
+        began = datetime.now(UTC)
+        self._planted = None
+        played = self._attempt(evidence, opener)
+        if not self.broken_off.is_set():
+            self._stored = store_side(
+                evidence,
+                played.record,
+                hypervisor=self.name,
+                began=began,
+                ended=datetime.now(UTC),
+                phases=self.progress.phases.seconds,
+                planted=self._planted,
+            )
+        return played
 
     def _attempt(self, evidence: EvidenceStore, opener: Opener | None) -> Played:
         scenario, plan = self.scenario, self.plan
@@ -108,18 +146,61 @@ class SidePlayer:
         except MaskallError as error:
             return Played.failed(scenario, error)
 
-    def _side(self, played: Played, folder: str, attempts: Sequence[Attempt]) -> Side:
-        phases = self.progress.phases.seconds
-        return Side(
-            hypervisor=self.name,
-            judgement=played.judgement,
-            record=played.record,
-            leaks=growth([one.counts for one in played.record.rounds]),
-            phases={name: round(seconds, 3) for name, seconds in phases.items()},
-            attempts=tuple(attempts),
-            raw_directory=folder,
-            log=f"logs/{self.scenario.id}.{self.name}.log",
-        )
+
+def attempt(reason: str, seconds: float, stored: RawRef | None) -> Attempt:
+    """A try that was thrown away, whose record is `stored`."""
+    return Attempt(reason=reason, seconds=round(seconds, 3), raw=stored)
+
+
+def side_of(
+    record: Record,
+    judgement: Judgement,
+    *,
+    hypervisor: str,
+    folder: str,
+    phases: Mapping[str, float],
+    attempts: Sequence[Attempt],
+    stored: RawRef | None,
+) -> Side:
+    """What results say of a side, of one that was just played and of one that is judged anew."""
+    return Side(
+        hypervisor=hypervisor,
+        judgement=judgement,
+        record=record,
+        leaks=growth([one.counts for one in record.rounds]),
+        phases={name: round(seconds, 3) for name, seconds in phases.items()},
+        attempts=tuple(attempts),
+        raw_directory=folder,
+        log=f"logs/{record.scenario.id}.{hypervisor}.log",
+        stored=stored,
+    )
+
+
+def concluded(
+    scenario: Scenario,
+    sides: Sequence[Side],
+    forecast: Forecast,
+    role: ControlRole,
+    seconds: float,
+    repeat_options: str,
+) -> ScenarioResult:
+    """What results say of a scenario: the side under test, and the control if it has one."""
+    devices = [str(side.record.observations[0].device) for side in sides if side.record.observations]
+    return ScenarioResult.of(
+        forecast,
+        sides[0],
+        sides[1] if len(sides) > 1 else None,
+        role,
+        id=scenario.id,
+        title=scenario.title,
+        ending=scenario.ending,
+        follow_on=scenario.follow_on,
+        guest=str(scenario.guest),
+        device=devices[0] if devices else "not found",
+        device_kind=scenario.device,
+        seconds=round(seconds, 3),
+        command_to_repeat=shlex.join(["./tools/maskall", "run", scenario.id]) + repeat_options,
+    )
 
 
 def wall(outcomes: Iterable[SideOutcome]) -> float:

@@ -56,6 +56,7 @@ class Soaking:
         progress = self.progress.side(f"run {number}")
         player = SidePlayer(self.lab, plan, scenario, STOCK, progress.side(f"{scenario.id} {STOCK}"))
         session = Session(self.lab, plan, progress)
+        session.begin()
         return lambda: (number, session, player())
 
     def _free(self, folder: str) -> Path:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from harness.base.errors import MaskallError
+from harness.model.address import Bdf
 from harness.model.checkpoint import Checkpoint
 from harness.model.observation import GuestView, Observation
 from harness.model.raw import RawRef
+from harness.model.reading import Reading, RoundReading
 from harness.scenario.messages import Message
 from harness.scenario.spec import Scenario
 from harness.xen.keys.console import Marker
 from harness.xen.trace.calls import Event
 from harness.xen.trace.symbols import Frame
+
+NOWHERE = Bdf(0, 0, 0, 0)
+"""The address in a record of a device that nobody has looked for."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,29 @@ class Round:
     raw: RawRef  # the dumps of Xen's debug keys
 
 
+@dataclass(frozen=True)
+class Broken:
+    """Why the lab did not carry a run to its end: the name of the error's class, and what it says."""
+
+    kind: str
+    message: str
+    hint: str = ""
+
+    @classmethod
+    def by(cls, error: MaskallError) -> Broken:
+        return cls(type(error).__name__, error.message, error.hint)
+
+    def __str__(self) -> str:
+        return str(MaskallError(self.message, hint=self.hint))
+
+
 @dataclass
 class Record:
-    """What is known of one device. That of a second device stands in `second`; what was done is in both."""
+    """What is known of one device. That of a second device stands in `second`; what was done is in both.
+
+    `observations`, `markers`, `messages`, `rounds` and what an action `said` are read from raw files, each time anew
+    (harness/evidence/observe.py). All else is the harness's own word: no raw byte shows that something was done.
+    """
 
     scenario: Scenario
     reset_effective: bool  # whether the device's reset clears MASKALL, from the inventory
@@ -62,6 +88,23 @@ class Record:
     opened: datetime | None = None  # when guest A was started, where the host came with it running
     second: Record | None = None
     rounds: list[Round] = field(default_factory=list)
+    device: Bdf = NOWHERE
+    readings: list[Reading] = field(default_factory=list)
+    rounds_read: list[RoundReading] = field(default_factory=list)
+    host_console: RawRef | None = None
+    silence: RawRef | None = None  # Xen's console when a guest did not answer
+    broken: Broken | None = None
+    skipped: str = ""  # why it was not played
+
+    @property
+    def begun(self) -> bool:
+        """Something was seen or done."""
+        return bool(self.observations or self.actions)
+
+    @property
+    def logs_closed(self) -> bool:
+        """The logs were read to their end."""
+        return any(not one.shows_device for one in self.readings)
 
     def at(self, checkpoint: Checkpoint) -> Observation | None:
         """The last observation of this checkpoint."""

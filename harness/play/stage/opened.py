@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.base.errors import LabError
+from harness.evidence.observe import observe
 from harness.evidence.store import EvidenceStore
-from harness.play.stage.opening import FOLDER, OpenedPart, Opening
+from harness.play.stage.opening import FOLDER, OpenedPart, Opening, works_at_c2
 from harness.play.stage.stage import Stage
 
 TAKE_OVER = "take over what was seen until C2"  # a phase
@@ -44,8 +45,7 @@ def store_opening(stage: Stage, folder: Path) -> None:
             OpenedPart(
                 part.device.address,
                 part.device.original_driver,
-                tuple(part.record.observations),
-                tuple(part.record.markers),
+                tuple(part.collector.readings),
                 part.collector.position,
             )
             for part in stage.parts
@@ -54,7 +54,7 @@ def store_opening(stage: Stage, folder: Path) -> None:
         guests=dict(stage.record.guests),
         evidence=evidence_of(folder).files(),
     )
-    if not opening.works:
+    if not all(works_at_c2(part.record) for part in stage.parts):
         raise LabError("guest A does not work at C2")
     (folder / _NAME).write_bytes(opening.to_json())
 
@@ -69,9 +69,9 @@ def resume(stage: Stage, folder: Path, store: EvidenceStore) -> None:
             if part.device.address != opened.address:
                 raise LabError(f"{part.device.target.name} is at {part.device.address}, and was at {opened.address}")
             part.device.original_driver = part.record.dom0_driver = opened.original_driver
-            part.record.observations += opened.observations
-            part.collector.markers = part.record.markers = list(opened.markers)
-            part.collector.resume(opened.position, opening.seconds)
+            part.collector.resume(opened.readings, opened.position, opening.seconds)
+            part.record.markers = part.collector.markers
+            part.record.observations += (observe(opened.address, reading, store) for reading in opened.readings)
         stage.record.actions += opening.actions
         stage.record.opened = opening.played
         for label, domid in opening.guests.items():

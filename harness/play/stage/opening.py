@@ -6,20 +6,19 @@ Scenarios with the same guest A and the same devices open alike, so a lab that c
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from harness.base.errors import ParseError
+from harness.evidence.references import moved
 from harness.model.address import Bdf
 from harness.model.checkpoint import Checkpoint
-from harness.model.observation import Observation
 from harness.model.raw import Position, RawRef
-from harness.scenario.record import Action
+from harness.model.reading import Reading
+from harness.scenario.record import Action, Record
 from harness.scenario.spec import Fate, Next, Scenario
-from harness.xen.keys.console import Marker
 
 FOLDER = "raw"
 """The paths of an opening's evidence begin with it, until the run that takes it over says where the files are now."""
@@ -27,20 +26,19 @@ FOLDER = "raw"
 
 @dataclass(frozen=True)
 class OpenedPart:
-    """One device: whose it was, what was seen of it, and how far its collector has come."""
+    """One device: whose it was, what was read of it, and how far its collector has come."""
 
     address: Bdf
     original_driver: str | None
-    observations: tuple[Observation, ...]
-    markers: tuple[tuple[Marker, RawRef], ...]
+    readings: tuple[Reading, ...]
     position: Position
 
-    @property
-    def works(self) -> bool:
-        """Whether interrupts reached the guest that has the device at C2."""
-        last = self.observations[-1] if self.observations else None
-        seen = last.guest if last is not None and last.checkpoint is Checkpoint.C2 else None
-        return seen is not None and seen.traffic_ok and seen.delta > 0
+
+def works_at_c2(record: Record) -> bool:
+    """Whether interrupts reached the guest that has the device at C2."""
+    last = record.observations[-1] if record.observations else None
+    seen = last.guest if last is not None and last.checkpoint is Checkpoint.C2 else None
+    return seen is not None and seen.traffic_ok and seen.delta > 0
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,6 @@ class Opening:
     guests: dict[str, int]
     evidence: tuple[RawRef, ...]
 
-    @property
-    def works(self) -> bool:
-        return bool(self.parts) and all(part.works for part in self.parts)
-
     def to_json(self) -> bytes:
         return _ADAPTER.dump_json(self, indent=1)
 
@@ -65,7 +59,7 @@ class Opening:
     def from_json(cls, data: bytes, folder: str = FOLDER) -> Opening:
         """An opening whose evidence is in `folder` now. ParseError for anything that `to_json` does not write."""
         try:
-            return _ADAPTER.validate_python(_moved(json.loads(data), folder))
+            return _ADAPTER.validate_python(moved(json.loads(data), FOLDER, folder))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
@@ -75,18 +69,6 @@ class Opening:
 
 
 _ADAPTER = TypeAdapter(Opening)
-_REFERENCE = {field.name for field in fields(RawRef)}
-
-
-def _moved(value: Any, folder: str) -> Any:  # noqa: ANN401 - JSON
-    """The same with every reference to raw evidence below `folder`."""
-    if isinstance(value, list):
-        return [_moved(one, folder) for one in value]
-    if not isinstance(value, dict):
-        return value
-    if value.keys() == _REFERENCE:
-        return value | {"path": folder + str(value["path"]).removeprefix(FOLDER)}
-    return {name: _moved(one, folder) for name, one in value.items()}
 
 
 def opening_key(scenario: Scenario) -> str | None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from harness.base.errors import CommandFailed, EmulatorFault, GuestDied, HostHung
+from harness.base.errors import CommandFailed, GuestDied, HostHung
 from harness.base.progress import Progress
 from harness.evidence.collector import Collector
+from harness.evidence.observe import emulator_fault
 from harness.host.device import Device
 from harness.host.guest import Guest
 from harness.host.host import Host
@@ -160,11 +161,10 @@ class Stage:
 
     def _blame_emulator(self) -> None:
         """Raise EmulatorFault when Xen's console proves that the emulator is why a guest is silent."""
-        fault = self.collector.emulator_fault()
+        self.record.silence = self.collector.read_silence()
+        fault = emulator_fault(self.collector.store.name_of(self.record.silence), self.collector.store)
         if fault is not None:
-            raise EmulatorFault(
-                f"the emulator, not Xen, killed {fault.domain}: triple fault at {fault.rip:#x} in Xen's text"
-            )
+            raise fault
 
     def bring_up(self, spec: GuestSpec, label: str) -> bool:
         """Create a guest and talk to its agent. False when the toolstack refused, which is an observation."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from harness.evidence.counting import count_now
+from harness.evidence.counting import read_counts
+from harness.evidence.observe import round_of
 from harness.host import guest
 from harness.model.checkpoint import Checkpoint
 from harness.model.observation import GuestView
+from harness.model.reading import RoundReading
 from harness.play.stage.stage import Stage
 from harness.play.stage.verb import verb
-from harness.scenario.record import Round
 from harness.scenario.spec import CREATE
 
 
@@ -24,7 +25,6 @@ def rounds(stage: Stage) -> None:
     with stage.host.deeds.doing("rounds") as act:
         played = len(stage.record.rounds)
         act.end(played == total, f"{played} of {total} rounds")
-    stage.collector.observe(Checkpoint.C4)  # for what the logs say of the rounds; C4 itself is of guest A
 
 
 def _round(stage: Stage, number: int, total: int) -> bool:
@@ -53,7 +53,10 @@ def _late(stage: Stage) -> None:
 
 
 def _count(stage: Stage, number: int, view: GuestView | None) -> None:
+    store, folder = stage.collector.store, f"round-{number:02d}"
     with stage.progress.phase("count what is left behind"):
-        store = stage.collector.store.below(f"round-{number:02d}")
-        counts, raw = count_now(stage.host.transport, store, stage.device.address)
-    stage.record.rounds.append(Round(number, stage.guest.domid, view, counts, raw))
+        files = read_counts(stage.host.transport, store.below(folder))
+    exercised = stage.collector.as_exercised(view) if view else None
+    reading = RoundReading(number, stage.guest.domid, exercised, folder, files)
+    stage.record.rounds_read.append(reading)
+    stage.record.rounds.append(round_of(reading, stage.device.address, store))

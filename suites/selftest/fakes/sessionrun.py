@@ -162,6 +162,7 @@ def replace_seconds(result: dict[str, object]) -> dict[str, object]:
     for side in (result["stock"], result["control"]):
         if isinstance(side, dict):
             side["phases"] = sorted(side["phases"])
+            side.pop("stored")  # record.json has the times of its side
     return result
 
 

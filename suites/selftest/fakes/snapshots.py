@@ -9,6 +9,8 @@ from pathlib import Path
 from harness.evidence.collector import Collector
 from harness.evidence.store import EvidenceStore
 from harness.model.address import Bdf
+from harness.model.checkpoint import Checkpoint
+from harness.model.reading import Reading
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
 from suites.selftest.fakes.hostile import CAPTURED, captured
 
@@ -58,6 +60,13 @@ class Dom0:
         separator = match[1].encode()
         parts = [b"\n%s %s\n%s" % (separator, name.encode(), data) for name, data in self.sections.items()]
         return Reply(self.spoil(b"".join([*parts, b"\n%s end\n" % separator])))
+
+    def stored(self, store: EvidenceStore, checkpoint: Checkpoint, folder: str) -> Reading:
+        """What a collector stores at a checkpoint, without one."""
+        files = self.sections | {"xl_dmesg.txt": (self.ring + self.keys).encode()}
+        for name, data in files.items():
+            store.below(folder).put(name, data)
+        return Reading(checkpoint, 1.0, folder, tuple(files))
 
     def collector(self, root: Path, **more: object) -> Collector:
         return Collector(self.transport, NVME, EvidenceStore(root), **more)  # type: ignore[arg-type]

@@ -1,0 +1,97 @@
+"""Reading back what somebody stored, perhaps long ago and elsewhere: no path in it is trusted, no byte unchecked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.base.errors import EvidenceError
+from harness.evidence.store import digest
+from harness.model.raw import RawRef
+
+MOST_BYTES = 256 << 20  # of one file: more than any log of a run, less than what fills a machine's memory
+
+
+def read_inside(root: Path, path: str) -> bytes:
+    """The file `path` below the directory `root`, whatever `path` says: nothing outside is ever opened.
+
+    EvidenceError, which names the file, for `..`, an absolute path, a link anywhere below `root`, and what is no
+    ordinary file.
+    """
+    parts = path.split("/")
+    if "\0" in path or any(part in ("", ".", "..") for part in parts):
+        raise EvidenceError(f"{path!r} is no file of the run", hint="the path leads out of its directory")
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # the last for a FIFO that nobody writes to
+    handle = -1
+    try:
+        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for part in parts:
+            above, handle = handle, -1
+            try:
+                handle = os.open(part, flags, dir_fd=above)
+            finally:
+                os.close(above)
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
+            raise EvidenceError(f"{path!r} is no file of the run", hint="it is no ordinary file of a sensible size")
+        with os.fdopen(handle, "rb") as file:
+            handle = -1
+            return file.read(MOST_BYTES)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        hint = "links are not followed" if _is_link(error) else ""
+        raise EvidenceError(f"{path!r} cannot be read: {why}", hint=hint) from error
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def _is_link(error: Exception) -> bool:
+    """A link is ELOOP as a file and ENOTDIR as a folder."""
+    return isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENOTDIR)
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """The folder `folder` of a run's directory `root`, whose files are those in `digests` (name -> SHA-256).
+
+    `prefix`: what stands before the names that are asked for, empty or with a slash at its end.
+    """
+
+    root: Path
+    folder: str
+    digests: Mapping[str, str]
+    prefix: str = ""
+
+    def below(self, *names: str) -> Sealed:
+        return Sealed(self.root, self.folder, self.digests, self.prefix + "".join(f"{name}/" for name in names))
+
+    def read(self, name: str) -> tuple[RawRef, bytes]:
+        """EvidenceError, which names the file, when it is not listed, not there, or not what it was."""
+        listed = self.prefix + name
+        path = f"{self.folder}/{listed}"
+        wanted = self.digests.get(listed)
+        if wanted is None:
+            raise EvidenceError(f"{path!r} is not among the files of the record")
+        data = read_inside(self.root, path)
+        if digest(data) != wanted:
+            raise EvidenceError(f"{path!r} was changed after it was stored: its SHA-256 is another one")
+        return RawRef(path, wanted), data
+
+    def name_of(self, raw: RawRef) -> str:
+        return raw.path.removeprefix(f"{self.folder}/{self.prefix}")
+
+    def damaged(self) -> list[str]:
+        """What is wrong with the files of the whole folder, one line each; empty when every one is what it was."""
+        found = []
+        whole = replace(self, prefix="")
+        for name in self.digests:
+            try:
+                whole.read(name)
+            except EvidenceError as error:
+                found.append(str(error))
+        return found

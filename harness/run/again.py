@@ -1,0 +1,221 @@
+"""A stored run judged anew from its raw files: no host is asked, nothing outside of the run's directory is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.base.errors import EvidenceError, ExitStatus, UsageError
+from harness.evidence.observe import observed
+from harness.evidence.sealed import read_inside
+from harness.evidence.store import digest
+from harness.judge.forecast import foresee
+from harness.judge.judge import judge
+from harness.judge.known import KnownIssue, known_issues
+from harness.model.raw import RawRef
+from harness.report.begun import KNOWN_ISSUES, NAME, VERSION, Begun
+from harness.report.results import Attempt, Control, RunResult, ScenarioResult, Side
+from harness.run import sidefile
+from harness.run.side import MAX_EMULATOR_RETRIES, RETRIED, attempt, concluded, side_of
+from harness.run.sidefile import SideFile, load_side
+from harness.scenario.record import Record
+from harness.xen.keys.fixes import registry
+
+
+@dataclass(frozen=True)
+class SideAgain:
+    """One side, made anew. `tries`: what is stored of it, the last being the one that counts."""
+
+    tries: tuple[SideFile, ...]
+    record: Record
+    side: Side
+    files: int
+
+    @property
+    def finished(self) -> bool:
+        """Not to be tried once more."""
+        broken = self.tries[-1].record.broken
+        again = broken is not None and broken.kind in RETRIED
+        return not again or len(self.tries) > MAX_EMULATOR_RETRIES
+
+    @property
+    def began(self) -> datetime:
+        return self.tries[0].began
+
+    @property
+    def ended(self) -> datetime:
+        return self.tries[-1].ended
+
+
+@dataclass
+class RunAgain:
+    """All that can be made of a run's directory. `finished`: its scenarios with all sides, by id, as judged anew.
+
+    `parts`: sides that ended of those that did not; `unreadable`: what is wrong with the files of the rest.
+    """
+
+    root: Path
+    begun: Begun
+    finished: dict[str, ScenarioResult] = field(default_factory=dict)
+    parts: dict[str, tuple[Side, ...]] = field(default_factory=dict)
+    unreadable: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    sides: list[SideAgain] = field(default_factory=list)
+
+    @cached_property
+    def controls(self) -> tuple[Control, ...]:
+        """The mutants that were planted."""
+        found = {one.planted.name: one.planted for side in self.sides for one in side.tries if one.planted}
+        return tuple(found.values())
+
+    def result(self, status: ExitStatus | None = None) -> RunResult:
+        """What results.json says, or would have said; with the exit status of a run that did not come to its end."""
+        busy = sum((side.ended - side.began).total_seconds() for side in self.sides)
+        covered = sum(sum(side.tries[-1].phases.values()) for side in self.sides)
+        ended = max((side.ended for side in self.sides), default=self.begun.started)
+        return RunResult.of(
+            list(self.finished.values()),
+            tool_version=self.begun.tool_version,
+            run_id=self.begun.run_id,
+            started=self.begun.started,
+            ended=ended,
+            host=self.begun.host,
+            controls=self.controls,
+            overhead_seconds=max(0.0, busy - covered),
+            status=status,
+        )
+
+
+def begun_in(root: Path) -> Begun:
+    """What the run in this directory was about to do. EvidenceError when it does not say so."""
+    try:
+        return Begun.model_validate_json(read_inside(root, NAME))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        hint = f"this maskall reads {NAME} of version {VERSION}"
+        raise EvidenceError(f"{NAME!r}: {place}: {first['msg']}", hint=hint) from error
+
+
+def judged_again(root: Path, only: str = "*", stored: RunResult | None = None) -> RunAgain:
+    """The run in `root`: all of its scenarios that the glob `only` names.
+
+    With `stored` results the records must be those that these name. EvidenceError when run.json cannot be read,
+    UsageError when there is no such scenario; what else is wrong stands in the answer.
+    """
+    begun = begun_in(root)
+    named = [one for one in begun.scenarios if fnmatchcase(one, only)]
+    if not named and only != "*":
+        raise UsageError(f"the run has no scenario {only!r}", hint=f"it has {', '.join(begun.scenarios)}")
+    again = RunAgain(root, begun)
+    issues = _issues(root, begun)
+    results = {one.id: one for one in stored.scenarios} if stored else {}
+    for name in named:
+        try:
+            _add(again, name, results.get(name), issues)
+        except EvidenceError as error:
+            again.unreadable[name] = tuple(str(error).split("\n"))
+    return again
+
+
+def _issues(root: Path, begun: Begun) -> Mapping[str, KnownIssue]:
+    """Ours of today, and the user's of then on top."""
+    if begun.known_issues is None:
+        return known_issues()
+    if digest(read_inside(root, KNOWN_ISSUES)) != begun.known_issues:
+        raise EvidenceError(f"{KNOWN_ISSUES!r} was changed after it was stored: its SHA-256 is another one")
+    return known_issues(root / KNOWN_ISSUES)
+
+
+def _add(again: RunAgain, name: str, stored: ScenarioResult | None, issues: Mapping[str, KnownIssue]) -> None:
+    begun, root = again.begun, again.root
+    wanted = {side.hypervisor: side for _, side in stored.sides} if stored else {}
+    sides: dict[str, SideAgain] = {}
+    for hypervisor in filter(None, (begun.under_test, begun.control)):
+        tries = _tries(root, name, hypervisor)
+        if tries or hypervisor in wanted:
+            sides[hypervisor] = _side(root, name, hypervisor, tries or 1, wanted.get(hypervisor))
+    again.sides += sides.values()
+    ended = {hypervisor: one for hypervisor, one in sides.items() if one.finished}
+    scenario = next((one.record.scenario for one in sides.values()), None)
+    if scenario is None or not all(one in ended for one in begun.hypervisors(scenario)):
+        again.parts[name] = tuple(one.side for one in ended.values())
+        return
+    made = [ended[hypervisor] for hypervisor in begun.hypervisors(scenario)]
+    again.finished[name] = concluded(
+        scenario,
+        [one.side for one in made],
+        foresee(scenario, begun.host.facts, registry(), issues),
+        begun.role(scenario),
+        (max(one.ended for one in made) - min(one.began for one in made)).total_seconds(),
+        begun.repeat_options,
+    )
+
+
+def _folder(name: str, hypervisor: str, number: int) -> str:
+    return f"raw/{name}/{hypervisor}" + (f"-retry{number}" if number else "")
+
+
+def _tries(root: Path, name: str, hypervisor: str) -> int:
+    """How many tries of a side have a record."""
+    folders = (root / _folder(name, hypervisor, number) / sidefile.NAME for number in range(MAX_EMULATOR_RETRIES + 1))
+    return sum(os.path.lexists(one) for one in folders)
+
+
+def _side(root: Path, name: str, hypervisor: str, tries: int, stored: Side | None) -> SideAgain:
+    """EvidenceError, one line for each, when files are missing or were changed."""
+    files: list[SideFile] = []
+    records: list[Record] = []
+    raws: list[RawRef] = []
+    damaged: list[str] = []
+    seals = [*(one.raw for one in stored.attempts), stored.stored] if stored else []
+    for number in range(tries):
+        seal = seals[number] if number < len(seals) else None
+        file, sealed, raw = load_side(root, _folder(name, hypervisor, number), seal.sha256 if seal else None)
+        if (file.record.scenario.id, file.hypervisor) != (name, hypervisor):
+            raise EvidenceError(f"{raw.path!r} is of {file.record.scenario.id} on {file.hypervisor}")
+        files.append(file)
+        raws.append(raw)
+        if wrong := sealed.damaged():
+            damaged += wrong
+        else:
+            records.append(observed(file.record, sealed))
+    if damaged:
+        raise EvidenceError("\n".join(damaged))
+    *spoiled, record = records
+    try:
+        side = side_of(
+            record,
+            judge(record),
+            hypervisor=hypervisor,
+            folder=sealed.folder,
+            phases=file.phases,
+            attempts=[_attempt(*one) for one in zip(files, spoiled, raws, strict=False)],
+            stored=raw,
+        )
+    except ValidationError as error:  # a number that no address or time can be
+        raise EvidenceError(f"{raw.path!r}: {error.errors(include_url=False)[0]['msg']}") from error
+    return SideAgain(tuple(files), record, side, sum(len(one.files) for one in files))
+
+
+def _attempt(file: SideFile, record: Record, raw: RawRef) -> Attempt:
+    return attempt(record.broken.message if record.broken else "", (file.ended - file.began).total_seconds(), raw)
+
+
+def testimony(sides: Iterable[SideAgain]) -> dict[str, int]:
+    """What no raw byte shows and is taken from the records: how often, by kind."""
+    found = {"actions": 0, "domids": 0, "call chains": 0, "events of traces": 0, "skipped or broken off": 0}
+    for one in sides:
+        record = one.record
+        found["actions"] += len(record.actions)
+        found["domids"] += len(record.guests)
+        found["call chains"] += bool(record.call_chain)
+        found["events of traces"] += len(record.trace)
+        found["skipped or broken off"] += bool(record.skipped) + (record.broken is not None)
+    return {what: number for what, number in found.items() if number}

@@ -1,0 +1,174 @@
+"""A stored run judged anew and held against its results.json: SAME, or what differs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.base.errors import EvidenceError, UsageError
+from harness.base.stored import from_json
+from harness.base.text import inert
+from harness.evidence.sealed import read_inside
+from harness.play.catalogue import catalogue
+from harness.report.differences import Difference, of_scenario, of_values
+from harness.report.results import RunResult, ScenarioResult
+from harness.run.again import RunAgain, judged_again, testimony
+from harness.scenario.spec import Ending, FollowOn, Scenario
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One scenario, or the run as a whole: judged anew and held against what is stored."""
+
+    name: str
+    differences: Sequence[Difference] = ()
+    unreadable: Sequence[str] = ()
+    now: ScenarioResult | None = None
+
+    @property
+    def word(self) -> str:
+        return "UNREADABLE" if self.unreadable else "DIFFERS" if self.differences else "SAME"
+
+    @property
+    def lines(self) -> Iterator[str]:
+        came = f": {_came_to(self.now)}" if self.now else ""
+        yield inert(f"{self.word:10} {self.name}{came}")
+        yield from (f"             {line}" for line in (*self.unreadable, *self.differences))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    parts: Sequence[Compared]
+    again: RunAgain
+    tool: str  # that the run was made by
+    words: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        words = {one.word for one in self.parts}
+        return 2 if "UNREADABLE" in words else 1 if "DIFFERS" in words else 0
+
+    @property
+    def redefined(self) -> list[str]:
+        """Scenarios that the catalogue defines otherwise than when they were played."""
+        played = {one.record.scenario.id: one.record.scenario for one in self.again.sides}
+        return [name for name, row in played.items() if _definition(row.end, row.follow) != _today(row)]
+
+    @property
+    def lines(self) -> Iterator[str]:
+        for one in self.parts:
+            yield from one.lines
+        sides = self.again.sides
+        told = [f"{sum(one.word == word for one in self.parts)} {word}" for word in ("SAME", "DIFFERS", "UNREADABLE")]
+        files = sum(one.files for one in sides)
+        yield f"{', '.join(told)}; {len(sides)} sides and {files} raw files, each by its SHA-256"
+        ours = importlib.metadata.version("maskall")
+        if self.tool != ours:
+            yield f"made by maskall {self.tool}, judged by maskall {ours}"
+        if redefined := self.redefined:
+            which = ", ".join(redefined)
+            yield f"judged by the definition they were played by, which is not that of the catalogue today: {which}"
+        said = ", ".join(f"{number} {what}" for what, number in self.words.items())
+        yield f"testimony of the harness, which no raw byte shows: {said or 'none'}"
+
+    @property
+    def as_json(self) -> dict[str, object]:
+        return {
+            "exit_status": self.status,
+            "judged": [
+                {
+                    "name": one.name,
+                    "answer": one.word,
+                    "conclusion": one.now.conclusion if one.now else None,
+                    "differences": [each.as_json for each in one.differences],
+                    "unreadable": list(one.unreadable),
+                }
+                for one in self.parts
+            ],
+            "sides": len(self.again.sides),
+            "raw_files": sum(one.files for one in self.again.sides),
+            "redefined": self.redefined,
+            "testimony": self.words,
+        }
+
+
+_Definition = tuple[Ending | None, FollowOn | None]
+
+
+def _definition(ending: Ending | None, follow_on: FollowOn | None) -> _Definition:
+    """Without the number of rounds, which is an option of the run."""
+    return ending, follow_on and follow_on.model_copy(update={"rounds": 0})
+
+
+def _today(row: Scenario) -> _Definition:
+    known = catalogue()
+    return _definition(known.endings.get(row.ending), known.follow_ons.get(row.follow_on))
+
+
+def run_directory(results: Path) -> Path:
+    """The run's directory, for itself or for its results.json."""
+    root = results.parent if results.name == RESULTS else results
+    if not root.is_dir():
+        raise UsageError(f"there is no directory {root}", hint="give the directory of a run, as 'results: ...' said")
+    return root
+
+
+def compared(root: Path, only: str | None) -> Comparison:
+    """The scenarios of the run in `root` that the glob `only` names; None is all, and what they add up to.
+
+    UsageError when the run's own files cannot be read, for then there is nothing to compare.
+    """
+    try:
+        return _compared(root, only)
+    except EvidenceError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+
+
+def _compared(root: Path, only: str | None) -> Comparison:
+    try:
+        content = read_inside(root, RESULTS)
+    except EvidenceError as error:
+        hint = f"a run that was cut short has none: see 'maskall report {root}'"
+        raise UsageError(error.message, hint=hint) from error
+    stored = from_json(RunResult, content, file=RESULTS)
+    again = judged_again(root, only or "*", stored)
+    parts = list(_scenarios(stored, again))
+    if only is None:
+        parts.append(Compared("the run as a whole", _of_run(stored, again.result()) if _whole(parts) else ()))
+    return Comparison(parts, again, stored.tool_version, testimony(again.sides))
+
+
+def _whole(parts: Sequence[Compared]) -> bool:
+    """Every scenario was judged anew, so that they add up to something."""
+    return all(not one.unreadable for one in parts)
+
+
+def _scenarios(stored: RunResult, again: RunAgain) -> Iterator[Compared]:
+    for one in stored.scenarios:
+        if one.id in again.unreadable:
+            yield Compared(one.id, unreadable=again.unreadable[one.id])
+        elif one.id in again.finished:
+            now = again.finished[one.id]
+            yield Compared(one.id, of_scenario(one, now), now=now)
+        elif one.id in again.parts:
+            yield Compared(one.id, [Difference("scenario", "sides", "all ended", "one did not end")])
+        elif one.id not in again.begun.scenarios:
+            yield Compared(one.id, unreadable=["run.json does not name this scenario"])
+
+
+def _of_run(stored: RunResult, now: RunResult) -> list[Difference]:
+    """What the scenarios add up to, and what was tested."""
+    names = {"host", "controls", "counts", "emulator_faults", "exit_status", "run_id"}
+    before, after = (one.model_dump(mode="json", include=names) for one in (stored, now))
+    for one in (before, after):
+        one["controls"].sort(key=lambda control: control["name"])
+    return of_values("run", before, after)
+
+
+def _came_to(result: ScenarioResult) -> str:
+    sides = "; ".join(f"{name} {side.verdict}, {len(side.judgement.checks)} checks" for name, side in result.sides)
+    return f"{sides}; {result.conclusion}"
