@@ -125,5 +125,7 @@ class ObligingDom0:
         }
         if "section irq_desc.txt" in executed.shown:
             sections = files_of("4.20/no_guest_alive")
+        asked = set(re.findall(r"^section (\S+)$", executed.shown, re.MULTILINE))
+        sections = {name: data for name, data in sections.items() if name in asked}
         body = b"".join(b"\n%s %s\n%s" % (separator, name.encode(), data) for name, data in sections.items())
         return Reply(body + b"\n%s end\n" % separator)
