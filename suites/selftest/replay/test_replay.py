@@ -12,16 +12,21 @@ from harness.run.again import RunAgain, judged_again
 from suites.selftest.replay.recording import FOLDER, recordings, told, unpacked
 
 COMES_TO = {
+    "back-to-dom0": (Conclusion.UNPROVEN, Verdict.PASS),
     "crash": (Conclusion.REGRESSION, Verdict.CRASH),
     "known-forced-detach": (Conclusion.KNOWN, Verdict.FAIL),
     "known-late-teardown": (Conclusion.KNOWN, Verdict.FAIL),
     "known-pv-keeps-msix": (Conclusion.KNOWN, Verdict.FAIL),
     "known-save": (Conclusion.KNOWN, Verdict.FAIL),
     "known-stopped-device-model": (Conclusion.KNOWN, Verdict.FAIL),
+    "lab-error": (Conclusion.UNDECIDED, Verdict.ERROR),
     "libvirt-known-quarantine": (Conclusion.KNOWN, Verdict.FAIL),
     "libvirt-pass": (Conclusion.UNPROVEN, Verdict.PASS),
+    "no-op-reset": (Conclusion.UNPROVEN, Verdict.PASS),
     "proven": (Conclusion.PROVEN, Verdict.PASS, Verdict.FAIL),
     "pv-pass": (Conclusion.UNPROVEN, Verdict.PASS),
+    "rounds": (Conclusion.UNPROVEN, Verdict.PASS),
+    "two-devices": (Conclusion.UNPROVEN, Verdict.PASS),
 }
 
 
