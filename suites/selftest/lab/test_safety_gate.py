@@ -89,7 +89,7 @@ def facts(**more: str) -> HostFacts:
     """`more` is appended to a section; `=` in front replaces it, `-` takes it away."""
     sections = dict(BASE)
     for name, text in more.items():
-        sections[name] = text[1:] if text.startswith("=") else sections[name] + text
+        sections[name] = text[1:] if text.startswith("=") else sections.get(name, "") + text
         if text == "-":
             del sections[name]
     return parse_facts({name: text.encode() for name, text in sections.items()})

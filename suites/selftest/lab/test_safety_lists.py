@@ -1,0 +1,358 @@
+"""Every element of every list the gate goes by is needed: with one left out, one of these fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.lab.inventory.models import DeviceEntry
+from harness.lab.safety.checks.finding import Context, Level
+from harness.lab.safety.checks.network import check as network
+from harness.lab.safety.checks.storage import check as storage
+from harness.lab.safety.facts.facts import HostFacts
+from harness.lab.safety.gate import decide, explain
+from harness.model.address import Bdf
+from suites.selftest.lab.test_safety_gate import DISK, ETH0, MAC, NIC, NIC_HOME, ROOT, card, facts, function
+from suites.selftest.lab.test_safety_holes import ask
+
+FAR = [
+    "afs",
+    "9p",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "coda",
+    "davfs",
+    "fuse.ceph",
+    "fuse.glusterfs",
+    "fuse.moosefs",
+    "fuse.sshfs",
+    "gfs2",
+    "glusterfs",
+    "gpfs",
+    "lizardfs",
+    "lustre",
+    "moosefs",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "ocfs2",
+    "orangefs",
+    "panfs",
+    "pvfs2",
+    "quobyte",
+    "smb3",
+    "smbfs",
+    "weka",
+    "wekafs",
+    "fuse.anything",
+]
+NEAR = [
+    "fuse.archivemount",
+    "fuse.bindfs",
+    "fuse.catfs",
+    "fuse.cryfs",
+    "fuse.dislocker",
+    "fuse.encfs",
+    "fuse.exfat",
+    "fuse.exfat-fuse",
+    "fuse.ext4",
+    "fuse.fuse-overlayfs",
+    "fuse.fuse2fs",
+    "fuse.gocryptfs",
+    "fuse.guestmount",
+    "fuse.gvfsd-fuse",
+    "fuse.jmtpfs",
+    "fuse.lxcfs",
+    "fuse.mergerfs",
+    "fuse.ntfs",
+    "fuse.ntfs-3g",
+    "fuse.portal",
+    "fuse.qemu-storage-daemon",
+    "fuse.revokefs-fuse",
+    "fuse.simple-mtpfs",
+    "fuse.snapfuse",
+    "fuse.squashfuse",
+    "fuse.unionfs",
+    "fuse.vmware-vmblock",
+    "ext4",
+    "tmpfs",
+    "overlay",
+    "zfs",
+    "autofs",
+    "fuseblk",
+]
+SOURCES = ["//server/share", "server:/path", "root@server:/x", "s3://bucket", "[2001:db8::1]:/x"]
+IMAGES = [
+    "rbd:p/i",
+    "nbd:host:1",
+    "iscsi://h/t",
+    "iser://h/t",
+    "gluster://h/v",
+    "sheepdog:v",
+    "ssh://h/f",
+    "http://h/f",
+    "https://h/f",
+    "ftp://h/f",
+    "ftps://h/f",
+    "nfs://h/f",
+    "vxhs://h/f",
+    "gluster+tcp://h/v",
+    "raw:rbd:p/i",
+]
+BLOCKS = ["nbd0", "rbd1", "drbd2", "rnbd0", "etherd!e1.1"]
+
+
+def levels(seen: HostFacts, check: str, device: str = "card") -> list[Level]:
+    return [one.level for one in ask(device, seen).findings if one.check == check]
+
+
+@pytest.mark.parametrize("kind", FAR)
+def test_file_systems_of_elsewhere(kind: str) -> None:
+    """The card is up and idle; where the server is nobody says."""
+    assert Level.LETHAL in levels(facts(mounts=f"50 1 0:50 / /x rw - {kind} store rw\n"), "network")
+
+
+@pytest.mark.parametrize("kind", NEAR)
+def test_file_systems_of_here(kind: str) -> None:
+    assert levels(facts(mounts=f"50 1 0:50 / /x rw - {kind} store rw\n"), "network") == [Level.OK]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_sources_of_elsewhere_whatever_the_file_system(source: str) -> None:
+    assert Level.LETHAL in levels(facts(mounts=f"50 1 0:50 / /x rw - new {source} rw\n"), "network")
+
+
+@pytest.mark.parametrize(
+    ("transport", "expected"),
+    [
+        ("virtio", Level.OK),
+        ("xen", Level.OK),
+        ("fd", Level.OK),
+        ("unix", Level.OK),
+        ("tcp", Level.LETHAL),
+        ("rdma", Level.LETHAL),
+    ],
+)
+def test_transports_of_9p(transport: str, expected: Level) -> None:
+    assert expected in levels(facts(mounts=f"50 1 0:50 / /x rw - 9p share rw,trans={transport}\n"), "network")
+
+
+@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("backend", ["vbd", "vbd3", "qdisk", "tap"])
+def test_images_that_a_device_model_fetches(image: str, backend: str) -> None:
+    line = f'/local/domain/0/backend/{backend}/3/51712/params = "{image}"\n'
+    assert Level.LETHAL in levels(facts(backends=line), "network")
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_disks_of_elsewhere(name: str) -> None:
+    block = f"{name} realpath /sys/devices/virtual/block/{name}\n{name} dev 90:0\n{name} size "
+    assert Level.LETHAL in levels(facts(block=f"{block}8\n"), "network")
+    assert levels(facts(block=f"{block}0\n"), "network") == [Level.OK]
+
+
+@pytest.mark.parametrize("driver", ["pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic", "igb_uio"])
+def test_drivers_that_lend_a_card(driver: str) -> None:
+    """As owner; as an idle card; and as one that a program may drive while the session cannot be explained."""
+    seen = facts(net=f"={ETH0}", drivers=f"={NIC} {driver}\n")
+    assert levels(seen, "owner") == [Level.DENY]
+    assert levels(seen, "network") == [Level.OK]
+    over = facts(pci=f"{NIC} driver_override {driver}\n")
+    assert levels(over, "owner") == [Level.DENY]
+    lost = facts(net=f"={ETH0}", drivers=f"={NIC} {driver}\n", ssh="=")
+    may = driver in ("vfio-pci", "uio_pci_generic", "igb_uio")
+    assert (Level.LETHAL in levels(lost, "network")) is may
+    held = facts(net=f"={ETH0}", drivers=f"={NIC} {driver}\n", ssh="=", owners='/libxl/pci/0000-02-00-0/domid = "2"\n')
+    assert (Level.LETHAL in levels(held, "network")) is (may or "pciback" in driver)
+
+
+@pytest.mark.parametrize("code", ["020000", "028000", "020700", "0d1100", "0d8000", "0c0600"])
+def test_classes_that_carry_packets(code: str) -> None:
+    seen = facts(pci="=" + function(NIC, NIC_HOME, "8086:10d3", code), net=f"={ETH0}")
+    assert levels(seen, "network") == [Level.DENY], "its interface is not seen"
+
+
+@pytest.mark.parametrize("code", ["010000", "010802", "018000", "0c0400", "080501"])
+def test_classes_that_store(code: str) -> None:
+    seen = facts(
+        pci="=" + function(DISK, NIC_HOME.replace(NIC, DISK), "1b36:0010", code), block=f"={ROOT}", drivers="="
+    )
+    found = [one.level for one in storage(seen.functions[Bdf.parse(DISK)], seen, Context())]
+    assert found == [Level.DENY]
+
+
+@pytest.mark.parametrize(
+    "kind", ["local", "broadcast", "multicast", "anycast", "blackhole", "unreachable", "prohibit", "throw", "nat"]
+)
+def test_routes_that_lead_nowhere(kind: str) -> None:
+    assert levels(facts(tables=f"{kind} default dev eth1 table 7\n", program="version 2\n"), "network") != []
+    tables = "default via 192.0.2.254 dev eth0\n"
+    assert Level.LETHAL not in levels(facts(tables=f"{tables}{kind} 10.0.0.0/8 dev eth1\n"), "network")
+    assert Level.LETHAL not in levels(facts(tables=f"{tables}{kind} default dev eth1\n"), "network")
+    assert Level.LETHAL in levels(facts(tables=f"{tables}unicast default dev eth1\n"), "network")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "vxlan id 1",
+        "geneve id 1",
+        "gre remote any",
+        "gretap",
+        "erspan",
+        "ip6gre",
+        "ip6gretap",
+        "ipip",
+        "sit",
+        "ip6tnl",
+        "vti",
+        "vti6",
+        "xfrm",
+        "macsec sci 1",
+    ],
+)
+def test_tunnels_are_carried_by_the_device_they_name(kind: str) -> None:
+    link = f"9: t0: <UP> mtu 1400\\    link/ether promiscuity 0 {kind} remote 203.0.113.9 dev eth1 ttl 64\n"
+    seen = facts(net=card("t0"), links=link, addresses="=9: t0    inet 192.0.2.1/24 x\n")
+    assert Level.LETHAL in levels(seen, "network")
+    assert any("carries our own session" in line for line in explain(ask("card", seen), {}))
+
+
+@pytest.mark.parametrize("detail", ["tun type tap pi off", "ppp", "wireguard"])
+def test_interfaces_of_programs_explain_nothing_even_beside_open_vswitch(detail: str) -> None:
+    ovs = ETH0 + "eth0 master /sys/devices/virtual/net/ovs-system\n" + card("ovs-system") + card("x0")
+    down = card("eth1", f"{NIC_HOME}/net/")
+    link = f"9: x0: <UP> mtu 1400\\    link/ether promiscuity 0 \\    {detail} \n"
+    seen = facts(
+        net=f"={ovs}{down}",
+        links=link,
+        addresses="=9: x0    inet 192.0.2.1/24 x\n",
+        routes="=x0 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n",
+    )
+    assert Level.LETHAL in levels(seen, "network")
+    fine = facts(
+        net=f"={ovs}{down}",
+        links=link.replace(detail, "openvswitch"),
+        addresses="=9: x0    inet 192.0.2.1/24 x\n",
+        routes="=x0 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n",
+    )
+    assert levels(fine, "network") == [Level.OK]
+
+
+@pytest.mark.parametrize("code", ["070002", "070202", "070300"])
+@pytest.mark.parametrize("name", ["ttyS1", "ttyS4", "ttyS17"])
+def test_serial_classes(code: str, name: str) -> None:
+    seen = facts(pci="=" + function(NIC, NIC_HOME, "8086:10d3", code), consoles=f"{name} -W- (E) 4:65\n")
+    assert Level.LETHAL in levels(seen, "console")
+    other = facts(pci="=" + function(NIC, NIC_HOME, "8086:10d3", "078000"), consoles=f"{name} -W- (E) 4:65\n")
+    assert levels(other, "console") == [Level.OK]
+
+
+@pytest.mark.parametrize(
+    "driver", ["serial", "8250_lpss", "8250_exar", "exar_serial", "intel-lpss", "parport_serial", "jsm", "mxser"]
+)
+def test_drivers_of_serial_ports_whatever_the_class(driver: str) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "118000")
+    seen = facts(pci=pci, drivers=f"={NIC} {driver}\n", consoles="ttyS4 -W- (E) 4:68\n")
+    assert Level.LETHAL in levels(seen, "console")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hvc0",
+        "xvc0",
+        "tty0",
+        "tty1",
+        "ttyAMA0",
+        "ttySAC1",
+        "ttymxc2",
+        "ttyLP0",
+        "ttyPS0",
+        "ttyUL0",
+        "ttySC0",
+        "ttyMV0",
+        "ttyTHS1",
+        "ttyMSM0",
+        "ttyHV0",
+        "sclp0",
+        "pstore-1",
+        "ramoops-1",
+        "ttynull0",
+        "ttyS0",
+    ],
+)
+def test_consoles_that_are_on_no_serial_card(name: str) -> None:
+    seen = facts(pci="=" + function(NIC, NIC_HOME, "8086:10d3", "070002"), consoles=f"{name} -W- (E) 4:65\n")
+    assert levels(seen, "console") == [Level.OK]
+    strange = facts(pci="=" + function(NIC, NIC_HOME, "8086:10d3", "070002"), consoles="ttyZZ0 -W- (E) 4:65\n")
+    assert levels(strange, "console") == [Level.DENY]
+
+
+@pytest.mark.parametrize("port", ["0x3f8", "0x2f8", "0x3e8", "0x2e8"])
+def test_ports_of_the_board_are_on_no_card(port: str) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "070002")
+    assert levels(facts(pci=pci, xen=f"xen_commandline : com1=115200,8n1,{port},4\n"), "console") == [Level.OK]
+    assert Level.LETHAL in levels(facts(pci=pci, xen="xen_commandline : com1=115200,8n1,0xe000,4\n"), "console")
+
+
+KINDS = [
+    *((f"{code:02x}0000", Level.OK) for code in (*range(1, 5), *range(9, 0x14), 0x40, 0xFF)),
+    ("070000", Level.OK),
+    ("080500", Level.OK),
+    ("088000", Level.OK),
+    ("00ff00", Level.OK),
+    ("000000", Level.DENY),
+    ("140000", Level.DENY),
+    ("410000", Level.DENY),
+    ("fe0000", Level.DENY),
+    ("050000", Level.LETHAL),
+    ("058000", Level.LETHAL),
+    ("060000", Level.LETHAL),
+    ("068000", Level.LETHAL),
+    *((f"08{sub:02x}00", Level.LETHAL) for sub in (0, 1, 2, 3, 4, 6, 7)),
+]
+
+
+@pytest.mark.parametrize(("code", "expected"), KINDS)
+def test_kinds(code: str, expected: Level) -> None:
+    assert levels(facts(pci="=" + function(NIC, NIC_HOME, "8086:10d3", code)), "kind") == [expected]
+
+
+@pytest.mark.parametrize("driver", ["", "pcieport", "shpchp", "pciehp"])
+def test_bridges_beside_a_card_are_used_by_nobody_themselves(driver: str) -> None:
+    beside = "0000:02:00.1"
+    pci = function(beside, NIC_HOME.replace(NIC, beside), "8086:0001", "060400")
+    drivers = f"{beside} {driver}\n" if driver else ""
+    assert levels(facts(pci=pci, drivers=drivers), "siblings") == [Level.OK]
+    assert levels(facts(pci=pci, drivers=f"{beside} ntb_hw_amd\n"), "siblings") == [Level.DENY]
+
+
+@pytest.mark.parametrize("name", ["net", "ssh", "addresses", "routes", "routes6", "tables"])
+def test_sections_the_network_is_judged_by(name: str) -> None:
+    seen = facts(
+        program="version 2\n", **{**dict.fromkeys(("tables", "consoles", "netconsole"), ""), name: "missing x\n"}
+    )
+    found = list(network(seen.functions[Bdf.parse(NIC)], seen, Context()))
+    assert any(one.level is Level.LETHAL and one.evidence[:1] and one.evidence[0].text == "missing x" for one in found)
+
+
+@pytest.mark.parametrize(
+    "name", ["block", "devlinks", "nvme", "btrfs", "mounts", "swaps", "zpool", "backends", "cmdline", "users"]
+)
+def test_sections_a_disk_is_judged_by(name: str) -> None:
+    more = {one: "" for one in ("devlinks", "users", "exclusive", "chars")}
+    seen = facts(program="version 2\n", **{**more, name: "missing x\n"})
+    found = list(storage(seen.functions[Bdf.parse(DISK)], seen, Context()))
+    assert any(one.level is Level.LETHAL and one.evidence[:1] and one.evidence[0].text == "missing x" for one in found)
+
+
+@pytest.mark.parametrize("name", ["drivers", "owners", "backends", "chars", "users"])
+def test_sections_an_owner_is_judged_by(name: str) -> None:
+    more = {one: "" for one in ("chars", "users")}
+    assert Level.DENY in levels(facts(program="version 2\n", **{**more, name: "missing x\n"}), "owner")
+
+
+def test_the_mac_stands_for_the_card() -> None:
+    entry = {"identity": {"id": "8086:10d3", "mac": MAC}, "driver": "nvme", "endings": ()}
+    assert decide("nic", DeviceEntry.model_validate(entry), facts()).allowed({})
