@@ -141,7 +141,7 @@ def _meant(words: tuple[str, ...], facts: HostFacts) -> Mapping[str, Decision]:
     """Decisions about what the words mean; without any about all functions that are no bridges."""
     from harness.lab.safety.checks.finding import Context, Finding, Level
     from harness.lab.safety.facts.wanted import find
-    from harness.lab.safety.gate import Decision, judge
+    from harness.lab.safety.gate import Decision, decide_at
 
     places: dict[str, SafetyRefusal | None] = {}
     found = {}
@@ -154,7 +154,7 @@ def _meant(words: tuple[str, ...], facts: HostFacts) -> Mapping[str, Decision]:
         ends = (one for one in facts.functions.values() if (one.class_code or 0) >> 16 != _BRIDGE)
         found = {str(one.bdf): one.bdf for one in ends}
     lent = frozenset(found.values()) if words else frozenset()
-    decisions = {name: judge(name, bdf, facts, Context(lent=lent)) for name, bdf in found.items()}
+    decisions = {name: decide_at(name, bdf, facts, Context(lent=lent)) for name, bdf in found.items()}
     for word, refused in places.items():
         decisions[word] = Decision(word, None, (Finding("identity", Level.LETHAL, str(refused)),))
     return decisions

@@ -29,7 +29,7 @@ _SECONDS = 30.0
 _DEED_SECONDS = 120.0
 PATIENCE_SECONDS = 6
 """How long a burst of traffic may wait for an interrupt."""
-_JUDGEMENTS = 5
+_READINGS = 5
 """How often facts are read anew because they changed before the bind."""
 
 BIND = Deed(Kind.DRIVER, "bind {device} to pciback", "bind {device} to {driver}")
@@ -147,18 +147,18 @@ class Device:
         return act.done
 
     def _take(self, guard: Guard) -> CommandResult:
-        """To pciback, judged anew, and only while that holds. SafetyRefusal; LabError on a restless host.
+        """To pciback, if the gate lets it, and only while that holds. SafetyRefusal; LabError on a restless host.
 
         Reading is done before the guard is up: it takes its time, and the guard gives but a minute.
         """
-        for _ in range(_JUDGEMENTS):
-            check = self.host.judge(self.address)
+        for _ in range(_READINGS):
+            check = self.host.gate(self.address)
             with guard(self.address, self.original_driver):
                 result = self.tools.make_assignable(self.address, Deadline.after(_DEED_SECONDS), check)
             if not check or result.status != CHANGED:
                 return result
         raise LabError(
-            f"{self.host.name} changes faster than it can be judged whether {self.address} may be taken: "
+            f"{self.host.name} changes faster than the gate can decide whether {self.address} may be taken: "
             f"{_last_line(result)}",
             hint="mounts, guests or network interfaces come and go: wait until it is quieter",
         )

@@ -19,7 +19,7 @@ from harness.guest.initramfs import GuestFiles
 from harness.host.boot import await_boot, boot_id
 from harness.host.deeds import Deeds
 from harness.host.logs import LogEnd, Mark
-from harness.host.pciback import Guard, Judge, unguarded, unjudged
+from harness.host.pciback import Gate, Guard, ungated, unguarded
 from harness.model.address import Bdf
 from harness.model.change import Change, Deed, Kind, Ledger, NoLedger
 from harness.transport.base import Command, CommandResult, Transport
@@ -83,7 +83,7 @@ class Host:
     guest_files: GuestFiles
     ledger: Ledger = field(default_factory=NoLedger)
     guard: Guard = unguarded
-    judge: Judge = unjudged
+    gate: Gate = ungated
     """Asked before each bind, and what it answers stands before the bind in the same shell."""
     restore: Callable[[], None] | None = None
     """Puts everything back as it was and verifies it; None for a host that is thrown away. RestoreFailed."""

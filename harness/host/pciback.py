@@ -23,7 +23,7 @@ def unguarded(device: Bdf, driver: str | None) -> AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
-Judge = Callable[[Bdf], str]
+Gate = Callable[[Bdf], str]
 """Decides by the host's present state whether a device may be taken. SafetyRefusal when not.
 
 It gives a program for sh that runs right before in the shell that takes the device, and ends it with CHANGED when the
@@ -32,7 +32,7 @@ state is another by then. Empty on a host where nothing has to be feared.
 CHANGED = 75  # EX_TEMPFAIL, sysexits.h: no tool of Xen's ends with it
 
 
-def unjudged(device: Bdf) -> str:
+def ungated(device: Bdf) -> str:
     """For a host that is thrown away afterwards."""
     del device
     return ""

@@ -148,13 +148,13 @@ class RealLab:
             guest_files=self.guest_files,
             ledger=visit.journal,
             guard=lambda device, driver: guard.guarding(visit.transport, device, driver),
-            judge=self._judge,
+            gate=self._gate,
             restore=restore,
             console=self.console,
             facts=self.facts(),
         )
 
-    def _judge(self, device: Bdf) -> str:
+    def _gate(self, device: Bdf) -> str:
         """All facts anew, right before a device is taken; what it gives ends the taking if they have changed."""
         survey = Survey.take(self.visit, self.devices, self.wishes.accepted)
         survey.refuse(device)

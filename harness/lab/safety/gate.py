@@ -15,7 +15,7 @@ from harness.lab.safety.facts.facts import Function, HostFacts
 from harness.lab.safety.facts.resolve import resolve
 from harness.model.address import Bdf
 
-__all__ = ["Decision", "Finding", "Level", "check_names", "decide", "explain", "judge", "refuse_unknown"]
+__all__ = ["Decision", "Finding", "Level", "check_names", "decide", "decide_at", "explain", "refuse_unknown"]
 
 Check = Callable[[Function, HostFacts, Context], Iterator[Finding]]
 _CHECKS: Mapping[str, Check] = {
@@ -40,10 +40,10 @@ def decide(
         bdf = resolve(facts, entry.identity, known)
     except SafetyRefusal as refusal:
         return Decision(name, None, (Finding("identity", Level.LETHAL, str(refusal)),))
-    return judge(name, bdf, facts, Context(ours, lent))
+    return decide_at(name, bdf, facts, Context(ours, lent))
 
 
-def judge(name: str, bdf: Bdf, facts: HostFacts, context: Context) -> Decision:
+def decide_at(name: str, bdf: Bdf, facts: HostFacts, context: Context) -> Decision:
     """Every check's findings about the function at an address that is known to be meant."""
     function = facts.functions[bdf]
     found = [finding for check, call in _CHECKS.items() for finding in _ask(check, call, function, facts, context)]

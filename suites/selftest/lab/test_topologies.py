@@ -24,7 +24,7 @@ from harness.lab.safety.checks.finding import Context, Decision, Finding, Level
 from harness.lab.safety.facts import stored
 from harness.lab.safety.facts.facts import HostFacts
 from harness.lab.safety.facts.wanted import find
-from harness.lab.safety.gate import check_names, explain, judge
+from harness.lab.safety.gate import check_names, decide_at, explain
 
 FOLDER = Path(__file__).parents[1] / "data" / "topologies"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.facts"))
@@ -42,7 +42,7 @@ def decided(word: str, facts: HostFacts, wanted: list[str]) -> Decision:
         bdf = find(word, facts)
     except SafetyRefusal as refusal:
         return Decision(word, None, (Finding("identity", Level.LETHAL, str(refusal)),))
-    return judge(word, bdf, facts, Context(lent=frozenset(lent)))
+    return decide_at(word, bdf, facts, Context(lent=frozenset(lent)))
 
 
 def read(name: str) -> tuple[dict[str, Any], HostFacts]:

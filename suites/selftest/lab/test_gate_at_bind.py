@@ -58,15 +58,15 @@ def added(lab: FakeLab) -> int:
 
 def meanwhile(host: Host, act: Callable[[], object]) -> list[Bdf]:
     """`act` is done each time after the facts were read and judged, before anything is bound."""
-    first, asked = host.judge, []
+    first, asked = host.gate, []
 
-    def judge(address: Bdf) -> str:
+    def gate(address: Bdf) -> str:
         asked.append(address)
         check = first(address)
         act()
         return check
 
-    host.judge = judge
+    host.gate = gate
     return asked
 
 
@@ -110,7 +110,7 @@ def test_a_host_that_never_rests_is_told(fake_host: FakeLab, host: Host) -> None
     store = fake_host.fake.xenstore
     path = "/local/domain/0/backend/vif/{}/0/state"
     asked = meanwhile(host, lambda: store.update({path.format(next(coming)): "4"}))
-    with pytest.raises(LabError, match="changes faster than it can be judged"):
+    with pytest.raises(LabError, match="changes faster than the gate can decide"):
         device(host).bind()
     assert len(asked) == 5
     assert added(fake_host) == 0
