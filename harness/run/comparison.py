@@ -137,14 +137,9 @@ def _compared(root: Path, only: str | None) -> Comparison:
     stored = from_json(RunResult, content, file=RESULTS)
     again = judged_again(root, only or "*", stored)
     parts = list(_scenarios(stored, again))
-    if only is None:
-        parts.append(Compared("the run as a whole", _of_run(stored, again.result()) if _whole(parts) else ()))
+    if only is None and not any(one.unreadable for one in parts):  # else there is nothing that adds up
+        parts.append(Compared("the run as a whole", _of_run(stored, again.result())))
     return Comparison(parts, again, stored.tool_version, testimony(again.sides))
-
-
-def _whole(parts: Sequence[Compared]) -> bool:
-    """Every scenario was judged anew, so that they add up to something."""
-    return all(not one.unreadable for one in parts)
 
 
 def _scenarios(stored: RunResult, again: RunAgain) -> Iterator[Compared]:

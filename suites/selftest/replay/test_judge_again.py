@@ -47,6 +47,7 @@ class TestJudge:
             status, text = self.judge(root, capsys)
             assert status == 2
             assert f"UNREADABLE E14-F1-hvm-virtio-rng\n             '{path.relative_to(root)}' was changed" in text
+            assert "SAME" not in text.replace("0 SAME", ""), "nothing adds up to a run"
             path.write_bytes(data)
 
     def test_a_file_that_is_missing(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
