@@ -13,12 +13,21 @@ from pathlib import Path
 import pytest
 
 from harness.base.errors import LabError
+from harness.base.progress import Progress
 from harness.cli.entry import main
+from harness.evidence.observe import emulator_fault, observed
+from harness.evidence.store import EvidenceStore
+from harness.host.host import Host
+from harness.judge.judge import judge
 from harness.model.verdict import Conclusion, Verdict
+from harness.play.run import Played
 from harness.run import side as module
 from harness.run.again import judged_again
+from harness.scenario.record import Broken, Record
+from harness.scenario.spec import Scenario
 from suites.selftest.fakes import replayrun
 from suites.selftest.fakes.replayrun import NEVER, RECORDED, play_recorded, recorded_play
+from suites.selftest.xen.test_xen_console import TRIPLE_FAULT
 
 ROOT = Path(__file__).parents[3]
 
@@ -121,6 +130,42 @@ class TestJudgedAgain:
         assert (result.conclusion, result.stock.verdict) == (Conclusion.PROVEN, Verdict.PASS)
         assert main(["judge", str(tmp_path)]) == 0
         assert "2 SAME, 0 DIFFERS, 0 UNREADABLE" in capsys.readouterr().out
+
+    def test_tries_that_the_emulator_spoiled(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Each has a record of its own, and what spoiled it is read from bytes once more."""
+        sound, left = recorded_play(), [1]
+
+        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> Played:
+            if not left:
+                return sound(row, host, evidence, progress)
+            left.pop()
+            record = Record(row, reset_effective=True)
+            record.silence = evidence.put("01-silence.txt", TRIPLE_FAULT.encode())
+            error = emulator_fault("01-silence.txt", evidence)
+            assert error is not None
+            record.broken = Broken.by(error)
+            return Played(observed(record, evidence), judge(record), error)
+
+        monkeypatch.setattr(module, "play", play)
+        (result,) = play_recorded(tmp_path).scenarios
+        (spoiled,) = result.stock.attempts
+        assert result.conclusion is Conclusion.PROVEN and result.stock.raw_directory.endswith("/stock-retry1")
+        assert spoiled.raw is not None and spoiled.raw.path == f"raw/{RECORDED.id}/stock/record.json"
+        assert main(["judge", str(tmp_path)]) == 0
+        record_json = tmp_path / spoiled.raw.path
+        whole = record_json.read_text()
+        record_json.write_text(whole + " ")
+        assert main(["judge", str(tmp_path)]) == 2, "the results seal it too"
+        record_json.write_text(whole)
+        (tmp_path / f"raw/{RECORDED.id}/stock-retry1/record.json").unlink()
+        (tmp_path / "results.json").unlink()
+        capsys.readouterr()
+        status, text = report(tmp_path, capsys)
+        assert status == 3 and "one side ended: no-maskall-reset FAIL" in text, (
+            "a try that was to be made again is no end"
+        )
 
     def test_the_users_own_known_issues_count_as_they_were(
         self, tmp_path: Path, replaying: Callable[..., None], capsys: pytest.CaptureFixture[str]
