@@ -110,7 +110,7 @@ class Disks:
         """By number, by source (`/dev/a:/dev/b` of bcachefs), by options (`logdev=`, `rtdev=`, `journal_dev=`...)."""
         for line in self.facts.lines("mounts"):
             words = line.text.split(" ")
-            if "-" not in words[:-2] or len(words) < 3:
+            if "-" not in words[:-2]:
                 continue
             at = words.index("-")
             kind, source, number = words[at + 1], _unescaped(words[at + 2]), words[2]

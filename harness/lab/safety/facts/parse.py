@@ -230,8 +230,6 @@ def _configs(lines: tuple[Line, ...]) -> _Configs:
             blocks.append([line])
         elif blocks:
             blocks[-1].append(line)
-        else:
-            blocks.append([line, line])  # no function's
     for head, *rows in blocks:
         name = head.text.split()[-1]
         known = name in found.spaces or name in found.doubts
