@@ -254,8 +254,8 @@ def test_a_device_is_told_by_every_mark_and_by_the_journal_once_its_driver_is_go
 def test_twins_stay_twins_whatever_the_journal_knows() -> None:
     other = "0000:07:00.0"
     home = DISK_HOME.replace(DISK, other)
-    seen = facts(pci=function(other, home, "1b36:0010", "010802"), nvme=f"nvme2 realpath {home}/nvme/nvme2\nnvme2 serial S1\n",
-                 drivers=f"={DISK} pciback\n")  # fmt: skip
+    nvme = f"nvme2 realpath {home}/nvme/nvme2\nnvme2 serial S1\n"
+    seen = facts(pci=function(other, home, "1b36:0010", "010802"), nvme=nvme, drivers=f"={DISK} pciback\n")
     with pytest.raises(SafetyRefusal, match="several functions"):
         resolve(seen, IDENTITIES["disk"], {IDENTITIES["disk"].mark: Bdf.parse(DISK)})
 
