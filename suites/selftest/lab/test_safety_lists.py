@@ -11,7 +11,7 @@ from harness.lab.safety.checks.storage import check as storage
 from harness.lab.safety.facts.facts import HostFacts
 from harness.lab.safety.gate import decide, explain
 from harness.model.address import Bdf
-from suites.selftest.lab.test_safety_gate import DISK, ETH0, MAC, NIC, NIC_HOME, ROOT, card, facts, function
+from suites.selftest.lab.test_safety_gate import DISK, ETH0, MAC, NIC, NIC_HOME, ROOT, card, decision, facts, function
 from suites.selftest.lab.test_safety_holes import ask
 
 FAR = [
@@ -103,7 +103,8 @@ BLOCKS = ["nbd0", "rbd1", "drbd2", "rnbd0", "etherd!e1.1"]
 
 
 def levels(seen: HostFacts, check: str, device: str = "card") -> list[Level]:
-    return [one.level for one in ask(device, seen).findings if one.check == check]
+    found = decision(device, seen) if device == "disk" else ask(device, seen)
+    return [one.level for one in found.findings if one.check == check]
 
 
 @pytest.mark.parametrize("kind", FAR)
@@ -356,3 +357,59 @@ def test_sections_an_owner_is_judged_by(name: str) -> None:
 def test_the_mac_stands_for_the_card() -> None:
     entry = {"identity": {"id": "8086:10d3", "mac": MAC}, "driver": "nvme", "endings": ()}
     assert decide("nic", DeviceEntry.model_validate(entry), facts()).allowed({})
+
+
+SIX = f"{'0' * 32} 00 {'0' * 32} 00 {'0' * 32} 00000400 0 0 00000001 eth0"
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("routes", "eth0 00000000 FE0200C0 0003 0 0 0"),
+        ("routes", "eth0 0000000 FE0200C0 0003 0 0 0 00000000 0 0 0"),
+        ("routes", "eth0 00000000 FE0200C0 0003 0 0 0 0000000 0 0 0"),
+        ("routes", "eth0 0000000g FE0200C0 0003 0 0 0 00000000 0 0 0"),
+        ("routes", "eth0 00000000 FE0200C0 00zz 0 0 0 00000000 0 0 0"),
+        ("routes6", SIX.removesuffix(" eth0")),
+        ("routes6", f"{SIX} more"),
+        ("routes6", SIX[1:]),
+        ("routes6", SIX.replace(" 00 ", " 81 ", 1)),
+        ("routes6", SIX.replace("00000001 eth0", "0000zz01 eth0")),
+        ("routes6", SIX.replace("0", "g", 1)),
+        ("routes6", SIX.replace(" 00 ", " zz ", 1)),
+        ("tables", "10.0.0.0/8 via 192.0.2.9"),
+        ("tables", "10.0.0.0/8 dev"),
+        ("tables", "10.0.0.0/33 dev eth0"),
+        ("tables", "somewhere dev eth0"),
+        ("addresses", "2: eth0    inet 192.0.2.1/33 brd x"),
+        ("addresses", "2: eth0    inet6 zz::1/64 scope link"),
+        ("addresses", "eth0    inet 192.0.2.1/24 brd x"),
+        ("addresses", "2: eth0    inet 192.0.2.1/24peer x"),
+    ],
+)
+def test_addresses_and_routes_that_nobody_understands_are_a_hole(section: str, line: str) -> None:
+    found = ask("card", facts(**{section: f"{line}\n"}))
+    assert any("not understood" in text for text in explain(found, {})), explain(found, {})
+    assert found.level is Level.LETHAL
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("routes", "eth0 0000000A 00000000 0001 0 0 0 000000FF 0 0 0"),
+        ("routes6", SIX.replace(" 00 ", " 80 ", 1)),
+        ("tables", "10.0.0.0/8 dev eth0 proto kernel scope link src 192.0.2.1"),
+        ("tables", "unicast 10.0.0.0/8 via 192.0.2.9 dev eth0 table 7"),
+        ("tables", "fe80::/64 dev eth0 proto kernel metric 256 pref medium"),
+        ("addresses", "2: eth0    inet 192.0.2.77 peer 192.0.2.78/32 scope global eth0\\"),
+        ("addresses", "2: eth0    inet6 2001:db8::1/64 scope global dynamic mngtmpaddr \\"),
+        ("addresses", "2: eth0    link/ether 52:54:00:00:00:01"),
+    ],
+)
+def test_those_that_are_understood_are_none(section: str, line: str) -> None:
+    assert ask("card", facts(**{section: f"{line}\n"})).allowed({})
+
+
+@pytest.mark.parametrize("word", ["/dev/nvme1n1", "/dev/nvme1n1p9"])
+def test_pools_name_disks_and_partitions_that_nobody_lists(word: str) -> None:
+    assert Level.LETHAL in levels(facts(zpool=f"\t  {word}  ONLINE 0 0 0\n"), "storage", "disk")
