@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.base.deadline import Deadline
-from harness.evidence.observe import TABLE, Logs, config_space, observe
+from harness.evidence.anchor import DOM0_MARK, XEN_MARK, advice, gained
+from harness.evidence.observe import TABLE, Logs, config_space, lost_file, observe, whole_file
 from harness.evidence.store import EvidenceStore
 from harness.host.vectortable import ENTRY_WORDS, read_table
 from harness.model.address import Bdf
@@ -17,18 +18,20 @@ from harness.model.observation import GuestView, Observation
 from harness.model.raw import Position, RawRef
 from harness.model.reading import Exercised, Reading
 from harness.scenario.messages import Message
-from harness.transport.base import Script, Transport
+from harness.transport.base import Transport
 from harness.transport.debugger import PhysicalMemory
 from harness.transport.sections import ask
 from harness.xen.keys.console import Marker
 from harness.xen.keys.messages import Log
 
 SNAPSHOT_SECONDS = 60.0
+_RINGS = {Log.XEN: (XEN_MARK, "xl dmesg", "conring_size"), Log.DOM0: (DOM0_MARK, "dmesg", "log_buf_len")}
+_DUMP_BYTES = 40 << 10  # of keys M, Q and i on eight cores
 
 
 @dataclass
 class Collector:
-    """Reads one device on one host during one scenario. Keeps how much of the logs it has already read.
+    """Reads one device on one host during one scenario. Keeps both logs as it read them last.
 
     `store` is that of the side, which the collectors of two devices share.
     """
@@ -42,8 +45,7 @@ class Collector:
     readings: list[Reading] = field(default_factory=list)
     msix_offset: int | None = None  # of the capability in config space, once seen
     _logs: Logs = field(default_factory=Logs)
-    _ring_seen: int = 0
-    _dmesg_seen: int = 0
+    _read_last: dict[Log, bytes] = field(default_factory=dict)
     _number: int = 0
     _booted: bool = False
 
@@ -58,19 +60,21 @@ class Collector:
 
     @property
     def position(self) -> Position:
-        return Position(self._ring_seen, self._dmesg_seen, self._number, self.msix_offset)
+        return Position(self._number, self.msix_offset)
 
     def resume(self, readings: Collection[Reading], position: Position, seconds: float) -> None:
         """Go on where another collector stood on this very host, `seconds` after the scenario began.
 
         What it has read is in the store.
         """
-        self._ring_seen, self._dmesg_seen, self._number = position.ring, position.dmesg, position.files
-        self.msix_offset = position.msix_offset
+        self._number, self.msix_offset = position.files, position.msix_offset
         self.started = time.monotonic() - seconds
         for reading in readings:
             self.readings.append(reading)
             self._logs.add(reading, self.store)
+            for log in Log:
+                _, data = self.store.below(reading.folder).read(log)
+                self._read_last[log] = (b"" if reading.boot else self._read_last.get(log, b"")) + data
 
     def observe(self, checkpoint: Checkpoint, guest: GuestView | None = None) -> Observation:
         """All views from dom0 at this moment, joined with the guest's view if there is one."""
@@ -81,7 +85,7 @@ class Collector:
 
     def host_rebooted(self) -> None:
         """Its logs begin anew, and all of them belong to the scenario."""
-        self._ring_seen = self._dmesg_seen = 0
+        self._read_last.clear()
         self._booted = True
 
     def keep(self, name: str, data: bytes) -> RawRef:
@@ -91,9 +95,8 @@ class Collector:
 
     def read_silence(self) -> RawRef:
         """What Xen's console has said since it was read last, when a guest does not answer."""
-        script = Script(f"xl dmesg | tail -c +{self._ring_seen + 1}")
-        text = self.transport.run(script, deadline=Deadline.after(SNAPSHOT_SECONDS)).check().stdout
-        return self.keep("xl_dmesg_after_silence.txt", text)
+        now = self.transport.run(["xl", "dmesg"], deadline=Deadline.after(SNAPSHOT_SECONDS)).check().stdout
+        return self.keep("xl_dmesg_after_silence.txt", gained(self._read_last.get(Log.XEN), now, XEN_MARK).data)
 
     def close_logs(self, at: Checkpoint) -> None:
         """Read what the logs have gained since the last observation; it belongs to that one's checkpoint."""
@@ -110,33 +113,48 @@ class Collector:
     def _read(
         self, program: str, name: str, checkpoint: Checkpoint, *arguments: str, guest: GuestView | None = None
     ) -> Reading:
-        """What a program of ours prints, by section, both logs among them from where they were read last."""
+        """What a program of ours prints, by section; of both logs what they have gained since they were read last."""
         self._number += 1
         folder = f"{self.prefix}{self._number:02d}-{name}"
         store = self.store.below(folder)
-        sizes: dict[str, int] = {}
+        files: list[str] = []
 
         def keep(section: str, data: bytes) -> None:
-            store.put(section, data)
-            sizes[section] = data.count(b"\n") if section == Log.DOM0 else len(data)
+            log = next((log for log in Log if log == section), None)
+            stored = {section: data} if log is None else self._gained(log, data, presses=bool(arguments))
+            for each, content in stored.items():
+                store.put(each, content)
+                files.append(each)
 
         ask(
             self.transport,
             Path(__file__).with_name(program),
             *arguments,
-            str(self._ring_seen),
-            str(self._dmesg_seen),
             deadline=Deadline.after(SNAPSHOT_SECONDS),
             keep=keep,
         )
-        self._ring_seen += sizes[Log.XEN]
-        self._dmesg_seen += sizes[Log.DOM0]
         exercised = self.as_exercised(guest) if guest else None
-        reading = Reading(checkpoint, self.seconds, folder, tuple(sizes), exercised, self._booted)
+        reading = Reading(checkpoint, self.seconds, folder, tuple(files), exercised, self._booted)
         self._booted = False
         self.readings.append(reading)
         self._logs.add(reading, self.store)
         return reading
+
+    def _gained(self, log: Log, now: bytes, *, presses: bool) -> dict[str, bytes]:
+        """The files of a log: what it has gained; where lines may be missing, why, and the whole of it as it reads now.
+
+        `presses`: debug keys were pressed before, so that their mark must be in it.
+        """
+        mark, command, option = _RINGS[log]
+        gain = gained(self._read_last.get(log), now, mark)
+        self._read_last[log] = now
+        why = gain.lost
+        if presses and log is Log.XEN and not mark.search(gain.data):
+            why = "what the debug keys print does not fit"
+        if not why:
+            return {log: gain.data}
+        told = f"{command}: {why}; {advice(option, now, max(len(gain.data), _DUMP_BYTES))}\n"
+        return {log: gain.data, lost_file(log): told.encode(), whole_file(log): now}
 
     def _read_table(self, reading: Reading) -> bool:
         """The device's own vector table, from the memory that its config space names; false where it cannot be read."""

@@ -13,16 +13,17 @@ from harness.base.errors import EmulatorFault, ParseError
 from harness.evidence.store import Files
 from harness.guest.exercise import parse_exercise
 from harness.model.address import Bdf
+from harness.model.checkpoint import Checkpoint
 from harness.model.config import ConfigSpace
 from harness.model.observation import DomainView, GuestView, HardwareView, Observation, TableView, XenView
 from harness.model.raw import RawRef
 from harness.model.reading import CONFIG, Exercised, Reading, RoundReading
 from harness.scenario.messages import Message, Part, read_log
 from harness.scenario.record import Broken, Record, Round
-from harness.xen.keys.console import Marker, emulator_triple_fault, find_markers
+from harness.xen.keys.console import Marker, Origin, emulator_triple_fault, find_markers
 from harness.xen.keys.debugkeys import parse_irqs, parse_masks, parse_pci_devices
 from harness.xen.keys.leaks import count
-from harness.xen.keys.messages import Log, Rules, catalogue
+from harness.xen.keys.messages import Log, Meaning, Rules, catalogue
 from harness.xen.keys.view import xen_view
 from harness.xen.keys.xl_output import parse_list
 
@@ -83,7 +84,7 @@ def observe(device: Bdf, reading: Reading, files: Files) -> Observation:
         seconds=reading.seconds,
         hardware=_hardware(below),
         table=_table(below) if TABLE in reading.files else None,
-        xen=_xen(device, below),
+        xen=_xen(device, below, lossy=lost_file(Log.XEN) in reading.files),
         guest=exercised(reading.guest, files) if reading.guest else None,
         domains=_domains(below),
     )
@@ -126,6 +127,22 @@ def host_crashes(name: str, files: Files) -> list[tuple[Marker, RawRef]]:
     return [(marker, raw.at(marker.line)) for marker in find_markers(_text(data)) if marker.kind.is_host_crash]
 
 
+def lost_file(log: Log) -> str:
+    """In a reading's folder: why lines of a log may be missing before this reading. Not there: none are."""
+    return log.replace(".txt", "_lost.txt")
+
+
+def whole_file(log: Log) -> str:
+    """The whole ring then, of which what is new could not be told for sure."""
+    return log.replace(".txt", "_whole.txt")
+
+
+def _loss(log: Log, checkpoint: Checkpoint, raw: RawRef, why: str) -> Message:
+    origin = Origin.XEN if log is Log.XEN else Origin.DOM0
+    reason = "lines may be missing: whether something was said is not known"
+    return Message(checkpoint, origin, Meaning.SYMPTOM, why, raw, name="lines-missing", reason=reason, loses=True)
+
+
 @dataclass
 class Logs:
     """Both logs as far as they were read, and the markers in all of it but what stood there at the beginning."""
@@ -133,6 +150,7 @@ class Logs:
     rules: Rules = field(default_factory=catalogue)
     markers: list[tuple[Marker, RawRef]] = field(default_factory=list)
     _parts: dict[Log, list[Part]] = field(default_factory=lambda: {log: [] for log in Log})
+    _losses: list[Message] = field(default_factory=list)
 
     def add(self, reading: Reading, files: Files) -> None:
         """What the logs have gained since the reading before."""
@@ -142,10 +160,17 @@ class Logs:
             if self._parts[log]:  # what stands in the logs before we began is not of this scenario
                 self.markers += [(marker, raw.at(marker.line)) for marker in find_markers(text)]
             self._parts[log].append(Part(reading.checkpoint, raw, text, reading.boot))
+            if lost_file(log) in reading.files:
+                raw, data = files.below(reading.folder).read(lost_file(log))
+                self._losses.append(_loss(log, reading.checkpoint, raw, _text(data).strip()))
 
     def messages(self, expected: Collection[str]) -> list[Message]:
-        """Every line since the first reading, with its meaning; `expected` are rules that the ending provokes."""
-        return [one for log, parts in self._parts.items() for one in read_log(parts, log, self.rules, expected)]
+        """Every line since the first reading, with its meaning; `expected` are rules that the ending provokes.
+
+        And a message for each place where lines may be missing.
+        """
+        said = [one for log, parts in self._parts.items() for one in read_log(parts, log, self.rules, expected)]
+        return [*said, *self._losses]
 
 
 def _hardware(files: Files) -> HardwareView:
@@ -175,16 +200,22 @@ def _table(files: Files) -> TableView:
     return TableView(tuple(masked), raw)
 
 
-def _xen(device: Bdf, files: Files) -> XenView:
+def _xen(device: Bdf, files: Files, *, lossy: bool) -> XenView | None:
+    """None where the dumps of the debug keys are not whole because lines were lost."""
     raw, data = files.read(_KEYS)
     text = _text(data)
-    return xen_view(
-        device,
-        parse_masks(text, file=raw.path),
-        parse_pci_devices(text, file=raw.path),
-        parse_irqs(text, file=raw.path),
-        raw,
-    )
+    try:
+        return xen_view(
+            device,
+            parse_masks(text, file=raw.path),
+            parse_pci_devices(text, file=raw.path),
+            parse_irqs(text, file=raw.path),
+            raw,
+        )
+    except ParseError:
+        if lossy:
+            return None
+        raise
 
 
 def _domains(files: Files) -> DomainView:

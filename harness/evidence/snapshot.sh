@@ -1,5 +1,7 @@
 # Prints everything there is to see of a device from dom0, in sections. One round trip for all of it.
-#   $1 separator nobody can foresee   $2 BDF   $3 byte offset into `xl dmesg` seen so far   $4 lines of dmesg seen so far
+#   $1 separator nobody can foresee   $2 BDF
+# Both logs whole: they are rings, and where they were read last is found by what stands there (anchor.py). Key t makes
+# Xen print a line that no other is like.
 section() { printf '\n%s %s\n' "$separator" "$1"; }
 separator=$1 device=/sys/bus/pci/devices/$2
 section config.hex
@@ -9,7 +11,7 @@ readlink "$device/driver"
 section physfn.txt
 readlink "$device/physfn"
 section lspci.txt
-lspci -n -vvv -s "$2" 2>&1
+lspci -n -vvv -s "$2"
 section xl_list.txt
 xl list
 section xl_pci_assignable.txt
@@ -17,9 +19,9 @@ xl pci-assignable-list
 section owner_domid.txt
 xenstore-read "/libxl/pci/$(echo "$2" | tr ':.' '--')/domid" 2>&1
 section dom0_dmesg.txt
-dmesg | tail -n "+$(($4 + 1))"
+dmesg
 section debugkeys.txt
-xl debug-keys MQi 2>&1
+xl debug-keys tMQi 2>&1
 section xl_dmesg.txt
-xl dmesg | tail -c "+$(($3 + 1))"
+xl dmesg
 section end

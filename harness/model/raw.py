@@ -23,9 +23,7 @@ class RawRef:
 
 @dataclass(frozen=True)
 class Position:
-    """How far a collector has come: bytes of Xen's ring and lines of dom0's log seen, files stored."""
+    """How far a collector has come: files stored. What they hold of the logs is what was read of them."""
 
-    ring: int
-    dmesg: int
     files: int
     msix_offset: int | None  # of the device's capability in config space

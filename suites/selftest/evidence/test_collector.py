@@ -6,8 +6,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.base.errors import EvidenceError, ParseError
+from harness.evidence.anchor import DOM0_MARK, gained
 from harness.model.checkpoint import Checkpoint
 from harness.xen.keys.console import MarkerKind
 from harness.xen.keys.messages import Meaning
@@ -65,12 +68,13 @@ def test_the_logs_are_read_on_from_where_they_were(tmp_path: Path) -> None:
     host = Dom0()
     collector = host.collector(tmp_path)
     collector.observe(Checkpoint.C1)
-    first = len(host.ring.encode())
     host.ring += MARKER
     host.log += "[    9.0] one\n[    9.1] two\n"
     collector.observe(Checkpoint.C3)
     collector.observe(Checkpoint.C4)
-    assert host.seen == [(0, 0), (first, 1), (first + len((MARKER + KEYS).encode()), 3)]
+    assert (tmp_path / "raw/02-C3/xl_dmesg.txt").read_text() == MARKER + host.mark(2) + KEYS
+    assert (tmp_path / "raw/03-C4/xl_dmesg.txt").read_text() == host.mark(3) + KEYS
+    assert (tmp_path / "raw/03-C4/dom0_dmesg.txt").read_text() == ""
     assert (tmp_path / "raw/02-C3/dom0_dmesg.txt").read_text() == "[    9.0] one\n[    9.1] two\n"
     ((marker, raw),) = collector.markers
     assert (marker.kind, marker.device, raw.path) == (MarkerKind.MASKALL_SET, NVME, "raw/02-C3/xl_dmesg.txt")
@@ -90,7 +94,7 @@ def test_what_the_logs_gained_until_the_end_is_read(tmp_path: Path) -> None:
     read = [one for one in collector.messages(["maskall-set"]) if one.meaning is not Meaning.DUMP]
     assert [(one.name, one.checkpoint, str(one.raw), one.expected) for one in read] == [
         ("upcall-vector", Checkpoint.C2, "raw/02-C2/xl_dmesg.txt:1", False),
-        ("uart-slow", Checkpoint.C2, "raw/02-C2/xl_dmesg.txt:79", False),  # in the middle of a row of the dump
+        ("uart-slow", Checkpoint.C2, "raw/02-C2/xl_dmesg.txt:80", False),  # in the middle of a row of the dump
         ("maskall-set", Checkpoint.C2, "raw/03-end/xl_dmesg.txt:1", True),
         ("pirq-already-unmapped", Checkpoint.C2, "raw/03-end/dom0_dmesg.txt:1", False),
     ]
@@ -173,3 +177,123 @@ def test_the_vector_table_is_left_alone_while_decoding_is_off(tmp_path: Path) ->
     host.sections["config.hex"] = dump(bytes(config))
     assert host.collector(tmp_path, memory=memory).observe(Checkpoint.C3).table is None
     assert memory.asked == []
+
+
+def lines(count: int, *, first: int = 0) -> str:
+    return "".join(
+        f"[{number:5d}.000001] usb 1-1: new device number {number}\n" for number in range(first, first + count)
+    )
+
+
+OOPS = "[ 9999.000001] BUG: kernel NULL pointer dereference, address: 0000000000000010\n"
+RELEASE = "[ 9999.000002] pciback 0000:04:00.0: xen_pciback: MSI-X release failed (-16)\n"
+
+
+class TestRings:
+    """Of a dom0 that has been up for long: its rings are full before the first reading."""
+
+    def test_a_full_log_of_dom0_goes_on_being_read(self, tmp_path: Path) -> None:
+        host = Dom0()
+        host.log, host.log_size = lines(200), len(lines(100))
+        collector = host.collector(tmp_path)
+        collector.observe(Checkpoint.C1)
+        host.log += lines(2, first=200) + RELEASE + OOPS
+        collector.observe(Checkpoint.C2)
+        assert (tmp_path / "raw/02-C2/dom0_dmesg.txt").read_text() == lines(2, first=200) + RELEASE + OOPS
+        said = collector.messages([])
+        assert [one.name for one in said if one.fails] == ["release-failed", "linux-oops"]
+        assert not any(one.loses for one in said)
+
+    def test_a_full_ring_of_xen_goes_on_being_read(self, tmp_path: Path) -> None:
+        host = Dom0()
+        host.ring, host.ring_size = "(XEN) HVM d1v0 save: CPU\n" * 40000, 1 << 18
+        collector = host.collector(tmp_path)
+        for at in (Checkpoint.C1, Checkpoint.C2, Checkpoint.C3):
+            assert collector.observe(at).xen is not None
+            host.ring += MARKER
+        collector.close_logs(Checkpoint.C4)
+        assert [raw.path for _, raw in collector.markers] == [
+            "raw/02-C2/xl_dmesg.txt", "raw/03-C3/xl_dmesg.txt", "raw/04-end/xl_dmesg.txt"]  # fmt: skip
+        assert not any(one.loses for one in collector.messages([]))
+
+    @pytest.mark.parametrize("more", [KEYS * 3, "(XEN) HVM d1v0 save: CPU\n" * 2000])
+    def test_a_ring_that_turns_between_two_readings_is_noticed(self, tmp_path: Path, more: str) -> None:
+        host = Dom0()
+        host.ring_size = 24 << 10
+        collector = host.collector(tmp_path)
+        collector.observe(Checkpoint.C1)
+        host.ring += MARKER + more
+        collector.observe(Checkpoint.C2)
+        (lost,) = [one for one in collector.messages([]) if one.loses]
+        assert (lost.checkpoint, lost.raw.path) == (Checkpoint.C2, "raw/02-C2/xl_dmesg_lost.txt")
+        assert "boot with conring_size=1M" in lost.text
+        whole = (tmp_path / "raw/02-C2/xl_dmesg_whole.txt").read_bytes()
+        assert whole == host.ring.encode()[-host.ring_size :]
+
+    def test_a_ring_that_turned_by_whole_dumps_is_not_taken_for_one_that_stood_still(self, tmp_path: Path) -> None:
+        host = Dom0()
+        collector = host.collector(tmp_path)
+        collector.observe(Checkpoint.C1)
+        host.ring_size = len(KEYS) // 2
+        host.ring += MARKER + KEYS + MARKER + KEYS
+        collector.close_logs(Checkpoint.C1)
+        assert [one.name for one in collector.messages([]) if one.loses] == ["lines-missing"]
+
+    def test_a_log_of_dom0_that_turned_over_is_noticed(self, tmp_path: Path) -> None:
+        host = Dom0()
+        host.log, host.log_size = lines(200), len(lines(100))
+        collector = host.collector(tmp_path)
+        collector.observe(Checkpoint.C1)
+        host.log += OOPS + lines(150, first=200)
+        collector.observe(Checkpoint.C2)
+        (lost,) = [one for one in collector.messages([]) if one.loses]
+        assert "dmesg: it has turned over since it was read last" in lost.text
+        assert "log_buf_len=1M" in lost.text
+
+    def test_a_ring_smaller_than_one_dump_is_told_with_the_size_it_needs(self, tmp_path: Path) -> None:
+        host = Dom0()
+        host.ring_size = 4 << 10
+        collector = host.collector(tmp_path)
+        assert collector.observe(Checkpoint.C1).xen is None
+        (lost,) = [one for one in collector.messages([]) if one.loses]
+        assert lost.text == (
+            "xl dmesg: what the debug keys print does not fit; it holds 4 KiB; boot with conring_size=1M"
+        )
+
+    def test_a_host_that_rebooted_has_lost_nothing(self, tmp_path: Path) -> None:
+        host = Dom0()
+        collector = host.collector(tmp_path)
+        collector.observe(Checkpoint.C1)
+        collector.host_rebooted()
+        host.ring, host.log = "(XEN) Xen version 4.20\n", "[    0.000001] Linux\n"
+        collector.observe(Checkpoint.C4)
+        assert not any(one.loses for one in collector.messages([]))
+
+    def test_one_that_goes_on_for_another_reads_on_from_its_files(self, tmp_path: Path) -> None:
+        host = Dom0()
+        first = host.collector(tmp_path)
+        first.observe(Checkpoint.C1)
+        second = host.collector(tmp_path)
+        second.resume(first.readings, first.position, 1.0)
+        host.ring += MARKER
+        second.close_logs(Checkpoint.C1)
+        assert (tmp_path / "raw/02-end/xl_dmesg.txt").read_text() == MARKER
+        assert not any(one.loses for one in second.messages([]))
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(200, 4000))
+def test_what_is_not_lost_is_read_once_and_what_is_lost_is_told(gains: list[int], size: int) -> None:
+    """Any ring, any number of lines between two readings."""
+    ring, number, before, read, lost = b"", 0, None, b"", False
+    for gain in gains:
+        for _ in range(gain):
+            number += 1
+            ring += f"[{number:5d}.000001] a line of the kernel\n".encode()
+        now = ring[-size:]
+        new = gained(before, now, DOM0_MARK)
+        lost = lost or bool(new.lost)
+        read += new.data
+        before = now
+    if not lost:
+        assert ring.endswith(read)
+        assert len(read) >= min(len(ring), size)

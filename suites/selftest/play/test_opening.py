@@ -35,7 +35,7 @@ from suites.selftest.fakes.snapshots import Dom0
 from suites.selftest.guest.test_guest_exercise import text as exercised
 
 OPENABLE = [row for row in rows() if row.end.fate is not Fate.REFUSED]
-POSITION = Position(ring=5000, dmesg=210, files=7, msix_offset=0xB0)
+POSITION = Position(files=7, msix_offset=0xB0)
 
 
 def until_c2(record: Record) -> Record:
