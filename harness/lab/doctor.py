@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -65,6 +66,31 @@ def _xen(facts: HostFacts) -> Iterator[Finding]:
     seen = ", ".join(sorted(caps)) or "unknown"
     mend = "switch on virtualisation and the IOMMU in the firmware; Xen's option iommu=1"
     yield Finding("IOMMU", {"hvm", "hvm_directio"} <= caps, seen, mend)
+    told = dict(line.text.partition(":")[::2] for line in facts.lines("xen"))
+    fields = {key.strip(): value.strip() for key, value in told.items()}
+    if "xen_commandline" in fields:
+        yield Finding("log rings", True, _rings(fields["xen_commandline"], fields.get("nr_cpus", "")))
+
+
+_KEYS_PER_CPU = 5 << 10  # bytes that keys M, Q and i print: 39 KiB with 8 processors and 100 vectors
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30}
+
+
+def _rings(commandline: str, cpus: str) -> str:
+    """Whether Xen's ring holds what a run makes it say: four times a dump of the debug keys, 1 MiB at least.
+
+    No question: a smaller one loses lines, and what rests on them is UNDECIDED.
+    """
+    wanted = 1 << 20
+    while wanted < 4 * _KEYS_PER_CPU * (int(cpus) if cpus.isdecimal() else 8):
+        wanted *= 2
+    ask = f"ask for conring_size={wanted >> 20}M on Xen's command line and log_buf_len=1M on dom0's"
+    found = re.search(r"(?:^|\s)conring_size=([0-9]{1,9})([kKmMgG]?)(?=\s|$)", commandline)
+    if found is None:
+        return f"conring_size is not set, and Xen's default may not hold one dump of the debug keys: {ask}"
+    size = int(found[1]) << _UNITS[found[2].lower()]
+    shown = f"conring_size={found[1]}{found[2]}"
+    return shown if size >= wanted else f"{shown} loses lines: {ask}"
 
 
 def _programs(facts: HostFacts) -> Iterator[Finding]:

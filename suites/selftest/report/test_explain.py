@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from harness.report.explain.facts import Reader
 from harness.report.explain.signature import SIGNATURES, Kind
 from harness.report.explain.tell import Explanation, Verdict, as_text, explain
+from harness.scenario.choose import Candidate, all_scenarios
 from harness.xen.keys.fixes import registry
 from harness.xen.keys.version import Answer
+from suites.selftest.fakes.goodrecord import CATALOGUE
 from suites.selftest.fakes.hostile import CAPTURED, captured
 
 LOGS = CAPTURED.parent / "logs"
@@ -139,6 +141,16 @@ def test_every_signature_is_seen_by_a_test_and_its_fix_is_registered() -> None:
     seen = {signature for _, expected in CASES.values() for _, signature in expected}
     assert seen == {name for name, one in SIGNATURES.items() if one.kind is Kind.CLASS}
     assert all(commit in registry() for one in SIGNATURES.values() for commit in one.fixes)
+
+
+def test_the_scenarios_that_are_named_exist() -> None:
+    devices = [Candidate("virtio-rng", "virtio-rng"), Candidate("e1000e", "e1000e", reset_effective=False)]
+    known = {one.id for one in all_scenarios(CATALOGUE, devices)}
+    for name, one in SIGNATURES.items():
+        if one.scenario:
+            assert one.scenario.split()[-1] in known, name
+        if one.document:
+            assert (CAPTURED.parents[3] / one.document).exists(), name
 
 
 def test_what_it_is_not() -> None:
