@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.base.errors import LabError
+from harness.base.errors import LabError, ParseError
 from harness.lab.inventory.models import LabEntry
 from harness.lab.lease.holder import Claimed
 from harness.lab.safety.facts.facts import HostFacts
@@ -44,7 +45,7 @@ def refuse_unfit(name: str, findings: list[Finding]) -> None:
 
 
 def _findings(entry: LabEntry, facts: HostFacts, claim: Claimed | None, quarantine: str) -> Iterator[Finding]:
-    yield Finding("system", True, f"{facts.os_name or 'unknown system'}, Linux {facts.kernel}")
+    yield Finding("system", True, f"{facts.os_name or 'unknown system'}, Linux {facts.kernel}{_manager(facts.os_name)}")
     yield Finding("quarantine", not quarantine, quarantine or "none", "maskall restore")
     held = claim is not None
     mend = "ask them, --wait SECONDS, or --take-over REASON"
@@ -70,6 +71,19 @@ def _xen(facts: HostFacts) -> Iterator[Finding]:
     fields = {key.strip(): value.strip() for key, value in told.items()}
     if "xen_commandline" in fields:
         yield Finding("log rings", True, _rings(fields["xen_commandline"], fields.get("nr_cpus", "")))
+        yield Finding("vectors", True, _vectors(fields["xen_commandline"], facts))
+
+
+def _manager(system: str) -> str:
+    """Who else makes domains there."""
+    if system.startswith(("XCP-ng", "XenServer", "Citrix Hypervisor")):
+        return (
+            "; xapi takes domains and devices for its own here: play on a host of no pool, with its toolstack stopped and "
+            "the device hidden at boot, and set Xen's options with /opt/xensource/libexec/xen-cmdline"
+        )
+    if system.startswith("Qubes"):
+        return "; qubesd makes the domains here through libvirt: shut every qube down that may want the device"
+    return ""
 
 
 _KEYS_PER_CPU = 5 << 10  # bytes that keys M, Q and i print: 39 KiB with 8 processors and 100 vectors
@@ -91,6 +105,28 @@ def _rings(commandline: str, cpus: str) -> str:
     size = int(found[1]) << _UNITS[found[2].lower()]
     shown = f"conring_size={found[1]}{found[2]}"
     return shown if size >= wanted else f"{shown} loses lines: {ask}"
+
+
+_EXTRA_IRQS = 32  # Xen's extra_guest_irqs for a domU, from 4.14 to 4.20 (docs/misc/xen-command-line)
+
+
+def _vectors(commandline: str, facts: HostFacts) -> str:
+    """How many vectors a guest may have, and which functions have more in their tables."""
+    found = re.search(r"(?:^|\s)extra_guest_irqs=([0-9]{1,6})", commandline)
+    budget = int(found[1]) if found else _EXTRA_IRQS
+    larger = []
+    for function in facts.functions.values():
+        with contextlib.suppress(ParseError):  # what cannot be read has no known table
+            capability = function.config.msix if function.config is not None else None
+            if capability is not None and capability.control.table_size > budget:
+                larger.append(f"{function.bdf} ({capability.control.table_size})")
+    told = f"extra_guest_irqs={budget}{'' if found else ', the default'}: a guest has no more MSI-X vectors than that"
+    if not larger:
+        return told
+    more = f" and {len(larger) - 3} more" if len(larger) > 3 else ""
+    return (
+        f"{told}; larger tables: {', '.join(larger[:3])}{more}; err -28 at map or enable is this limit, -22 a refusal"
+    )
 
 
 def _programs(facts: HostFacts) -> Iterator[Finding]:

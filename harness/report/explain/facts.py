@@ -665,6 +665,8 @@ class Reader:
                     device.show("intx", place, msix[1])
             if msix is None and listed.msix is None:
                 device.without_msix = place
+                if "pciback" in driver:
+                    device.show("no-msix", place)
         except ParseError as error:
             if msix is None:
                 device.unknown = error.message.partition(": ")[2] or error.message

@@ -168,6 +168,15 @@ def test_what_it_is_not() -> None:
     assert {one.verdict for one in (dead, refused, storm, vpd, clash)} == {Verdict.NOTHING}
 
 
+def test_a_device_with_msi_alone_cannot_have_it() -> None:
+    text = captured("nvme_assignable.lspci.txt").replace("MSI-X: Enable- Count=65 Masked-", "MSI: Enable+ Count=1/1")
+    explanation = told(text)
+    assert found(explanation, Kind.OTHER) == {(NVME, "no-msix")}
+    assert explanation.verdict is Verdict.NOTHING
+    cut = told(text[: text.index("\tCapabilities")])
+    assert (cut.verdict, found(cut, None)) == (Verdict.CANNOT_TELL, set())
+
+
 def test_the_fix_and_whether_this_xen_has_it() -> None:
     for version, answer in (("4.12.1", Answer.NO), ("4.12.2", Answer.YES), ("4.20.4-pre", Answer.YES)):
         (host,) = told(f"xen_version            : {version}\n" + CASES["hazard"][0]).hosts
