@@ -78,8 +78,8 @@ def _manager(system: str) -> str:
     """Who else makes domains there."""
     if system.startswith(("XCP-ng", "XenServer", "Citrix Hypervisor")):
         return (
-            "; xapi takes domains and devices for its own here: play on a host of no pool, with its toolstack stopped and "
-            "the device hidden at boot, and set Xen's options with /opt/xensource/libexec/xen-cmdline"
+            "; xapi takes domains and devices for its own here: play on a host of no pool, with its toolstack stopped "
+            "and the device hidden at boot, and set Xen's options with /opt/xensource/libexec/xen-cmdline"
         )
     if system.startswith("Qubes"):
         return "; qubesd makes the domains here through libvirt: shut every qube down that may want the device"

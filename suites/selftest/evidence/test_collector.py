@@ -72,8 +72,8 @@ def test_the_logs_are_read_on_from_where_they_were(tmp_path: Path) -> None:
     host.log += "[    9.0] one\n[    9.1] two\n"
     collector.observe(Checkpoint.C3)
     collector.observe(Checkpoint.C4)
-    assert (tmp_path / "raw/02-C3/xl_dmesg.txt").read_text() == MARKER + host.mark(2) + KEYS
-    assert (tmp_path / "raw/03-C4/xl_dmesg.txt").read_text() == host.mark(3) + KEYS
+    assert (tmp_path / "raw/02-C3/xl_dmesg.txt").read_text() == MARKER + host.printed(2)
+    assert (tmp_path / "raw/03-C4/xl_dmesg.txt").read_text() == host.printed(3)
     assert (tmp_path / "raw/03-C4/dom0_dmesg.txt").read_text() == ""
     assert (tmp_path / "raw/02-C3/dom0_dmesg.txt").read_text() == "[    9.0] one\n[    9.1] two\n"
     ((marker, raw),) = collector.markers
@@ -129,7 +129,7 @@ def test_keys_that_printed_nothing_are_no_good_news(tmp_path: Path) -> None:
 def test_a_snapshot_that_was_cut_off(tmp_path: Path, left: int) -> None:
     host = Dom0()
     host.spoil = lambda output: output[:left]
-    with pytest.raises(EvidenceError, match="cut short"):
+    with pytest.raises(EvidenceError, match=r"cut short|must not have"):  # the last name may be cut too
         host.collector(tmp_path).observe(Checkpoint.C2)
 
 

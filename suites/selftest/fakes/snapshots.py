@@ -50,17 +50,17 @@ class Dom0:
         self.pressed = 0
         self.transport = FakeTransport(connected=True, commands={"sh -c 'set -- @.*": self.snapshot})
 
-    @staticmethod
-    def mark(number: int) -> str:
-        """What key t prints the n-th time."""
-        return f"(XEN) Synced stime skew: max=9ns avg=9ns samples={number} current=9ns\n"
+    def printed(self, number: int) -> str:
+        """What Xen prints for the debug keys the n-th time, key t before and behind the dumps."""
+        mark = "(XEN) Synced stime skew: max=9ns avg=9ns samples={} current=9ns\n"
+        return f"{mark.format(2 * number - 1)}{self.keys}{mark.format(2 * number)}"
 
     def snapshot(self, executed: Executed) -> Reply:
         match = re.match(r"sh -c 'set -- (@\w+) ?(\S+)?\n", executed.shown)
         assert match is not None and match[2] in (str(NVME), None) and not executed.changes
         if match[2]:
             self.pressed += 1
-            self.ring += self.mark(self.pressed) + self.keys
+            self.ring += self.printed(self.pressed)
         self.sections["xl_dmesg.txt"] = self.ring.encode()[-self.ring_size :]
         log = self.log.encode()[-self.log_size :]
         self.sections["dom0_dmesg.txt"] = log if len(log) < self.log_size else log[log.index(b"\n") + 1 :]
