@@ -6,11 +6,12 @@ import importlib
 import inspect
 import pkgutil
 from types import ModuleType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
-
-from pydantic import BaseModel, Field
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from harness.base.errors import HarnessBug
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 T = TypeVar("T")
 
@@ -48,6 +49,8 @@ def entries(folder: ModuleType, promise: type[BaseModel]) -> Any:  # noqa: ANN40
 
     HarnessBug for a model whose `kind` is not the name of its file.
     """
+    from pydantic import Field  # `--help` names ways and does not wait for it
+
     models = []
     for name in names(folder):
         model = load(folder, name, promise)

@@ -28,11 +28,16 @@ def named(words: Sequence[str]) -> list[str]:
 
 
 def told(runs: Mapping[str, RunResult]) -> None:
-    """The table of all stacks."""
+    """Print the table of all stacks."""
+    if runs:
+        typer.echo(side_by_side(runs), nl=False)
+
+
+def side_by_side(runs: Mapping[str, RunResult]) -> str:
+    """The table of all stacks, as wide as the terminal."""
     from harness.report.table import stacks_side_by_side
 
-    if runs:
-        typer.echo(stacks_side_by_side(runs, width=shutil.get_terminal_size().columns), nl=False)
+    return stacks_side_by_side(runs, width=shutil.get_terminal_size().columns)
 
 
 def stored(folder: Path) -> dict[str, RunResult]:

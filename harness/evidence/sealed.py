@@ -55,6 +55,14 @@ def _is_link(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENOTDIR)
 
 
+def bytes_of(root: Path, raw: RawRef) -> bytes:
+    """The raw file below the run's directory `root`. EvidenceError when it is not there, or not what it was."""
+    data = read_inside(root, raw.path)
+    if digest(data) != raw.sha256:
+        raise EvidenceError(f"{raw.path!r} was changed after it was stored: its SHA-256 is another one")
+    return data
+
+
 @dataclass(frozen=True)
 class Sealed:
     """The folder `folder` of a run's directory `root`, whose files are those in `digests` (name -> SHA-256).
@@ -77,10 +85,8 @@ class Sealed:
         wanted = self.digests.get(listed)
         if wanted is None:
             raise EvidenceError(f"{path!r} is not among the files of the record")
-        data = read_inside(self.root, path)
-        if digest(data) != wanted:
-            raise EvidenceError(f"{path!r} was changed after it was stored: its SHA-256 is another one")
-        return RawRef(path, wanted), data
+        raw = RawRef(path, wanted)
+        return raw, bytes_of(self.root, raw)
 
     def name_of(self, raw: RawRef) -> str:
         return raw.path.removeprefix(f"{self.folder}/{self.prefix}")

@@ -122,6 +122,17 @@ class ScenarioResult(StrictModel):
         )
 
     @property
+    def reason(self) -> str:
+        """Why it came to its conclusion, from the side that made it so."""
+        stock, control = self.stock, self.control
+        if self.conclusion is Conclusion.CHANGED:
+            return self.remark
+        decisive = stock.verdict.blames_product or stock.verdict.unsettled or self.conclusion is Conclusion.SKIPPED
+        if control is None or decisive:
+            return stock.reason
+        return f"on the control {control.hypervisor}: {control.reason}"
+
+    @property
     def sides(self) -> tuple[tuple[str, Side], ...]:
         """('stock', side) and, if it was run, ('control', side)."""
         stock = (("stock", self.stock),)

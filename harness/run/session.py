@@ -7,16 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Event
 
 from harness.base.errors import UsageError
 from harness.base.progress import Progress
+from harness.evidence.sealed import bytes_of
 from harness.evidence.store import digest
 from harness.host.host import Lab
 from harness.judge.forecast import Forecast, foresee
-from harness.report import junit
 from harness.report.begun import KNOWN_ISSUES, NAME, Begun
+from harness.report.formats.base import Told, written
 from harness.report.results import NESTED_LABEL, Control, HostSummary, RunResult, ScenarioResult
 from harness.report.sidelog import side_log
 from harness.run import store
@@ -160,7 +161,7 @@ class Session:
         self._schedule.stop()
 
     def finish(self) -> RunResult:
-        """Write results.json and junit.xml."""
+        """Write results.json, and what tells it again: junit.xml and report.html."""
         took = time.monotonic() - self._begun
         order = [row.id for row in self.plan.scenarios]
         result = RunResult.of(
@@ -173,6 +174,7 @@ class Session:
             controls=self.controls.values(),
             overhead_seconds=max(0.0, took - wall(self._outcomes.values())),
         )
-        store.dump(result, self.plan.results / "results.json")
-        store.write_atomically(self.plan.results / "junit.xml", junit.junit(result))
+        told = Told(result, read=partial(bytes_of, self.plan.results))
+        for name, content in written(told):
+            store.write_atomically(self.plan.results / name, content)
         return result

@@ -41,6 +41,7 @@ NESTED = ["build", "up", "down", "status", "clean"]
         ("shell run-1", "nested up"),
         ("run --mirror gopher://x", "URI"),
         ("report nowhere.json", ""),
+        ("report nowhere.json --format jnit", "did you mean 'junit'"),
         ("run E14-F1-hvm-nvme --rounds 5", "E3-F7"),
         ("run E3-F7-hvm-nvme --rounds 2", "--help"),
         ("run E16-F1-hvm-nvme", "see maskall coverage"),

@@ -170,6 +170,9 @@ def test_the_table_is_printed_again_from_the_directory(
     assert main(["report", str(tmp_path / "r")]) == ExitStatus.FAILED
     text = capsys.readouterr().out
     assert all(name in text for name in NAMES) and "CHANGED" in text
+    assert main(["report", str(tmp_path / "r"), "--format", "junit"]) == ExitStatus.USAGE
+    told = capsys.readouterr()
+    assert told.out == "" and "stacks, and junit tells of one" in told.err and str(tmp_path / "r/bookworm") in told.err
 
 
 def test_what_a_stack_is_expected_to_lack_is_listed(capsys: pytest.CaptureFixture[str]) -> None:

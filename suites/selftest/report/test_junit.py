@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from harness.report.junit import junit
+from harness.report.formats.junit import junit
 from harness.report.results import RunResult
 from harness.run import store
 

@@ -15,6 +15,7 @@ from harness.base.text import inert
 from harness.model.verdict import Conclusion
 from harness.report import messages
 from harness.report.failure import explain
+from harness.report.formats.base import Format, Told
 from harness.report.results import RunResult, ScenarioResult, Side
 from harness.report.timeline import timeline
 
@@ -25,6 +26,15 @@ _TAGS = {
     Conclusion.UNDECIDED: "error",
     Conclusion.SKIPPED: "skipped",
 }
+
+
+class Junit(Format):
+    """junit.xml for CI systems, one test case for each scenario."""
+
+    file = "junit.xml"
+
+    def render(self, told: Told) -> bytes:
+        return junit(told.run)
 
 
 def junit(run: RunResult) -> bytes:
@@ -64,7 +74,7 @@ def _case(suite: ET.Element, scenario: ScenarioResult) -> None:
     _properties(case, _scenario_properties(scenario))
     tag = _TAGS.get(scenario.conclusion)
     if tag is not None:
-        reason = _reason(scenario)
+        reason = scenario.reason
         outcome = ET.SubElement(case, tag, {"message": inert(reason), "type": scenario.conclusion.value})
         if tag != "skipped":
             outcome.text = "\n".join(explain(scenario))
@@ -76,17 +86,6 @@ def _case(suite: ET.Element, scenario: ScenarioResult) -> None:
     ]
     if told:
         ET.SubElement(case, "system-out").text = "\n\n".join(told)
-
-
-def _reason(scenario: ScenarioResult) -> str:
-    """Why the scenario is not green, from the side that made it so."""
-    stock, control = scenario.stock, scenario.control
-    if scenario.conclusion is Conclusion.CHANGED:
-        return scenario.remark
-    decisive = stock.verdict.blames_product or stock.verdict.unsettled or scenario.conclusion is Conclusion.SKIPPED
-    if control is None or decisive:
-        return stock.reason
-    return f"on the control {control.hypervisor}: {control.reason}"
 
 
 def _run_properties(run: RunResult) -> dict[str, str]:
