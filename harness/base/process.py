@@ -18,6 +18,9 @@ from typing import IO
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, UsageError
 
+MOST = 256 << 20
+"""Bytes that a program may say where no log file takes them."""
+
 TAIL_LINES = 8
 """How many of the last lines of output an error repeats."""
 
@@ -65,6 +68,19 @@ class Completed:
     stderr: str
     seconds: float
     log: Path | None = None
+
+
+_withheld: set[str] = set()
+
+
+def withhold(name: str) -> None:
+    """From now on no program that is started gets this variable of our environment: it holds a secret."""
+    _withheld.add(name)
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a program that is started gets to see: our environment without secrets, and `more`."""
+    return {**{name: value for name, value in os.environ.items() if name not in _withheld}, **(more or {})}
 
 
 def pasteable(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
@@ -116,7 +132,8 @@ def run(
     guarded = [find("setpriv"), "--pdeathsig", "TERM", "--", "/bin/sh", "-c", _GUARD, "guard", program, *argv[1:]]
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(tempfile.TemporaryFile())
+        # in memory: what it holds may be a password, which no disk is to see
+        source = stack.enter_context(os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b"))
         source.write(stdin.encode() if isinstance(stdin, str) else stdin or b"")
         source.seek(0)
         # Plain files instead of pipes: no reader to starve, and a stray grandchild cannot keep us waiting for EOF.
@@ -128,7 +145,7 @@ def run(
                 stdout=out,
                 stderr=err,
                 cwd=cwd,
-                env={**os.environ, **(env or {})},
+                env=environment(env),
                 start_new_session=True,
             )
         except OSError as error:
@@ -143,6 +160,9 @@ def run(
         except BaseException:
             end_group(process)
             raise
+        for file in () if log else (out, err):
+            if file.seek(0, os.SEEK_END) > MOST:
+                raise CommandFailed(f"{argv[0]} says more than {MOST >> 20} MiB")
         done = Completed(
             argv=tuple(argv),
             status=status,

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, WithJsonSchema
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError, MaskallError, UsageError
 from harness.base.modelpath import HIDDEN
-from harness.base.process import find, run
+from harness.base.process import find, run, withhold
 from harness.base.words import beside
 
 _SECONDS = 30.0
@@ -61,6 +61,8 @@ class Secret:
 def _form(text: str) -> str:
     if not re.fullmatch(_FORM.strip("^$"), text) or not _words(text.partition(":")[2]):
         raise ValueError(_WANTED)  # the text is not repeated: somebody may have written the password here
+    if text.startswith("env:"):
+        withhold(text.removeprefix("env:"))
     return text
 
 

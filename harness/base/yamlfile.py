@@ -30,6 +30,8 @@ MAX_DEPTH = 64
 MAX_BITS = 256
 """Of a number: Python refuses to print those of some ten thousand."""
 
+_NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
+
 _SHOWN = 60  # characters of what was given that an error repeats at most
 
 
@@ -239,6 +241,10 @@ class _Builder:
 
     def _scalar(self, node: yaml.Node) -> Any:  # noqa: ANN401 - YAML data
         # What was given is not repeated and not chained: nobody knows yet whether this is where a password belongs.
+        if node.tag in _NUMBERS and ":" in node.value:
+            # 1:20 is 80 in YAML 1.1. Nobody means that, many a MAC address looks so, and reading a long one is slow.
+            message, hint = "not a value: it looks like a number to the base 60", "put it in quotes"
+            raise self.document.error(message, Place.of(node.start_mark), hint=hint)
         try:
             value = self.scalars.construct_object(node)
         except yaml.MarkedYAMLError:

@@ -15,6 +15,7 @@ from types import FrameType
 import typer
 
 from harness.base.errors import ExitStatus, MaskallError
+from harness.base.text import inert
 from harness.cli.app import app
 
 # typer brings a click of its own or uses the installed one, by its version; the base class of its errors is the
@@ -33,6 +34,7 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line (default: this process's) and return the exit status."""
+    os.umask(os.umask(0o022) | 0o022)  # what is written is for its user alone to change, whatever the shell was told
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a guest's bytes must not break a terminal that cannot show them
             stream.reconfigure(errors="backslashreplace")
@@ -99,8 +101,9 @@ def _ended(command: Callable[[], object]) -> int:
 
 
 def _say(message: str, hint: str = "") -> None:
-    lines = [f"maskall: {' '.join(message.split())}" if "\n    " not in message else f"maskall: {message}"]
-    lines += [f"hint: {hint}"] if hint else []
+    told = message if "\n    " in message else " ".join(message.split())
+    lines = [*f"maskall: {told}".split("\n"), *([f"hint: {hint}"] if hint else [])]
+    lines = [inert(line) for line in lines]  # a host's words may be among them
     with contextlib.suppress(OSError):
         print("\n".join(lines), file=sys.stderr, flush=True)
 

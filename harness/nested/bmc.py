@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError
-from harness.base.process import find
+from harness.base.process import environment, find
 from harness.nested.rundir import emulator_pid
 
 USER = "maskall"
@@ -121,7 +121,13 @@ def start(directory: Path, ports: Ports) -> None:
     argv = [find("ipmi_sim"), "-c", "lan.conf", "-f", "bmc.emu", "-s", "bmc-state", "-n"]
     with (directory / _LOG).open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 - argv list of our own making
-            argv, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            argv,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment(),
         )
     (directory / _PID).write_text(f"{process.pid}\n")
 

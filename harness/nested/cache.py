@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -135,11 +136,15 @@ class Cache:
         try:
             for part in ("entries", "building", "locks"):
                 (self.root / part).mkdir(parents=True, exist_ok=True)
+            status = self.root.stat()
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise _no_space(self.root, 0, "for the cache directory") from error
             hint = f"set {VARIABLE} to a directory you can write to"
             raise UsageError(f"cannot use the cache directory {self.root}: {error.strerror}", hint=hint) from error
+        if status.st_uid not in (os.geteuid(), 0) or status.st_mode & stat.S_IWOTH:  # what lies there is executed
+            hint = f"set {VARIABLE} to a directory of your own"
+            raise UsageError(f"the cache directory {self.root} is not yours alone to write to", hint=hint)
 
     @contextlib.contextmanager
     def _lock(self, digest: str, deadline: Deadline, notice: Notice) -> Iterator[None]:

@@ -16,7 +16,7 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError, UsageError
-from harness.base.process import run
+from harness.base.process import environment, run
 from harness.nested.accelerator import Accelerator
 from harness.nested.devices import DeviceModel, root_ports
 from harness.nested.rundir import RunDir
@@ -143,7 +143,13 @@ class Machine:
             argv = ["setpriv", "--pdeathsig", "KILL", *argv]  # setpriv(1): a killed harness leaves no emulator behind
         with (run_dir.path / "qemu.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - argv list of our own making
-                argv, cwd=run_dir.path, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                argv,
+                cwd=run_dir.path,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=environment(),
             )
         machine = cls(spec, run_dir, process)
         machine._connect(Deadline.after(_START_SECONDS))

@@ -268,7 +268,12 @@ class RunOptions:
             folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
             try:
                 folder.mkdir(parents=True, exist_ok=named is not None)
+                if named is not None and next(folder.iterdir(), None) is not None:
+                    hint = "evidence is never written over: give --results a new directory, or an empty one"
+                    raise UsageError(f"{folder} holds something already", hint=hint)
             except FileExistsError:
+                if named is not None:
+                    raise UsageError(f"{folder} is no directory", hint="give --results a directory") from None
                 continue  # another run began in the same second
             except OSError as error:
                 hint = "give --results a directory you can write to"

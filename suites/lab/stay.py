@@ -3,7 +3,7 @@
     python -m suites.lab.stay INVENTORY HOST DEVICE [POINT]
 
 borrows DEVICE and gives it to a guest that never boots; with POINT (a number) the process kills itself by SIGKILL at
-that point between two writes of the journal, else everything is put back.
+that point between two writes of the journal, with stop:POINT it stops there by SIGSTOP, else everything is put back.
 """
 
 from __future__ import annotations
@@ -66,13 +66,14 @@ def borrow(visit: Visit, device: str, address: Bdf) -> None:
 def main() -> None:
     inventory, host, device, *point = sys.argv[1:]
     site = Site.find(Path(inventory), host)
-    left = int(point[0]) if point else -1
+    how, _, number = (point[0] if point else "-1").rpartition(":")
+    left = int(number)
 
     def trace(name: str) -> None:
         nonlocal left
         print(name, flush=True)
         if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGSTOP if how == "stop" else signal.SIGKILL)
         left -= 1
 
     visit, address = arrive(site, device)

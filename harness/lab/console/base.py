@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import ClassVar, Protocol
 
 from harness.base.errors import LabError
-from harness.base.process import find
+from harness.base.process import environment, find
 from harness.base.strict import StrictModel
 from harness.lab.power.base import PowerEntry
 
@@ -73,12 +73,14 @@ class Descriptor:
             return None
 
 
-def started(argv: Sequence[str], out: int, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def started(
+    argv: Sequence[str], out: int, stdin: int = subprocess.DEVNULL, err: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     """Dies with us: setpriv(1)."""
     guarded = [find("setpriv"), "--pdeathsig", "TERM", "--", *argv]
     try:
         return subprocess.Popen(  # noqa: S603 - argv list of the inventory's, no shell
-            guarded, stdin=stdin, stdout=out, stderr=subprocess.DEVNULL, start_new_session=True
+            guarded, stdin=stdin, stdout=out, stderr=err, start_new_session=True, env=environment()
         )
     except OSError as error:
         raise LabError(f"cannot start {argv[0]}: {error.strerror}") from error

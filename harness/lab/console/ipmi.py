@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from harness.base.deadline import Deadline
+from harness.base.errors import LabError
 from harness.base.process import end_group, run
 from harness.base.secret import Secret, resolve
+from harness.base.text import inert
 from harness.lab.console.base import Attached, ConsoleEntry, Descriptor, Source, started
 from harness.lab.power.base import PowerEntry
-from harness.lab.power.ipmi import IpmiPower, ipmitool
+from harness.lab.power.ipmi import IpmiPower, ipmitool, password_line
 
 _SECONDS = 15.0
 
@@ -44,17 +46,31 @@ class IpmiSource:
 
     @contextlib.contextmanager
     def attach(self) -> Iterator[Attached]:
-        with ipmitool(self._entry, self._password) as argv:
-            # a session that was cut off is still open there; that there is none is no error
-            run([*argv, "sol", "deactivate"], deadline=Deadline.after(_SECONDS), check=False)
-            ours, theirs = pty.openpty()
-            try:
-                tty.setraw(theirs)  # the bytes as they come: no carriage return added to a newline
-                process = started([*argv, "sol", "activate"], theirs, stdin=theirs)
-            finally:
-                os.close(theirs)
-            try:
-                yield Descriptor(ours)
-            finally:
-                end_group(process)
-                os.close(ours)
+        argv, password = ipmitool(self._entry), password_line(self._password)
+        # a session that was cut off is still open there; that there is none is no error
+        run([*argv, "sol", "deactivate"], deadline=Deadline.after(_SECONDS), check=False, stdin=password)
+        ours, theirs = pty.openpty()
+        try:
+            tty.setraw(theirs)  # the bytes as they come: no carriage return added to a newline
+            process = started([*argv, "sol", "activate"], theirs, stdin=theirs, err=theirs)
+        finally:
+            os.close(theirs)
+        try:
+            console = Descriptor(ours)
+            self._answer(console, ours, password)
+            yield console
+        finally:
+            end_group(process)
+            os.close(ours)
+
+    def _answer(self, console: Descriptor, ours: int, password: bytes) -> None:
+        """Once it has asked: what is typed before, getpass(3) throws away. LabError when it does not ask."""
+        deadline, said = Deadline.after(_SECONDS), b""
+        while b"Password:" not in said:
+            data = console.read()
+            if data is None or deadline.expired:
+                raise LabError(
+                    f"{self.name}: ipmitool did not ask for the password: {inert(said.decode(errors='replace'))}"
+                )
+            said += data
+        os.write(ours, password)

@@ -15,6 +15,8 @@ from harness.base.text import inert
 from harness.base.words import Program
 from harness.lab.power.base import Power, PowerEntry, PowerState, Switch
 
+_BY_HAND = "run it by hand to see why"
+
 
 class CommandPower(PowerEntry):
     """Programs of the lab's own: a switched socket, a relay. `status` prints `on` or `off` on its last line."""
@@ -60,8 +62,10 @@ class Command(Switch):
         try:
             done = run(argv, deadline=deadline, check=False)
         except (CommandFailed, UsageError) as error:
-            raise PowerFailed(f"{self.name}: {error.message.splitlines()[0]}", hint=error.hint) from error
+            # from None, and without the arguments and what it said: passwords have been seen in both
+            told = "did not end in time" if isinstance(error, CommandFailed) else "cannot be started"
+            hint = error.hint if isinstance(error, UsageError) else _BY_HAND
+            raise PowerFailed(f"{self.name}: {inert(argv[0])} {told}", hint=hint) from None
         if done.status != 0:
-            told = next(iter(reversed(done.stderr.strip().splitlines())), "it said nothing")
-            raise PowerFailed(f"{self.name}: {argv[0]} ended with status {done.status}: {inert(told)}")
+            raise PowerFailed(f"{self.name}: {inert(argv[0])} ended with status {done.status}", hint=_BY_HAND)
         return done.stdout

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -20,7 +17,11 @@ from harness.lab.power.base import Power, PowerEntry, PowerState, Switch
 
 _ORDERS = {PowerState.ON: "on", PowerState.OFF: "off"}
 _ANSWERS = {"Chassis Power is on": PowerState.ON, "Chassis Power is off": PowerState.OFF}
-_ONCE = 15.0  # seconds for one call: ipmitool repeats lost datagrams itself
+_ONCE = 15.0  # seconds for one call
+
+# ipmitool sends a datagram again whose answer is late, and a controller that was slow resets the machine once more.
+# So an order is sent once, and what became of it is read back.
+_SEND_ONCE = ("-R", "1", "-N", "5")
 
 
 class IpmiPower(PowerEntry):
@@ -39,21 +40,22 @@ class IpmiPower(PowerEntry):
         return Ipmi(host, self, resolve(self.password))
 
 
-@contextlib.contextmanager
-def ipmitool(entry: IpmiPower, password: Secret) -> Iterator[list[str]]:
-    """The beginning of an ipmitool command line for this controller.
+def ipmitool(entry: IpmiPower, *options: str) -> list[str]:
+    """The beginning of an ipmitool command line for this controller; `password_line` goes to its standard input.
 
-    The password is in a file that only we can read and that is gone afterwards: an argument would be in the process
-    list, and an environment variable (`-E`) in the environment of whatever ipmitool starts.
+    It asks for the password (`-a`), and getpass(3) reads standard input where there is no terminal: an argument would
+    be in the process list, a variable (`-E`) in an environment, and a file (`-f`, which must be one with a name) stays
+    when we are killed.
     """
-    with tempfile.TemporaryDirectory(prefix="maskall-ipmi-") as folder:
-        file = Path(folder) / "password"
-        file.touch(mode=0o600)
-        file.write_text(password.reveal())
-        yield [
-            *(find("ipmitool"), "-I", "lanplus", "-H", entry.address, "-p", str(entry.port), "-U", entry.user),
-            *("-f", str(file), "-C", str(entry.cipher_suite), "-L", "OPERATOR"),
-        ]
+    return [
+        *(find("ipmitool"), "-I", "lanplus", "-H", entry.address, "-p", str(entry.port), "-U", entry.user),
+        *("-a", "-C", str(entry.cipher_suite), "-L", "OPERATOR", *options),
+    ]
+
+
+def password_line(password: Secret) -> bytes:
+    """What ipmitool is told when it asks."""
+    return f"{password.reveal()}\n".encode()
 
 
 class Ipmi(Switch):
@@ -80,14 +82,14 @@ class Ipmi(Switch):
     def _ask(self, verb: str, deadline: Deadline) -> Completed:
         """`ipmitool chassis power VERB`."""
         try:
-            with ipmitool(self._entry, self._password) as argv:
-                done = run([*argv, "chassis", "power", verb], deadline=deadline.sooner(_ONCE), check=False)
+            argv = [*ipmitool(self._entry, *([] if verb == "status" else _SEND_ONCE)), "chassis", "power", verb]
+            done = run(argv, deadline=deadline.sooner(_ONCE), check=False, stdin=password_line(self._password))
         except (CommandFailed, UsageError) as error:
-            # from None: the command line in the first error names the password's file, which is nobody's business
             told = "did not answer in time" if isinstance(error, CommandFailed) else error.message
             raise PowerFailed(f"{self.name}: power {verb}: {told}", hint=error.hint) from None
         if done.status != 0:
-            told = next(iter(reversed(done.stderr.strip().splitlines())), f"status {done.status}")
+            told = next(iter(reversed(done.stderr.removeprefix("Password: ").strip().splitlines())), "")
+            told = told or f"status {done.status}"
             raise PowerFailed(
                 f"{self.name}: power {verb}: {inert(told)}", hint="try ipmitool by hand: address, user, cipher suite"
             )

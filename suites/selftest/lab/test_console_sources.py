@@ -95,7 +95,8 @@ def ipmitool(folder: Path, monkeypatch: pytest.MonkeyPatch, activate: str) -> Pa
     program = folder / "ipmitool"
     program.write_text(
         f'#!/bin/sh\necho "$@" >>{folder}/argv\ncat /proc/[0-9]*/cmdline >>{folder}/seen 2>/dev/null\n'
-        f"case \"$*\" in *' sol activate') {activate} ;; esac\n"
+        f"case \"$*\" in *' sol activate') printf 'Password: ' >&2; read -r line; [ \"$line\" = {SECRET} ] || exit 1\n"
+        f"{activate} ;; esac\n"
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")

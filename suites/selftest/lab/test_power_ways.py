@@ -10,6 +10,7 @@ import pytest
 
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError, PowerFailed, UsageError
+from harness.base.process import run
 from harness.base.secret import Secret
 from harness.lab.power import base
 from harness.lab.power.base import PowerEntry, PowerState
@@ -151,15 +152,49 @@ def test_a_controller_deaf_while_it_switches_is_waited_for(tmp_path: Path, monke
     assert way.orders() == ["off"]
 
 
-def test_ipmi_hands_the_password_over_in_a_file_that_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ipmi_is_told_the_password_when_it_asks_and_no_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was opened on its way is looked at from the program that reads it: memory, no file, nothing that stays."""
     way = powerways.ipmi(tmp_path / "way", monkeypatch)
     program = tmp_path / "way" / "ipmitool"
-    keep = 'while [ "$1" != -f ]; do shift; done; stat -c "%a %n" "$2" >found; cat "$2" >given\n'
+    keep = 'readlink /proc/self/fd/0 >from; read -r line; echo "$line" >given; echo "$@" >words; env >environment\n'
     program.write_text("#!/bin/sh\ncd " + str(tmp_path / "way") + "\n" + keep + "echo Chassis Power is on\n")
     assert way.power.state(soon()) is PowerState.ON
-    mode, path = (tmp_path / "way" / "found").read_text().split()
-    assert (mode, (tmp_path / "way" / "given").read_text().strip()) == ("600", PASSWORD)
-    assert not Path(path).exists() and not Path(path).parent.exists()
+    told = {name: (tmp_path / "way" / name).read_text().strip() for name in ("from", "given", "words", "environment")}
+    assert told["given"] == PASSWORD
+    assert told["from"].startswith("/memfd:")
+    assert "-a" in told["words"].split()
+    assert PASSWORD not in told["words"] + told["environment"]
+
+
+def test_ipmi_sends_an_order_once_and_may_ask_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    way = powerways.ipmi(tmp_path / "way", monkeypatch)
+    program = tmp_path / "way" / "ipmitool"
+    program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/words\necho Chassis Power is on\n')
+    way.power.state(soon())
+    way.power.reset(soon())
+    asked, ordered = (tmp_path / "words").read_text().splitlines()
+    assert "-R" not in asked.split()
+    assert "-R 1" in ordered
+
+
+@pytest.mark.parametrize("how", ["exec sleep 60", "echo secret-in-stderr >&2; exit 3"])
+def test_a_program_that_fails_or_hangs_repeats_neither_its_arguments_nor_what_it_said(how: str, tmp_path: Path) -> None:
+    program = tmp_path / "outlet"
+    program.write_text(f"#!/bin/sh\n{how}\n")
+    program.chmod(0o755)
+    words = (str(program), "--password", "hunter2")
+    power = CommandPower(kind="command", **dict.fromkeys(("on", "off", "status"), words)).control(HOST, tmp_path)
+    with pytest.raises(PowerFailed) as caught:
+        power.state(soon(0.5))
+    chain = [caught.value, caught.value.__cause__]
+    assert not any(word in f"{one}" for one in chain for word in ("hunter2", "secret-in-stderr", "--password"))
+    assert str(program) in str(caught.value) and "by hand" in caught.value.hint
+
+
+def test_a_secret_of_the_environment_reaches_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BMC_PASSWORD_OF_A_TEST", PASSWORD)
+    entry("http://127.0.0.1:1", password="env:BMC_PASSWORD_OF_A_TEST")  # noqa: S106
+    assert PASSWORD not in run(["env"], deadline=soon()).stdout
 
 
 def test_ipmi_tells_what_ipmitool_says_and_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +221,7 @@ def test_command_without_reset_and_with_strange_words(tmp_path: Path) -> None:
     assert power.state(soon()) is PowerState.UNKNOWN
     with pytest.raises(PowerFailed, match="there is no warm reset"):
         power.reset(soon())
-    with pytest.raises(PowerFailed, match="false ended with status 1: it said nothing"):
+    with pytest.raises(PowerFailed, match="false ended with status 1"):
         power.off(soon())
 
 
