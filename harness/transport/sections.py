@@ -36,10 +36,10 @@ def ask(
     who = f"{transport.name}: the answer of {program.name}"
     if len(result.stdout) > MOST:
         raise EvidenceError(f"{who} has {len(result.stdout)} bytes, more than {MOST}", hint="is the host sound?")
-    known, found, odd = names(text), dict[str, bytes](), ""
+    known, found, odd = names(text), dict[str, bytes](), list[str]()
     for name, data in _parts(result.stdout, separator):
         if name not in known or name in found:
-            odd = odd or name
+            odd.append(name)
         else:
             found[name] = data
     whole = found.pop("end", None) is not None
@@ -47,7 +47,7 @@ def ask(
         for name, data in found.items():
             keep(name, data)
     if odd:
-        told = f"{who} has a section that it must not have: {inert(odd)[:40]!r}"
+        told = f"{who} has a section that it must not have: {inert(odd[0])[:40]!r}"
         raise EvidenceError(told, hint="is the host sound?")
     if not whole:
         raise EvidenceError(f"{who} was cut short", hint="is the host alive?")
