@@ -1,4 +1,4 @@
-"""A lent machine for real: another controller, a guest of another user, another machine's journal, a holder that sleeps."""
+"""A lent machine for real: a second controller, a foreign guest, another machine, a holder that sleeps."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Two controllers and one host, step by step in an order that a seed decides: pauses, cuts, kills and take-overs.
 
-The code of a stay is the real one; the host's shells are played here, each program in one step, as the locks in them make
-it (the programs themselves are run for real in the tests of the claim, the fence and the journal). A controller whose
+The code of a stay is the real one; the host's shells are played here, each program in one step, as their locks make it
+(the programs themselves are run for real in the tests of the claim, the fence and the journal). A controller whose
 turn does not come is one that is stopped (SIGSTOP); it goes on where it was.
 """
 
@@ -112,7 +112,7 @@ class Schedule:
             self._turn.wait_for(lambda: self._whose == who)
 
     def play(self, controllers: dict[str, Callable[[], None]]) -> None:
-        """Until all have ended. Each keeps the turn for a random while: that is how one sleeps while the other works."""
+        """Until all have ended. Each keeps the turn for a random while: one sleeps while the other works."""
         threads = [threading.Thread(target=self._run, args=(who, what)) for who, what in controllers.items()]
         for thread in threads:
             thread.start()
@@ -222,9 +222,9 @@ class Schedule:
             case "take":
                 token, old, dead, beat = more
                 there = host.text("claim")
-                if there and token not in there:
-                    if str(hash(there)) != old.strip("'") or (dead != "true" and host.text("heartbeat") != beat):
-                        return 3, b""
+                moved = str(hash(there)) != old.strip("'") or (dead != "true" and host.text("heartbeat") != beat)
+                if there and token not in there and moved:
+                    return 3, b""
                 host.holders[token] = who
                 host.files |= {f"{RUN}/claim": stdin, f"{RUN}/heartbeat": f"{host.uptime}".encode()}
             case "release" if more in host.text("claim"):

@@ -1,4 +1,4 @@
-"""A lab host may answer anything: nothing is written outside the state's folder, nothing it says is obeyed as it stands."""
+"""A lab host may answer anything: nothing is written outside our folders, nothing it says is obeyed as it stands."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ def nothing_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
     def watched(path: Any, flags: int, *more: Any, **named: Any) -> int:  # noqa: ANN401
         text = os.fsdecode(path)
-        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not text.startswith(("/dev/", "/proc/")):
-            if ".hypothesis" not in text and not Path(text).resolve().is_relative_to(tmp_path.resolve()):
-                outside.append(text)
+        ignored = text.startswith(("/dev/", "/proc/")) or ".hypothesis" in text
+        writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writes and not ignored and not Path(text).resolve().is_relative_to(tmp_path.resolve()):
+            outside.append(text)
         return real(path, flags, *more, **named)
 
     monkeypatch.setattr(os, "open", watched)
