@@ -15,7 +15,7 @@ from harness.base.errors import HostUnreachable, LabError
 from harness.lab.lease import deadman
 from harness.lab.lease.deadman import DeadMan
 from harness.model.address import Bdf
-from suites.selftest.fakes.faketransport import FakeTransport
+from suites.selftest.fakes.faketransport import FakeTransport, Reply
 from suites.selftest.fakes.localtransport import LocalTransport
 
 DEVICE = Bdf.parse("0000:04:00.0")
@@ -117,3 +117,42 @@ def test_the_action_rebinds_and_reboots_only_if_that_failed_and_may(
         assert (sysfs / "drivers/nvme/bind").read_text() == f"{DEVICE}\n"
     assert (tmp_path / "rebooted").exists() is reboots
     assert "dead-man timer" in (tmp_path / "kmsg").read_text()
+
+
+def test_systemd_is_told_how_exact_the_timer_is() -> None:
+    """Its own accuracy is a minute: 60 seconds would be up to 120 (systemd.timer(5))."""
+    link = FakeTransport("box", connected=True, commands={".*": Reply()})
+    DeadMan(connected, seconds=60).arm(link, DEVICE, "nvme")  # type: ignore[arg-type]
+    assert "--timer-property=AccuracySec=1s --on-active=60" in link.executed[0].shown
+
+
+def test_it_is_disarmed_or_strikes_and_never_both(tmp_path: Path) -> None:
+    run, sysfs = tmp_path / "run", tmp_path / "sys"
+    device = sysfs / "devices" / str(DEVICE)
+    for folder in (run, device, sysfs / "drivers/nvme"):
+        folder.mkdir(parents=True)
+    text = deadman._ACTION.read_text().replace("/sys/bus/pci", str(sysfs)).replace("/dev/kmsg", str(tmp_path / "kmsg"))
+    outcomes = set()
+    for number in range(24):
+        armed, struck = run / f"deadman.{number}", tmp_path / "kmsg"
+        armed.touch()
+        struck.unlink(missing_ok=True)
+        delay = f"sleep 0.00{number % 8}; " if number % 2 else ""
+        argv = ["/bin/sh", "-c", delay + text, "deadman", str(armed), str(DEVICE), "nvme", "0"]
+        with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as action:  # noqa: S603
+            try:
+                DeadMan(connected, run=str(run)).disarm(str(armed))
+                disarmed = True
+            except LabError:
+                disarmed = False
+            action.wait()
+        assert disarmed is not struck.exists()
+        outcomes.add(disarmed)
+    assert not armed.exists()
+    assert outcomes
+
+
+def test_who_goes_back_waits_for_a_strike_that_has_begun(tmp_path: Path) -> None:
+    """It holds the lock of what is being changed before it takes its file."""
+    program = deadman._ACTION.read_text()
+    assert program.index("flock -s") < program.index('rm "$armed"')

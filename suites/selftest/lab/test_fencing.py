@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from harness.base.deadline import Deadline
-from harness.base.errors import HostHung, JournalDamaged, LabError, LockHeld
+from harness.base.errors import HostHung, JournalDamaged, LabError, LockHeld, UsageError
 from harness.cli import main
 from harness.lab.lease import fence
 from harness.lab.lease.deadman import DeadMan
 from harness.lab.lease.state import HostState
 from harness.lab.lease.visit import Visit
 from harness.model.change import Change, Kind
+from harness.run.options import RunOptions
 from harness.transport.base import Command, Script
 from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
@@ -245,3 +246,15 @@ def test_a_damaged_journal_on_the_host_names_the_way_out(fake_host: FakeLab) -> 
     with pytest.raises(JournalDamaged) as raised:
         Visit.begin(site(fake_host), FORCED, lambda _: None)
     assert "--journal host|controller" in raised.value.hint
+
+
+def test_results_go_into_a_new_or_empty_folder(tmp_path: Path) -> None:
+    """Evidence of another run is never written over."""
+    options = RunOptions(results=tmp_path / "results")
+    assert options.results_directory() == tmp_path / "results"
+    assert options.results_directory() == tmp_path / "results", "nothing was stored yet"
+    (tmp_path / "results" / "results.json").write_text("{}")
+    with pytest.raises(UsageError, match="holds something already"):
+        options.results_directory()
+    with pytest.raises(UsageError, match="is no directory"):
+        RunOptions(results=tmp_path / "results" / "results.json").results_directory()

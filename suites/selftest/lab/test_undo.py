@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError, RestoreFailed
-from harness.lab.lease.baseline import Baseline, read
+from harness.lab.lease.baseline import Baseline, _known_settings, read
 from harness.lab.lease.entry import FIRST, Entry, What
 from harness.lab.lease.undo import Touched, Undo
 from harness.model.address import Bdf
@@ -247,3 +247,47 @@ class TestWhatWasTouched:
             for number, one in enumerate((first, later), start=1)
         ]
         assert Touched.by(entries).baselines == (first,)
+
+
+class TestSettings:
+    """What an administrator has set and a driver that is bound anew sets back."""
+
+    @pytest.mark.parametrize(
+        ("setting", "value", "command"),
+        [
+            ("net0 mtu", "9000", "^ip link set dev eth1 mtu 9000$"),
+            ("net0 address", "52:54:00:00:00:01", "^ip link set dev eth1 address 52:54:00:00:00:01$"),
+        ],
+    )
+    def test_they_are_set_back_or_told(self, fake_host: FakeLab, setting: str, value: str, command: str) -> None:
+        link = fake_host.transport()
+        settings = {**dict(read(link, NIC).settings), setting: value}
+        baseline = replace(read(link, NIC), settings=tuple(settings.items()))
+        heard: list[str] = []
+        Undo(link, Book(fake_host), touched(baseline), heard.append).reconcile(whole=True)
+        assert fake_host.fake.ran(command) == 1
+        assert any(f"{setting} is" in line and f"was {value}" in line for line in heard), "the fake ip(8) refuses"
+        assert fake_host.fake.boots == 1
+
+    def test_offloads_queues_and_schedulers_by_their_own_tools(self, fake_host: FakeLab) -> None:
+        link = fake_host.transport()
+        seen = read(link, NIC)
+        named = (("net0 name", "eth1"), ("block0 name", "nvme2n1"))
+        kinds = (("net0 feature tso", "on"), ("net0 channels Combined", "4"), ("block0 scheduler", "bfq"))
+        now = replace(seen, settings=(*named, *((name, "off") for name, _ in kinds)))
+        book = Book(fake_host)
+        undo = Undo(link, book, touched(replace(seen, settings=(*named, *kinds))))
+        undo._settings(replace(seen, settings=(*named, *kinds)), now)
+        said = [change.text for change, _ in book.told]
+        assert said == ["set eth1 feature tso to on", "set eth1 channels Combined to 4", "set nvme2n1 scheduler to bfq"]
+
+    def test_what_baseline_sh_prints_of_them(self, fake_host: FakeLab) -> None:
+        found = dict(read(fake_host.transport(), NIC).settings)
+        assert found["net0 name"] == "eth1" and found["net0 mtu"] == "1500"
+        assert found["net0 address"] == board.NIC_MAC
+        lines = "block0 scheduler none [mq-deadline] kyber\nblock0 nr_requests 256\nnet0 feature tx-gso on\nnet0 x; y\n"
+        assert dict(_known_settings(lines)) == {
+            "block0 scheduler": "mq-deadline",
+            "block0 nr_requests": "256",
+            "net0 feature tx-gso": "on",
+        }
