@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,7 +86,7 @@ def _online(options: RunOptions, raw: Path | None) -> int:
     from harness.base.text import inert
     from harness.cli.reading import FACTS_SECONDS, reading
     from harness.lab.doctor import examine
-    from harness.lab.lease.claim import look
+    from harness.lab.lease.claim import look, owner_of
     from harness.lab.lease.state import HostState
     from harness.lab.safety.facts import stored
     from harness.lab.safety.facts.collect import read_facts
@@ -101,7 +102,10 @@ def _online(options: RunOptions, raw: Path | None) -> int:
         if raw is not None:
             write_atomically(raw, stored.kept(sections))
         facts = parse_facts(sections)
-        findings = examine(site.entry, facts, look(transport), HostState.of(site.name).quarantine)
+        state, claimed = HostState.of(site.name), look(transport)
+        if claimed is not None and claimed.holder.owner != owner_of(os.environ):
+            state.hear(claimed.told)  # so that no restore switches it off under them, should it fall silent
+        findings = examine(site.entry, facts, claimed, state.quarantine)
     survey = Survey.of(facts, devices, wanted)
     for line in [*_told(findings), "", *_devices(survey.decisions, wanted)]:
         typer.echo(inert(line))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError, RestoreFailed, SafetyRefusal
 from harness.base.progress import Progress
+from harness.base.text import inert
 from harness.lab.lease.visit import Visit
 from harness.lab.power.base import Power
 from harness.lab.provision import backup, survey
@@ -107,7 +108,11 @@ def _refuse_guests(visit: Visit, facts: SystemFacts) -> None:
         return
     seen = visit.transport.run(["xl", "list"], deadline=Deadline.after(_ASK_SECONDS))
     if not seen.ok:
-        return
+        told = seen.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {seen.status}"]
+        raise LabError(
+            f"{visit.site.name}: whether it has guests, xl does not say: {inert(told[0])}",
+            hint="they would be rebooted away; mend xl, or shut them down and boot plain Linux by hand",
+        )
     guests = [row.name for row in parse_list(seen.text, file="xl list") if row.domid != 0]
     if guests:
         raise SafetyRefusal(f"{visit.site.name} has guests: {', '.join(guests)}", hint="shut them down first")

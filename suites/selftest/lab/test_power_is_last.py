@@ -183,3 +183,13 @@ class TestNobodyAnswers:
         dirty.hang()
         assert restore(dirty) == ExitStatus.UNDECIDED
         assert power.orders == []
+
+    def test_nor_when_doctor_was_told_so(
+        self, dirty: FakeLab, power: FakePower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        theirs = taken_by_bob(dirty, tmp_path, monkeypatch)
+        main(["doctor", NAME, "--inventory", str(dirty.inventory)])
+        dirty.hang()
+        assert restore(dirty) == ExitStatus.UNDECIDED
+        assert power.orders == []
+        die(theirs)

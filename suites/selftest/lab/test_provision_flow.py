@@ -12,6 +12,7 @@ from harness.lab.provision import boot
 from harness.lab.provision.apply import provision
 from harness.lab.provision.takeback import unprovision
 from harness.lab.provision.wanted import GRUB_FILE, MENU, MODULES_FILE
+from suites.selftest.fakes.faketransport import Reply
 from suites.selftest.fakes.provisionhost import INITRD, LIBRARY, MANIFEST, FakeSystem
 
 QUIET = PlainProgress(io.StringIO())
@@ -123,6 +124,14 @@ def test_guests_are_not_rebooted_away(system: FakeSystem) -> None:
     provision(system.visit(), None, QUIET)
     system.domains += "web                  3  1024     1     -b----      10.1\n"
     with pytest.raises(SafetyRefusal, match="guests: web"):
+        unprovision(system.visit(), None, QUIET)
+    assert "open unprovision" not in system.events
+
+
+def test_nor_when_xl_does_not_say_whether_there_are_any(system: FakeSystem) -> None:
+    provision(system.visit(), None, QUIET)
+    system.transport.commands["xl list"] = Reply(b"", b"xl: cannot open\n", 1)
+    with pytest.raises(LabError, match="xl does not say: xl: cannot open"):
         unprovision(system.visit(), None, QUIET)
     assert "open unprovision" not in system.events
 
