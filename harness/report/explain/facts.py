@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, SEGMENT, Bdf
-from harness.model.config import MsixControl
+from harness.model.config import MAX_BYTES, ConfigSpace, MsixControl
 from harness.report.explain.lines import Line, Place, Refused, Speaker, clean, encoding
-from harness.report.explain.rounds import Round
+from harness.report.explain.rounds import Round, merged
 from harness.xen.keys.console import ConsoleLine, Marker, MarkerKind, Origin, find_markers
 from harness.xen.keys.debugkeys import (
     DEVICES,
@@ -71,6 +71,7 @@ class DeviceFacts:
     without_msix: Place | None = None
     owner: str = ""  # as key Q showed it last
     owner_place: Place | None = None
+    was_bound: dict[int, str] = field(default_factory=dict)  # irq -> the owner it was bound to, of the last owner
     vectors: str = ""  # how keys M and i showed its vectors last
     found: dict[str, Shown] = field(default_factory=dict)  # by signature or cause
     repaired: bool = False  # MASKALL was set, and later the device was seen Enable+ Masked-
@@ -96,6 +97,9 @@ class HostFacts:
     notes: list[str] = field(default_factory=list)  # why something was not concluded
     round: Round = field(default_factory=Round)
     keys: set[str] = field(default_factory=set)  # dumps that were seen
+    headers: list[str] = field(default_factory=list)  # keys in the order of their dumps, the first few
+    pieces: list[Round] = field(default_factory=list)  # of the first few dumps
+    unnamed: list[tuple[MsixControl, Place]] = field(default_factory=list)  # of config space without an address
 
     def device(self, address: Bdf) -> DeviceFacts | None:
         known = self.devices.get(address)
@@ -237,6 +241,9 @@ _NOT_OWNER = re.compile(r"map irq failed -19 for 32752\b")
 _STILL_IN_USE = re.compile(r"MSI-X (?:release|preparation) failed \(-16\)")
 _FRONTEND = re.compile(r"Xen PCI frontend error: -\d+!|has not registered MSI/MSI-X support")
 _LEVEL = re.compile(r"(?<=.)<[0-7]>(?=\S)")
+_HEX = re.compile(r"^[> |]*(?:([0-9a-f]{2,3}): ?)?((?:[0-9a-f]{2} ){15}[0-9a-f]{2}) *$", re.MULTILINE)
+_MOST_CONFIGS = 256
+_MOST_PIECES = 4
 _IO_APIC = re.compile(r" +(?:Apic 0x[0-9a-f]+, Pin|IRQ *[0-9]+ Vec)")  # the end of key i
 _LINUX_BEGINS = ("pciback ", "xen:", "pcieport ", "nvme ", "DMAR:", "irq ", "Disabling IRQ", "** ", "pci ")
 _HEXADECIMAL = str.maketrans("", "", "0123456789abcdef")
@@ -278,17 +285,35 @@ class Reader:
             self._file.refused = "empty"
             return
         self._take(decoder.decode(b"", True), last=True)
+        if self._base <= len(self._text) and "(XEN)" not in self._text:
+            self._configs(self._text)
 
     def close(self) -> Facts:
         """All that was found. Nothing can be read afterwards."""
         for host in self.facts.hosts.values():
             _finish(host)
+            if len(host.headers) == len(set(host.headers)) and len(host.pieces) > 1:
+                _told_by(host, merged(host.pieces))  # each key once: one moment, in whatever order they were pressed
+            self._attach(host)
             for device in host.devices.values():
                 unbound = None if device.was_enabled else device.found.pop("unbound-under-owner", None)
                 if unbound is not None:  # whether MSI-X is on is not in the text
                     device.found.setdefault("stale-or-spare", unbound)
+                if device.found.keys() & {"maskall-set", "firmware-maskall"}:
+                    device.found.pop("masked-idle", None)  # who set it is told
+                if "leftover-pirqs" in device.found:
+                    device.found.pop("stale-or-spare", None)
         _merge(self.facts)
         return self.facts
+
+    def _attach(self, host: HostFacts) -> None:
+        """Config space without an address is that of the only device that was passed through, if there is one."""
+        lent = [device for device in host.devices.values() if device.found or device.owner not in ("", "d0", "NULL")]
+        for control, place in host.unnamed:
+            if len(lent) == 1:
+                self._control(lent[0], control, place)
+            elif control.masked:
+                host.show("maskall-kept" if control.enabled else "masked-idle", place)
 
     def _take(self, more: str, *, last: bool) -> None:
         if "\r" in more:
@@ -412,9 +437,12 @@ class Reader:
         if not key:
             return
         host.keys.add(key)
-        if key in host.round.keys:
-            _finish(host)
+        host.headers.append(key)
+        order = "MQi".index(key)
+        if any(order <= "MQi".index(one) for one in host.round.keys) or (host.round and not host.round.keys):
+            _finish(host)  # in another order they may be of two moments, the lines between them being lost
         host.round.keys.add(key)
+        del host.headers[_MOST_PIECES:]
 
     def _version(self, host: HostFacts, text: str, *, boot: bool) -> None:
         try:
@@ -470,7 +498,12 @@ class Reader:
         return False
 
     def _put(self, host: HostFacts, key: str, row: Row, place: Place) -> None:
-        """Into the round it belongs to: a row that is there already begins another one."""
+        """Into the round it belongs to: a row that is there already begins another one.
+
+        So does one whose header is missing where others have theirs: lines were lost before it.
+        """
+        if host.round.keys and key not in host.round.keys:
+            _finish(host)
         if isinstance(row, PciRow):
             if row.device in host.round.devices:
                 _finish(host)
@@ -629,6 +662,40 @@ class Reader:
         self._listed(host, device, line, header.group(2), taken, ended, gone, msix)
         return far
 
+    def _configs(self, text: str) -> None:
+        """Config space in hexadecimal: lspci -xxx, or od of a config file, which names no device."""
+        if self._file.lines != text.count("\n") + (not text.endswith("\n")):
+            return  # the file is a long log
+        rows: list[re.Match[str]] = []
+        for row in (*_HEX.finditer(text), None):
+            follows = rows and row is not None and text.count("\n", rows[-1].start(), row.start()) == 1
+            if rows and not (follows and row is not None and row.group(1) != "00"):
+                self._config(text, rows)
+                rows = []
+            if row is not None and (rows or row.group(1) in (None, "00")):
+                rows.append(row)
+
+    def _config(self, text: str, rows: list[re.Match[str]]) -> None:
+        try:
+            space = ConfigSpace(bytes.fromhex("".join(row.group(2) for row in rows))[:MAX_BYTES])
+            capability = None if space.gone else space.msix
+        except ParseError:
+            return  # not config space, or none that tells of MSI-X
+        if capability is None:
+            return
+        number = text.count("\n", 0, rows[0].start()) + 1
+        place = Place(self._file.name, number, rows[0].group().strip())
+        named = None
+        for line in text[: rows[0].start()].splitlines():
+            named = _LSPCI.fullmatch(line.strip(" >|\t")) or named
+        host = self.facts.host("")
+        device = host.device(Bdf.parse(named.group(1))) if named and rows[0].group(1) else None
+        self._file.devices += 1
+        if device is not None:
+            self._control(device, capability.control, place)
+        elif len(host.unnamed) < _MOST_CONFIGS:
+            host.unnamed.append((capability.control, place))
+
     def _part(self, line: Line, at: int, name: str, text: str) -> str:
         wanted = {"Control": _CONTROL, "Capabilities": _MSIX if _MSIX_BEGUN.search(text) else None}.get(name)
         if wanted is None:
@@ -693,6 +760,12 @@ class Reader:
 def _finish(host: HostFacts) -> None:
     """What the dumps of one moment say together."""
     ended, host.round = host.round, Round()
+    if ended and len(host.pieces) < _MOST_PIECES:
+        host.pieces.append(ended)
+    _told_by(host, ended)
+
+
+def _told_by(host: HostFacts, ended: Round) -> None:
     if ended.contradicts():
         host.note("dumps of the debug keys do not belong together: key Q names irqs that key i does not have")
         return
@@ -700,9 +773,15 @@ def _finish(host: HostFacts) -> None:
         device = host.device(address)
         if device is None:
             continue
-        device.owner, device.owner_place = row.owner, place
         vectors = ended.vectors(address)
-        device.vectors = vectors.told
+        if row.owner != device.owner:
+            device.was_bound.clear()
+        device.owner, device.owner_place, device.vectors = row.owner, place, vectors.told
+        if "unbound-under-owner" in vectors.found and not vectors.unbound <= device.was_bound.keys():
+            vectors.found["stale-or-spare"] = vectors.found.pop(
+                "unbound-under-owner"
+            )  # its driver may not ask for them
+        device.was_bound.update(dict.fromkeys(vectors.bound, row.owner))
         for name, places in vectors.found.items():
             device.show(name, place, *places)
 

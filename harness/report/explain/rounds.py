@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.model.address import Bdf
@@ -18,6 +19,8 @@ class Vectors:
     """The vectors of one device: in words, and the signatures they show with their lines."""
 
     told: str = ""
+    bound: frozenset[int] = frozenset()  # to the owner
+    unbound: frozenset[int] = frozenset()
     found: dict[str, list[Place]] = field(default_factory=dict)
 
 
@@ -30,6 +33,9 @@ class Round:
     irqs: dict[int, tuple[IrqRow, Place]] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)  # whose header was seen
     broken: set[str] = field(default_factory=set)  # that have rows which cannot be read
+
+    def __bool__(self) -> bool:
+        return bool(self.masks or self.devices or self.irqs)
 
     def contradicts(self) -> bool:
         """Key Q lists an irq for a guest's device that a whole dump of key i does not have as an MSI."""
@@ -78,7 +84,22 @@ class Round:
                 found["stale-or-spare"] = unbound
             elif len(unbound) == len(row.irqs):
                 found["unbound-under-owner"] = unbound
-        return Vectors("; ".join(told) or "none", found)
+        rows = {irq: self.irqs[irq][0] for irq in row.irqs if irq in self.irqs}
+        own = frozenset(irq for irq, use in rows.items() if row.owner in use.domains)
+        free = frozenset(irq for irq, use in rows.items() if use.unbound)
+        return Vectors("; ".join(told) or "none", own, free, found)
+
+
+def merged(pieces: Sequence[Round]) -> Round:
+    """The dumps of one moment that came in another order than M, Q, i."""
+    whole = Round()
+    for piece in pieces:
+        whole.masks |= piece.masks
+        whole.devices |= piece.devices
+        whole.irqs |= piece.irqs
+        whole.keys |= piece.keys
+        whole.broken |= piece.broken
+    return whole
 
 
 def _against_will(mask: MaskRow) -> bool:

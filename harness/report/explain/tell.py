@@ -140,7 +140,7 @@ def _said(host: HostFacts) -> bool:
 
 def _reasons(facts: Facts, found: list[Finding]) -> Iterator[str]:
     for file in facts.files:
-        if file.refused:
+        if file.refused and file.refused != "empty":
             yield f"{file.name} was not read: {file.refused}"
     for host in facts.hosts.values():
         if host.losses:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
+import tarfile
 import textwrap
 from collections.abc import Callable
 
@@ -55,21 +57,21 @@ xc: info: Saving domain 1, type x86 HVM
 xc: progress: End of stream: 0/0    0%
 libxl: warning: libxl_pci.c:2167:pci_remove_timeout: Domain 1:timed out waiting for DM to remove pci-pt-02_00.0
 """
-PV_KEEPS = (
-    captured("nvme_in_running_guest.lspci.txt").replace("04:00.0", "02:00.0")
-    + """\
-
+PV_ROWS = """\
 (XEN) MSI information:
-(XEN)  MSI-X   39 vec=94  fixed  edge   assert phys    cpu dest=00000000 mask=1/H /1
-(XEN)  MSI-X   40 vec=ac  fixed  edge   assert phys    cpu dest=00000001 mask=1/H /1
+(XEN)  MSI-X   39 vec=94  fixed  edge   assert phys    cpu dest=00000000 mask=1/{mask}/1
+(XEN)  MSI-X   40 vec=ac  fixed  edge   assert phys    cpu dest=00000001 mask=1/{mask}/1
 (XEN) ==== PCI devices ====
 (XEN) 0000:02:00.0 - d1 - node -1  - MSIs < 39 40 >
 (XEN) IRQ information:
-(XEN)    IRQ:  39 vec:94 PCI-MSI/-X      status=022 aff:{0}/{0} mapped, unbound
-(XEN)    IRQ:  40 vec:ac PCI-MSI/-X      status=022 aff:{1}/{1} mapped, unbound
+(XEN)    IRQ:  39 vec:94 PCI-MSI/-X      status=022 aff:{{0}}/{{0}} {first}
+(XEN)    IRQ:  40 vec:ac PCI-MSI/-X      status=022 aff:{{1}}/{{1}} {second}
 (XEN) Direct vector information:
 """
-)
+PV_WORKS = PV_ROWS.format(mask=" G", first="in-flight=0 d1: 55(---)", second="in-flight=0 d1: 54(---)")
+PV_LEFT = PV_ROWS.format(mask="H ", first="mapped, unbound", second="mapped, unbound")
+PV_LSPCI = captured("nvme_in_running_guest.lspci.txt").replace("04:00.0", "02:00.0") + "\n"
+PV_KEEPS = PV_LSPCI + PV_WORKS + PV_LEFT
 FIRMWARE = """\
 (XEN) Xen version 4.17.5 (Debian 4.17.5-1) (builder@example.org) (gcc 12.2.0) debug=n Mon Jan  1 00:00:00 UTC 2026
 (XEN) 0000:04:00.0: unexpected initial MSI-X state (MASKALL=1, ENABLE=0), fixing
@@ -151,6 +153,55 @@ def test_the_scenarios_that_are_named_exist() -> None:
             assert one.scenario.split()[-1] in known, name
         if one.document:
             assert (CAPTURED.parents[3] / one.document).exists(), name
+
+
+def test_debug_keys_in_any_order() -> None:
+    header = {"M": "(XEN) MSI information:\n", "Q": "(XEN) ==== PCI devices ====\n", "i": "(XEN) IRQ information:\n"}
+    rows = captured("late_teardown_masks_new_owner.rows.txt").splitlines(keepends=True)
+    mark = {"M": "vec=", "Q": " - node ", "i": " vec:"}
+    dumps = {key: header[key] + "".join(row for row in rows if mark[key] in row) for key in header}
+    dumps["i"] += "(XEN) Direct vector information:\n"
+    for order in itertools.permutations("MQi"):
+        assert found(told("".join(dumps[key] for key in order))) == {(RNG, "masked-by-xen")}, order
+
+
+def test_vectors_that_were_never_bound_may_be_spare_ones() -> None:
+    for text in (PV_LSPCI + PV_LEFT, PV_WORKS + PV_LEFT):  # not seen bound; not seen enabled
+        explanation = told(text)
+        assert (found(explanation), found(explanation, Kind.UNCLEAR)) == (set(), {(RNG, "stale-or-spare")})
+        assert explanation.verdict is Verdict.CANNOT_TELL
+
+
+REPLAYS = {
+    "known-forced-detach": {"leftover-pirqs"},
+    "known-late-teardown": {"leftover-pirqs", "masked-by-xen"},
+    "known-pv-keeps-msix": {"unbound-under-owner"},
+    "known-save": set(),
+    "known-stopped-device-model": {"leftover-pirqs"},
+    "libvirt-known-quarantine": {"quarantine-kept"},
+    "no-op-reset": {"maskall-set", "assign-busy"},
+    "proven": {"maskall-set", "maskall-kept"},
+    "crash": {"maskall-set"},
+    "back-to-dom0": set(),
+    "libvirt-pass": set(),
+    "rounds": set(),
+}
+
+
+@pytest.mark.parametrize("name", REPLAYS)
+def test_recorded_runs_show_the_signature_of_their_verdict(name: str) -> None:
+    reader = Reader()
+    with tarfile.open(CAPTURED.parents[1] / "replay" / f"{name}.tar.xz") as archive:
+        for member in sorted(archive.getmembers(), key=lambda one: one.name):
+            if member.name.endswith(("xl_dmesg.txt", "dom0_dmesg.txt", "config.hex", "-save.txt")):
+                file = archive.extractfile(member)
+                assert file is not None
+                reader.read(member.name, [file.read() or b"\n"])
+    explanation = explain(reader.close())
+    assert {signature for _, signature in found(explanation)} == REPLAYS[name]
+    assert explanation.verdict is (Verdict.SIGNATURE if REPLAYS[name] else Verdict.NOTHING)
+    if name == "known-save":
+        assert ("", "saved-with-device") in found(explanation, Kind.OTHER)
 
 
 def test_what_it_is_not() -> None:
