@@ -11,7 +11,7 @@ from harness.base.modelpath import misplaced
 from harness.base.strict import StrictModel
 from harness.model.address import FUNCTION, Bdf
 
-_LINE = re.compile(r"(\S+) [0-9a-f]{4}: ([0-9a-f]{4}:[0-9a-f]{4})(?: .*)?")
+_LINE = re.compile(rf"({FUNCTION}) [0-9a-f]{{4}}: ([0-9a-f]{{4}}:[0-9a-f]{{4}})(?: .*)?")
 
 
 class Identity(StrictModel):

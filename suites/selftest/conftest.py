@@ -1,8 +1,9 @@
-"""Fixtures of more than one test file, the order of the files, and what the garbage collector need not look at."""
+"""Fixtures of more than one test file, their examples, their timeout, their order, and what is no garbage."""
 
 from __future__ import annotations
 
 import gc
+import os
 
 import pytest
 from hypothesis import settings
@@ -11,14 +12,23 @@ from suites.selftest.fakes.sshlink import dial, keys, server, wire
 
 __all__ = ["dial", "keys", "server", "wire"]
 
-# No test depends on wall time, and none on chance: the same examples every time.
-settings.register_profile("selftest", deadline=None, derandomize=True)
-settings.load_profile("selftest")
+# None depends on chance: the same examples every time, and no memory of earlier ones.
+settings.register_profile("selftest", deadline=None, derandomize=True, database=None)
+# `maskall test --fuzz MINUTES`: other examples in each round, for whoever looks for what is not known yet.
+settings.register_profile("fuzz", deadline=None, database=None, max_examples=1000, print_blob=True)
+settings.load_profile(os.environ.get("MASKALL_EXAMPLES", "selftest"))
+
+# Seconds. The longest takes some twenty on an idle machine: what is ended here waits for what never happens.
+# No test asserts anything of a clock (fakes/patience.py), so a busy machine makes none red before this does.
+_TIMEOUT = 300
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long sweeps first: of several workers none shall be left alone with them in the end."""
     items.sort(key=lambda item: item.path.stem != "test_visit_everywhere")
+    for item in items:
+        if item.get_closest_marker("timeout") is None and os.environ.get("MASKALL_EXAMPLES") != "fuzz":
+            item.add_marker(pytest.mark.timeout(_TIMEOUT))
 
 
 def pytest_collection() -> None:

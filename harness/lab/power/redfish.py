@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import ssl
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -22,6 +24,7 @@ from harness.lab.power.base import Power, PowerEntry, PowerState, Switch
 
 _ONCE = 15.0  # seconds for one request; a controller that is busy takes some
 _LEAST = 0.2  # seconds that a request gets even when the deadline is over
+_GOODBYE = 2.0  # seconds for logging out at the most: who hears nothing more ends the session by itself
 _LONGEST = 400  # characters of a controller's complaint in a message
 
 # The values of ResetType that do what is meant, best first (DSP2046, ComputerSystem.Reset).
@@ -75,6 +78,7 @@ class Redfish(Switch):
         self._password = password
         self._ca_file = beside(base, entry.ca_file) if entry.ca_file else None
         self._system: Any = None
+        self._log_out: Callable[[], object] = lambda: None
         if urlsplit(entry.url).scheme != "https" and not _is_loopback(entry.url):
             raise UsageError(
                 f"{self.name}: over http everybody on the network could switch this machine",
@@ -133,6 +137,7 @@ class Redfish(Switch):
             connector._session.trust_env = False
             who = {"username": self._entry.user, "password": self._password.reveal()} if self._password else {}
             auth = sushy.auth.SessionOrBasicAuth(**who) if who else _Nobody()
+            self._log_out = weakref.finalize(self, _log_out, auth, connector)
             root = sushy.Sushy(self._entry.url, connector=connector, auth=auth)
             self._system = root.get_system(self._entry.system)
         self._system._conn._default_request_timeout = seconds
@@ -145,6 +150,7 @@ class Redfish(Switch):
             return ask()
         except Exception as error:  # the library's own, requests', and whatever an answer that is no Redfish leads to
             told = self._hidden(error)
+            self._log_out()
             self._system = None
         # raised out here: the library's error and its frames, which hold the password, do not hang on to ours
         raise PowerFailed(
@@ -166,6 +172,21 @@ class _Nobody:
     def authenticate(self) -> None: ...
 
     def close(self) -> None: ...
+
+    def reset_session_attrs(self) -> None: ...
+
+
+def _log_out(auth: Any, connector: Any) -> None:  # noqa: ANN401 - sushy has no types
+    """End the session here and now, and once.
+
+    The library does it when the garbage collector finds its object: at any moment, in any thread, for as long as a
+    request may take.
+    """
+    connector._default_request_timeout = min(connector._default_request_timeout, _GOODBYE)
+    with contextlib.suppress(Exception):  # the session ends by itself; what was asked for is what matters
+        auth.close()
+    with contextlib.suppress(Exception):  # nothing was opened
+        auth.reset_session_attrs()
 
 
 def _is_loopback(url: str) -> bool:

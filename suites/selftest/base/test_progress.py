@@ -11,6 +11,7 @@ from rich.console import Console
 
 from harness.base.phases import Phases, merged
 from harness.base.progress import PlainProgress, TerminalProgress, progress_for
+from suites.selftest.fakes.patience import FOREVER
 
 
 class Clock:
@@ -66,15 +67,15 @@ def test_phases_of_several_threads_do_not_nest_in_each_other(clock: Clock) -> No
     def other() -> None:
         with phases.phase("other"):
             inside.set()
-            leave.wait(10)
+            leave.wait(FOREVER)
 
     thread = threading.Thread(target=other)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(FOREVER)
     with phases.phase("mine"):
         clock.now += 2
     leave.set()
-    thread.join(10)
+    thread.join(FOREVER)
     assert phases.covered == 4.0, "two threads, two seconds each"
 
 
@@ -134,7 +135,7 @@ def test_lines_of_two_threads_stay_whole() -> None:
 
     def work(label: str) -> None:
         side = progress.side(label)
-        start.wait(10)
+        start.wait(FOREVER)
         for number in range(50):
             side.note(f"<{label} {number}>")
 
@@ -142,7 +143,7 @@ def test_lines_of_two_threads_stay_whole() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(FOREVER)
     lines = [line.partition("] ")[2] for line in stream.getvalue().splitlines()]
     assert sorted(lines) == sorted(f"{side}: <{side} {n}>" for side in ("stock", "control") for n in range(50))
 

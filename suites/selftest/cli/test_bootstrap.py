@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from suites.selftest.fakes.patience import FOREVER
+
 ROOT = Path(__file__).resolve().parents[3]
 
 # Answers what the bootstrap asks of python3: its version, whether it has venv, `-m venv`, and in the environment
@@ -53,7 +55,7 @@ def call(clone: Path, *arguments: str, program: Path | None = None, **env: str) 
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=FOREVER,
     )
 
 

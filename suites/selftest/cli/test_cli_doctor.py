@@ -11,6 +11,7 @@ import pytest
 from harness.base.errors import ExitStatus
 from harness.cli import main
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
+from suites.selftest.fakes.patience import FOREVER
 from suites.selftest.lab.test_topologies import FOLDER
 
 __all__ = ["fake_host"]
@@ -135,7 +136,7 @@ def test_the_printed_program_makes_a_file_that_is_read(tmp_path: Path, capsys: p
     assert main(["doctor", "--print-program"]) == ExitStatus.OK
     program, facts = tmp_path / "facts.sh", tmp_path / "facts.txt"
     program.write_text(capsys.readouterr().out)
-    done = subprocess.run(["dash", str(program)], capture_output=True, timeout=60)  # noqa: S603, S607
+    done = subprocess.run(["dash", str(program)], capture_output=True, timeout=FOREVER)  # noqa: S603, S607
     assert done.returncode == 0
     facts.write_bytes(done.stdout.replace(b"\nuid 1", b"\nuid 0 #1"))
     assert main(["doctor", "--facts", str(facts)]) in (ExitStatus.OK, ExitStatus.FAILED)

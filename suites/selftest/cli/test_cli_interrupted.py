@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from suites.selftest.fakes.patience import FOREVER
+
 PROGRAM = """
 import os, sys, threading
 from harness.base.errors import LabError
 from harness.cli.entry import main
 from harness.run import prepare, side
+from suites.selftest.fakes.patience import FOREVER
 from suites.selftest.fakes.sessionrun import FakeLab
 
 class Lab(FakeLab):
@@ -25,9 +28,9 @@ class Lab(FakeLab):
 lab, meeting = Lab(), threading.Barrier(int(sys.argv[1]))
 
 def play(*_, **__):
-    if meeting.wait(20) == 0:
+    if meeting.wait(FOREVER) == 0:
         print("at work", flush=True)
-    assert lab.ended.wait(5)
+    assert lab.ended.wait(FOREVER)
     raise LabError("the machine is gone")
 
 prepare.prepared_lab = lambda *_, **__: lab
@@ -53,7 +56,7 @@ def test_a_signal_ends_all_sides_and_leaves_nothing_at_work(
         assert process.stdout is not None
         assert any(line == "at work\n" for line in process.stdout)
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=FOREVER)
     assert process.returncode == 128 + number, out + err
     assert err == "maskall: interrupted; everything was cleaned up\n"
     assert out.splitlines()[-1] == "aborted: True hosts left: 0 threads left: 0"

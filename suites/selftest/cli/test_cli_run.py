@@ -16,6 +16,7 @@ from harness.judge.forecast import Forecast
 from harness.model.verdict import Conclusion
 from harness.report.results import ScenarioResult
 from suites.selftest.fakes.clihome import nothing_of_the_user
+from suites.selftest.fakes.patience import FOREVER
 from suites.selftest.fakes.samplerun import build, scenarios
 
 __all__ = ["nothing_of_the_user"]
@@ -143,7 +144,7 @@ def test_sigterm_cleans_up_and_ends_with_143(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=FOREVER)
     assert process.returncode == 128 + signal.SIGTERM
     assert out == "cleaned\n"
     assert len(err.splitlines()) == 1

@@ -19,7 +19,8 @@ from harness.transport.ssh import SshTransport
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakehost.executor import Executor
 from suites.selftest.fakes.fakehost.machine import FakeHost
-from suites.selftest.fakes.sshlink import keys, soon
+from suites.selftest.fakes.patience import soon
+from suites.selftest.fakes.sshlink import keys
 from suites.selftest.fakes.sshserver import SshServer, Wire
 
 NAME = "xenbox1"

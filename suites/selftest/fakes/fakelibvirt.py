@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from types import ModuleType, SimpleNamespace
 
+from suites.selftest.fakes.patience import FOREVER
+
 DOMAIN = "box"
 
 
@@ -29,7 +31,7 @@ class FakeLibvirt(ModuleType):
         self.silenced = True
 
     def open(self, uri: str) -> SimpleNamespace:
-        self.hears.wait(10)
+        self.hears.wait(FOREVER)
         return SimpleNamespace(lookupByName=self._lookup, close=lambda: 0)
 
     def _lookup(self, name: str) -> SimpleNamespace:

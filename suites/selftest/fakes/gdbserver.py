@@ -7,6 +7,8 @@ import socket
 import threading
 from collections.abc import Callable
 
+from suites.selftest.fakes.patience import FOREVER
+
 
 class GdbServer:
     """One client. `packets` is what it was asked, in order; `refuse` are commands answered with E22."""
@@ -34,7 +36,7 @@ class GdbServer:
 
     def close(self) -> None:
         self._server.close()
-        self._thread.join(2)
+        self._thread.join(FOREVER)
 
     def send(self, content: bytes) -> None:
         self._server.sendall(b"$%s#%02x" % (content, sum(content) & 0xFF))

@@ -8,7 +8,7 @@ from harness.model.address import Bdf
 from harness.model.guestspec import GuestSpec, GuestType
 from harness.transport.base import CommandResult, Script, Transport
 from suites.selftest.fakes.fakehost import board
-from suites.selftest.fakes.sshlink import soon
+from suites.selftest.fakes.patience import soon
 
 NIC, DISK = board.NIC, board.DISK
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from harness.base.deadline import Deadline
 from harness.base.errors import LabError
 from harness.guest.initramfs import GuestFiles
 from harness.host.device import Device
@@ -25,6 +24,7 @@ from harness.model.guestspec import GuestSpec, GuestType
 from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakelab import NAME, FakeLab
+from suites.selftest.fakes.patience import soon
 
 NIC = Bdf.parse(board.NIC)
 WISHES = Wishes(reason="a self-test")
@@ -61,7 +61,7 @@ def borrow(visit: Visit) -> None:
     device = Device.identify(host, tools, TargetDevice("nic0", "8086:10d3", "e1000e", True, NIC))
     device.bind()
     visit.journal.about_to(CREATE.to(guest="maskall-a"))  # without the noun: nobody reads its console
-    tools.create(GuestSpec("maskall-a", GuestType.HVM, kernel, initramfs, (NIC,)), Deadline.after(20))
+    tools.create(GuestSpec("maskall-a", GuestType.HVM, kernel, initramfs, (NIC,)), soon())
     device.memory_decoding(False).check()
 
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.base.deadline import Deadline, poll
+from harness.base.deadline import poll
 from harness.base.progress import Progress
 from harness.host.stacks import stack
 from harness.nested import practice, prerequisites, workbench
@@ -22,6 +22,7 @@ from harness.nested.bmc import Ports
 from harness.nested.cache import Cache
 from harness.nested.machine import Boot, MachineSpec
 from harness.nested.rootfs import KeyPair
+from suites.selftest.fakes.patience import soon
 
 PORTS = Ports(ssh=20001, ipmi=20002, system=20003, serial=20004)
 SPEC = MachineSpec(
@@ -105,7 +106,7 @@ def up(cache: Cache, name: str = "one", **more: object) -> practice.Practice:
 
 
 def on(machine: practice.Practice) -> int:
-    pid = poll(lambda: machine.emulator, Deadline.after(5), every=0.01)
+    pid = poll(lambda: machine.emulator, soon(), every=0.01)
     assert pid is not None
     return pid
 

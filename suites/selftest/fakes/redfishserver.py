@@ -8,6 +8,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from suites.selftest.fakes.patience import FOREVER
+
 SYSTEM = "/redfish/v1/Systems/1"
 _SESSIONS = "/redfish/v1/SessionService/Sessions"
 _RESET = f"{SYSTEM}/Actions/ComputerSystem.Reset"
@@ -29,6 +31,7 @@ class RedfishServer:
         self.hears = threading.Event()
         self.hears.set()
         self.logins = 0
+        self.asked: list[str] = []  # every request, also where no answer follows
         self._between: list[str] = []
         outer = self
 
@@ -36,12 +39,15 @@ class RedfishServer:
             def log_message(self, *_: object) -> None: ...
 
             def do_GET(self) -> None:
+                outer.asked.append(f"GET {self.path}")
                 outer._get(self)
 
             def do_POST(self) -> None:
+                outer.asked.append(f"POST {self.path}")
                 outer._post(self)
 
             def do_DELETE(self) -> None:
+                outer.asked.append(f"DELETE {self.path}")
                 outer._answer(self, 204)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -64,7 +70,7 @@ class RedfishServer:
         self._server.server_close()
 
     def _get(self, ask: BaseHTTPRequestHandler) -> None:
-        self.hears.wait(10)
+        self.hears.wait(FOREVER)
         if ask.path == "/redfish/v1/":
             links = {"Links": {"Sessions": {"@odata.id": _SESSIONS}}}
             service = {"SessionService": {"@odata.id": "/redfish/v1/SessionService"}}
@@ -87,7 +93,7 @@ class RedfishServer:
 
     def _post(self, ask: BaseHTTPRequestHandler) -> None:
         body = json.loads(ask.rfile.read(int(ask.headers["Content-Length"])))
-        self.hears.wait(10)
+        self.hears.wait(FOREVER)
         if ask.path == _SESSIONS:
             self.logins += 1
             if (body.get("UserName"), body.get("Password")) != (self.user, self.password):

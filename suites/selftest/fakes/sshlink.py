@@ -10,16 +10,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from harness.base.deadline import Deadline
 from harness.transport.ssh import SshTransport
 from suites.selftest.fakes.sshserver import SshServer, Wire
 
 MIB = 1 << 20
-
-
-def soon() -> Deadline:
-    """Far longer than anything here takes."""
-    return Deadline.after(20)
 
 
 def new_key(path: Path) -> paramiko.PKey:

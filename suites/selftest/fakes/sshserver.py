@@ -52,9 +52,10 @@ class _Session(paramiko.ServerInterface):
 class SshServer:
     """Accepts the one user key. `commands` is everything it was asked to run; `before_answer` runs once a command ended
     and its exit status was not sent yet; with `answers` False none is sent. `kex` restricts the key exchanges.
-    `executor` replaces `execute`; it uses `run_process` and `answer`. With `refuses` nobody gets as far as a banner."""
+    `executor` replaces `execute`; it uses `run_process` and `answer`. With `refuses` nobody gets as far as a banner.
+    Not `up` it has its port and nobody listens there, until `come_up`."""
 
-    def __init__(self, host_key: paramiko.PKey, user_key: paramiko.PKey, port: int = 0) -> None:
+    def __init__(self, host_key: paramiko.PKey, user_key: paramiko.PKey, *, up: bool = True) -> None:
         self.host_key = host_key
         self.user_key = user_key
         self.commands: list[bytes] = []
@@ -65,8 +66,14 @@ class SshServer:
         self.refuses = False
         self._links: list[paramiko.Transport] = []
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
+        if up:
+            self.come_up()
+
+    def come_up(self) -> None:
+        self._listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:

@@ -31,7 +31,7 @@ from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakehost.rewriting import Rewriting
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
 from suites.selftest.fakes.hostcalls import ADD, DEVICE, DISK, NIC, guest, run, tee
-from suites.selftest.fakes.sshlink import soon
+from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
 

@@ -15,12 +15,9 @@ from harness.base.errors import CommandFailed, HostHung, HostUnreachable
 from harness.guest.agent import Agent
 from harness.transport.base import Ending
 from suites.selftest.fakes.faketransport import FakeStream
+from suites.selftest.fakes.patience import soon
 
 BOOT = b"[    0.0] Linux\n@agent up 5.1\n"
-
-
-def soon() -> Deadline:
-    return Deadline.after(5)
 
 
 class Guest:

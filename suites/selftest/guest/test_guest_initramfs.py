@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, LabError, ParseError
 from harness.guest.drivers import Driver, drivers
 from harness.guest.initramfs import REMOTE_DIRECTORY, Wanted, build, exercise_script, install, parse_dependencies
 from harness.guest.newc import Member, archive
 from suites.selftest.fakes.faketransport import FakeTransport, Reply
+from suites.selftest.fakes.patience import soon
 
 GUEST = Path(__file__).parents[3] / "harness/guest"
 BUSYBOX = b"\x7fELF static busybox"
@@ -175,10 +175,6 @@ class Dom0:
         host.files |= {"/usr/bin/busybox": (BUSYBOX, 0o755)}
         host.files |= {f"/m/{name}.ko": (name.encode(), 0o644) for name in ("nvme-core", "nvme", "rng")}
         return host
-
-
-def soon() -> Deadline:
-    return Deadline.after(5)
 
 
 class TestInstall:

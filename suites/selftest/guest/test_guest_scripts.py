@@ -13,6 +13,7 @@ from harness.guest.exercise import parse_exercise
 from harness.guest.initramfs import exercise_script
 from harness.model.observation import GuestView
 from harness.model.raw import RawRef
+from suites.selftest.fakes.patience import FOREVER
 
 GUEST = Path(__file__).parents[3] / "harness/guest"
 EVIDENCE = Path(__file__).parents[3] / "harness/evidence"
@@ -65,7 +66,7 @@ class Machine:
         functions = f"ready() {{\n{ready}\n}}\ntraffic() {{\n{traffic}\n}}\n"
         program = _CLOCK.replace("ROOT", str(self.root)) + functions + common
         words = [*self.shell, "-c", program, "exercise", identity, str(patience)]
-        done = subprocess.run(words, capture_output=True, timeout=20, check=False)  # noqa: S603 - our own script
+        done = subprocess.run(words, capture_output=True, timeout=FOREVER, check=False)  # noqa: S603 - our own script
         assert done.returncode == 0, done.stderr
         return done.stdout.decode()
 

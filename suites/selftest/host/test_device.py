@@ -251,9 +251,10 @@ class TestFindDevice:
         with pytest.raises(LabError, match="0 devices"):
             find_device(LSPCI, identity)
 
-    def test_the_line_of_what_is_no_lspci(self) -> None:
-        with pytest.raises(ParseError, match=r"lspci -D -n:2: 'lspci: "):
-            find_device("0000:00:00.0 0600: 8086:29c0\nlspci: cannot open\n", "1b36:0010")
+    @pytest.mark.parametrize("line", ["lspci: cannot open", "04:00.0 0108: 1b36:0010"])
+    def test_the_line_of_what_is_no_lspci_with_domains(self, line: str) -> None:
+        with pytest.raises(ParseError, match=rf"lspci -D -n:2: '{line}"):
+            find_device(f"0000:00:00.0 0600: 8086:29c0\n{line}\n", "1b36:0010")
 
     @given(damaged([LSPCI]))
     def test_damage(self, text: str) -> None:

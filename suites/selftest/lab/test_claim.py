@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.base.deadline import Deadline, poll
+from harness.base.deadline import poll
 from harness.base.errors import LockHeld
 from harness.lab.lease.claim import Claim, look, owner_of
 from harness.lab.lease.holder import STALE, parse
 from suites.selftest.fakes.localtransport import LocalTransport
+from suites.selftest.fakes.patience import soon
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ class Taker:
 
     def take(self, owner: str = "ada@box", reason: str = "a test", **more: object) -> Claim:
         transport = LocalTransport()
-        transport.connect(Deadline.after(5))
+        transport.connect(soon())
         claim = Claim.take(
             transport, owner=owner, reason=reason, boot_id="b1", run=self.run, notice=self.notices.append, **more
         )  # type: ignore[arg-type]
@@ -104,7 +105,7 @@ def test_who_was_taken_over_hears_of_it(taker: Taker) -> None:
     taker.take("ada@box", take_over="urgent")
     assert first._stream is not None
     first._stream.write(b"\n")
-    assert poll(lambda: b"lost" in first._stream.received, Deadline.after(5))  # type: ignore[union-attr]
+    assert poll(lambda: b"lost" in first._stream.received, soon())  # type: ignore[union-attr]
     with pytest.raises(LockHeld, match="taken from us"):
         first.check()
     with pytest.raises(LockHeld, match="meanwhile"):

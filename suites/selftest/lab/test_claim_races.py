@@ -17,6 +17,7 @@ from harness.lab.lease import claim as claims
 from harness.lab.lease.claim import Claim, look
 from harness.lab.lease.holder import STALE, Holder
 from suites.selftest.fakes.localtransport import LocalTransport
+from suites.selftest.fakes.patience import FOREVER, soon
 
 HERE = LocalTransport("xenbox1")
 
@@ -82,8 +83,8 @@ class TestTaking:
         run.mkdir()
         silent(run, 1000)
         take = claims.script(claims._TAKE, str(run), "t" * 16, old="''", dead="true", short="''")
-        stream = HERE.open_stream(take, deadline=Deadline.after(5))
-        assert poll((run / "claim.new").exists, Deadline.after(5))
+        stream = HERE.open_stream(take, deadline=soon())
+        assert poll((run / "claim.new").exists, soon())
         assert uptime() - float((run / "heartbeat").read_text()) < STALE
         assert not (run / "claim").exists()
         stream.close()
@@ -132,18 +133,18 @@ class TestTaking:
 class TestHolding:
     def test_a_heartbeat_is_replaced_in_one_step(self, run: Path, claim: Claim) -> None:
         """Written over, it would be empty for a moment, and the holder dead to whoever looks then."""
-        assert poll(lambda: look(HERE, str(run)), Deadline.after(5))
+        assert poll(lambda: look(HERE, str(run)), soon())
         with (run / "heartbeat").open() as old:
             assert claim._stream is not None
             claim._stream.write(b"\n")
             inode = os.fstat(old.fileno()).st_ino
-            assert poll(lambda: (run / "heartbeat").stat().st_ino != inode, Deadline.after(5))
+            assert poll(lambda: (run / "heartbeat").stat().st_ino != inode, soon())
             assert float(old.read()) > 0
 
     def test_one_whose_stream_was_cut_beats_again_at_its_next_change(self, run: Path, claim: Claim) -> None:
         assert claim.beating
         claim._stream.close()  # type: ignore[union-attr]
-        assert poll(lambda: not claim.beating, Deadline.after(5))
+        assert poll(lambda: not claim.beating, soon())
         claim.check()
         assert claim.beating
 
@@ -151,7 +152,7 @@ class TestHolding:
         """A half-open link: the writer has given up, the stream never heard of an end."""
         claim._stop.set()
         assert claim._thread is not None
-        claim._thread.join(5)
+        claim._thread.join(FOREVER)
         assert not claim.beating
         claim.check()
         assert claim.beating
@@ -159,7 +160,7 @@ class TestHolding:
     def test_cut_off_and_taken_over_it_hears_so(self, run: Path, claim: Claim) -> None:
         claim._stream.close()  # type: ignore[union-attr]
         other = take(run, "bob", take_over="it hangs")
-        assert poll(lambda: not claim.beating, Deadline.after(5))
+        assert poll(lambda: not claim.beating, soon())
         with pytest.raises(LockHeld, match="taken by bob"):
             claim.check()
         other.release()
@@ -177,12 +178,12 @@ class TestReleasing:
         assert releasing.is_alive(), "it asks and removes in one"
         (run / "claim").write_text("another's")
         os.close(folder)
-        releasing.join(5)
+        releasing.join(FOREVER)
         assert (run / "claim").read_text() == "another's"
 
     def test_it_leaves_nothing(self, run: Path) -> None:
         take(run).release()
-        assert poll(lambda: not run.exists(), Deadline.after(5))
+        assert poll(lambda: not run.exists(), soon())
 
     def test_a_host_that_is_gone_keeps_it_until_it_is_stale(self, run: Path, claim: Claim) -> None:
         class Gone(LocalTransport):
@@ -211,9 +212,9 @@ def test_a_release_waits_for_a_heartbeat_that_is_being_written(
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     beat = claims.script(claims._BEAT, str(run), claim.holder.token)
-    beating = threading.Thread(target=lambda: HERE.run(beat, deadline=Deadline.after(20), stdin=b"\n"))
+    beating = threading.Thread(target=lambda: HERE.run(beat, deadline=soon(), stdin=b"\n"))
     beating.start()
-    assert poll(moving.exists, Deadline.after(10), every=0.01)
+    assert poll(moving.exists, soon(), every=0.01)
     releasing = threading.Thread(target=claim.release)
     releasing.start()
     poll(removed.exists, Deadline.after(0.2), every=0.01)

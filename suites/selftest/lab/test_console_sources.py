@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.deadline import Deadline, poll
+from harness.base.deadline import poll
 from harness.base.errors import LabError, UsageError
 from harness.base.secret import Secret
 from harness.lab.console.base import Attached
@@ -20,6 +20,7 @@ from harness.lab.inventory.models import LabEntry
 from harness.lab.lease.state import HostState
 from harness.lab.power.ipmi import IpmiPower
 from harness.lab.recorder import record
+from suites.selftest.fakes.patience import soon
 
 SECRET = "s0l-Zebra"  # noqa: S105 - of no one
 CONTROLLER = IpmiPower(kind="ipmi", address="192.0.2.20", user="lab", password="env:NEVER_READ")  # noqa: S106
@@ -28,7 +29,7 @@ CONTROLLER = IpmiPower(kind="ipmi", address="192.0.2.20", user="lab", password="
 def read_all(attached: Attached) -> bytes:
     """Until the source ends."""
     said = b""
-    end = Deadline.after(8)
+    end = soon()
     while (data := attached.read()) is not None:
         said += data
         assert not end.expired
@@ -51,7 +52,7 @@ def test_a_program_is_ended_with_all_it_started(tmp_path: Path) -> None:
     with CommandSource(["sh", "-c", f"sleep 60 & echo $! >{pid}; echo up; wait"]).attach() as attached:
         assert attached.read() == b"up\n"
     number = int(pid.read_text())
-    assert poll(lambda: not _runs(number), Deadline.after(3))
+    assert poll(lambda: not _runs(number), soon())
 
 
 def _runs(number: int) -> bool:
@@ -133,7 +134,7 @@ def test_record_takes_what_the_inventory_names(tmp_path: Path) -> None:
     one = record(state, LabEntry.model_construct(**words, console=named, power=None), print)
     assert one is not None
     try:
-        assert poll(lambda: b"hello" in one.text(), Deadline.after(5))
+        assert poll(lambda: b"hello" in one.text(), soon())
     finally:
         one.stop()
     assert (tmp_path / "state" / "console.lock").exists()

@@ -10,20 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.deadline import Deadline, poll
+from harness.base.deadline import poll
 from harness.base.errors import HostUnreachable, LabError
 from harness.lab.lease import deadman
 from harness.lab.lease.deadman import DeadMan
 from harness.model.address import Bdf
 from suites.selftest.fakes.faketransport import FakeTransport, Reply
 from suites.selftest.fakes.localtransport import LocalTransport
+from suites.selftest.fakes.patience import FOREVER, soon
 
 DEVICE = Bdf.parse("0000:04:00.0")
 
 
 def connected() -> LocalTransport:
     transport = LocalTransport()
-    transport.connect(Deadline.after(5))
+    transport.connect(soon())
     return transport
 
 
@@ -50,7 +51,7 @@ def test_it_strikes_when_nobody_disarms_it_and_only_then(tmp_path: Path) -> None
     replace(renewed, seconds=30).arm(connected(), DEVICE, "nvme")  # which the old timer must not take for its own
     left.arm(connected(), DEVICE, "nvme")  # the last, so that the others' time is over when this one strikes
     struck = tmp_path / "run" / "struck"
-    assert poll(struck.exists, Deadline.after(10))
+    assert poll(struck.exists, soon())
     assert re.fullmatch(rf"{tmp_path}/run/deadman\.[0-9a-f]+ 0000:04:00.0 nvme 0\n", struck.read_text())
     assert [path.parent.name for path in tmp_path.glob("*/struck")] == ["run"]
 
@@ -109,7 +110,7 @@ def test_the_action_rebinds_and_reboots_only_if_that_failed_and_may(
     text = deadman._ACTION.read_text().replace("/sys/bus/pci", str(sysfs)).replace("/dev/kmsg", str(tmp_path / "kmsg"))
     subprocess.run(  # noqa: S603
         ["/bin/sh", "-c", text, "deadman", str(run / "deadman.1"), str(DEVICE), driver, allowed],
-        env={"PATH": f"{programs}:{os.environ['PATH']}"}, check=False, capture_output=True, timeout=10,
+        env={"PATH": f"{programs}:{os.environ['PATH']}"}, check=False, capture_output=True, timeout=FOREVER,
     )  # fmt: skip
     assert not (run / "deadman.1").exists()
     assert (sysfs / "drivers/pciback/unbind").read_text() == f"{DEVICE}\n"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.deadline import Deadline
 from harness.base.errors import EvidenceError, ParseError
 from harness.lab.lease import holdings
 from harness.lab.lease.holdings import Holdings, Ours, Thing
 from harness.transport.sections import ask, split
 from suites.selftest.fakes.localtransport import LocalTransport
+from suites.selftest.fakes.patience import soon
 
 DATA = (Path(__file__).parents[1] / "data") / "xen-4.20"
 LIST = b"""\
@@ -112,7 +112,7 @@ def test_a_missing_section_is_no_empty_one() -> None:
 
 def test_the_program_runs_without_xen_too() -> None:
     transport = LocalTransport()
-    transport.connect(Deadline.after(5))
+    transport.connect(soon())
     here = holdings.survey(transport)
     assert Thing("mount", "/proc") in here.things
     assert here.boot_id
@@ -123,9 +123,9 @@ def test_an_answer_cut_short_is_kept_and_refused(tmp_path: Path) -> None:
     head = 'section() { echo "$separator $1"; }\nseparator=$1\n'
     program.write_text(head + "section first\necho hello\nsection second\nprintf wor\n: section end\n")
     transport, kept = LocalTransport(), dict[str, bytes]()
-    transport.connect(Deadline.after(5))
+    transport.connect(soon())
     with pytest.raises(EvidenceError, match="cut short"):
-        ask(transport, program, deadline=Deadline.after(5), keep=kept.__setitem__)
+        ask(transport, program, deadline=soon(), keep=kept.__setitem__)
     assert kept == {"first": b"hello", "second": b"wor"}
 
 

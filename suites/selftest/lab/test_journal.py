@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.base.deadline import Deadline
 from harness.base.errors import JournalDamaged, LabError, LockHeld
 from harness.lab.lease import ledger as ledgers
 from harness.lab.lease import state as states
@@ -19,6 +18,7 @@ from harness.lab.lease.state import HostState
 from harness.model.change import Change, Kind
 from suites.selftest.fakes.faketransport import Cut, Executed, FakeTransport, Reply
 from suites.selftest.fakes.localtransport import LocalTransport
+from suites.selftest.fakes.patience import soon
 
 BIND = Change(Kind.DRIVER, "0000:04:00.0", "bind 0000:04:00.0 to pciback", "bind it to nvme")
 
@@ -81,7 +81,7 @@ def state(tmp_path: Path) -> HostState:
 
 def journal(tmp_path: Path, state: HostState) -> HostJournal:
     transport = LocalTransport()
-    transport.connect(Deadline.after(5))
+    transport.connect(soon())
     return HostJournal(transport, state, "run1", boot_id(transport), remote=str(tmp_path / "host"))
 
 
@@ -164,7 +164,7 @@ class TestWriting:
 
         def really(executed: Executed) -> Reply:
             line = ["sh", "-c", executed.shown]
-            done = real.transport.run(line, deadline=Deadline.after(5), stdin=executed.stdin)
+            done = real.transport.run(line, deadline=soon(), stdin=executed.stdin)
             return Reply(done.stdout, done.stderr, done.status)
 
         link = FakeTransport("box", connected=True, commands={".*": really})

@@ -18,6 +18,7 @@ from harness.lab.lease.state import HostState
 from harness.model.change import Change, Kind
 from suites.selftest.fakes.faketransport import Cut, Executed, FakeTransport, Reply
 from suites.selftest.fakes.localtransport import LocalTransport
+from suites.selftest.fakes.patience import soon
 
 HERE = LocalTransport("xenbox1")
 
@@ -36,7 +37,7 @@ def link() -> FakeTransport:
     """A link that breaks on request; what arrives is run for real on this machine."""
 
     def really(executed: Executed) -> Reply:
-        done = HERE.run(["sh", "-c", executed.shown], deadline=Deadline.after(5), stdin=executed.stdin)
+        done = HERE.run(["sh", "-c", executed.shown], deadline=soon(), stdin=executed.stdin)
         return Reply(done.stdout, done.stderr, done.status)
 
     return FakeTransport("xenbox1", connected=True, commands={".*": really})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.base.deadline import Deadline
 from harness.lab.packages import read_packages
 from suites.selftest.fakes.faketransport import FakeTransport, Reply
+from suites.selftest.fakes.patience import soon
 
 # dpkg-query 1.21.22 of Debian 12, with `2>&1` left out: it says on stderr which patterns fit nothing
 DEBIAN = b"""\
@@ -23,8 +23,8 @@ xen-hypervisor-4.17-amd64 ii  4.17.5+72-g01140da4e8-1
 
 def asked(reply: Reply) -> dict[str, str]:
     link = FakeTransport(commands={r"env dpkg-query -W .*": reply})
-    link.connect(Deadline.after(5))
-    return read_packages(link, Deadline.after(5))
+    link.connect(soon())
+    return read_packages(link, soon())
 
 
 def test_what_is_installed_is_told_with_its_version() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from harness.base import ways
-from harness.base.deadline import Deadline, poll
+from harness.base.deadline import poll
 from harness.base.errors import PowerFailed
 from harness.lab import power
 from harness.lab.power import base
 from harness.lab.power.base import PowerState
+from suites.selftest.fakes.patience import soon
 from suites.selftest.fakes.powerways import HOST, OFF, ON, PASSWORD, WAYS, Way
 
 
@@ -29,10 +29,6 @@ def way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 def test_no_way_is_left_out() -> None:
     """But QMP, over which nothing can be switched on: see test_power_qmp.py."""
     assert {"fake", *ways.names(power)} - {"qmp"} == set(WAYS)
-
-
-def soon(seconds: float = 10.0) -> Deadline:
-    return Deadline.after(seconds)
 
 
 def test_the_state_is_what_the_controller_reports(way: Way) -> None:
@@ -82,10 +78,8 @@ def test_a_controller_that_accepts_and_does_nothing_is_found_out(way: Way) -> No
 @pytest.mark.parametrize("verb", ["state", "cycle", "reset"])
 def test_a_controller_that_does_not_answer_is_told_at_the_deadline(way: Way, verb: str) -> None:
     way.fall_silent()
-    began = time.monotonic()
     with pytest.raises(PowerFailed) as caught:
         getattr(way.power, verb)(soon(0.05))
-    assert time.monotonic() - began < 2  # a second try by a library would take longer
     assert caught.value.message.startswith(HOST)
     assert "\n" not in caught.value.message
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
-from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, HostUnreachable, PowerFailed
 from harness.lab import reboot as module
 from harness.lab.reboot import How, reboot
 from harness.transport.base import Transport
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
 from suites.selftest.fakes.fakepower import FakePower
+from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
-
-
-def soon(seconds: float = 15.0) -> Deadline:
-    return Deadline.after(seconds)
 
 
 def boot_id(link: Transport) -> str:
@@ -36,9 +31,7 @@ def controller(lab: FakeLab) -> FakePower:
 def test_every_way_ends_in_a_new_boot_and_a_new_connection(fake_host: FakeLab, how: How) -> None:
     link = fake_host.transport()
     before = boot_id(link)
-    began = time.monotonic()
     told = reboot(link, controller(fake_host), soon(), how, before)
-    print(f"\n{how.text}: the harness added {time.monotonic() - began:.2f} s to a host that boots in none")
     assert told.boot_id not in ("", before)
     assert boot_id(link) == told.boot_id == fake_host.fake.boot_id
     assert told.seconds > 0
@@ -78,10 +71,8 @@ def test_a_host_that_takes_its_time_to_go_down_is_waited_for(fake_host: FakeLab)
 def test_a_host_that_never_returns(fake_host: FakeLab) -> None:
     link = fake_host.transport(dead_after=0.3)
     before = boot_id(link)
-    began = time.monotonic()
     with pytest.raises(HostUnreachable):
         reboot(link, FakePower(changed=lambda what: fake_host.hang()), soon(1.0), How.RESET, before)
-    assert time.monotonic() - began < 5
 
 
 def test_without_a_controller_there_is_no_reset(fake_host: FakeLab) -> None:
@@ -95,10 +86,8 @@ def test_without_a_controller_there_is_no_reset(fake_host: FakeLab) -> None:
 
 def test_a_controller_that_refuses_is_told_before_the_host_is_waited_for(fake_host: FakeLab) -> None:
     link = fake_host.transport()
-    began = time.monotonic()
     with pytest.raises(PowerFailed, match="there is no warm reset"):
         reboot(link, FakePower(resets=False), soon(), How.RESET, boot_id(link))
-    assert time.monotonic() - began < 2
 
 
 def test_a_systemctl_that_refuses(fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:

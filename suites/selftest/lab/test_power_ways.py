@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +23,9 @@ from harness.lab.power.redfish import Redfish, RedfishPower
 from suites.selftest.fakes import powerways
 from suites.selftest.fakes.certificate import certificate
 from suites.selftest.fakes.fakelibvirt import FakeLibvirt
+from suites.selftest.fakes.patience import soon
 from suites.selftest.fakes.powerways import HOST, PASSWORD
 from suites.selftest.fakes.redfishserver import SYSTEM, RedfishServer
-
-
-def soon(seconds: float = 10.0) -> Deadline:
-    return Deadline.after(seconds)
 
 
 def entry(url: str, **more: object) -> RedfishPower:
@@ -135,6 +133,36 @@ def test_a_controller_that_fails_once_is_asked_anew(server: RedfishServer, redfi
         redfish.state(soon())
     server.refuses = None
     assert redfish.state(soon()) is PowerState.ON
+
+
+def test_a_silent_controller_is_asked_once(server: RedfishServer, redfish: Redfish) -> None:
+    server.hears.clear()
+    with pytest.raises(PowerFailed):
+        redfish.state(soon(0.05))
+    assert server.asked == ["GET /redfish/v1/"]  # the library would try again, for minutes
+
+
+def test_the_session_ends_when_it_failed_and_not_when_garbage_is_collected(
+    server: RedfishServer, redfish: Redfish
+) -> None:
+    """A request sent by a collector, in whatever thread it runs, once stopped the very server it was sent to."""
+    log_out = "DELETE /redfish/v1/SessionService/Sessions/1"
+    redfish.state(soon())
+    server.refuses = (400, "busy")
+    with pytest.raises(PowerFailed, match="busy"):
+        redfish.state(soon())
+    assert server.asked.count(log_out) == 1
+    gc.collect()
+    assert server.asked.count(log_out) == 1
+
+
+def test_the_session_ends_with_the_object(server: RedfishServer, tmp_path: Path) -> None:
+    power = Redfish(HOST, entry(f"http://127.0.0.1:{server.port}"), Secret(PASSWORD), tmp_path)
+    power.state(soon())
+    asked = len(server.asked)
+    del power
+    gc.collect()
+    assert server.asked[asked:] == ["DELETE /redfish/v1/SessionService/Sessions/1"]
 
 
 def test_a_controller_deaf_while_it_switches_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ from harness.lab.provision.facts import SECTIONS, parse_facts
 from harness.lab.provision.simulation import parse_simulation
 from harness.transport.sections import ask
 from suites.selftest.fakes.localtransport import LocalTransport
+from suites.selftest.fakes.patience import soon
 from suites.selftest.fakes.provisionfacts import XL_INFO, facts, sections
-from suites.selftest.fakes.sshlink import soon
 
 PROGRAM = Path(module.__file__).with_name("facts.sh")
 

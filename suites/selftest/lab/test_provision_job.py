@@ -18,7 +18,7 @@ from harness.lab.provision.job import Job, run_job
 from harness.transport.base import Command, CommandResult, lost_link, shown
 from suites.selftest.fakes.faketransport import Cut
 from suites.selftest.fakes.localtransport import LocalTransport
-from suites.selftest.fakes.sshlink import soon
+from suites.selftest.fakes.patience import soon
 
 # What is needed of systemd: a program that outlives its caller, and whether it is there.
 _SYSTEMD_RUN = """#!/bin/sh

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.deadline import Deadline
 from harness.base.errors import (
     ExitStatus,
     HostQuarantined,
@@ -32,6 +31,7 @@ from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakehost.machine import Domain
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.labrun import FORCED, arrive, borrow, die, site
+from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
 
@@ -95,7 +95,7 @@ def test_whatever_ends_a_scenario_the_device_goes_back(
 def test_a_refused_device_is_not_touched_and_the_host_is_free_again(fake_host: FakeLab, said: io.StringIO) -> None:
     link = fake_host.transport()
     mask = ["setpci", "-s", board.NIC, "CAP_MSIX+2.w=c004"]  # somebody did
-    link.run(mask, deadline=Deadline.after(10), changes=True).check()
+    link.run(mask, deadline=soon(), changes=True).check()
     fake_host.fake.executed.clear()
     before = fake_host.fake.state()
     with pytest.raises(SafetyRefusal, match=r"nic0 is not touched: .*msix"):
@@ -110,7 +110,7 @@ def test_a_run_on_a_refused_device_is_one_line_and_changes_nothing(
 ) -> None:
     link = fake_host.transport()
     mask = ["setpci", "-s", board.NIC, "CAP_MSIX+2.w=c004"]
-    link.run(mask, deadline=Deadline.after(10), changes=True).check()
+    link.run(mask, deadline=soon(), changes=True).check()
     before = fake_host.fake.state()
     results = tmp_path / "results"
     words = ["--host", NAME, "--inventory", str(fake_host.inventory), "--device", "nic0", "--results", str(results)]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.deadline import Deadline
 from harness.base.errors import ParseError
 from harness.host.pciback import CHANGED
 from harness.lab.safety.checks.disks import Disks, decimal
@@ -19,6 +18,7 @@ from harness.model.address import Bdf
 from harness.transport.base import Script
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
+from suites.selftest.fakes.patience import soon
 from suites.selftest.lab.test_safety_gate import BASE, DISK, NIC, facts
 
 __all__ = ["fake_host"]
@@ -170,7 +170,7 @@ def with_more(**more: str) -> HostFacts:
 
 
 def read(lab: FakeLab) -> dict[str, bytes]:
-    return read_facts(lab.transport(), Deadline.after(30))
+    return read_facts(lab.transport(), soon())
 
 
 def lines(sections: dict[str, bytes], name: str, start: str) -> list[str]:
@@ -203,9 +203,9 @@ def test_exclusive_open_is_tried_and_its_failure_is_told(fake_host: FakeLab) -> 
 
 def test_two_readings_of_a_host_at_rest_are_equal_and_the_shell_sees_it(fake_host: FakeLab) -> None:
     link = fake_host.transport()
-    sections = read_facts(link, Deadline.after(30))
+    sections = read_facts(link, soon())
     script = Script(f"{still(sections)}\necho bound")
-    done = link.run(script, deadline=Deadline.after(30))
+    done = link.run(script, deadline=soon())
     assert (done.status, done.text) == (0, "bound\n"), done
     for path, more in (
         ("/proc/swaps", "/dev/nvme1n1 partition 1 0 -3\n"),
@@ -214,22 +214,22 @@ def test_two_readings_of_a_host_at_rest_are_equal_and_the_shell_sees_it(fake_hos
         real = fake_host.fake.tree.real(path)
         text = real.read_text()
         real.write_text(text + more)
-        done = link.run(script, deadline=Deadline.after(30))
+        done = link.run(script, deadline=soon())
         assert (done.status, done.text) == (CHANGED, ""), path
         assert b"no longer as it was" in done.stderr
         real.write_text(text)
-    assert link.run(script, deadline=Deadline.after(30)).ok
+    assert link.run(script, deadline=soon()).ok
 
 
 def test_how_much_swap_is_used_and_how_often_a_route_was_is_no_change(fake_host: FakeLab) -> None:
     link = fake_host.transport()
-    script = Script(f"{still(read_facts(link, Deadline.after(30)))}\necho bound")
+    script = Script(f"{still(read_facts(link, soon()))}\necho bound")
     for path, old, new in (("/proc/swaps", "1048576\t\t0", "1048576\t\t77"),
                            ("/proc/net/ipv6_route", "00000001 00000000", "00000009 00000077")):  # fmt: skip
         text = board.PROC[path]
         assert old in text
         fake_host.fake.tree.write(path, text.replace(old, new))
-    assert link.run(script, deadline=Deadline.after(30)).ok
+    assert link.run(script, deadline=soon()).ok
 
 
 def test_the_exclusive_readers_in_perl_and_python_say_the_same(tmp_path: Path) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from harness.base.deadline import Deadline
 from harness.lab.inventory.models import DeviceEntry
 from harness.lab.safety.facts.collect import read_facts
 from harness.lab.safety.facts.parse import parse_facts
 from harness.lab.safety.gate import Level, decide, explain
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
+from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
 
 
 def test_what_is_lent_is_allowed_and_what_the_machine_needs_is_not(fake_host: FakeLab) -> None:
-    facts = parse_facts(read_facts(fake_host.transport(), Deadline.after(20)))
+    facts = parse_facts(read_facts(fake_host.transport(), soon()))
     assert facts.boot_id == fake_host.fake.boot_id
     for name, entry in fake_host.entry.devices.items():
         decision = decide(name, entry, facts)

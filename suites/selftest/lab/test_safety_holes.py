@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from harness.base.deadline import Deadline
 from harness.base.errors import SafetyRefusal
 from harness.lab.inventory.models import DeviceEntry
 from harness.lab.safety.facts.collect import read_facts
@@ -14,6 +13,7 @@ from harness.lab.safety.facts.resolve import resolve
 from harness.lab.safety.gate import Decision, Level, decide, explain
 from harness.model.address import Bdf
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
+from suites.selftest.fakes.patience import soon
 from suites.selftest.lab.test_safety_gate import (
     ACCEPT_ALL,
     BASE,
@@ -196,7 +196,7 @@ def test_a_path_of_a_multipath_drive_needs_no_look_of_its_own() -> None:
 
 def test_a_disk_that_cannot_be_read_is_not_blank(fake_host: FakeLab) -> None:
     (fake_host.fake.tree.real("/dev/nvme1n1")).unlink()
-    seen = parse_facts(read_facts(fake_host.transport(), Deadline.after(20)))
+    seen = parse_facts(read_facts(fake_host.transport(), soon()))
     assert [line.text for line in seen.lines("signatures") if line.text.startswith("nvme1n1 ")] == [
         "nvme1n1 1 unreadable"
     ]

@@ -14,6 +14,7 @@ from harness.lab.safety.facts.collect import RESTLESS
 from harness.lab.safety.facts.facts import SECTIONS
 from harness.lab.safety.facts.parse import parse_facts
 from harness.transport.sections import split
+from suites.selftest.fakes.patience import FOREVER
 
 _PROGRAM = Path(harness.lab.safety.facts.collect.__file__).with_name("facts.sh")
 _WRITERS = r"\b(?:tee|dd|rm|mv|cp|ln|mkdir|touch|install|truncate|mount|modprobe|xenstore-(?:write|rm)|sed -i)\b"
@@ -39,7 +40,7 @@ def test_every_section_is_known_to_the_parser_and_those_that_change_by_themselve
 
 @pytest.mark.skipif(not (shutil.which("dash") and Path("/sys/bus/pci").exists()), reason="needs dash and PCI")
 def test_it_is_understood_on_a_machine_without_xen() -> None:
-    done = subprocess.run(["dash", str(_PROGRAM), "@facts"], capture_output=True, timeout=30)  # noqa: S603, S607
+    done = subprocess.run(["dash", str(_PROGRAM), "@facts"], capture_output=True, timeout=FOREVER)  # noqa: S603, S607
     assert done.returncode == 0, done.stderr
     sections = split(done.stdout, "@facts")
     assert "end" in sections

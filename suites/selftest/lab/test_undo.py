@@ -22,7 +22,7 @@ from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
 from suites.selftest.fakes.faketransport import FakeTransport, Reply
-from suites.selftest.fakes.sshlink import soon
+from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
 NIC = Bdf.parse(board.NIC)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.deadline import Deadline
 from harness.base.errors import LabError
 from harness.base.progress import PlainProgress
 from harness.guest.initramfs import GuestFiles
@@ -25,6 +24,7 @@ from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
 from suites.selftest.fakes.hypervisorfile import START, elf32, image, xl_info
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.mutatedcode import STACKS, captured
+from suites.selftest.fakes.patience import soon
 
 ENTRY = 0xFFFF82D040300000
 XENSYMS = "cat /proc/xen/xensyms"
@@ -156,7 +156,7 @@ def kernel(tmp_path: Path) -> Host:
 
     def awk(executed: Executed) -> Reply:
         line = executed.shown.replace("/proc/kallsyms", str(tmp_path / "kallsyms"))
-        answer = local.run(["sh", "-c", line], deadline=Deadline.after(10))
+        answer = local.run(["sh", "-c", line], deadline=soon())
         return Reply(answer.stdout, answer.stderr, answer.status)
 
     machine = FakeMachine(stops=[Registers(rip=INSIDE, rsp=0)])
@@ -213,7 +213,7 @@ def program(tmp_path: Path) -> tuple[Host, Path]:
     def locally(executed: Executed) -> Reply:
         line = executed.shown.replace(PROGRAMS[0], str(copy if copy.exists() else installed))
         line = re.sub(r"mount --bind \S+ \S+;", ":;", line.replace(COPY, str(copy)))
-        answer = local.run(["sh", "-c", line], deadline=Deadline.after(10), stdin=executed.stdin)
+        answer = local.run(["sh", "-c", line], deadline=soon(), stdin=executed.stdin)
         return Reply(answer.stdout, answer.stderr, answer.status)
 
     transport = FakeTransport(connected=True, commands={".*": locally})

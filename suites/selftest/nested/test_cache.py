@@ -18,6 +18,7 @@ from harness.base.deadline import Deadline, poll
 from harness.base.errors import CommandFailed, LabError, LockHeld, UsageError
 from harness.nested.cache import Cache, cache_root
 from harness.nested.manifest import SMALL
+from suites.selftest.fakes.patience import soon
 
 
 @dataclass
@@ -132,16 +133,16 @@ class Slow:
     def build(self, directory):
         (directory / "small").write_text("content")
         Path(sys.argv[2]).touch()
-        time.sleep(60)
+        time.sleep(3600)
 
-Cache(Path(sys.argv[1])).obtain(Slow(), deadline=Deadline.after(60), notice=print)
+Cache(Path(sys.argv[1])).obtain(Slow(), deadline=soon(), notice=print)
 """
 
 
 def start_builder(cache: Cache, ready: Path) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-c", BUILDER, str(cache.root), str(ready)]
     builder = subprocess.Popen(argv)  # noqa: S603 - our own interpreter
-    assert poll(ready.exists, Deadline.after(20))
+    assert poll(ready.exists, soon())
     return builder
 
 

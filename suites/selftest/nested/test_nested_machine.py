@@ -15,6 +15,7 @@ from harness.nested.accelerator import Accelerator
 from harness.nested.devices import catalogue, offered, root_ports, select
 from harness.nested.machine import QEMU, Boot, Machine, MachineSpec
 from harness.nested.rundir import RunDir, emulator_pid
+from suites.selftest.fakes.patience import FOREVER
 
 BOOT = Boot(Path("/c/xen"), Path("/c/vmlinuz"), Path("/c/initrd"), "conring_size=1M", "console=hvc0")
 TCG = Accelerator("tcg", "qemu64,+svm", "why")
@@ -162,7 +163,7 @@ class TestRealQemu:
     def test_a_closed_run_directory_leaves_no_emulator(self, run_dir: RunDir) -> None:
         machine = start(run_dir)
         run_dir.close()
-        assert machine._process.wait(10) == -9
+        assert machine._process.wait(FOREVER) == -9
         assert not run_dir.path.exists()
 
     def test_a_kept_machine_survives_its_handle(self, run_dir: RunDir) -> None:
@@ -171,7 +172,7 @@ class TestRealQemu:
         machine.close()
         assert machine.alive
         machine.kill()
-        assert machine._process.wait(10) == -9
+        assert machine._process.wait(FOREVER) == -9
 
     def test_no_forward_is_an_error(self, run_dir: RunDir) -> None:
         machine = start(run_dir)

@@ -20,6 +20,7 @@ from harness.nested.cache import Cache
 from harness.nested.opened import OpenedRecipe, Openings
 from harness.nested.snapshot import Snapshot
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
+from suites.selftest.fakes.patience import FOREVER
 
 
 @dataclass
@@ -90,7 +91,7 @@ def test_a_copy_of_the_base_goes_on(bench: Bench) -> None:
 
 
 def test_made_once_for_both_sides(bench: Bench) -> None:
-    gate = threading.Barrier(2, timeout=10)
+    gate = threading.Barrier(2, timeout=FOREVER)
 
     def side(_: int) -> Path | None:
         gate.wait()

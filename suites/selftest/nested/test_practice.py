@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.deadline import Deadline, poll
+from harness.base.deadline import poll
 from harness.base.errors import LabError, LockHeld, UsageError
 from harness.cli import practice as cli
 from harness.cli.nested import clean
 from harness.nested import bmc, practice, prerequisites, rundir
 from harness.nested.cache import Cache
 from harness.nested.practice import State
+from suites.selftest.fakes.patience import soon
 from suites.selftest.fakes.practicerun import cache, gone, on, programs, stranger, up
 
 __all__ = ["cache", "programs"]
@@ -28,7 +29,7 @@ def test_up_and_down(cache: Cache, capsys: pytest.CaptureFixture[str]) -> None:
     assert stat.S_IMODE(machine.path.stat().st_mode) == 0o700
     assert stat.S_IMODE((machine.path / "key").stat().st_mode) == 0o600
     assert (machine.path / "key").read_text() == "private\n"
-    assert poll((machine.path / "environment").exists, Deadline.after(5), every=0.01)
+    assert poll((machine.path / "environment").exists, soon(), every=0.01)
     assert os.getsid(controller) == controller, "it outlives the command that started it"
     assert machine.entry.power is not None
     assert [one.name for one in practice.machines(cache)] == ["one"]
@@ -46,7 +47,7 @@ def test_the_machine_gets_nothing_of_our_environment(cache: Cache, monkeypatch: 
     machine = up(cache)
     on(machine)
     environment = machine.path / "environment"
-    assert poll(lambda: environment.exists() and environment.stat().st_size, Deadline.after(5), every=0.01)
+    assert poll(lambda: environment.exists() and environment.stat().st_size, soon(), every=0.01)
     assert "SOME_TOKEN" not in environment.read_text()
 
 
@@ -94,7 +95,7 @@ def test_a_machine_whose_controller_died_is_found_and_ended(cache: Cache, capsys
     emulator, controller = on(machine), bmc.pid(machine.path)
     assert controller is not None
     os.kill(controller, signal.SIGKILL)
-    assert poll(lambda: machine.state is State.DEAD, Deadline.after(5), every=0.01)
+    assert poll(lambda: machine.state is State.DEAD, soon(), every=0.01)
     assert not gone(emulator), "a machine goes on without its controller"
     cli.status()
     assert "maskall practice down one" in capsys.readouterr().out
@@ -107,7 +108,7 @@ def test_an_emulator_that_has_not_written_its_pid_yet_is_ended_too(cache: Cache)
     emulator = on(machine)
     (machine.path / "qemu.pid").unlink()
     practice.down("one", cache)
-    assert poll(lambda: gone(emulator), Deadline.after(5), every=0.01)
+    assert poll(lambda: gone(emulator), soon(), every=0.01)
 
 
 def test_a_recycled_pid_is_not_killed(cache: Cache, tmp_path: Path) -> None:

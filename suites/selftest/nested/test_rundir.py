@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.deadline import Deadline, poll
+from harness.base.deadline import poll
 from harness.nested.rundir import RunDir, all_runs, emulator_pid, kept_runs, owner_gone, sweep
+from suites.selftest.fakes.patience import FOREVER, soon
 
 SLEEP = shutil.which("sleep") or "sleep"
 # a harness in another process: makes a run, says where, and lives until it is told to end
@@ -70,7 +71,7 @@ def test_a_dead_owners_directory_goes_with_its_emulator(tmp_path: Path) -> None:
     with emulator(path) as process:
         assert emulator_pid(path) == process.pid
         assert sweep(tmp_path) == [path]
-        assert process.wait(5) == -9
+        assert process.wait(FOREVER) == -9
     assert not path.exists()
     assert sweep(tmp_path) == []
 
@@ -99,7 +100,7 @@ def test_the_lock_is_not_inherited_by_the_emulator(tmp_path: Path) -> None:
     process = subprocess.Popen([SLEEP, "60"], cwd=run.path, close_fds=False)  # noqa: S603 - a path we looked up
     try:
         path = abandon(run)
-        assert poll(lambda: owner_gone(path), Deadline.after(2))
+        assert poll(lambda: owner_gone(path), soon())
     finally:
         process.kill()
         process.wait()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from harness.run.schedule import Schedule
+from suites.selftest.fakes.patience import FOREVER
 
 
 @dataclass
@@ -48,7 +49,7 @@ def work() -> Work:
 
 @pytest.mark.parametrize("places", [1, 2, 3])
 def test_all_are_played_and_never_more_at_a_time_than_there_are_places(work: Work, places: int) -> None:
-    together = threading.Barrier(places, timeout=10)
+    together = threading.Barrier(places, timeout=FOREVER)
     with work.schedule((work.job(number, together.wait) for number in range(6)), places) as schedule:
         assert sorted(schedule) == list(range(6))
     assert work.most == places
@@ -57,7 +58,7 @@ def test_all_are_played_and_never_more_at_a_time_than_there_are_places(work: Wor
 
 def test_each_is_handed_out_as_it_ends(work: Work) -> None:
     second = threading.Event()
-    with work.schedule([work.job(1, lambda: second.wait(10)), work.job(2)], 2) as schedule:
+    with work.schedule([work.job(1, lambda: second.wait(FOREVER)), work.job(2)], 2) as schedule:
         assert next(schedule) == 2
         second.set()
         assert list(schedule) == [1]
@@ -84,7 +85,7 @@ def test_what_ends_one_ends_all_and_begins_no_other(work: Work, error: type[Base
             work.aborted.wait(0.001)
         raise error
 
-    schedule = work.schedule([work.job(1, fail), work.job(2, lambda: work.aborted.wait(10)), work.job(3)], 2)
+    schedule = work.schedule([work.job(1, fail), work.job(2, lambda: work.aborted.wait(FOREVER)), work.job(3)], 2)
     with pytest.raises(error):
         next(schedule)
     assert (work.now, sorted(work.begun)) == (0, [1, 2]), "both are back, and the third never began"
@@ -97,11 +98,11 @@ def test_ctrl_c_while_it_waits_ends_what_is_under_way(work: Work) -> None:
 
     def body() -> None:
         begun.set()
-        work.aborted.wait(10)
+        work.aborted.wait(FOREVER)
 
     def jobs() -> Iterator[Callable[[], int]]:
         yield work.job(1, body)
-        assert begun.wait(10)
+        assert begun.wait(FOREVER)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -111,7 +112,7 @@ def test_ctrl_c_while_it_waits_ends_what_is_under_way(work: Work) -> None:
 
 
 def test_whoever_stops_asking_ends_what_is_under_way(work: Work) -> None:
-    jobs = [work.job(1), work.job(2, lambda: work.aborted.wait(10))]
+    jobs = [work.job(1), work.job(2, lambda: work.aborted.wait(FOREVER))]
     with pytest.raises(LookupError), work.schedule(jobs, 2) as schedule:
         assert next(schedule) == 1
         raise LookupError

@@ -34,6 +34,7 @@ from harness.scenario.spec import Scenario
 from harness.xen.keys.console import Origin
 from harness.xen.keys.messages import Meaning
 from suites.selftest.fakes.goodrecord import good, scenario
+from suites.selftest.fakes.patience import FOREVER
 from suites.selftest.fakes.sessionrun import (
     BROKEN,
     E1,
@@ -132,7 +133,7 @@ def test_side_by_side_is_only_faster(tmp_path: Path) -> None:
 
 
 def test_both_sides_really_run_at_once(run: Run, played_by: Callable[[Player], None]) -> None:
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=FOREVER)
 
     def meet(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
         meeting.wait()

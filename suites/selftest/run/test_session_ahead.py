@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from harness.base.deadline import Deadline, poll
+from harness.base.deadline import poll
 from harness.base.errors import LabError
 from harness.base.progress import PlainProgress
 from harness.evidence.store import EvidenceStore
@@ -22,6 +22,7 @@ from harness.run.session import Session
 from harness.run.side import SideOutcome, wall
 from harness.scenario.spec import Scenario
 from suites.selftest.fakes.goodrecord import scenario
+from suites.selftest.fakes.patience import FOREVER, soon
 from suites.selftest.fakes.sessionrun import MUTANT, MUTANTS, FakeLab, Player, essence, honest, played_by
 
 __all__ = ["played_by"]
@@ -49,7 +50,7 @@ def test_the_results_are_those_of_one_by_one(tmp_path: Path) -> None:
 
 
 def test_as_many_hosts_as_workers(tmp_path: Path, played_by: Callable[[Player], None]) -> None:
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=FOREVER)
     names: set[str] = set()
 
     def meet(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
@@ -71,7 +72,7 @@ def test_in_the_order_of_the_plan_whatever_ends_first(tmp_path: Path, played_by:
 
     def slow_first(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
         if row is rows[0]:
-            assert poll(lambda: made.finished, Deadline.after(10))
+            assert poll(lambda: made.finished, soon())
         return honest(row, host, evidence)
 
     played_by(slow_first)
@@ -89,10 +90,10 @@ def test_what_ends_one_ends_all_and_leaves_no_result(
 
     def broken(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
         if row is ROWS[1]:
-            assert begun.wait(10)
+            assert begun.wait(FOREVER)
             raise error
         begun.set()
-        assert poll(lambda: lab_of(made).aborted, Deadline.after(10))
+        assert poll(lambda: lab_of(made).aborted, soon())
         raise LabError("the run was interrupted")
 
     played_by(broken)
@@ -130,7 +131,7 @@ def test_what_goes_wrong_while_a_side_is_stored_ends_the_others(
 
     def slow_second(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
         if row is ROWS[3]:
-            assert poll(lambda: lab_of(made).aborted, Deadline.after(10))
+            assert poll(lambda: lab_of(made).aborted, soon())
         return honest(row, host, evidence)
 
     def interrupted(path: Path, content: bytes) -> None:

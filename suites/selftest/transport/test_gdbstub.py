@@ -14,6 +14,7 @@ from harness.transport import gdbstub
 from harness.transport.debugger import Debugger, Stop
 from harness.transport.gdbstub import GdbDebugger
 from suites.selftest.fakes.gdbserver import GdbServer
+from suites.selftest.fakes.patience import soon
 
 GENERAL = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{number}" for number in range(8, 16)), "rip"]
 
@@ -28,10 +29,6 @@ def server() -> Iterator[GdbServer]:
 
 def debugger(server: GdbServer) -> Debugger:
     return GdbDebugger(lambda: server.client)
-
-
-def soon() -> Deadline:
-    return Deadline.after(5)
 
 
 def test_the_stop_packet_at_connect_answers_no_question(server: GdbServer) -> None:
@@ -51,7 +48,7 @@ def test_a_server_that_sends_none() -> None:
 def test_every_packet_is_acknowledged(server: GdbServer) -> None:
     with debugger(server).attach() as machine:
         machine.read(0, 8)
-    assert poll(lambda: server.acks == len(server.packets) + 1, Deadline.after(2))
+    assert poll(lambda: server.acks == len(server.packets) + 1, soon())
 
 
 def test_memory_goes_in_chunks(server: GdbServer) -> None:

@@ -14,6 +14,7 @@ from harness.transport import shared_debugger
 from harness.transport.debugger import Registers, Stop, StoppedMachine
 from harness.transport.shared_debugger import SharedDebugger
 from suites.selftest.fakes.fakemachine import FakeMachine
+from suites.selftest.fakes.patience import soon
 
 OURS, THEIRS = 0x1000, 0x2000
 
@@ -60,7 +61,7 @@ class Background:
         self.served.append(registers.rip)
 
     def has_served(self, times: int) -> bool:
-        return poll(lambda: len(self.served) == times or None, Deadline.after(2), every=0.002) is not None
+        return poll(lambda: len(self.served) == times or None, soon(), every=0.002) is not None
 
 
 @pytest.fixture
@@ -70,10 +71,6 @@ def background() -> Iterator[Background]:
         yield made
     assert not made.machine.attached
     assert made.machine.breakpoints == set()
-
-
-def soon() -> Deadline:
-    return Deadline.after(2)
 
 
 def test_stops_of_the_background_are_served(background: Background) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-import time
 from pathlib import Path
 
 import paramiko
@@ -19,7 +19,10 @@ from harness.base.errors import (
 )
 from harness.transport.base import CommandResult, Script, Stream, quote
 from harness.transport.ssh import SshTransport
-from suites.selftest.fakes.sshlink import MIB, Dial, soon
+from harness.transport.ssh_connect import Endpoint
+from harness.transport.ssh_watch import HeardSocket
+from suites.selftest.fakes.patience import FOREVER, soon
+from suites.selftest.fakes.sshlink import MIB, Dial
 from suites.selftest.fakes.sshserver import SshServer, Wire, listening
 
 
@@ -39,16 +42,12 @@ def freeze_when_it_runs(wire: Wire, mark: Path) -> None:
 
 class TestSshLink:
     def test_another_host_key_is_refused_before_login(self, server: SshServer, dial: Dial) -> None:
-        started = time.monotonic()
         with pytest.raises(HostKeyMismatch, match="another host key"):
             dial(server.port, host_key="other").connect(soon())
-        assert time.monotonic() - started < 10
 
     def test_another_user_key_is_refused_at_once(self, server: SshServer, dial: Dial) -> None:
-        started = time.monotonic()
         with pytest.raises(HostUnreachable, match="login as 'me' refused"):
             dial(server.port, key="other").connect(soon())
-        assert time.monotonic() - started < 10
 
     def test_bad_keys_are_told_without_a_network(self, keys: Path, tmp_path: Path) -> None:
         for pinned in ("", "ssh-ed25519", "ssh-ed25519 !!", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAA"):
@@ -63,26 +62,27 @@ class TestSshLink:
         transport.connect(soon())
         assert transport.run(["echo", "hello"], deadline=soon()).ok
 
-    def test_waits_for_a_host_that_boots(self, keys: Path, dial: Dial) -> None:
-        with listening() as probe:
-            port = probe.getsockname()[1]
-        transport = dial(port)
+    def test_waits_for_a_host_that_boots(self, keys: Path, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
+        server = SshServer(*(paramiko.PKey.from_path(keys / name) for name in ("host", "user")), up=False)
+        transport = dial(server.port)
         with pytest.raises(HostUnreachable, match="in time"):
             transport.connect(Deadline.after(0.2))
-        made: list[SshServer] = []
-        host, user = (paramiko.PKey.from_path(keys / name) for name in ("host", "user"))
-        timer = threading.Timer(0.5, lambda: made.append(SshServer(host, user, port)))
-        timer.start()
+        dial_once, attempts = Endpoint._dial, itertools.count(1)
+
+        def counted(endpoint: Endpoint, attempt: int) -> HeardSocket:
+            if next(attempts) == 3:
+                server.come_up()
+            return dial_once(endpoint, attempt)
+
+        monkeypatch.setattr(Endpoint, "_dial", counted)
         transport.connect(soon())
         assert transport.run(["echo", "hello"], deadline=soon()).ok
-        made[0].stop()
+        assert next(attempts) > 3
+        server.stop()
 
     def test_a_listener_that_never_speaks_is_not_a_host(self, dial: Dial) -> None:
-        with listening() as mute:
-            started = time.monotonic()
-            with pytest.raises(HostUnreachable, match="in time"):
-                dial(mute.getsockname()[1]).connect(Deadline.after(0.3))
-            assert time.monotonic() - started < 5
+        with listening() as mute, pytest.raises(HostUnreachable, match="in time"):
+            dial(mute.getsockname()[1]).connect(Deadline.after(0.3))
 
     def test_one_connection_for_all_commands(self, server: SshServer, dial: Dial) -> None:
         transport = dial(server.port)
@@ -126,8 +126,8 @@ class TestSshLink:
             wire.cut()
 
         threading.Thread(target=cut_when_it_runs).start()
-        with pytest.raises(error, match="sleep 30"):
-            transport.run(Script(f"echo x >> {quote([str(marks)])}; sleep 30"), deadline=soon(), changes=changes)
+        with pytest.raises(error, match="sleep 3600"):
+            transport.run(Script(f"echo x >> {quote([str(marks)])}; sleep 3600"), deadline=soon(), changes=changes)
         transport.connect(soon())
         assert transport.run(["echo", "hello"], deadline=soon()).ok
         assert (lines(marks), len(server.commands)) == (1, 2)
@@ -148,11 +148,10 @@ class TestSshLink:
         target.write_bytes(b"old")
         transport = dial(wire.port)
         transport.connect(soon())
-        patient = Deadline.after(60)  # the disk may be busy with what ran before
         wire.cut_after = 8 * MIB  # far beyond the start of the command, far before the file's end
         with pytest.raises(OutcomeUnknown):
-            transport.put(bytes(32 * MIB), str(target), 0o600, patient)
-        assert poll(lambda: server.idle, patient)
+            transport.put(bytes(32 * MIB), str(target), 0o600, soon())
+        assert poll(lambda: server.idle, soon())
         assert list(tmp_path.iterdir()) == [target]
         assert target.read_bytes() == b"old"
 
@@ -169,13 +168,11 @@ class TestSshLink:
     def test_half_open_link_is_noticed(self, wire: Wire, dial: Dial, tmp_path: Path) -> None:
         transport = dial(wire.port, dead_after=1.0)
         transport.connect(soon())
-        stream = transport.open_stream(["sleep", "30"], deadline=soon())
+        stream = transport.open_stream(["sleep", "3600"], deadline=soon())
         mark = tmp_path / "mark"
         freeze_when_it_runs(wire, mark)
-        started = time.monotonic()
         with pytest.raises(OutcomeUnknown, match="no sign of life for 1 s"):
-            transport.run(Script(f"touch '{mark}'; sleep 30"), deadline=soon(), changes=True)
-        assert 0.7 < time.monotonic() - started < 8
+            transport.run(Script(f"touch '{mark}'; sleep 3600"), deadline=soon(), changes=True)
         with pytest.raises(HostUnreachable, match="link lost or closed before"):
             stream.read_until(b"never", soon())
         assert not transport.connected
@@ -193,13 +190,11 @@ class TestSshLink:
             except HostUnreachable as error:
                 failed.append(error)
 
-        started = time.monotonic()
         writers = [threading.Thread(target=write, args=(stream,), daemon=True) for stream in streams]
         for writer in writers:
             writer.start()
         for writer in writers:
-            writer.join(15)
-        assert time.monotonic() - started < 10
+            writer.join(FOREVER)
         assert len(failed) == len(streams)
 
     def test_a_deadline_holds_while_a_writer_is_blocked(self, wire: Wire, dial: Dial, tmp_path: Path) -> None:
@@ -207,11 +202,9 @@ class TestSshLink:
         transport.connect(soon())
         mark = tmp_path / "mark"
         freeze_when_it_runs(wire, mark)
-        started = time.monotonic()
         with pytest.raises(HostHung):
-            script = Script(f": > {quote([str(mark)])}; cat > /dev/null; sleep 30")
+            script = Script(f": > {quote([str(mark)])}; cat > /dev/null; sleep 3600")
             transport.run(script, deadline=Deadline.after(0.6), stdin=bytes(64 * MIB))
-        assert time.monotonic() - started < 8
 
     def test_a_silent_but_living_link_is_kept(self, wire: Wire, dial: Dial) -> None:
         transport = dial(wire.port, dead_after=0.4)

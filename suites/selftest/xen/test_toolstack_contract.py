@@ -18,7 +18,7 @@ from harness.xen.toolstack.xl import Toolstack, XlToolstack
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
 from suites.selftest.fakes.fakexenlibvirt import FakeConnection, FakeXenLibvirt
-from suites.selftest.fakes.sshlink import soon
+from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
 NIC, DISK = Bdf.parse(board.NIC), Bdf.parse(board.DISK)

@@ -23,13 +23,10 @@ from harness.xen.toolstack.libvirt_link import LibvirtLink
 from harness.xen.toolstack.libvirt_xml import domain_xml, hostdev_xml, node_device
 from suites.selftest.fakes.faketransport import FakeStream, FakeTransport, Reply
 from suites.selftest.fakes.fakexenlibvirt import FakeXenLibvirt, libvirtError
+from suites.selftest.fakes.patience import FOREVER, soon
 
 NVME = Bdf.parse("0000:04:1f.7")
 SPEC = GuestSpec("maskall-a", GuestType.HVM, "/boot/vmlinuz", "/x.cpio", (NVME,), drivers=("nvme",), vcpus=2)
-
-
-def soon() -> Deadline:
-    return Deadline.after(10)
 
 
 class TestXml:
@@ -155,7 +152,7 @@ class TestCalls:
 
     def test_a_call_that_does_not_end_is_a_hang(self) -> None:
         never = threading.Event()
-        tools = toolstack(SimpleNamespace(lookupByID=lambda domid: never.wait(20) and Domain()))
+        tools = toolstack(SimpleNamespace(lookupByID=lambda domid: never.wait(FOREVER) and Domain()))
         with pytest.raises(HostHung, match="destroy 5"):
             tools.destroy(5, Deadline.after(0.05))
         never.set()
@@ -188,7 +185,7 @@ class TestLink:
             assert scheme == "xen+unix:///system?socket"
             assert Path(path).parent.stat().st_mode & 0o777 == 0o700
             near = socket.socket(socket.AF_UNIX)
-            near.settimeout(10)
+            near.settimeout(FOREVER)
             near.connect(path)
             sockets.append(near)
             near.sendall(b"\0\x01open")

@@ -18,6 +18,7 @@ from harness.model.guestspec import GuestSpec, GuestType
 from harness.transport.base import CommandResult
 from harness.xen.toolstack.xl import Signal, Toolstack, XlToolstack
 from suites.selftest.fakes.faketransport import Conversation, Cut, Executed, FakeTransport, Reply
+from suites.selftest.fakes.patience import soon
 
 NVME = Bdf.parse("0000:04:00.0")
 SPEC = GuestSpec("maskall-a", GuestType.HVM, "/boot/vmlinuz", "/var/lib/maskall/x.cpio", (NVME,))
@@ -31,10 +32,6 @@ domid=$(xl domid maskall-a 2>/dev/null) && echo "$domid" 2>/dev/null >>/run/mask
 echo "domid ${domid:-none}"
 exit $status
 '"""
-
-
-def soon() -> Deadline:
-    return Deadline.after(20)
 
 
 def host(reply: Reply | None = None, stream: Conversation = bytes) -> FakeTransport:

@@ -24,6 +24,7 @@ from suites.selftest.fakes.fakehost import programs
 from suites.selftest.fakes.fakehost.machine import FakeHost
 from suites.selftest.fakes.fakehost.rewriting import Rewriting
 from suites.selftest.fakes.fakehost.traps import Lost
+from suites.selftest.fakes.patience import FOREVER
 from suites.selftest.fakes.sshserver import BROKEN, SshServer
 
 _FRAME = struct.Struct(">I")
@@ -203,7 +204,7 @@ class Executor:
             words = [b"sh", b"-c", text, *map(self._rewriting.word, words[1:])]
         elif argv[:2] in (("sh", "-c"), ("/bin/sh", "-c")):
             words = [b"sh", b"-c", self._program(words[2]), *words[3:]]
-        subprocess.run(words, env=self._env, capture_output=True, timeout=20, check=False)  # noqa: S603
+        subprocess.run(words, env=self._env, capture_output=True, timeout=FOREVER, check=False)  # noqa: S603
 
     def _down(self) -> None:
         """sshd of the old boot is gone; that of the new one listens after a while."""
