@@ -98,7 +98,7 @@ def test_killed_harness_leaves_nothing_running(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     code = (
         "from harness.base.process import run; from harness.base.deadline import Deadline\n"
-        f"run(['sh', '-c', 'sleep 3600 & echo $! > {note}; wait'], deadline=soon())"
+        f"run(['sh', '-c', 'sleep 3600 & echo $! > {note}; wait'], deadline=Deadline.after(3600))"
     )
     harness = subprocess.Popen([sys.executable, "-c", code])  # noqa: S603 - our own interpreter
     sleeper = number_in(note)

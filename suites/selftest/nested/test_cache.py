@@ -135,7 +135,7 @@ class Slow:
         Path(sys.argv[2]).touch()
         time.sleep(3600)
 
-Cache(Path(sys.argv[1])).obtain(Slow(), deadline=soon(), notice=print)
+Cache(Path(sys.argv[1])).obtain(Slow(), deadline=Deadline.after(3600), notice=print)
 """
 
 
