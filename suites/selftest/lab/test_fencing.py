@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.deadline import Deadline
 from harness.base.errors import HostHung, JournalDamaged, LabError, LockHeld, UsageError
 from harness.cli import main
 from harness.lab.lease import fence
@@ -19,13 +18,10 @@ from harness.transport.base import Command, Script
 from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller, die, site
+from suites.selftest.fakes.patience import soon
 
 __all__ = ["controller", "fake_host"]
 CHANGE = Change(Kind.CONFIG, str(NIC), "write COMMAND=0:2", "write it back")
-
-
-def soon() -> Deadline:
-    return Deadline.after(20)
 
 
 def paused(visit: Visit) -> Visit:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.base.deadline import Deadline
 from harness.base.errors import EvidenceError, HarnessBug, JournalDamaged, MaskallError
 from harness.lab.lease.baseline import Baseline
 from harness.lab.lease.entry import FIRST, Entry, Machine, What, parse
@@ -28,6 +27,7 @@ from harness.transport.sections import ask, names
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
 from suites.selftest.fakes.labrun import arrive, controller
+from suites.selftest.fakes.patience import soon
 
 __all__ = ["controller", "fake_host"]
 HARNESS = Path(str(__import__("harness").__path__[0]))
@@ -80,7 +80,7 @@ class TestSections:
         first = name.encode("utf-8", "replace").decode().partition("\n")[0]
         known = first in names(program.read_text())
         try:
-            ask(link, program, deadline=Deadline.after(5), keep=lambda one, raw: state.keep(f"{one}.txt", raw) and None)
+            ask(link, program, deadline=soon(), keep=lambda one, raw: state.keep(f"{one}.txt", raw) and None)
             assert known
         except EvidenceError:
             assert not known or first == "end"

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, EvidenceError, LabError
 from harness.transport import base, received, sections, ssh
 from harness.transport.base import Command, Script
 from harness.transport.received import Received
 from harness.transport.ssh import line_for
 from suites.selftest.fakes.faketransport import FakeTransport, Reply
-from suites.selftest.fakes.sshlink import Dial, soon
+from suites.selftest.fakes.patience import FOREVER, soon
+from suites.selftest.fakes.sshlink import Dial
 from suites.selftest.fakes.sshserver import SshServer
 
 SHELLS = [
@@ -35,7 +35,7 @@ def through(shell: str, command: Command, stdin: bytes = b"") -> subprocess.Comp
     """As sshd does it."""
     argv = [shell, *(["sh"] if shell == "busybox" else []), "-c", line_for(command, sudo=False, posix=False).decode()]
     env = {"PATH": "/usr/bin:/bin", "HOME": "/root", "SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"}
-    return subprocess.run(argv, input=stdin, capture_output=True, check=False, env=env, timeout=20)  # noqa: S603
+    return subprocess.run(argv, input=stdin, capture_output=True, check=False, env=env, timeout=FOREVER)  # noqa: S603
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -92,7 +92,7 @@ class TestCaps:
         link = FakeTransport(connected=True, commands={".*": Reply(b"x" * 2000)})
         program = sections.Path(sections.__file__).parents[1] / "lab/lease/holdings.sh"
         with pytest.raises(EvidenceError, match="more than 1000"):
-            sections.ask(link, program, deadline=Deadline.after(5))
+            sections.ask(link, program, deadline=soon())
 
     def test_the_mark_is_one_for_all(self) -> None:
         assert base.MOST == received.MOST == ssh.MOST
