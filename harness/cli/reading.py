@@ -13,7 +13,7 @@ from harness.lab.lease.site import Site
 from harness.lab.lease.visit import CONNECT_SECONDS
 from harness.transport.ssh import SshTransport
 
-FACTS_SECONDS = 60.0
+FACTS_SECONDS = 120.0
 
 
 @contextlib.contextmanager

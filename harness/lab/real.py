@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.base.deadline import Deadline
@@ -52,6 +53,7 @@ class RealLab:
     _facts: dict[str, str] = field(default_factory=dict)
     _packages: dict[str, str] = field(default_factory=dict)
     _closed: bool = False
+    _reading_seconds: float = 0.0
 
     @classmethod
     def opened(cls, site: Site, names: list[str], wishes: Wishes, progress: Progress) -> RealLab:
@@ -138,7 +140,7 @@ class RealLab:
             self.guest_files = install(visit.transport, wanted, Deadline.after(_INSTALL_SECONDS), _GUEST_FILES)
 
     def _dressed(self, addresses: dict[str, Bdf], restore: Callable[[], None], progress: Progress) -> Host:
-        guard = DeadMan(self.site.transport, may_reboot=self.site.entry.allow_reboot)
+        timer = DeadMan(self.site.transport, may_reboot=self.site.entry.allow_reboot)
         visit = self.visit
         assert self.guest_files is not None  # noqa: S101 - _begin_journal
         return Host(
@@ -147,7 +149,7 @@ class RealLab:
             devices={name: self._target(name, address) for name, address in addresses.items()},
             guest_files=self.guest_files,
             ledger=visit.journal,
-            guard=lambda device, driver: guard.guarding(visit.transport, device, driver),
+            guard=lambda device, driver: self._timer(timer).guarding(visit.transport, device, driver),
             gate=self._gate,
             restore=restore,
             console=self.console,
@@ -158,7 +160,12 @@ class RealLab:
         """All facts anew, right before a device is taken; what it gives ends the taking if they have changed."""
         survey = Survey.take(self.visit, self.devices, self.wishes.accepted)
         survey.refuse(device)
+        self._reading_seconds = survey.seconds
         return survey.still
+
+    def _timer(self, timer: DeadMan) -> DeadMan:
+        """It also stands while the shell that binds reads the facts once more, which on a slow host takes its time."""
+        return replace(timer, seconds=timer.seconds + math.ceil(2 * self._reading_seconds))
 
     def _target(self, name: str, address: Bdf) -> TargetDevice:
         entry = self.devices[name]

@@ -18,7 +18,7 @@ from harness.lab.safety.facts.stored import kept
 from harness.lab.safety.gate import Decision, decide, explain, refuse_unknown
 from harness.model.address import Bdf
 
-_SECONDS = 60.0
+_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,19 @@ class Survey:
     accepted: Mapping[str, str]
     still: str = ""
     """A program for sh that ends its shell unless the host is as it was when it was read; empty for stored facts."""
+    seconds: float = 0.0
+    """How long reading took, as long as the shell that binds will need to read them again."""
 
     @classmethod
     def take(cls, visit: Visit, devices: Mapping[str, DeviceEntry], accepted: Mapping[str, str]) -> Survey:
         """Read the host once and decide about each device. Changes nothing there."""
         refuse_unknown(accepted)
-        sections = read_facts(visit.transport, Deadline.after(_SECONDS))
+        deadline = Deadline.after(_SECONDS)
+        sections = read_facts(visit.transport, deadline)
+        took = _took(deadline)
         visit.state.keep("facts.txt", kept(sections))
         taken = cls.of(parse_facts(sections), devices, accepted, visit.ours, visit.addresses)
-        taken = replace(taken, still=still(sections))
+        taken = replace(taken, still=still(sections), seconds=took)
         for name, entry in devices.items():
             address = taken.decisions[name].bdf
             if address is not None:
@@ -76,6 +80,10 @@ class Survey:
                 f"{name} is not touched: {'; '.join(explain(decision, self.accepted))}", hint="see maskall doctor"
             )
         return decision.bdf
+
+
+def _took(deadline: Deadline) -> float:
+    return _SECONDS - deadline.remaining
 
 
 def _found(facts: HostFacts, entry: DeviceEntry, known: Mapping[tuple[str, ...], Bdf]) -> Bdf | None:

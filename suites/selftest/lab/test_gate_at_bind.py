@@ -119,3 +119,13 @@ def test_a_host_that_never_rests_is_told(fake_host: FakeLab, host: Host) -> None
 def test_libvirt_cannot_check_right_before() -> None:
     with pytest.raises(LabError, match="use xl"):
         LibvirtToolstack(FakeTransport()).make_assignable(Bdf.parse(board.NIC), Deadline.after(1), "true")
+
+
+def test_the_timer_waits_for_a_host_that_reads_slowly(
+    fake_host: FakeLab, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The facts are read again while the timer runs: it must not strike because the host is slow."""
+    monkeypatch.setattr("harness.lab.survey._took", lambda deadline: 29.5)
+    device(host).bind()
+    armed = next(" ".join(argv) for argv in fake_host.fake.executed if argv[0] == "systemd-run")
+    assert "--on-active=119" in armed
