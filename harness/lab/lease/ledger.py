@@ -62,14 +62,21 @@ rm -rf guest ./*.cfg ./*.domids saved journal.jsonl journal.new deadman*
 [ ! -e journal.jsonl ]
 """
 
+_MACHINE = """\
+for file in /etc/machine-id /sys/class/dmi/id/product_uuid; do
+  [ ! -e "$file" ] || cat "$file" || exit 1
+  echo
+done
+"""
+
 Trace = Callable[[str], None]
 
 
 def machine(transport: Transport, host_key: str) -> Machine:
     """Which machine answers, `host_key` being the fingerprint of the key it has proven to have. What it has not is
-    empty; what is no such thing at all is too."""
-    program = Script("cat /etc/machine-id; echo; cat /sys/class/dmi/id/product_uuid")
-    lines = transport.run(program, deadline=Deadline.after(_SECONDS)).text.lower().split("\n")
+    empty; what is no such thing at all is too. CommandFailed when what it has cannot be read: that is not nothing."""
+    done = transport.run(Script(_MACHINE), deadline=Deadline.after(_SECONDS)).check()
+    lines = done.text.lower().split("\n")
     found = [line.strip() for line in lines if line.strip()]
     machine_id = next((line for line in found if re.fullmatch("[0-9a-f]{32}", line)), "")
     product = next((line for line in found if re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", line)), "")

@@ -116,7 +116,7 @@ def owner_note(device: Bdf) -> str:
 
 _CREATE = """\
 mkdir -p {run}
-cat > {run}/{name}.cfg
+cat > {run}/{name}.cfg || exit 1  # half a configuration is another domain
 xl create {run}/{name}.cfg 2>&1
 status=$?
 domid=$(xl domid {name} 2>/dev/null) && echo "$domid" 2>/dev/null >>{run}/{name}.domids

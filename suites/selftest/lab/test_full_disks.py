@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.base.errors import LabError
+from harness.base.errors import LabError, MaskallError
 from harness.cli import main
 from harness.lab.lease.claim import look
 from harness.lab.lease.state import HostState
@@ -155,6 +156,53 @@ class TestTheNth:
         assert nth > 20
 
 
+_FAILING = """\
+#!/bin/sh
+left=$(/usr/bin/cat "{root}/left" 2>/dev/null || echo 0)
+echo $((left - 1)) >"{root}/left"
+if [ "$left" -eq 1 ] || {{ [ "$left" -lt 1 ] && [ -e "{root}/lasting" ]; }}; then
+  echo "{name}: No space left on device" >&2
+  exit 1
+fi
+exec {real} "$@"
+"""
+
+
+class TestTheHostsNth:
+    """The same for the programs that write there: mkdir, mv, cat, ln, rm."""
+
+    @pytest.fixture
+    def programs(self, fake_host: FakeLab) -> FakeLab:
+        for name in ("mkdir", "mv", "cat", "ln"):
+            path = fake_host.fake.root / "bin" / name
+            path.write_text(_FAILING.format(root=fake_host.fake.root, name=name, real=shutil.which(name)))
+            path.chmod(0o755)
+        return fake_host
+
+    @pytest.mark.parametrize("nth", range(8, 74, 12))
+    @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+    def test_fails(self, programs: FakeLab, nth: int, lasting: bool) -> None:
+        left, until = programs.fake.root / "left", programs.fake.root / "lasting"
+        left.write_text("100000\n")
+        before = programs.fake.state()
+        left.write_text(f"{nth}\n")
+        if lasting:
+            until.touch()
+        visit = None
+        try:
+            visit = arrive(programs)
+            borrow(visit)
+            visit.end()
+        except MaskallError as error:
+            assert "\n" not in str(error)
+            if visit is not None:
+                with contextlib.suppress(MaskallError):
+                    visit.end()
+        until.unlink(missing_ok=True)
+        left.write_text("100000\n")
+        _clean_or_claimed(programs, before)
+
+
 def _clean_or_claimed(lab: FakeLab, before: dict[str, object]) -> None:
     """Every dirty host is claimed or quarantined, and can be restored."""
     now = lab.fake.state()
@@ -170,6 +218,3 @@ def _change():  # type: ignore[no-untyped-def]  # noqa: ANN202
     from harness.model.change import Change, Kind
 
     return Change(Kind.CONFIG, "0000:02:00.0", "write COMMAND=0:2", "write it back")
-
-
-assert Callable and os

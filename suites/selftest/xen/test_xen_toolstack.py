@@ -25,7 +25,7 @@ SPEC = GuestSpec("maskall-a", GuestType.HVM, "/boot/vmlinuz", "/var/lib/maskall/
 
 CREATE = """\
 sh -c 'mkdir -p /run/maskall
-cat > /run/maskall/maskall-a.cfg
+cat > /run/maskall/maskall-a.cfg || exit 1  # half a configuration is another domain
 xl create /run/maskall/maskall-a.cfg 2>&1
 status=$?
 domid=$(xl domid maskall-a 2>/dev/null) && echo "$domid" 2>/dev/null >>/run/maskall/maskall-a.domids
