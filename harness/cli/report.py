@@ -53,8 +53,9 @@ def report(
     from harness.base.yamlfile import nearest
     from harness.cli import stacks
     from harness.evidence.sealed import bytes_of
-    from harness.report.formats.base import Told, load
+    from harness.report.formats.base import load
     from harness.report.results import RunResult
+    from harness.report.told import Told
     from harness.run import store
     from harness.run.cutshort import cut_short, left_out
 

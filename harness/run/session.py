@@ -17,9 +17,10 @@ from harness.evidence.store import digest
 from harness.host.host import Lab
 from harness.judge.forecast import Forecast, foresee
 from harness.report.begun import KNOWN_ISSUES, NAME, Begun
-from harness.report.formats.base import Told, written
+from harness.report.formats.base import written
 from harness.report.results import NESTED_LABEL, Control, HostSummary, RunResult, ScenarioResult
 from harness.report.sidelog import side_log
+from harness.report.told import Told
 from harness.run import store
 from harness.run.plan import Plan
 from harness.run.schedule import Schedule

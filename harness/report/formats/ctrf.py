@@ -16,8 +16,9 @@ from harness.base.stored import storable_json
 from harness.base.text import inert
 from harness.model.verdict import Conclusion
 from harness.report.failure import explain
-from harness.report.formats.base import Format, Told
+from harness.report.formats.base import Format
 from harness.report.results import RunResult, ScenarioResult
+from harness.report.told import Told
 
 _STATUS = {
     Conclusion.PROVEN: "passed",

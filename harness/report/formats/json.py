@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.base.stored import to_json
-from harness.report.formats.base import Format, Told
+from harness.report.formats.base import Format
+from harness.report.told import Told
 
 
 class Json(Format):

@@ -15,9 +15,10 @@ from harness.base.text import inert
 from harness.model.verdict import Conclusion
 from harness.report import messages
 from harness.report.failure import explain
-from harness.report.formats.base import Format, Told
+from harness.report.formats.base import Format
 from harness.report.results import RunResult, ScenarioResult, Side
 from harness.report.timeline import timeline
+from harness.report.told import Told
 
 _TAGS = {
     Conclusion.REGRESSION: "failure",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from harness.report.failure import failures, remarks, skipped
-from harness.report.formats.base import Format, Told
+from harness.report.formats.base import Format
 from harness.report.table import plain
+from harness.report.told import Told
 
 
 class Table(Format):

@@ -15,8 +15,9 @@ from harness.base.text import inert
 from harness.cli.entry import main
 from harness.model.raw import RawRef
 from harness.report import formats
-from harness.report.formats.base import Told, load, nothing_at_hand, written
+from harness.report.formats.base import load, written
 from harness.report.results import RunResult
+from harness.report.told import Told, nothing_at_hand
 from harness.run import store
 from suites.selftest.fakes.samplerun import build, scenarios
 
@@ -24,7 +25,8 @@ DATA = Path(__file__).parents[1] / "data/report"
 DOCS = Path(__file__).parents[3] / "docs/page.md"
 NAMES = ways.names(formats)
 SHOUT = '''
-from harness.report.formats.base import Format, Told
+from harness.report.formats.base import Format
+from harness.report.told import Told
 class Shout(Format):
     """In capitals."""
     file = "shout.txt"

@@ -1,0 +1,113 @@
+"""A scenario as a mail to a developers' list: plain text of 72 columns. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from harness.base.text import inert
+from harness.judge.judgement import Check
+from harness.report.page.divergence import Divergence
+from harness.report.page.registers import Register
+from harness.report.results import RunResult, ScenarioResult, Side
+from harness.xen.keys.messages import Meaning
+
+COLUMNS = 72
+_MOST = 6
+FACTS = (
+    ("Xen", "xen_version"),
+    ("build-id", "xen_build_id"),
+    ("Xen options", "xen_commandline"),
+    ("dom0 kernel", "kernel"),
+    ("QEMU", "qemu"),
+    ("toolstack", "toolstack"),
+    ("stack", "stack"),
+    ("accelerator", "accelerator"),
+)
+
+
+def mail(
+    run: RunResult, scenario: ScenarioResult, divergence: Divergence | None, registers: Sequence[Register]
+) -> list[str]:
+    """Its lines, the first being the subject; none is longer than COLUMNS."""
+    lines = [*_wrapped(f"Subject: {scenario.id}: {_gist(scenario)}", "  "), ""]
+    lines += _wrapped(f"{scenario.title}.", "")
+    lines += [*_wrapped(f"Conclusion: {scenario.conclusion}. {scenario.reason}", ""), ""]
+    lines += _tested(run, scenario)
+    for name, side in scenario.sides:
+        lines += ["", *_side(name, side)]
+    if divergence:
+        lines += ["", *_parting(divergence, registers)]
+    lines += ["", "To repeat just this:", *_command(scenario.command_to_repeat)]
+    return [inert(line) for line in lines]
+
+
+def _gist(scenario: ScenarioResult) -> str:
+    side = scenario.stock
+    if side.verdict.blames_product and side.judgement.violations:
+        first = side.judgement.violations[0]
+        return f"{first.subject}: {first.seen or 'nothing seen'} at {first.checkpoint}, {first.checkpoint.moment}"
+    return f"{scenario.conclusion}"
+
+
+def _tested(run: RunResult, scenario: ScenarioResult) -> Iterator[str]:
+    yield "Tested:"
+    rows = [(word, run.host.facts[name]) for word, name in FACTS if name in run.host.facts]
+    rows += [("device", f"{scenario.device_kind} at {scenario.device}"), ("guest", scenario.guest)]
+    rows += [("host", run.host.label or "hardware"), ("tool", f"maskall {run.tool_version}, run {run.run_id}")]
+    for word, value in rows:
+        yield from _wrapped(f"  {word:12} {value}", " " * 15)
+
+
+def _side(name: str, side: Side) -> Iterator[str]:
+    yield from _wrapped(f"On {'the control ' if name == 'control' else ''}{side.hypervisor}: {side.verdict}", "  ")
+    for done in side.record.actions:
+        yield from _wrapped(
+            f"  {done.checkpoint}  {done.verb}: {done.detail or ('ok' if done.ok else 'failed')}", " " * 6
+        )
+    unmet = side.judgement.violations
+    yield from (line for check in unmet[:_MOST] for line in _check(check))
+    if len(unmet) > _MOST:
+        yield f"  and {len(unmet) - _MOST} more expectations that were not met"
+    hazard = side.judgement.hazard
+    if hazard.taken and hazard.how:
+        yield from _wrapped(f"  the dangerous moment was reached: {hazard.how}", "    ")
+    said = [
+        one for one in side.record.messages or () if one.meaning is Meaning.SYMPTOM or one.meaning is Meaning.UNKNOWN
+    ]
+    if said:
+        yield "  Xen and dom0 said:"
+        for one in said[:_MOST]:
+            yield from _wrapped(f"    {one.text}", " " * 8)
+    if side.record.call_chain:
+        yield "  Xen's call chain, outermost first:"
+        yield from (line for frame in reversed(side.record.call_chain) for line in _wrapped(f"    {frame}", " " * 8))
+
+
+def _check(check: Check) -> list[str]:
+    place = f" ({check.raw})" if check.raw else ""
+    seen = check.seen or "nothing"
+    text = f"  * {check.checkpoint}, {check.view}: {check.subject}: expected {check.expected}, seen {seen}"
+    return _wrapped(f"{text}{place}", "    ")
+
+
+def _parting(divergence: Divergence, registers: Sequence[Register]) -> Iterator[str]:
+    at = divergence.checkpoint
+    yield from _wrapped(f"Stock and control part at {at}, {at.moment}:", "  ")
+    for one in divergence.facts:
+        yield from _wrapped(f"  {one.lane} {one.name}: stock {one.stock}; control {one.control}", "    ")
+    for register in registers[:_MOST]:
+        where = f"config {register.offset:#04x} {register.name}"
+        yield from _wrapped(f"  {where}: stock {register.stock}; control {register.control}", "    ")
+
+
+def _command(text: str) -> Iterator[str]:
+    """As it can be pasted: every line but the last ends with a backslash."""
+    lines = textwrap.wrap(inert(text), COLUMNS - 6, break_on_hyphens=False, break_long_words=False) or [""]
+    for number, line in enumerate(lines, 1):
+        end = " \\" if number < len(lines) else ""
+        yield from textwrap.wrap(f"    {line}{end}", COLUMNS, drop_whitespace=False) or [""]
+
+
+def _wrapped(text: str, further: str) -> list[str]:
+    return textwrap.wrap(inert(text), COLUMNS, subsequent_indent=further, break_on_hyphens=False) or [""]

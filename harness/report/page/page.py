@@ -1,0 +1,96 @@
+"""The page, made of its template. Text of a host, a guest or a device reaches it as text and as nothing else. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+import jinja2
+from markupsafe import Markup
+
+from harness.base.text import inert
+from harness.model.verdict import Conclusion
+from harness.report.page import view
+from harness.report.page.sentence import sentence
+from harness.report.table import duration
+from harness.report.told import Told
+
+WHOLE_BYTES = 2_600_000
+"""How much of the page may be scenarios with all there is to them. Those that are not as expected come first, what is left
+over is told briefly, so that a run of 1,000 scenarios is a page of a few megabytes."""
+_ORDER = (*view.UNEXPECTED, Conclusion.KNOWN, Conclusion.PROVEN, Conclusion.UNPROVEN, Conclusion.SKIPPED)
+
+
+def page(told: Told) -> bytes:
+    """The document in UTF-8."""
+    run, made = told.run, _environment()
+    style, script = _text("page.css"), _text("page.js")
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
+    text = made.get_template(
+        "page.html.j2"
+    ).render(
+        run=run,
+        policy=policy,
+        style=Markup(style),  # noqa: S704 - a file of ours
+        script=Markup(script),  # noqa: S704 - a file of ours
+        sentence=sentence(run, told.missing),
+        bad=bool(told.missing) or any(one.conclusion in view.UNEXPECTED for one in run.scenarios),
+        missing=told.missing[1:],
+        tested=view.tested(run),
+        command=view.command(run),
+        matrix=view.matrix(run),
+        sections=_sections(told, made),
+    )
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _sections(told: Told, made: jinja2.Environment) -> Sequence[Markup]:
+    """In the order of the run. Those that matter most get all there is to say, as long as there is room."""
+    template = made.get_template("section.html.j2")
+    scenarios = told.run.scenarios
+    by_weight = sorted(range(len(scenarios)), key=lambda number: _ORDER.index(scenarios[number].conclusion))
+    found: dict[int, str] = {}
+    left = WHOLE_BYTES
+    for number in by_weight:
+        if left > 0:
+            text = template.render(section=view.whole(number, scenarios[number], told))
+            size = len(text.encode("utf-8", "backslashreplace"))
+            if size <= left:
+                found[number] = text
+            left -= size
+        if number not in found:
+            found[number] = template.render(section=view.brief(number, scenarios[number]))
+    return [Markup(found[number]) for number in range(len(scenarios))]  # noqa: S704 - made by a template that escapes
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("harness.report", "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.update(letters=view.LETTERS, meanings=view.MEANINGS, headings=view.HEADINGS, duration=duration)
+    return made
+
+
+def _shown(value: object) -> object:
+    """Every string that a template prints, before it is escaped: on one line, and nothing that repaints."""
+    return inert(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _text(name: str) -> str:
+    return (files("harness.report.page") / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

@@ -1,0 +1,332 @@
+"""What the page shows, ready for its template: every statement with the place where its raw lines stand. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.base.errors import EvidenceError, ParseError
+from harness.base.text import inert
+from harness.judge.judgement import Check, Outcome
+from harness.model.config import ConfigSpace
+from harness.model.raw import RawRef
+from harness.model.verdict import Conclusion
+from harness.report.page.cited import Cited, Excerpt, link
+from harness.report.page.divergence import NOT_READ, Divergence, first_divergence, mask, masked, owner, seen_of
+from harness.report.page.lanes import Picture, picture
+from harness.report.page.mail import FACTS, mail
+from harness.report.page.registers import Register, differing
+from harness.report.page.sentence import clipped
+from harness.report.results import RunResult, ScenarioResult, Side
+from harness.report.rounds import history
+from harness.report.story import gist
+from harness.report.timeline import timeline
+from harness.report.told import Read, Told
+from harness.scenario.messages import Message, words
+from harness.scenario.record import Action
+from harness.xen.keys.messages import Meaning
+
+UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED, Conclusion.UNDECIDED)
+LETTERS = {
+    Conclusion.PROVEN: "P",
+    Conclusion.UNPROVEN: "U",
+    Conclusion.KNOWN: "K",
+    Conclusion.REGRESSION: "R",
+    Conclusion.BLIND: "B",
+    Conclusion.CHANGED: "C",
+    Conclusion.UNDECIDED: "?",
+    Conclusion.SKIPPED: "S",
+}
+MEANINGS = {
+    Conclusion.PROVEN: "stock as expected, and the control shows that the scenario sees the defect",
+    Conclusion.UNPROVEN: "stock passed, no control was played",
+    Conclusion.KNOWN: "failed just as a known issue says",
+    Conclusion.REGRESSION: "the hypervisor under test is wrong",
+    Conclusion.BLIND: "the control did not fail: the scenario does not see the defect",
+    Conclusion.CHANGED: "passed where a failure was expected",
+    Conclusion.UNDECIDED: "a lab error, or evidence is missing",
+    Conclusion.SKIPPED: "not played here",
+}
+_MOST_NAMED = 6  # scenarios in one command
+_MOST_LINES = 20  # of a log that are new
+_LONG = 600
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A check as a line; `anchor` of its raw lines on this page, or `place` alone."""
+
+    at: str
+    view: str
+    text: str
+    outcome: str
+    place: str
+    href: str
+
+
+@dataclass(frozen=True)
+class SideView:
+    name: str
+    side: Side
+    deeds: tuple[str, ...]
+    unmet: tuple[Statement, ...]
+    met: tuple[Statement, ...]
+    hazard: str
+    hazard_href: str
+    chain: tuple[str, ...]
+    trace: tuple[str, ...]
+    rounds: str
+    new_lines: tuple[tuple[str, str], ...]  # at the parting: (text, href)
+    timeline: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table twin of a timeline."""
+
+    side: str
+    at: str
+    moment: str
+    seconds: str
+    cells: tuple[tuple[str, str], ...]  # (text, href)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A scenario; a brief one has neither picture nor raw lines."""
+
+    anchor: str
+    scenario: ScenarioResult
+    opened: bool
+    brief: bool
+    sides: tuple[SideView, ...]
+    picture: Picture | None = None
+    rows: tuple[Row, ...] = ()
+    divergence: Divergence | None = None
+    registers: tuple[Register, ...] = ()
+    why_no_registers: str = ""
+    excerpts: tuple[Excerpt, ...] = ()
+    mail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Endings by follow-ons; a cell holds the scenarios of all guests and devices as (anchor, scenario)."""
+
+    follow_ons: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[tuple[str, ScenarioResult], ...], ...]], ...]
+
+
+def anchor(number: int) -> str:
+    return f"s{number}"
+
+
+def matrix(run: RunResult) -> Matrix:
+    """In the order of the names' numbers."""
+    cells: dict[tuple[str, str], list[tuple[str, ScenarioResult]]] = {}
+    for number, one in enumerate(run.scenarios):
+        cells.setdefault((one.ending, one.follow_on), []).append((anchor(number), one))
+    endings = sorted({ending for ending, _ in cells}, key=_natural)
+    follow_ons = tuple(sorted({follow_on for _, follow_on in cells}, key=_natural))
+    return Matrix(
+        follow_ons,
+        tuple((ending, tuple(tuple(cells.get((ending, one), ())) for one in follow_ons)) for ending in endings),
+    )
+
+
+def _natural(name: str) -> tuple[str, int, str]:
+    found = re.match(r"(\D*)(\d{0,9})", name, re.ASCII)
+    return (found[1], int(found[2] or 0), name) if found else (name, 0, name)
+
+
+def tested(run: RunResult) -> list[tuple[str, str]]:
+    """What the verdicts are about."""
+    rows = [(word, clipped(run.host.facts[name], _LONG)) for word, name in FACTS if name in run.host.facts]
+    kinds = list(dict.fromkeys(one.device_kind for one in run.scenarios))
+    guests = list(dict.fromkeys(one.guest for one in run.scenarios))
+    rows += [("devices", ", ".join(kinds))] if kinds else []
+    rows += [("guests", ", ".join(guests))] if guests else []
+    for control in run.controls:
+        changes = "; ".join(str(one) for one in control.changes)
+        rows.append(("control", clipped(f"{control.name}: {control.stands_for} ({changes})", _LONG)))
+    rows.append(("host", f"{run.host.name}, {run.host.label}" if run.host.label else f"{run.host.name}, hardware"))
+    return rows
+
+
+def command(run: RunResult) -> str:
+    """What plays it again: all of it where that is short, else what is not as expected, else the first scenario."""
+    wanted = [one for one in run.scenarios if one.conclusion in UNEXPECTED] or list(run.scenarios)
+    if not wanted:
+        return ""
+    around = {tuple(one.command_to_repeat.split(one.id, 1)) for one in wanted}
+    if len(around) == 1 and len(wanted) <= _MOST_NAMED and len(parts := around.pop()) == 2:
+        return f"{parts[0]}{' '.join(one.id for one in wanted)}{parts[1]}"
+    return wanted[0].command_to_repeat
+
+
+def brief(number: int, scenario: ScenarioResult) -> Section:
+    """Verdicts and timelines as text, and what was not met."""
+    cited = Cited(anchor(number), _nothing)
+    sides = tuple(_side(name, side, cited, scenario, None, (), brief=True) for name, side in scenario.sides)
+    return Section(anchor(number), scenario, False, True, sides)
+
+
+def _nothing(raw: RawRef) -> bytes:
+    raise EvidenceError(f"{raw.path!r} is not on this page")
+
+
+def whole(number: int, scenario: ScenarioResult, told: Told) -> Section:
+    """Everything that is known of a scenario."""
+    stock, control = scenario.stock, scenario.control
+    cited = Cited(anchor(number), told.read)
+    divergence = first_divergence(stock, control) if control else None
+    registers, why = _registers(divergence, stock, control, told.read) if divergence and control else ((), "")
+    sides = []
+    for name, side in scenario.sides:
+        other = control if name == "stock" else stock
+        said = _new_lines(side, other, divergence)
+        sides.append(_side(name, side, cited, scenario, divergence, said, brief=False))
+    if divergence:
+        for _, side in scenario.sides:
+            seen = seen_of(side.record).get(divergence.checkpoint)
+            for raw in (
+                seen and seen.hardware and seen.hardware.raw,
+                seen and seen.xen and seen.xen.raw_keys.at(seen.xen.owner_line),
+            ):
+                cited.cite(raw or None)
+    drawn = picture(scenario, divergence, cited)
+    return Section(
+        anchor=anchor(number),
+        scenario=scenario,
+        opened=scenario.conclusion in UNEXPECTED,
+        brief=False,
+        sides=tuple(sides),
+        picture=drawn,
+        rows=tuple(_rows(scenario, cited)),
+        divergence=divergence,
+        registers=registers,
+        why_no_registers=why,
+        excerpts=tuple(cited.excerpts.values()),
+        mail=tuple(mail(told.run, scenario, divergence, registers)),
+    )
+
+
+def _side(
+    name: str,
+    side: Side,
+    cited: Cited,
+    scenario: ScenarioResult,
+    divergence: Divergence | None,
+    said: Sequence[Message],
+    *,
+    brief: bool,
+) -> SideView:
+    record, hazard = side.record, side.judgement.hazard
+    deeds = [f"{one.checkpoint} {one.verb}: {_came_to(one)} ({one.seconds:.1f} s)" for one in record.actions]
+    unmet = [_statement(one, side.raw_directory, cited, cite=not brief) for one in side.judgement.violations]
+    taken = "taken" if hazard.taken else "not taken" if hazard.promised else "none was promised"
+    hazard_href = _href(hazard.raw, cited, cite=not brief) if hazard.taken else ""
+    met = (
+        []
+        if brief
+        else [
+            _statement(one, side.raw_directory, cited, cite=False)
+            for one in side.judgement.checks
+            if one.outcome is Outcome.MET
+        ]
+    )
+    return SideView(
+        name=name,
+        side=side,
+        deeds=tuple(deeds),
+        unmet=tuple(unmet[:8] if brief else unmet),
+        met=tuple(met),
+        hazard=f"{taken}: {clipped(hazard.how, 300)}" if hazard.how else taken,
+        hazard_href=hazard_href,
+        chain=tuple(f"{frame.address:#x}  {frame}" for frame in reversed(record.call_chain)),
+        trace=tuple(gist(record.trace)),
+        rounds="" if brief else history(side),
+        new_lines=tuple((clipped(one.text, 300), _href(one.raw, cited, cite=True)) for one in said),
+        timeline=timeline(record.observations) if brief else "",
+    )
+
+
+def _came_to(done: Action) -> str:
+    return clipped(done.detail, 200) or ("ok" if done.ok else "failed")
+
+
+def _statement(check: Check, folder: str, cited: Cited, *, cite: bool) -> Statement:
+    return Statement(
+        at=str(check.checkpoint),
+        view=check.view,
+        text=f"{check.subject}: expected {clipped(check.expected, 200)}, seen {clipped(check.seen, 300) or 'nothing'}",
+        outcome=str(check.outcome),
+        place=str(check.raw).removeprefix(f"{folder}/") if check.raw else "",
+        href=_href(check.raw, cited, cite=cite),
+    )
+
+
+def _href(raw: RawRef | None, cited: Cited, *, cite: bool) -> str:
+    if raw is None:
+        return ""
+    found = cited.cite(raw) if cite else cited.known(raw)
+    return f"#{found}" if found else link(raw.path)
+
+
+def _new_lines(side: Side, other: Side | None, divergence: Divergence | None) -> list[Message]:
+    """What this side's logs say at the parting and the other's do not; the dumps of debug keys left out."""
+    if divergence is None or other is None:
+        return []
+    there = {words(one.text) for one in other.record.messages or () if one.checkpoint is divergence.checkpoint}
+    return [
+        one
+        for one in side.record.messages or ()
+        if one.checkpoint is divergence.checkpoint and one.meaning is not Meaning.DUMP and words(one.text) not in there
+    ][:_MOST_LINES]
+
+
+def _registers(divergence: Divergence, stock: Side, control: Side, read: Read) -> tuple[tuple[Register, ...], str]:
+    """The registers that differ, or why that cannot be said."""
+    spaces = []
+    for side in (stock, control):
+        seen = seen_of(side.record).get(divergence.checkpoint)
+        if seen is None or seen.hardware is None:
+            return (), ""
+        try:
+            raw = seen.hardware.raw
+            spaces.append(ConfigSpace(bytes.fromhex(read(raw).decode("ascii", "replace")), file=raw.path))
+        except EvidenceError as error:
+            return (), error.message
+        except (ValueError, ParseError) as error:
+            return (), f"{raw.path}: no config space: {error}"
+    return tuple(differing(*spaces)), ""
+
+
+HEADINGS = ("COMMAND", "MSI-X control", "vector table", "owner", "masks of its irqs", "guest's control", "interrupts")
+
+
+def _rows(scenario: ScenarioResult, cited: Cited) -> Iterator[Row]:
+    for name, side in scenario.sides:
+        records = [(name, side.record)]
+        records += [(f"{name}, second device", side.record.second)] if side.record.second else []
+        for shown, record in records:
+            for seen in record.observations:
+                hardware, table, xen, guest = seen.hardware, seen.table, seen.xen, seen.guest
+                gone = hardware is not None and hardware.gone
+                there = _href(hardware.raw, cited, cite=False) if hardware else ""
+                rows = " ".join(mask(one.host, one.guest, one.hardware) for one in xen.masks[:16]) if xen else NOT_READ
+                keys = _href(xen.raw_keys.at(xen.owner_line), cited, cite=False) if xen else ""
+                heard = _href(guest.raw, cited, cite=False) if guest else ""
+                register = "gone" if gone else NOT_READ
+                cells = (
+                    (str(hardware.command) if hardware and hardware.command else register, there),
+                    (str(hardware.control) if hardware and hardware.control else register, there),
+                    (masked(table.masked), _href(table.raw, cited, cite=False)) if table else (NOT_READ, ""),
+                    (owner(xen.owner, record.guests) if xen else NOT_READ, keys),
+                    (rows or "none mapped", keys),
+                    (str(guest.control) if guest and guest.control else NOT_READ, heard),
+                    (f"{guest.delta:+d} on {guest.vectors}" if guest else NOT_READ, heard),
+                )
+                moment = inert(seen.checkpoint.moment)
+                yield Row(shown, str(seen.checkpoint), moment, f"{seen.seconds:.1f}", cells)
