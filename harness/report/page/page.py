@@ -12,16 +12,14 @@ import jinja2
 from markupsafe import Markup
 
 from harness.base.text import inert
-from harness.model.verdict import Conclusion
 from harness.report.page import view
-from harness.report.page.sentence import sentence
+from harness.report.page.sentence import UNEXPECTED, sentence
 from harness.report.table import duration
 from harness.report.told import Told
 
-WHOLE_BYTES = 2_600_000
-"""How much of the page may be scenarios with all there is to them. Those that are not as expected come first, what is left
-over is told briefly, so that a run of 1,000 scenarios is a page of a few megabytes."""
-_ORDER = (*view.UNEXPECTED, Conclusion.KNOWN, Conclusion.PROVEN, Conclusion.UNPROVEN, Conclusion.SKIPPED)
+WHOLE_BYTES = 2_000_000
+"""How much of the page may be scenarios with all there is to them. Those that are not as expected come first; the rest
+is told briefly, so that a run of 1,000 scenarios is a page of a few megabytes."""
 
 
 def page(told: Told) -> bytes:
@@ -39,7 +37,7 @@ def page(told: Told) -> bytes:
         style=Markup(style),  # noqa: S704 - a file of ours
         script=Markup(script),  # noqa: S704 - a file of ours
         sentence=sentence(run, told.missing),
-        bad=bool(told.missing) or any(one.conclusion in view.UNEXPECTED for one in run.scenarios),
+        bad=bool(told.missing) or any(one.conclusion in UNEXPECTED for one in run.scenarios),
         missing=told.missing[1:],
         tested=view.tested(run),
         command=view.command(run),
@@ -50,22 +48,19 @@ def page(told: Told) -> bytes:
 
 
 def _sections(told: Told, made: jinja2.Environment) -> Sequence[Markup]:
-    """In the order of the run. Those that matter most get all there is to say, as long as there is room."""
+    """Those that matter most come first, and get all there is to say, as long as there is room."""
     template = made.get_template("section.html.j2")
     scenarios = told.run.scenarios
-    by_weight = sorted(range(len(scenarios)), key=lambda number: _ORDER.index(scenarios[number].conclusion))
-    found: dict[int, str] = {}
+    by_weight = sorted(range(len(scenarios)), key=lambda number: view.WEIGHT.index(scenarios[number].conclusion))
+    found: list[str] = []
     left = WHOLE_BYTES
     for number in by_weight:
-        if left > 0:
-            text = template.render(section=view.whole(number, scenarios[number], told))
-            size = len(text.encode("utf-8", "backslashreplace"))
-            if size <= left:
-                found[number] = text
-            left -= size
-        if number not in found:
-            found[number] = template.render(section=view.brief(number, scenarios[number]))
-    return [Markup(found[number]) for number in range(len(scenarios))]  # noqa: S704 - made by a template that escapes
+        text = template.render(section=view.whole(number, scenarios[number], told)) if left > 0 else ""
+        left -= len(text.encode("utf-8", "backslashreplace"))
+        if left <= 0:
+            text = template.render(section=view.brief(number, scenarios[number]))
+        found.append(text)
+    return [Markup(text) for text in found]  # noqa: S704 - made by a template that escapes
 
 
 @cache

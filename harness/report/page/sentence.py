@@ -7,23 +7,28 @@ from collections.abc import Sequence
 from harness.model.verdict import Conclusion, Verdict
 from harness.report.results import RunResult, ScenarioResult, Side
 
-_NAMED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED, Conclusion.UNDECIDED)
+UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED, Conclusion.UNDECIDED)
 _COUNTED = (Conclusion.PROVEN, Conclusion.KNOWN, Conclusion.UNPROVEN, Conclusion.SKIPPED)
+_PLAIN = {
+    Conclusion.BLIND: "the control did not fail",
+    Conclusion.CHANGED: "passed where a failure was expected",
+}
 _MOST_NAMED = 3
-_WORDS = 90
+_WORDS = 70
 
 
 def sentence(run: RunResult, missing: Sequence[str] = ()) -> str:
     """`1 regression: E5-F2-hvm-nvme, interrupts +0 at C6; 22 proven; 1 known`."""
     parts = [missing[0]] if missing else []
-    for conclusion in _NAMED:
+    for conclusion in UNEXPECTED:
         found = [one for one in run.scenarios if one.conclusion is conclusion]
         if found:
             named = [f"{one.id}{_device(one)}, {gist(one)}" for one in found[:_MOST_NAMED]]
             more = [f"and {len(found) - _MOST_NAMED} more"] if len(found) > _MOST_NAMED else []
             parts.append(f"{_several(len(found), conclusion)}: {'; '.join([*named, *more])}")
     parts += [f"{run.counts[one]} {one.lower()}" for one in _COUNTED if run.counts.get(one)]
-    return "; ".join(parts) or "nothing ran"
+    parts += [] if run.scenarios else ["nothing ran"]
+    return "; ".join(parts)
 
 
 def _device(scenario: ScenarioResult) -> str:
@@ -37,6 +42,8 @@ def _several(count: int, what: Conclusion) -> str:
 
 def gist(scenario: ScenarioResult) -> str:
     """Why, in a few words: the first expectation that was not met, or the reason itself."""
+    if scenario.conclusion in _PLAIN:
+        return _PLAIN[scenario.conclusion]
     side = _to_blame(scenario)
     if side is not None and side.verdict is Verdict.FAIL and side.judgement.violations:
         first = side.judgement.violations[0]
@@ -45,8 +52,6 @@ def gist(scenario: ScenarioResult) -> str:
 
 
 def _to_blame(scenario: ScenarioResult) -> Side | None:
-    if scenario.conclusion in (Conclusion.BLIND, Conclusion.CHANGED):
-        return None
     settled = not scenario.stock.verdict.blames_product and not scenario.stock.verdict.unsettled
     return scenario.control if settled and scenario.control else scenario.stock
 

@@ -17,7 +17,7 @@ from harness.report.page.divergence import NOT_READ, Divergence, first_divergenc
 from harness.report.page.lanes import Picture, picture
 from harness.report.page.mail import FACTS, mail
 from harness.report.page.registers import Register, differing
-from harness.report.page.sentence import clipped
+from harness.report.page.sentence import UNEXPECTED, clipped
 from harness.report.results import RunResult, ScenarioResult, Side
 from harness.report.rounds import history
 from harness.report.story import gist
@@ -27,7 +27,8 @@ from harness.scenario.messages import Message, words
 from harness.scenario.record import Action
 from harness.xen.keys.messages import Meaning
 
-UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED, Conclusion.UNDECIDED)
+WEIGHT = (*UNEXPECTED, Conclusion.KNOWN, Conclusion.PROVEN, Conclusion.UNPROVEN, Conclusion.SKIPPED)
+"""What a reader looks for first."""
 LETTERS = {
     Conclusion.PROVEN: "P",
     Conclusion.UNPROVEN: "U",
@@ -156,7 +157,8 @@ def tested(run: RunResult) -> list[tuple[str, str]]:
 
 def command(run: RunResult) -> str:
     """What plays it again: all of it where that is short, else what is not as expected, else the first scenario."""
-    wanted = [one for one in run.scenarios if one.conclusion in UNEXPECTED] or list(run.scenarios)
+    ordered = sorted(run.scenarios, key=lambda one: WEIGHT.index(one.conclusion))
+    wanted = [one for one in ordered if one.conclusion in UNEXPECTED] or ordered
     if not wanted:
         return ""
     around = {tuple(one.command_to_repeat.split(one.id, 1)) for one in wanted}
@@ -166,7 +168,7 @@ def command(run: RunResult) -> str:
 
 
 def brief(number: int, scenario: ScenarioResult) -> Section:
-    """Verdicts and timelines as text, and what was not met."""
+    """Verdicts, what was not met, and the timeline of stock as text."""
     cited = Cited(anchor(number), _nothing)
     sides = tuple(_side(name, side, cited, scenario, None, (), brief=True) for name, side in scenario.sides)
     return Section(anchor(number), scenario, False, True, sides)
@@ -248,7 +250,7 @@ def _side(
         trace=tuple(gist(record.trace)),
         rounds="" if brief else history(side),
         new_lines=tuple((clipped(one.text, 300), _href(one.raw, cited, cite=True)) for one in said),
-        timeline=timeline(record.observations) if brief else "",
+        timeline=timeline(record.observations) if brief and name == "stock" else "",
     )
 
 
