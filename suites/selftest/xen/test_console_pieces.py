@@ -1,0 +1,33 @@
+"""Nothing of a console line is lost where several speakers share it, and each keeps what it said."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.xen.keys.console import MarkerKind, Origin, console_lines, find_markers
+
+WORDS = st.text(st.characters(categories=["L"], max_codepoint=0x7F), min_size=1, max_size=8)
+
+
+@given(before=WORDS | st.just(""), said=st.lists(WORDS, max_size=3))
+def test_each_speaker_keeps_its_words(before: str, said: list[str]) -> None:
+    """Dom0's words before the first of Xen's, then one message of Xen after the other."""
+    line = before + "".join(f"(XEN) {words}" for words in said)
+    found = [(one.origin, one.text) for one in console_lines(line)]
+    dom0 = [(Origin.DOM0, before)] if before or not said else []
+    assert found == dom0 + [(Origin.XEN, words) for words in said]
+
+
+@given(st.lists(WORDS, max_size=3))
+def test_a_guest_says_all_of_its_line(said: list[str]) -> None:
+    line = "(d3) " + "".join(f"(XEN) {words}" for words in said)
+    [one] = console_lines(line)
+    assert one.origin is Origin.GUEST
+
+
+@pytest.mark.parametrize("then", ["", "(XEN) d1v0 save: CPU"])
+def test_the_death_of_dom0_is_heard_also_before_a_word_of_xen(then: str) -> None:
+    [marker] = find_markers(f"[   12.3] Kernel panic - not syncing: Fatal exception{then}\n")
+    assert marker.kind is MarkerKind.LINUX_PANIC
