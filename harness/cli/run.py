@@ -59,7 +59,7 @@ def run(
 
     Each on the stock hypervisor, and on the known-bad control where it must see the difference.
     The same as `pytest suites/msix`. Installs what is missing (as root), builds the Xen host when it is not there,
-    and writes results.json, junit.xml, a log per scenario and all raw files.
+    and writes results.json, report.html, junit.xml, a log per scenario and all raw files.
     """
     from harness.cli.stacks import named
 

@@ -98,7 +98,7 @@ def picture(scenario: ScenarioResult, divergence: Divergence | None, cited: Cite
     if divergence is not None and divergence.checkpoint in columns:
         x = scale.column(divergence.checkpoint)
         bands = (Box(round(x - scale.wide / 2 + 1, 1), _AXIS, round(scale.wide - 2, 1), height - 2 * _AXIS, "parting"),)
-        labels.append(Label(min(x, WIDTH - 80), 10, "stock and control part here", "parting"))
+        labels.append(Label(min(x, WIDTH - 50), 10, "first difference", "parting"))
     words = "; ".join(f"{name} {at} at {one.seconds:.1f} s" for name, _, seen in sides for at, one in seen.items())
     return Picture(height, f"Timeline: {words}", bands, tuple(lines), tuple(labels), tuple(cells))
 

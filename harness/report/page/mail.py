@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.base.text import inert
 from harness.judge.judgement import Check
+from harness.model.verdict import Conclusion
 from harness.report.page.divergence import Divergence
 from harness.report.page.registers import Register
 from harness.report.results import RunResult, ScenarioResult, Side
@@ -32,10 +33,11 @@ def mail(
     """Its lines, the first being the subject; none is longer than COLUMNS."""
     lines = [*_wrapped(f"Subject: {scenario.id}: {_gist(scenario)}", "  "), ""]
     lines += _wrapped(f"{scenario.title}.", "")
-    lines += [*_wrapped(f"Conclusion: {scenario.conclusion}. {scenario.reason}", ""), ""]
+    lines += [*_wrapped(f"{scenario.conclusion}: {_why(scenario)}", "  "), ""]
     lines += _tested(run, scenario)
+    stands_for = {control.name: control.stands_for for control in run.controls}
     for name, side in scenario.sides:
-        lines += ["", *_side(name, side)]
+        lines += ["", *_side(name, side, stands_for.get(side.hypervisor, ""))]
     if divergence:
         lines += ["", *_parting(divergence, registers)]
     lines += ["", "To repeat just this:", *_command(scenario.command_to_repeat)]
@@ -50,6 +52,12 @@ def _gist(scenario: ScenarioResult) -> str:
     return f"{scenario.conclusion}"
 
 
+def _why(scenario: ScenarioResult) -> str:
+    """The reason; where all is well that of stock, for a control is meant to fail."""
+    well = scenario.conclusion in (Conclusion.PROVEN, Conclusion.UNPROVEN)
+    return f"stock {scenario.stock.verdict}, {scenario.stock.reason}" if well else scenario.reason
+
+
 def _tested(run: RunResult, scenario: ScenarioResult) -> Iterator[str]:
     yield "Tested:"
     rows = [(word, run.host.facts[name]) for word, name in FACTS if name in run.host.facts]
@@ -59,8 +67,11 @@ def _tested(run: RunResult, scenario: ScenarioResult) -> Iterator[str]:
         yield from _wrapped(f"  {word:12} {value}", " " * 15)
 
 
-def _side(name: str, side: Side) -> Iterator[str]:
-    yield from _wrapped(f"On {'the control ' if name == 'control' else ''}{side.hypervisor}: {side.verdict}", "  ")
+def _side(name: str, side: Side, stands_for: str) -> Iterator[str]:
+    told = f" ({stands_for})" if stands_for else ""
+    yield from _wrapped(
+        f"On {'the control ' if name == 'control' else ''}{side.hypervisor}{told}: {side.verdict}", "  "
+    )
     for done in side.record.actions:
         yield from _wrapped(
             f"  {done.checkpoint}  {done.verb}: {done.detail or ('ok' if done.ok else 'failed')}", " " * 6

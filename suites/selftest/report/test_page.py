@@ -220,6 +220,12 @@ def test_its_policy_lets_nothing_in_but_its_own_style_and_script(run: RunResult)
     _inert(document)
 
 
+def test_without_its_script_only_the_copy_buttons_are_missing(run: RunResult) -> None:
+    _, document = made(run)
+    hidden = [(tag, attributes) for tag, attributes in document.elements if "hidden" in attributes]
+    assert [tag for tag, _ in hidden] == ["button"] * len(run.scenarios)
+
+
 def _inert(document: Document) -> None:
     """Nothing of the document is asked for elsewhere, styled by attributes, or scripted."""
     tags = {tag for tag, _ in document.elements}
