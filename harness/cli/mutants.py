@@ -65,7 +65,7 @@ def hunt(options: RunOptions, names: Sequence[str], *, every: bool, resumed: Pat
     scenarios = options.scenarios()
     mutants = _chosen(options, names)
     with progress_for(Console()) as progress:
-        lab = options.prepared_lab(scenarios, progress)
+        lab = options.prepared_lab([name for row in scenarios for name in row.devices], progress)
         plan = options.plan(scenarios) if resumed is None else options.plan(scenarios, results=resumed.absolute())
         progress.note(f"results: {plan.results}")
         session = Session(lab, plan, progress)
@@ -85,7 +85,7 @@ def fit(options: RunOptions, names: Sequence[str]) -> int:
     mutants = _chosen(options, names)
     scenarios = options.scenarios()
     with progress_for(Console()) as progress:
-        lab = options.prepared_lab(scenarios, progress)
+        lab = options.prepared_lab([name for row in scenarios for name in row.devices], progress)
         with lab.host(scenarios[0].devices, progress) as host:  # the lab has the devices of its scenarios, no others
             wrong = dict(misfits(host, mutants, progress))
     made = sum(bool(mutant.changes(options.stack_name)) for mutant in mutants.values())

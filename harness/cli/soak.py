@@ -127,7 +127,7 @@ def _soaked(
 
     began = time.monotonic()
     with progress_for(Console()) as progress:
-        lab = options.prepared_lab(chosen, progress)
+        lab = options.prepared_lab([name for row in chosen for name in row.devices], progress)
         try:
             facts = lab.facts()
             other = [name for name in _SAME if begun.facts and begun.facts.get(name) != facts.get(name)]

@@ -76,9 +76,12 @@ class Collector:
                 _, data = self.store.below(reading.folder).read(log)
                 self._read_last[log] = (b"" if reading.boot else self._read_last.get(log, b"")) + data
 
-    def observe(self, checkpoint: Checkpoint, guest: GuestView | None = None) -> Observation:
-        """All views from dom0 at this moment, joined with the guest's view if there is one."""
-        reading = self._read("snapshot.sh", str(checkpoint), checkpoint, str(self.device), guest=guest)
+    def observe(self, checkpoint: Checkpoint, guest: GuestView | None = None, *, name: str = "") -> Observation:
+        """All views from dom0 at this moment, joined with the guest's view if there is one.
+
+        `name`: what its folder is called, if not as the checkpoint.
+        """
+        reading = self._read("snapshot.sh", name or str(checkpoint), checkpoint, str(self.device), guest=guest)
         if self._read_table(reading):
             reading = self.readings[-1] = replace(reading, files=(*reading.files, TABLE))
         return observe(self.device, reading, self.store)

@@ -70,7 +70,7 @@ xl dmesg | tac | sed '/) MSI information:/q' | tac
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Msix:
     """The device's MSI-X as its own registers show it. `table`: each entry's mask bit; None: not to be read here.
 
@@ -80,6 +80,14 @@ class Msix:
     enabled: bool
     masked: bool  # MASKALL
     table: tuple[bool, ...] | None = None
+
+    def __repr__(self) -> str:
+        """As lspci writes it, and which entries are masked."""
+        flags = f"Enable{'+' if self.enabled else '-'} Masked{'+' if self.masked else '-'}"
+        if self.table is None:
+            return f"<MSI-X {flags}, table not read>"
+        masked = " ".join(str(number) for number, masked in enumerate(self.table) if masked)
+        return f"<MSI-X {flags}, masked entries: {masked or 'none'}>"
 
 
 @dataclass(repr=False)

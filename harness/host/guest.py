@@ -82,6 +82,10 @@ class Guest:
     """What evidence and results call it: A suffers, B follows, C stands by."""
     agent: Agent | None = None
     """None before it was created, and once its console was closed."""
+    views: dict[Bdf, GuestView] = field(default_factory=dict, init=False)
+    """What each device was like for it when it was exercised last."""
+    successor: Guest | None = field(default=None, init=False)
+    """The domain that the toolstack made instead of it, once `restarted` has found it."""
     _domid: int | None = field(default=None, init=False)
 
     def __str__(self) -> str:
@@ -192,6 +196,23 @@ class Guest:
 
         return poll(successor, Deadline.after(seconds), every=0.3)
 
+    def restarted(self) -> Guest:
+        """The domain that the toolstack has made instead of it (`on_reboot`, `on_crash`), its userland up.
+
+        CommandFailed when there is none within 60 s, GuestDied when its userland does not come up.
+        """
+        with self.host.deeds.doing("restarted") as act:
+            domid = self.wait_restarted()
+            act.end(domid is not None, f"d{domid}" if domid is not None else "not restarted")
+        if domid is None:
+            raise CommandFailed(f"the toolstack has made no domain instead of {self}")
+        successor = Guest(self.host, self.tools, self.spec, self.label)
+        successor.adopt(domid)
+        self.successor = successor
+        if not successor.wait_up():
+            raise GuestDied(f"{successor} did not reach its userland")
+        return successor
+
     def save(self) -> Done:
         """`xl save`; of a guest with a device it must be refused."""
         return self._deed("save", SAVE, lambda: self.tools.save(self.domid, self._soon()))
@@ -256,9 +277,11 @@ class Guest:
         """
         command = f"sh /exercise/{device.target.driver} {device.identity} {patience}"
         try:
-            return self._exercised(command)
+            view = self._exercised(command)
         except ParseError:  # a console may lose a line; what came is kept, and the driver works once more
-            return self._exercised(command)
+            view = self._exercised(command)
+        self.views[device.address] = view
+        return view
 
     def interrupts(self, device: Device) -> int:
         """How many interrupts of the device arrive during a burst of forced traffic. Errors as `exercise`."""

@@ -13,17 +13,38 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from harness.base.errors import MaskallError
-from harness.plugin.running import Runner, Running
+from harness.base.errors import MaskallError, UsageError
+from harness.plugin.fixtures import (
+    checkpoint,
+    make_guest,
+    maskall_hypervisor,
+    maskall_trial,
+    pci_device,
+    pci_devices,
+    toolstack,
+    xen_host,
+)
+from harness.plugin.marks import MARKS
+from harness.plugin.running import RESULTS, Runner, Running
 from harness.run.option import Option, with_kind
 from harness.run.options import TABLE, RunOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from harness.host.host import Host
     from harness.scenario.spec import Scenario
 
+__all__ = [
+    "checkpoint",
+    "make_guest",
+    "maskall_hypervisor",
+    "maskall_trial",
+    "pci_device",
+    "pci_devices",
+    "toolstack",
+    "xen_host",
+]
 OPTIONS: pytest.StashKey[RunOptions] = pytest.StashKey()
 RUNNING: pytest.StashKey[Running] = pytest.StashKey()
 
@@ -107,6 +128,9 @@ def _from_ini(row: Option, config: pytest.Config) -> Any:  # noqa: ANN401
 
 def pytest_configure(config: pytest.Config) -> None:
     """Options that are wrong end here, before anything is collected. With none of ours given nothing is loaded."""
+    for mark in MARKS.values():
+        config.addinivalue_line("markers", mark)
+    config.pluginmanager.register(_Ended(config), "maskall-ended")
     if OPTIONS not in config.stash and any(config.getoption(_destination(row)) is not None for row in TABLE):
         try:
             options(config).scenarios()
@@ -114,13 +138,34 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"maskall: {error}") from None
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The catalogue's rows, or a test's hypervisors; the last, so that both sides of a test stand side by side."""
     if "maskall_scenario" in metafunc.fixturenames:
         try:
             rows = options(metafunc.config).scenarios()
         except MaskallError as error:  # of an ini file, or of an inventory
             raise pytest.Collector.CollectError(f"maskall: {error}") from None
         metafunc.parametrize("maskall_scenario", rows, ids=[row.id for row in rows], scope="session")
+    if "maskall_hypervisor" in metafunc.fixturenames:
+        names = _hypervisors(metafunc)
+        if names != ("stock",):
+            metafunc.parametrize("maskall_hypervisor", names, ids=names, indirect=True)
+
+
+def _hypervisors(metafunc: pytest.Metafunc) -> tuple[str, ...]:
+    """What the test is played on, once all that it asks for was checked."""
+    from harness.plugin.asked import asked, where
+
+    config, definition = metafunc.config, metafunc.definition
+    try:
+        wanted = asked(definition, options(config))
+        workers = getattr(config, "workerinput", {}).get("workercount", 1)
+        if workers > 1 and options(config).in_lab:
+            raise UsageError(f"-n {workers}: a lab host plays one test at a time", hint="leave -n out, or take -n 0")
+    except MaskallError as error:
+        raise pytest.Collector.CollectError(f"maskall: {where(definition)}: {error}") from None
+    return wanted.hypervisors
 
 
 @pytest.fixture(scope="session")
@@ -128,8 +173,17 @@ def maskall_running(request: pytest.FixtureRequest) -> Running:
     """The run all scenarios of this pytest share; its lab is prepared when the first of them asks."""
     stash = request.config.stash
     if RUNNING not in stash:
-        stash[RUNNING] = Running(options(request.config), request.config, _collected(request.session))
+        given = options(request.config)
+        stash[RUNNING] = Running(given, request.config, _collected(request.session), _borrowed(request.session, given))
     return stash[RUNNING]
+
+
+def _borrowed(session: pytest.Session, given: RunOptions) -> list[str] | None:
+    """All devices that the tests which were collected borrow; None when none of them uses our fixtures."""
+    from harness.plugin.asked import asked
+
+    ours = [item for item in session.items if "maskall_hypervisor" in getattr(item, "fixturenames", ())]
+    return [name for item in ours for name in asked(item, given).devices] if ours else None
 
 
 def _collected(session: pytest.Session) -> list[Scenario]:
@@ -154,8 +208,52 @@ def maskall_host(maskall_running: Running) -> Iterator[Host]:
         yield host
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What an item with our fixtures comes to; that of any other passes as it is."""
+    if "maskall_trial" not in getattr(item, "fixturenames", ()):
+        return (yield)
+    from harness.plugin.case import CASE, shorten
+
+    if not item.config.getoption("fulltrace"):
+        shorten(call)
+    report = yield
+    case = item.stash.get(CASE, None)
+    if case is not None:
+        {"setup": case.set_up, "call": case.called, "teardown": case.torn_down}[call.when](report, call)
+    return report
+
+
+class _Ended:
+    """Hears of every test that ended, in this process or in one of pytest-xdist's."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        payload = getattr(report, "maskall_case", None)
+        if payload is None or hasattr(self._config, "workerinput"):
+            return
+        stash = self._config.stash
+        if RUNNING not in stash:
+            stash[RUNNING] = Running(options(self._config), self._config, [])
+        stash[RUNNING].add(payload)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist's WorkerController
+        """All processes of pytest-xdist keep their evidence in one place."""
+        if RUNNING not in self._config.stash:
+            self._config.stash[RUNNING] = Running(options(self._config), self._config, [])
+        node.workerinput[RESULTS] = str(self._config.stash[RUNNING].shared_results)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
-    """A scenario has a line of its own in the progress already: no dot, no letter behind it."""
+    """A control that failed as it must says so; a scenario has a line of its own already, and needs no letter."""
+    if getattr(report, "maskall_noticed", None) is not None and report.when == "call":
+        return "noticed", "n", "NOTICED"
     if config.stash.get(RUNNING, None) is None or "maskall_scenario" not in getattr(report, "keywords", {}):
         return None
     if report.when != "call" and report.passed:
@@ -164,8 +262,9 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
     return outcome, "", outcome.upper()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the results of what was finished, also after Ctrl-C."""
+    """Write the results of what was finished, also after Ctrl-C; by now pytest has torn down what was under way."""
     running = session.config.stash.get(RUNNING, None)
     if running is not None:
         running.finish()

@@ -4,33 +4,52 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
+from harness.base.deadline import Deadline, poll
 from harness.base.errors import MaskallError
 from harness.run.options import RunOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness.base.progress import PlainProgress, TerminalProgress
     from harness.host.host import Host, Lab
-    from harness.report.results import RunResult, ScenarioResult
+    from harness.mutants.catalogue import Mutant
+    from harness.report.results import HostSummary, RunResult, ScenarioResult
+    from harness.run.cases import CasePlayed
     from harness.run.session import Session
     from harness.scenario.spec import Scenario
 
 Runner = Callable[["Scenario"], "ScenarioResult"]
+RESULTS = "maskall_results"
+"""Of what a process of pytest-xdist is told: the directory that all of them share."""
+_PLACE_SECONDS = 24 * 3600.0
 
 
 class Running:
-    """Made when the first test needs a host; every call may end by pytest.exit, for none can go on without a lab."""
+    """Made when the first test needs a host; every call may end by pytest.exit, for none can go on without a lab.
 
-    def __init__(self, options: RunOptions, config: pytest.Config, scenarios: list[Scenario]) -> None:
+    `scenarios` are what the catalogue's test shall play, `devices` what other tests borrow; None: there are none.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        config: pytest.Config,
+        scenarios: list[Scenario],
+        devices: Iterable[str] | None = None,
+    ) -> None:
         self.options = options
-        self._scenarios = scenarios or options.scenarios()
+        self._borrowed = devices
+        self._scenarios = scenarios
+        self.played: list[CasePlayed] = []
+        """What other tests came to, in this process or in those of pytest-xdist."""
+        self._began = datetime.now(UTC)
         self.result: RunResult | None = None
         self.interrupted = False
         self.error: BaseException | None = None
@@ -40,9 +59,16 @@ class Running:
         self._screen: TerminalProgress | PlainProgress | None = None
 
     @cached_property
+    def _devices(self) -> list[str]:
+        """Of all tests; where only the host is looked at, what the first scenario of the options would borrow."""
+        if not self._scenarios and self._borrowed is None:
+            return list(self.options.scenarios()[0].devices)
+        return [*(name for row in self._scenarios for name in row.devices), *(self._borrowed or ())]
+
+    @cached_property
     def lab(self) -> Lab:
         with self._live() as progress:
-            lab = self.options.prepared_lab(self._scenarios, progress)
+            lab = self.options.prepared_lab(self._devices, progress)
         self._kept_before = set(lab.kept())
         return lab
 
@@ -53,7 +79,7 @@ class Running:
 
         lab = self.lab  # first: without a lab no results directory is made
         with self._live() as progress:
-            plan = self.options.plan(self._scenarios)
+            plan = self.options.plan(self._scenarios, results=self.results)
             progress.note(f"results: {plan.results}")
             session = Session(lab, plan, progress)
             for line in announced({row.id: session.forecast(row) for row in self._scenarios}):
@@ -80,20 +106,86 @@ class Running:
         """A fresh host with the first scenario's device."""
         with contextlib.ExitStack() as stack:
             with self._guarded(), self._live() as progress:
-                host = stack.enter_context(self.lab.host(self._scenarios[0].devices, progress))
+                first = self._scenarios[0].devices if self._scenarios else self._devices[:1]
+                host = stack.enter_context(self.lab.host(first, progress))
             yield host
+
+    # -- for tests that somebody wrote ---------------------------------------------------------------------------------
+
+    @cached_property
+    def results(self) -> Path:
+        """The directory of this run, made; every process of pytest-xdist has the same."""
+        given = getattr(self._config, "workerinput", {}).get(RESULTS) or self.__dict__.get("shared_results")
+        if given is None:
+            return self.options.results_directory()
+        folder = Path(given)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @cached_property
+    def shared_results(self) -> Path:
+        """The directory that all processes of pytest-xdist will share; made by the first that needs it."""
+        return self.options.results_directory(make=False)
+
+    @property
+    def lab_for_tests(self) -> Lab:
+        """The lab; without one the whole pytest session ends in one line."""
+        with self._guarded():
+            return self.lab
+
+    @cached_property
+    def mutants(self) -> dict[str, Mutant]:
+        return self.options.known_mutants()
+
+    @property
+    def stack_of_tests(self) -> str | None:
+        """The nested host's; None for a lab host."""
+        return None if self.options.in_lab else self.options.stack_name
+
+    @cached_property
+    def host_summary(self) -> HostSummary:
+        from harness.report.results import HostSummary
+
+        toolstack = str(self.options.toolstack_name())
+        return HostSummary.of({**self.lab.facts(), "toolstack": toolstack}, self.lab.packages())
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for one host: processes of pytest-xdist wait here, for there are no more hosts than places."""
+        if not hasattr(self._config, "workerinput"):
+            yield
+            return
+        files = [self.results / f".place-{number}" for number in range(self.options.hosts_at_a_time)]
+        handles = [file.open("w") for file in files]
+        try:
+            poll(lambda: any(map(_taken, handles)), Deadline.after(_PLACE_SECONDS), every=0.2)
+            yield
+        finally:
+            for handle in handles:
+                handle.close()
+
+    def add(self, report: str) -> None:
+        """What a test came to, as its report tells it."""
+        from harness.run.cases import CasePlayed
+
+        self.played.append(CasePlayed.model_validate_json(report))
 
     def finish(self) -> None:
         """Write results.json and junit.xml if a scenario was begun; safe to call once more."""
+        from harness.run import cases
+
         session: Session | None = self.__dict__.get("session")  # not made if nothing has asked for it
         if session is not None:
             session.stop()
         broken_off = self.interrupted or self.error is not None
-        if session is not None and self.result is None and (session.finished or not broken_off):
-            try:
-                self.result = session.finish()
-            except MaskallError as error:
-                self.error = self.error or error
+        try:
+            if session is not None and self.result is None and (session.finished or not broken_off):
+                planted = [control for one in self.played for control in one.planted]
+                self.result = session.finish(cases.results(self.played), planted)
+            elif self.played and self.result is None:
+                self.result = cases.finish(self.played, self.results, self._began, datetime.now(UTC))
+        except MaskallError as error:
+            self.error = self.error or error
         self._close()
 
     def _close(self) -> None:
@@ -109,7 +201,10 @@ class Running:
     @property
     def kept(self) -> list[Path]:
         """Hosts this run has left running."""
-        return [path for path in self.lab.kept() if path not in self._kept_before] if self.options.keep else []
+        lab: Lab | None = self.__dict__.get("lab")
+        if lab is None or not self.options.keep:
+            return []
+        return [path for path in lab.kept() if path not in self._kept_before]
 
     def report(self, *, width: int, colour: bool, failures: bool) -> Iterator[str]:
         """The lines that end the run; `failures` adds what is not as expected, one paragraph each."""
@@ -131,7 +226,7 @@ class Running:
         paragraphs = [*skipped(self.result), *remarks(self.result), *(explained(self.result) if failures else [])]
         if paragraphs:
             yield from ("", *paragraphs)
-        yield f"results: {self.session.plan.results / 'results.json'}"
+        yield f"results: {self.results / 'results.json'}"
         for path in self.kept:
             yield f"left running: maskall shell {path.name}   (end it: maskall nested down {path.name})"
 
@@ -166,3 +261,13 @@ class Running:
                 self._screen = progress_for(Console())
             with self._screen as progress:
                 yield progress
+
+
+def _taken(handle: IO[str]) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -22,6 +22,7 @@ from harness.judge.judgement import Judgement
 from harness.model.raw import RawRef
 from harness.model.verdict import Conclusion, ControlRole, Verdict, conclude, exit_status
 from harness.mutants.code import Replaced
+from harness.scenario.case import CaseRecord
 from harness.scenario.record import Record
 from harness.xen.keys.leaks import Growth
 
@@ -139,6 +140,57 @@ class ScenarioResult(StrictModel):
         return stock if self.control is None else (*stock, ("control", self.control))
 
 
+class CaseSide(StrictModel):
+    """One run of a test that somebody wrote with the fixtures, on one hypervisor: 'stock', or the name of a mutant."""
+
+    hypervisor: str
+    verdict: Verdict
+    reason: str = Field(description="the assertion that failed, or why there is no verdict")
+    place: str = Field(default="", description="file and line of the test where it ended, if not at its end")
+    expected: Verdict = Field(default=Verdict.PASS, description="FAIL where the test is marked xfail")
+    record: CaseRecord
+    seconds: Seconds
+    phases: dict[str, Seconds] = Field(default={}, description="seconds by phase")
+    raw_directory: str
+    log: str
+
+
+class CaseResult(StrictModel):
+    """A test that somebody wrote, with both of its sides. Build it with `of`, which concludes."""
+
+    id: str = Field(description="pytest's node id, without the hypervisor")
+    title: str
+    devices: tuple[str, ...]
+    stock: CaseSide
+    control: CaseSide | None
+    control_role: ControlRole
+    conclusion: Conclusion
+    remark: str = ""
+    seconds: Seconds
+    command_to_repeat: str
+
+    @classmethod
+    def of(
+        cls, stock: CaseSide, control: CaseSide | None, *, wanted: bool, **named: str | float | tuple[str, ...]
+    ) -> CaseResult:
+        """Both sides; the conclusion is drawn here and nowhere else.
+
+        `wanted`: the test promises to fail on a control. `named`: all other fields.
+        """
+        role = ControlRole.NOTICES if wanted else ControlRole.NONE
+        foreseen = stock.expected is Verdict.FAIL
+        conclusion = conclude(stock.verdict, control.verdict if control else None, role, due=foreseen, known=foreseen)
+        return cls.model_validate(
+            {**named, "stock": stock, "control": control, "control_role": role, "conclusion": conclusion}
+        )
+
+    @property
+    def sides(self) -> tuple[tuple[str, CaseSide], ...]:
+        """('stock', side) and, if it was run, ('control', side)."""
+        stock = (("stock", self.stock),)
+        return stock if self.control is None else (*stock, ("control", self.control))
+
+
 class HostSummary(StrictModel):
     """The machine under test; `facts` by name (xen_version, kernel, qemu, accelerator, stack), all as text."""
 
@@ -147,6 +199,13 @@ class HostSummary(StrictModel):
     label: str = Field(default="", description="printed beside every verdict of this host")
     facts: dict[str, str]
     packages: dict[str, str] = Field(default={}, description="exact versions by package")
+
+    @classmethod
+    def of(cls, facts: dict[str, str], packages: dict[str, str]) -> HostSummary:
+        """The host that a lab tells these facts of."""
+        nested = "nested" in facts
+        label = NESTED_LABEL if nested else ""
+        return cls(name=facts.get("host", "nested"), nested=nested, label=label, facts=facts, packages=packages)
 
 
 class Control(StrictModel):
@@ -169,7 +228,8 @@ class RunResult(StrictModel):
     host: HostSummary
     controls: tuple[Control, ...]
     scenarios: tuple[ScenarioResult, ...]
-    counts: dict[Conclusion, int] = Field(description="scenarios per conclusion; absent means none")
+    cases: tuple[CaseResult, ...] = Field(default=(), description="tests that somebody wrote with the fixtures")
+    counts: dict[Conclusion, int] = Field(description="scenarios and cases per conclusion; absent means none")
     emulator_faults: int = Field(ge=0, description="attempts that the emulator spoiled, of all sides")
     overhead_seconds: Seconds = Field(description="wall time not spent inside host or guest operations")
     exit_status: ExitStatus
@@ -186,13 +246,14 @@ class RunResult(StrictModel):
         host: HostSummary,
         controls: Iterable[Control],
         overhead_seconds: float,
+        cases: Sequence[CaseResult] = (),
         status: ExitStatus | None = None,
     ) -> RunResult:
         """A whole run, counted. `status` only where the run ended for a reason no scenario shows (a lost host).
 
         `started` and `ended` carry their zone; without one pydantic refuses them.
         """
-        conclusions = [scenario.conclusion for scenario in scenarios]
+        conclusions = _conclusions(scenarios, cases)
         return cls(
             tool_version=tool_version,
             run_id=run_id,
@@ -201,6 +262,7 @@ class RunResult(StrictModel):
             host=host,
             controls=tuple(controls),
             scenarios=tuple(scenarios),
+            cases=tuple(cases),
             counts=dict(Counter(conclusions)),
             emulator_faults=_emulator_faults(scenarios),
             overhead_seconds=round(overhead_seconds, 3),
@@ -210,8 +272,8 @@ class RunResult(StrictModel):
     @model_validator(mode="after")
     def _counts_are_true(self) -> RunResult:
         """Totals that contradict the list they sum up are refused, whoever wrote them."""
-        if self.counts != dict(Counter(scenario.conclusion for scenario in self.scenarios)):
-            raise ValueError("counts do not agree with the scenarios")
+        if self.counts != dict(Counter(_conclusions(self.scenarios, self.cases))):
+            raise ValueError("counts do not agree with the scenarios and cases")
         if self.emulator_faults != _emulator_faults(self.scenarios):
             raise ValueError("emulator_faults does not agree with the attempts of the sides")
         return self
@@ -219,6 +281,10 @@ class RunResult(StrictModel):
     @property
     def seconds(self) -> float:
         return (self.ended - self.started).total_seconds()
+
+
+def _conclusions(scenarios: Iterable[ScenarioResult], cases: Iterable[CaseResult]) -> list[Conclusion]:
+    return [*(one.conclusion for one in scenarios), *(one.conclusion for one in cases)]
 
 
 def _emulator_faults(scenarios: Iterable[ScenarioResult]) -> int:

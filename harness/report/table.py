@@ -18,6 +18,7 @@ from rich.text import Text
 from harness.base.text import inert
 from harness.model.verdict import Conclusion, Verdict
 from harness.report import messages
+from harness.report.case import cases
 from harness.report.results import Control, RunResult, ScenarioResult, Side
 from harness.report.rounds import leaks
 from harness.report.story import gist
@@ -58,6 +59,8 @@ def report(run: RunResult, *, width: int = 80) -> Group:
     parts: list[Table | Text] = [header(run)]
     if run.scenarios:
         parts.append(table(run, width=width))
+    if run.cases:
+        parts.append(Text("\n".join(cases(run))))
     parts += call_chains(run)
     parts += traces(run)
     parts += [Text("\n".join(leaks(scenario.id, side))) for scenario, side in _sides(run) if side.leaks]
@@ -165,7 +168,9 @@ def _told(side: Side) -> list[str]:
 def summary(run: RunResult) -> Text:
     """Counts per conclusion and the emulator's faults; below them time, overhead and the exit status."""
     counts = ", ".join(f"{run.counts[one]} {one}" for one in Conclusion if run.counts.get(one))
-    first = f"{_several(len(run.scenarios), 'scenario')}: {counts}" if counts else "nothing ran"
+    played = [_several(len(run.scenarios), "scenario")] if run.scenarios else []
+    played += [_several(len(run.cases), "test")] if run.cases else []
+    first = f"{' and '.join(played)}: {counts}" if counts else "nothing ran"
     if run.emulator_faults:
         first += f"; {_several(run.emulator_faults, 'emulator fault')}"
     share = 100 * run.overhead_seconds / run.seconds if run.seconds > 0 else 0.0
@@ -188,7 +193,8 @@ def duration(seconds: float) -> str:
 
 def _mutants_under_test(run: RunResult) -> set[str]:
     """Names of the known-bad hypervisors that took the place of the stock one (`--mutant NAME --no-control`)."""
-    return {scenario.stock.hypervisor for scenario in run.scenarios} - {"stock"}
+    tested = {one.stock.hypervisor for one in run.scenarios} | {one.stock.hypervisor for one in run.cases}
+    return tested - {"stock"}
 
 
 def _control(control: Control, *, under_test: bool) -> list[tuple[str, str]]:

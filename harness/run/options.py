@@ -219,6 +219,15 @@ class RunOptions:
         return list(dict.fromkeys(self.device or self._entry.devices))
 
     @property
+    def known_devices(self) -> list[str]:
+        """All that the host can lend."""
+        if self.in_lab:
+            return list(self._entry.devices)
+        from harness.nested.devices import catalogue
+
+        return list(catalogue())
+
+    @property
     def libvirt(self) -> bool:
         from harness.xen.toolstack.choice import ToolstackName
 
@@ -260,12 +269,14 @@ class RunOptions:
         mutants, issues = self.known_mutants(), self.issues()
         return Plan(tuple(scenarios), self, mutants, issues, results or self.results_directory())
 
-    def results_directory(self) -> Path:
-        """A new directory, made. Raises UsageError."""
+    def results_directory(self, *, make: bool = True) -> Path:
+        """A new directory, made unless somebody else shall do it. Raises UsageError."""
         named = self.results
         first = named or Path("results") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
         for number in range(1, 100):
             folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+            if not make and (named is not None or not folder.exists()):
+                return folder.absolute()
             try:
                 folder.mkdir(parents=True, exist_ok=named is not None)
                 if named is not None and next(folder.iterdir(), None) is not None:
@@ -311,11 +322,11 @@ class RunOptions:
 
         return Wishes(self.accepted, self.wait, self.take_over, reason)
 
-    def prepared_lab(self, scenarios: Iterable[Scenario], progress: Progress) -> Lab:
-        """The lab, ready to hand out hosts. Raises UsageError, LabError."""
+    def prepared_lab(self, devices: Iterable[str], progress: Progress) -> Lab:
+        """The lab, ready to hand out hosts with any of these devices. Raises UsageError, LabError."""
         from harness.run.prepare import lab_for
 
-        return lab_for(self, scenarios, progress)
+        return lab_for(self, devices, progress)
 
 
 TABLE = table_of(RunOptions)

@@ -13,12 +13,11 @@ from harness.nested.cache import Cache
 from harness.nested.lab import NestedLab
 from harness.nested.mirror import use_mirror
 from harness.run.options import RunOptions
-from harness.scenario.spec import Scenario
 
 
-def lab_for(options: RunOptions, scenarios: Iterable[Scenario], progress: Progress) -> Lab:
-    """What these options name, with the devices of these scenarios. Raises UsageError, LabError."""
-    devices = list(dict.fromkeys(device for scenario in scenarios for device in scenario.devices))
+def lab_for(options: RunOptions, wanted: Iterable[str], progress: Progress) -> Lab:
+    """What these options name, with the devices `wanted`. Raises UsageError, LabError."""
+    devices = list(dict.fromkeys(wanted))
     if options.libvirt:
         log = Cache().root / "logs" / "packages.log"
         prerequisites.install_libvirt(progress, log=log, sudo=options.yes)

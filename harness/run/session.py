@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from pathlib import Path
 from threading import Event
 
 from harness.base.errors import UsageError
@@ -18,7 +19,7 @@ from harness.host.host import Lab
 from harness.judge.forecast import Forecast, foresee
 from harness.report.begun import KNOWN_ISSUES, NAME, Begun
 from harness.report.formats.base import written
-from harness.report.results import NESTED_LABEL, Control, HostSummary, RunResult, ScenarioResult
+from harness.report.results import CaseResult, Control, HostSummary, RunResult, ScenarioResult
 from harness.report.sidelog import side_log
 from harness.report.told import Told
 from harness.run import store
@@ -148,21 +149,17 @@ class Session:
     @property
     def host(self) -> HostSummary:
         """What results say about the host they come from."""
-        facts = self._facts
-        return HostSummary(
-            name=facts.get("host", "nested"),
-            nested="nested" in facts,
-            label=NESTED_LABEL if "nested" in facts else "",
-            facts=facts,
-            packages=self.lab.packages(),
-        )
+        return HostSummary.of(self._facts, self.lab.packages())
 
     def stop(self) -> None:
         """Begin nothing more, and end what is under way; it is no result."""
         self._schedule.stop()
 
-    def finish(self) -> RunResult:
-        """Write results.json, and what tells it again: junit.xml and report.html."""
+    def finish(self, cases: Sequence[CaseResult] = (), controls: Iterable[Control] = ()) -> RunResult:
+        """Write results.json, and what tells it again: junit.xml and report.html.
+
+        `cases`, and their `controls`, are what else was played meanwhile.
+        """
         took = time.monotonic() - self._begun
         order = [row.id for row in self.plan.scenarios]
         result = RunResult.of(
@@ -172,10 +169,15 @@ class Session:
             started=self.started,
             ended=datetime.now(UTC),
             host=self.host,
-            controls=self.controls.values(),
+            cases=cases,
+            controls=({one.name: one for one in controls} | self.controls).values(),
             overhead_seconds=max(0.0, took - wall(self._outcomes.values())),
         )
-        told = Told(result, read=partial(bytes_of, self.plan.results))
-        for name, content in written(told):
-            store.write_atomically(self.plan.results / name, content)
+        store_run(result, self.plan.results)
         return result
+
+
+def store_run(result: RunResult, folder: Path) -> None:
+    """Write results.json, and what tells it again, into the directory of the run."""
+    for name, content in written(Told(result, read=partial(bytes_of, folder))):
+        store.write_atomically(folder / name, content)

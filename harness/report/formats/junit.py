@@ -12,11 +12,12 @@ from collections import Counter
 from xml.etree import ElementTree as ET
 
 from harness.base.text import inert
-from harness.model.verdict import Conclusion
+from harness.model.verdict import Conclusion, Verdict
 from harness.report import messages
+from harness.report.case import explain as explain_case
 from harness.report.failure import explain
 from harness.report.formats.base import Format
-from harness.report.results import RunResult, ScenarioResult, Side
+from harness.report.results import CaseResult, RunResult, ScenarioResult, Side
 from harness.report.timeline import timeline
 from harness.report.told import Told
 
@@ -40,9 +41,10 @@ class Junit(Format):
 
 def junit(run: RunResult) -> bytes:
     """The document in UTF-8, with its XML declaration."""
-    tags = Counter(_TAGS.get(scenario.conclusion, "passed") for scenario in run.scenarios)
+    conclusions = [*(one.conclusion for one in run.scenarios), *(one.conclusion for one in run.cases)]
+    tags = Counter(_TAGS.get(conclusion, "passed") for conclusion in conclusions)
     totals = {
-        "tests": str(len(run.scenarios)),
+        "tests": str(len(conclusions)),
         "failures": str(tags["failure"]),
         "errors": str(tags["error"]),
         "skipped": str(tags["skipped"]),
@@ -57,6 +59,8 @@ def junit(run: RunResult) -> bytes:
     _properties(suite, _run_properties(run))
     for scenario in run.scenarios:
         _case(suite, scenario)
+    for case in run.cases:
+        _written(suite, case)
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return document + b"\n"
@@ -87,6 +91,53 @@ def _case(suite: ET.Element, scenario: ScenarioResult) -> None:
     ]
     if told:
         ET.SubElement(case, "system-out").text = "\n\n".join(told)
+
+
+def _written(suite: ET.Element, case: CaseResult) -> None:
+    """A test that somebody wrote; one case for both of its sides, as for a scenario."""
+    file, _, name = case.id.partition("::")
+    element = ET.SubElement(
+        suite, "testcase", {"classname": inert(file), "name": inert(name or file), "time": f"{case.seconds:.3f}"}
+    )
+    properties = {
+        "title": case.title,
+        "device": ", ".join(case.devices),
+        "conclusion": case.conclusion.value,
+        "remark": case.remark,
+        "control_role": case.control_role.value,
+        "repeat": case.command_to_repeat,
+    }
+    for side_name, side in case.sides:
+        hazard = side.record.hazard
+        properties |= {
+            f"{side_name}.hypervisor": side.hypervisor,
+            f"{side_name}.verdict": side.verdict.value,
+            f"{side_name}.hazard": f"taken: {hazard[0].text}" if hazard else "not taken",
+            f"{side_name}.raw_directory": side.raw_directory,
+            f"{side_name}.log": side.log,
+        }
+    _properties(element, properties)
+    tag = _TAGS.get(case.conclusion)
+    if tag is not None:
+        stock_decides = case.control is None or case.stock.verdict is not Verdict.PASS
+        decisive = case.stock if stock_decides or case.control is None else case.control
+        first = decisive.reason.splitlines()[0] if decisive.reason else decisive.verdict.value
+        outcome = ET.SubElement(element, tag, {"message": inert(first), "type": case.conclusion.value})
+        if tag != "skipped":
+            outcome.text = "\n".join(explain_case(case))
+    elif case.conclusion is Conclusion.KNOWN:
+        ET.SubElement(element, "system-out").text = "\n".join(explain_case(case))
+
+
+def _reason(scenario: ScenarioResult) -> str:
+    """Why the scenario is not green, from the side that made it so."""
+    stock, control = scenario.stock, scenario.control
+    if scenario.conclusion is Conclusion.CHANGED:
+        return scenario.remark
+    decisive = stock.verdict.blames_product or stock.verdict.unsettled or scenario.conclusion is Conclusion.SKIPPED
+    if control is None or decisive:
+        return stock.reason
+    return f"on the control {control.hypervisor}: {control.reason}"
 
 
 def _run_properties(run: RunResult) -> dict[str, str]:

@@ -1,0 +1,366 @@
+"""Tests that somebody wrote with the fixtures, run by a pytest of their own over a make-believe lab."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import harness.plugin.case
+import harness.run.prepare
+from harness.base.errors import HostUnreachable, RestoreFailed, SafetyRefusal
+from harness.model.verdict import Conclusion, Verdict
+from harness.report.results import CaseResult, RunResult
+from harness.run import store
+from suites.selftest.fakes.caselab import CaseLab
+
+pytest_plugins = ("pytester",)
+PRELOADED = harness.plugin.case, harness.run.prepare
+"""pytester forgets whatever is imported for the first time while it runs, and classes of two imports differ."""
+
+REPORT_OF_2019 = """
+import pytest
+
+@pytest.mark.control("no-maskall-reset")
+def test_next_guest(xen_host, pci_device, make_guest):
+    '''The next guest works.'''
+    guest = make_guest(pci_device)
+    assert guest.interrupts(pci_device) > 0
+    guest.destroy()
+    again = make_guest(pci_device)
+    assert again.interrupts(pci_device) > 0
+"""
+
+
+@dataclass
+class Played:
+    """What a pytest came to that ran one file."""
+
+    status: int
+    text: str
+    folder: Path
+    lab: CaseLab
+
+    @property
+    def run(self) -> RunResult:
+        return store.load(self.folder / "results.json", RunResult)
+
+    @property
+    def case(self) -> CaseResult:
+        (case,) = self.run.cases
+        return case
+
+
+@dataclass
+class Play:
+    pytester: pytest.Pytester
+    monkeypatch: pytest.MonkeyPatch
+    lab: CaseLab = field(default_factory=CaseLab)
+
+    def __call__(self, text: str, *words: str) -> Played:
+        self.monkeypatch.setattr("harness.run.prepare.lab_for", lambda *_: self.lab)
+        self.pytester.makeini("[pytest]\naddopts = --strict-markers\n")
+        self.pytester.makepyfile(test_mine=text)
+        folder = self.pytester.path / "results"
+        given = [] if any(word.startswith("--collect") for word in words) else [f"--maskall-results={folder}"]
+        result = self.pytester.runpytest_inprocess(
+            "-p", "no:cacheprovider", "-p", "no:xdist", *given, *words, no_reraise_ctrlc=True
+        )
+        return Played(int(result.ret), f"{result.stdout.str()}\n{result.stderr.str()}", folder, self.lab)
+
+
+@pytest.fixture
+def play(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Play:
+    monkeypatch.setenv("COLUMNS", "200")
+    return Play(pytester, monkeypatch)
+
+
+def test_a_test_that_fails_on_its_control_is_proven(play: Play) -> None:
+    played = play(REPORT_OF_2019, "-v")
+    assert played.status == 0, played.text
+    assert re.search(r"test_next_guest\[stock\] PASSED.*\n.*test_next_guest\[no-maskall-reset\] NOTICED", played.text)
+    assert "1 passed, 1 noticed" in played.text
+    assert "PROVEN     test_mine.py::test_next_guest  stock PASS, control no-maskall-reset FAIL" in played.text
+    case = played.case
+    assert (case.id, case.title, case.conclusion) == (
+        "test_mine.py::test_next_guest",
+        "The next guest works.",
+        Conclusion.PROVEN,
+    )
+    assert case.control is not None
+    assert (case.control.reason.splitlines()[0], case.control.place) == ("assert 0 > 0", "test_mine.py:10")
+    assert [one.verb for one in case.stock.record.actions] == ["create", "destroy", "create"]
+    assert [one.name for one in case.stock.record.seen] == ["bound", "end"]
+    assert [control.name for control in played.run.controls] == ["no-maskall-reset"]
+    assert played.lab.log == ["host with nvme", "gone", "host with nvme", "gone", "closed"]
+    for _, side in case.sides:
+        assert (played.folder / side.log).read_text().startswith(f"{case.id} on {side.hypervisor}: {side.verdict}")
+        assert list((played.folder / side.raw_directory).glob("*/*-end/config.hex"))
+    assert "guest     d2: 0 interrupts" in played.text, "where stock and control part"
+    (element,) = ElementTree.parse(played.folder / "junit.xml").iter("testcase")  # noqa: S314 - our own
+    assert (element.get("classname"), element.get("name")) == ("test_mine.py", "test_next_guest")
+
+
+def test_a_mutant_under_test_is_a_failure_that_teaches(play: Play) -> None:
+    played = play(REPORT_OF_2019, "--maskall-mutant=no-maskall-reset", "--maskall-no-control")
+    assert played.status == 1
+    assert ">       assert again.interrupts(pci_device) > 0" in played.text
+    assert "where 0 = interrupts(<device nvme at 0000:04:00.0>)" in played.text
+    assert "harness/" not in played.text.partition("maskall: the device at that moment")[0]
+    shown = played.text.partition("maskall: the device at that moment")[2]
+    for view in ("hardware  Enable+ Masked-", "Xen       owner", "guest     d2: 0 interrupts on 2 vectors"):
+        assert view in shown
+    assert re.search(r"repeat +pytest '?test_mine.py::test_next_guest\[no-maskall-reset\]'? --maskall-mutant", shown)
+    assert (played.case.conclusion, played.case.stock.hypervisor) == (Conclusion.REGRESSION, "no-maskall-reset")
+    assert played.run.exit_status == 1
+
+
+def test_a_test_that_its_control_passes_is_blind(play: Play) -> None:
+    played = play(
+        "import pytest\n@pytest.mark.control\ndef test_it(pci_device, make_guest):\n"
+        "    assert make_guest(pci_device).interrupts(pci_device)\n"
+    )
+    assert played.status == 1
+    assert "BLIND: the test passes on the control no-maskall-reset" in played.text
+    assert played.case.conclusion is Conclusion.BLIND
+
+
+CONTROL_ENDS = """
+import pytest
+from harness.base.errors import LabError
+
+@pytest.mark.control("no-maskall-reset")
+def test_it(xen_host, pci_device, make_guest, maskall_hypervisor):
+    make_guest(pci_device).destroy()
+    again = make_guest(pci_device)
+    if not again.interrupts(pci_device):
+        {ending}
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "conclusion"),
+    [
+        ("assert again.interrupts(pci_device)", Conclusion.PROVEN),
+        ("pytest.fail('no interrupts')", Conclusion.PROVEN),
+        ("raise LabError('the cable')", Conclusion.UNDECIDED),
+        ("xen_host.nothing", Conclusion.UNDECIDED),
+        ("pci_device.reset('flt')", Conclusion.UNDECIDED),
+        ("1 / 0", Conclusion.UNDECIDED),
+        ("pytest.skip('not here')", Conclusion.UNPROVEN),
+    ],
+)
+def test_only_an_assertion_of_the_test_is_a_proof(play: Play, ending: str, conclusion: Conclusion) -> None:
+    played = play(CONTROL_ENDS.format(ending=ending))
+    assert played.case.conclusion is conclusion, played.text
+    assert played.status == (1 if conclusion is Conclusion.UNDECIDED else 0)
+
+
+def test_an_assertion_in_the_harness_is_no_proof(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise AssertionError("a bug of ours")
+
+    broken.__globals__  # noqa: B018 - the function's module is this one, not the harness: the method below is
+    monkeypatch.setattr("harness.host.device.parse_exercise", broken, raising=True)
+    monkeypatch.setattr("harness.host.guest.parse_exercise", broken)
+    played = play(REPORT_OF_2019)
+    assert (played.case.stock.verdict, played.case.conclusion) == (Verdict.ERROR, Conclusion.UNDECIDED)
+
+
+def test_a_guest_that_is_refused_fails_the_test_under_test_alone(play: Play) -> None:
+    play.lab.refuses = ("maskall-b",)
+    played = play(REPORT_OF_2019)
+    assert (played.case.stock.verdict, played.case.conclusion) == (Verdict.FAIL, Conclusion.REGRESSION)
+    assert ">       again = make_guest(pci_device)" in played.text, "the user's own line is the last"
+    assert "maskall-b was not created: status 3: libxl: error: Device or resource busy" in played.text
+    assert "harness/" not in played.text.partition("maskall: the device at that moment")[0]
+    assert played.case.control is not None
+    assert (played.case.control.verdict, played.case.control.place) == (Verdict.ERROR, "test_mine.py:9")
+    assert "no assertion of the test" in played.case.control.reason
+
+
+XFAIL = """
+import pytest
+
+@pytest.mark.xfail(strict=True, reason="docs/findings/stale.md")
+def test_it(xen_host, pci_device, make_guest):
+    guest = make_guest(pci_device)
+    {line}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "conclusion", "status"),
+    [
+        ("assert not guest.interrupts(pci_device)", Conclusion.KNOWN, 0),
+        ("assert guest.interrupts(pci_device)", Conclusion.CHANGED, 1),
+        ("pci_device.reset('flt')", Conclusion.UNDECIDED, 1),
+    ],
+)
+def test_a_known_issue_is_expected_and_an_error_of_the_lab_is_none(
+    play: Play, line: str, conclusion: Conclusion, status: int
+) -> None:
+    played = play(XFAIL.format(line=line))
+    assert (played.case.conclusion, played.status) == (conclusion, status), played.text
+
+
+BAD = {
+    "@pytest.mark.device('nvm')\ndef test_it(pci_device): pass": "there is no device 'nvm' (did you mean 'nvme'?)",
+    "@pytest.mark.device\ndef test_it(pci_device): pass": "the mark 'device' names no device",
+    "@pytest.mark.device('nvme', 'e1000e')\ndef test_it(pci_device): pass": "pci_device is one device",
+    "@pytest.mark.device('nvme', 'nvme')\ndef test_it(pci_devices): pass": "the device 'nvme' is wanted twice",
+    "@pytest.mark.device(nvme=1)\ndef test_it(pci_device): pass": "the mark 'device' has no argument 'nvme'",
+    "def test_it(pci_device, pci_devices): pass": "pci_device and pci_devices would borrow the same device",
+    "@pytest.mark.control('no-maskal-reset')\ndef test_it(xen_host): pass": "did you mean 'no-maskall-reset'?",
+    "@pytest.mark.control('a', 'b')\ndef test_it(xen_host): pass": "takes 1 name, not 2",
+    "@pytest.mark.control(3)\ndef test_it(xen_host): pass": "takes names, not 3",
+    "@pytest.mark.stack('trixi')\ndef test_it(xen_host): pass": "unknown stack 'trixi' (did you mean 'trixie'?)",
+    "@pytest.mark.guest(tipe='pv')\ndef test_it(make_guest): pass": "a guest has no 'tipe' (did you mean 'type'?)",
+    "@pytest.mark.guest(type='pw')\ndef test_it(make_guest): pass": "type cannot be 'pw' (did you mean 'pv'?)",
+    "@pytest.mark.guest(vcpus=0)\ndef test_it(make_guest): pass": "a guest's vcpus cannot be 0 (1 to 8)",
+    "@pytest.mark.guest('pv')\ndef test_it(make_guest): pass": "takes named arguments, not 'pv'",
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_mistake_is_one_line_at_collection(play: Play, text: str) -> None:
+    played = play(f"import pytest\n{text}\n", "--collect-only", "-q")
+    assert played.status == 2
+    (line,) = [line for line in played.text.splitlines() if line.startswith("maskall: ")]
+    assert re.match(r"maskall: test_mine.py:[23]: test_it: ", line) and BAD[text] in line
+    assert "Traceback" not in played.text and played.lab.log == []
+
+
+def test_collecting_asks_no_lab(play: Play) -> None:
+    played = play(REPORT_OF_2019, "--collect-only", "-q")
+    assert played.text.splitlines()[:2] == [
+        "test_mine.py::test_next_guest[stock]",
+        "test_mine.py::test_next_guest[no-maskall-reset]",
+    ]
+    assert played.lab.log == []
+
+
+@dataclass
+class Undone:
+    """A lab host's way back."""
+
+    how_often: int = 0
+    error: Exception | None = None
+
+    def __call__(self) -> None:
+        self.how_often += 1
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("def test_it(pci_device): pass", 0),
+        ("def test_it(pci_device): assert not pci_device", 1),
+        ("@pytest.fixture\ndef bad(pci_device): 1 / 0\ndef test_it(bad): pass", 1),
+        ("@pytest.fixture\ndef bad(pci_device):\n    yield\n    1 / 0\ndef test_it(bad): pass", 1),
+        ("def test_it(pci_device): raise KeyboardInterrupt", 2),
+        ("def test_it(pci_device): pytest.exit('enough')", 2),
+    ],
+)
+def test_the_host_is_put_back_whatever_happens(play: Play, text: str, status: int) -> None:
+    undone = Undone()
+    play.lab.restore = undone
+    played = play(f"import pytest\n{text}\n")
+    assert (played.status, undone.how_often) == (status, 1)
+    assert played.lab.log[-2:] == ["gone", "closed"]
+
+
+def test_a_host_that_does_not_go_back_is_no_pass(play: Play) -> None:
+    play.lab.restore = Undone(error=RestoreFailed("the device stayed at pciback"))
+    played = play("def test_it(pci_device): pass\n")
+    assert "maskall: the device stayed at pciback" in played.text
+    assert (played.status, played.case.stock.verdict) == (1, Verdict.ERROR)
+
+
+@pytest.mark.parametrize("error", [HostUnreachable("no answer"), SafetyRefusal("the root disk is on it")])
+def test_a_host_that_cannot_be_had_is_one_line(play: Play, error: Exception) -> None:
+    play.lab.unreachable = error
+    played = play("def test_it(xen_host): pass\n")
+    assert (
+        f"maskall: {error}" in played.text
+        and "Traceback" not in played.text
+        and ".py:"
+        not in played.text.partition("short test summary")[0].partition("ERRORS")[2].replace("test_mine.py", "")
+    )
+    assert (played.status, played.case.stock.verdict, played.case.conclusion) == (
+        1,
+        Verdict.ERROR,
+        Conclusion.UNDECIDED,
+    )
+
+
+def test_what_is_asked_for_too_late_is_refused(play: Play) -> None:
+    played = play(
+        "import pytest\n@pytest.fixture\ndef late(make_guest):\n    yield\n    kept.append(make_guest)\nkept = []\n"
+        "def test_first(late): pass\n"
+        "def test_second(xen_host):\n    kept[0]()\n"
+    )
+    assert "a guest was asked for when the test was over: fake is given back" in played.text
+    assert [case.conclusion for case in played.run.cases] == [Conclusion.UNPROVEN, Conclusion.UNDECIDED]
+
+
+def test_a_mark_for_other_stacks_skips(play: Play) -> None:
+    played = play("import pytest\n@pytest.mark.stack('bullseye')\ndef test_it(xen_host): pass\n", "-rs")
+    assert "only for bullseye; this run is on trixie (--maskall-stack)" in played.text
+    assert (played.status, played.lab.log) == (0, ["closed"]) or played.status == 0
+
+
+def test_a_device_by_parameter_and_several(play: Play) -> None:
+    played = play(
+        "import pytest\n"
+        "@pytest.mark.parametrize('pci_device', ['nvme', 'virtio-rng'], indirect=True)\n"
+        "@pytest.mark.control('no-maskall-reset')\n"
+        "def test_one(pci_device): assert pci_device.target.name == 'nvme'\n"
+        "@pytest.mark.device('virtio-rng', 'nvme')\n"
+        "def test_two(pci_devices, checkpoint, make_guest):\n"
+        "    seen = checkpoint('both are idle')\n"
+        "    assert [str(one.device) for one in seen.observations] == ['0000:05:00.0', '0000:04:00.0']\n"
+        "    guest = make_guest(*pci_devices, type='pv', name='maskall-mine', vcpus=2)\n"
+        "    assert guest.name == 'maskall-mine'\n"
+    )
+    ids = [case.id for case in played.run.cases]
+    assert ids == ["test_mine.py::test_one[nvme]", "test_mine.py::test_one[virtio-rng]", "test_mine.py::test_two"]
+    assert played.run.cases[2].stock.verdict is Verdict.PASS, played.text
+    assert [one.name for one in played.run.cases[2].stock.record.seen] == ["bound", "both are idle", "end"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("make_guest(pci_device, name='Debian')", "a guest cannot be called 'Debian'"),
+        ("make_guest(pci_device, on_reboot='restrat')", "did you mean 'restart'?"),
+        ("(checkpoint('a'), checkpoint('a'))", "there is a checkpoint 'a' already"),
+    ],
+)
+def test_a_wrong_word_in_a_test_is_told(play: Play, line: str, told: str) -> None:
+    played = play(f"def test_it(pci_device, make_guest, checkpoint):\n    {line}\n")
+    assert told in played.text and f">       {line}" not in played.text.partition(told)[2]
+    assert "harness/" not in played.text.partition("maskall: the device")[0]
+
+
+def test_habits_of_pytest_hold(play: Play) -> None:
+    one_side = play(REPORT_OF_2019, "-k", "stock")
+    assert (one_side.case.conclusion, one_side.status) == (Conclusion.UNPROVEN, 0)
+    assert one_side.case.remark == "the side on no-maskall-reset was not played"
+
+
+def test_the_debugger_is_not_entered_on_a_control_that_fails_as_it_must(play: Play) -> None:
+    play.pytester.makeconftest("def pytest_exception_interact(call): print('ENTERED', call.excinfo.typename)\n")
+    assert "ENTERED" not in play(REPORT_OF_2019, "-s").text
+
+
+def test_markers_and_fixtures_are_told(play: Play) -> None:
+    assert "@pytest.mark.control(mutant): play the test on this known-bad" in play("", "--markers").text
+    told = play("", "--fixtures", "-v").text
+    for name in ("xen_host", "pci_device", "pci_devices", "make_guest", "toolstack", "checkpoint"):
+        assert re.search(rf"^{name} -- ", told, re.MULTILINE)
