@@ -135,7 +135,9 @@ class Case:
             error = call.excinfo.value
             if isinstance(error, MaskallError):
                 report.longrepr = f"maskall: {error}"
-            self.verdict, self.reason, self.place = Verdict.ERROR, f"after the test: {_told(error)}", ""
+            if self.verdict is not Verdict.ERROR:
+                self.reason, self.place = f"after the test: {_told(error)}", ""
+            self.verdict = Verdict.ERROR
         crash = self.trial.crash if self.trial is not None else None
         if crash is not None:
             self.verdict, self.reason = Verdict.CRASH, f"{crash.kind.value}: {crash.text}"

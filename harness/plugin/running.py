@@ -210,6 +210,7 @@ class Running:
         """The lines that end the run; `failures` adds what is not as expected, one paragraph each."""
         from rich.console import Console
 
+        from harness.report.case import cases
         from harness.report.failure import failures as explained
         from harness.report.failure import remarks, skipped
         from harness.report.table import report
@@ -223,7 +224,8 @@ class Running:
         with console.capture() as captured:
             console.print(report(self.result, width=width))
         yield from (line.rstrip() for line in captured.get().splitlines())
-        paragraphs = [*skipped(self.result), *remarks(self.result), *(explained(self.result) if failures else [])]
+        told = [*cases(self.result), *skipped(self.result), *remarks(self.result)]
+        paragraphs = [*told, *(explained(self.result) if failures else [])]
         if paragraphs:
             yield from ("", *paragraphs)
         yield f"results: {self.results / 'results.json'}"

@@ -18,7 +18,6 @@ from rich.text import Text
 from harness.base.text import inert
 from harness.model.verdict import Conclusion, Verdict
 from harness.report import messages
-from harness.report.case import cases
 from harness.report.results import Control, RunResult, ScenarioResult, Side
 from harness.report.rounds import leaks
 from harness.report.story import gist
@@ -59,8 +58,6 @@ def report(run: RunResult, *, width: int = 80) -> Group:
     parts: list[Table | Text] = [header(run)]
     if run.scenarios:
         parts.append(table(run, width=width))
-    if run.cases:
-        parts.append(Text("\n".join(cases(run))))
     parts += call_chains(run)
     parts += traces(run)
     parts += [Text("\n".join(leaks(scenario.id, side))) for scenario, side in _sides(run) if side.leaks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.report.case import cases
 from harness.report.failure import failures, remarks, skipped
 from harness.report.formats.base import Format
 from harness.report.table import plain
@@ -13,6 +14,6 @@ class Table(Format):
 
     def render(self, told: Told) -> bytes:
         run = told.run
-        paragraphs = [*skipped(run), *remarks(run), *failures(run), *told.missing]
+        paragraphs = [*cases(run), *skipped(run), *remarks(run), *failures(run), *told.missing]
         text = plain(run, width=told.width) + "".join(f"{line}\n" for line in ["", *paragraphs] if paragraphs)
         return text.encode("utf-8", "backslashreplace")
