@@ -11,6 +11,7 @@ import typer
 
 from harness.cli import (
     bench,
+    bundle,
     coverage,
     doctor,
     explain,
@@ -27,6 +28,7 @@ from harness.cli import (
     shell,
     soak,
     test,
+    verify,
 )
 
 app = typer.Typer(
@@ -61,6 +63,8 @@ for command in (
     coverage,
     report,
     judge,
+    bundle,
+    verify,
     explain,
     shell,
     mutants,

@@ -103,10 +103,11 @@ def begun_in(root: Path) -> Begun:
         raise EvidenceError(f"{NAME!r}: {place}: {first['msg']}", hint=hint) from error
 
 
-def judged_again(root: Path, only: str = "*", stored: RunResult | None = None) -> RunAgain:
+def judged_again(root: Path, only: str = "*", stored: RunResult | None = None, *, own_issues: bool = True) -> RunAgain:
     """The run in `root`: all of its scenarios that the glob `only` names.
 
-    With `stored` results the records must be those that these name. EvidenceError when run.json cannot be read,
+    With `stored` results the records must be those that these name. Without `own_issues` a known_issues.yaml that the
+    run brings along counts for nothing. EvidenceError when run.json cannot be read,
     UsageError when there is no such scenario; what else is wrong stands in the answer.
     """
     begun = begun_in(root)
@@ -114,7 +115,7 @@ def judged_again(root: Path, only: str = "*", stored: RunResult | None = None) -
     if not named and only != "*":
         raise UsageError(f"the run has no scenario {only!r}", hint=f"it has {', '.join(begun.scenarios)}")
     again = RunAgain(root, begun)
-    issues = _issues(root, begun)
+    issues = _issues(root, begun) if own_issues else known_issues()
     results = {one.id: one for one in stored.scenarios} if stored else {}
     for name in named:
         try:

@@ -1,0 +1,430 @@
+"""Verifies a bundle layer by layer, without network and host. docs/bundle.md says what each layer proves."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from harness.base.errors import EvidenceError
+from harness.base.stored import from_json
+from harness.evidence.sealed import read_inside
+from harness.evidence.store import digest
+from harness.mutants import catalogue as mutants
+from harness.mutants.catalogue import Mutant
+from harness.mutants.change import Change, Returns
+from harness.mutants.code import Replaced
+from harness.nested import devices as nested
+from harness.play.catalogue import catalogue
+from harness.report.begun import KNOWN_ISSUES, NAME, Begun
+from harness.report.bundle import bag
+from harness.report.bundle.fidelity import Fidelity, Machine, fidelity, machine
+from harness.report.bundle.layers import Layer, Verification, Word
+from harness.report.bundle.signers import Signers
+from harness.report.bundle.sshsig import parse_signature
+from harness.report.bundle.statement import NAMESPACE, Evidence, Statement, parse_statement
+from harness.report.differences import of_values
+from harness.report.results import RunResult, Side
+from harness.run.again import RunAgain, begun_in, judged_again
+from harness.run.bundle import JUNIT, looks
+from harness.run.comparison import RESULTS, Comparison, compared
+from harness.run.plan import STOCK
+from harness.run.rules import this_tool
+from harness.run.unpack import Unpacked, unpacked
+from harness.scenario.choose import Candidate, select, why_not_through
+
+_MOST_LINES = 12
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the caller asks of a bundle. `now`: when the keys must be good."""
+
+    signers: Signers
+    now: datetime
+    challenge: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The run's own files of a bundle."""
+
+    begun: Begun
+    results: RunResult
+    statement: Statement
+    machines: list[Machine]
+    shown: Fidelity
+    comparison: Comparison
+
+    @property
+    def sides(self) -> Iterator[tuple[str, Side]]:
+        """Every side, with the id of its scenario."""
+        for scenario in self.results.scenarios:
+            yield from ((scenario.id, side) for _, side in scenario.sides)
+
+
+def verified(path: Path, wanted: Wanted) -> Verification:
+    """Every layer as far as it can be looked at. UsageError when the file cannot be read or is no bundle of today."""
+    if wanted.profile is not None:
+        catalogue().profile(wanted.profile)
+    found = Verification()
+    with tempfile.TemporaryDirectory(prefix="maskall-verify-") as folder:
+        try:
+            _look(unpacked(path, Path(folder)), wanted, found)
+        except EvidenceError as error:
+            name = "consistency" if found.layers else "container"
+            found.layers.append(Layer(name, Word.FAILS, (error.message,)))
+    found.cut()
+    return found
+
+
+def _look(files: Unpacked, wanted: Wanted, found: Verification) -> None:
+    total = len(files.tags) + len(files.digests)
+    size = f"{files.octets / 1e6:.1f} MB of evidence in {files.compressed / 1e6:.1f} MB"
+    found.layers.append(Layer("container", Word.OK, (f"{total} files, {size}, written as maskall writes them",)))
+    found.layers.append(_manifest(files))
+    if found.failed:
+        return
+    found.layers.append(_signature(files, wanted))
+    statement = parse_statement(files.tags[bag.STATEMENT_NAME])
+    found.layers.append(_freshness(statement.predicate, wanted))
+    root = files.root
+    results = from_json(RunResult, read_inside(root, RESULTS), file=RESULTS)
+    begun = begun_in(root)
+    first = looks(root, results)
+    shown = fidelity(first)
+    read = _Read(begun, results, statement, [machine(one) for one in first], shown, compared(root, None))
+    found.layers.append(
+        Layer.of(
+            "consistency",
+            _few(
+                [
+                    *_statement(files, read),
+                    *_one_reading(root),
+                    *_product(read),
+                    *_times(read),
+                    *_for_people(root, read),
+                ]
+            ),
+            ["the statement, the results, junit.xml and the logs say the same as the payload"],
+        )
+    )
+    played = sum(1 for _ in read.sides)
+    tries = f"{played} sides, {results.emulator_faults} tries thrown away by the emulator"
+    rows = f"{len(begun.scenarios)} of {len(begun.scenarios)} scenarios, {tries}"
+    asked = [rows] if wanted.profile is None else [f"{rows}; all of profile {wanted.profile}"]
+    found.layers.append(
+        Layer.of("completeness", _few([*_rows(read), *_strays(files, read), *_of_profile(read, wanted.profile)]), asked)
+    )
+    found.layers.append(_control(read))
+    found.layers.append(_fidelity(read))
+    found.layers.append(_rejudged(root, read))
+    found.notes += _notes(read)
+    counts = ", ".join(f"{number} {word}" for word, number in results.counts.items())
+    found.run = (
+        f"run {results.run_id} on {results.host.name}, {shown.kind}: {counts}; exit status {results.exit_status:d}"
+    )
+
+
+def _few(lines: list[str]) -> list[str]:
+    more = len(lines) - _MOST_LINES
+    return lines if more <= 0 else [*lines[:_MOST_LINES], f"and {more} more"]
+
+
+def _manifest(files: Unpacked) -> Layer:
+    try:
+        listed = bag.parse_manifest(files.tags[bag.MANIFEST_NAME])
+    except EvidenceError as error:
+        return Layer("manifest", Word.FAILS, (error.message,))
+    wrong = [] if files.tags[bag.BAGIT_NAME] == bag.BAGIT else [f"{bag.BAGIT_NAME} is not that of BagIt 1.0"]
+    wrong += [f"{name!r} is listed and not there" for name in listed if name not in files.digests]
+    wrong += [f"{name!r} is not listed" for name in files.digests if name not in listed]
+    wrong += [f"{name!r} was changed" for name, sha in files.digests.items() if listed.get(name, sha) != sha]
+    return Layer.of("manifest", _few(wrong), [f"{len(listed)} files of the payload by their SHA-256"])
+
+
+def _signature(files: Unpacked, wanted: Wanted) -> Layer:
+    """Somebody who may must have signed, and no signature may be false; a stranger's counts for nothing."""
+    message = files.tags[bag.STATEMENT_NAME]
+    good, wrong, strangers = [], [], []
+    for name, content in files.signatures.items():
+        try:
+            one = parse_signature(content)
+            who = f"{name}: {one.key_type} {one.fingerprint}"
+            if name != bag.SIGNATURES + one.file_name:
+                wrong.append(f"{who}: the file is not named by its key")
+            elif weak := one.weakness():
+                wrong.append(f"{who}: {weak}")
+            elif one.namespace != NAMESPACE:
+                wrong.append(f"{who}: it is made for {one.namespace!r} and not for {NAMESPACE}")
+            elif not one.verifies(message):
+                wrong.append(f"{who}: it is not one of this statement")
+            else:
+                principals, why = wanted.signers.judge(one, NAMESPACE, wanted.now)
+                if principals:
+                    good.append(f"by {principals}: {one.key_type} {one.fingerprint}")
+                elif why == "its key is not listed":
+                    strangers.append(f"{who}: {why}")
+                else:
+                    wrong.append(f"{who}: {why}")
+        except EvidenceError as error:
+            wrong.append(f"{name}: {error.message}")
+    if not files.signatures:
+        return Layer("signature", Word.UNSIGNED, ("nobody vouches for this bundle",))
+    if not good:
+        wrong += strangers
+    return Layer.of("signature", wrong, [*good, *strangers])
+
+
+def _freshness(evidence: Evidence, wanted: Wanted) -> Layer:
+    has = f"the bundle answers {evidence.challenge!r}" if evidence.challenge is not None else "the bundle answers none"
+    if wanted.challenge is None:
+        return Layer("freshness", Word.NOT_ASKED, (f"no --challenge was given; {has}",))
+    if evidence.challenge != wanted.challenge:
+        return Layer("freshness", Word.FAILS, (f"the challenge is {wanted.challenge!r}, and {has}",))
+    return Layer("freshness", Word.OK, (f"it was signed for the challenge {wanted.challenge!r}",))
+
+
+def _statement(files: Unpacked, read: _Read) -> Iterator[str]:
+    """The statement is about this payload and says nothing else than it."""
+    statement, given = read.statement, read.statement.predicate
+    if statement.subject[0].digest != {"sha256": digest(files.tags[bag.MANIFEST_NAME])}:
+        yield "the statement is about another manifest"
+    tool = given.bundled_by
+    made = Evidence.of(read.begun, read.results, read.shown, tool, given.challenge)
+    for one in of_values("statement", given.model_dump(mode="json"), made.model_dump(mode="json")):
+        yield f"{one.where}: {one.what}: says {one.stored}, and the payload says {one.now}"
+    if files.tags[bag.INFO_NAME] != bag.info(given.run.id, tool.version, files.octets, len(files.digests)):
+        yield f"{bag.INFO_NAME} is not that of this run and payload"
+
+
+def _product(read: _Read) -> Iterator[str]:
+    """What was tested is what the raw files show, the same on every side."""
+    facts = read.begun.host.facts
+    for one in read.machines:
+        for name in ("xen_version", "xen_build_id", "kernel"):
+            shown = getattr(one, name)
+            if shown and shown != facts.get(name):
+                yield f"{one.folder} shows {name} {shown!r}, and the run says {facts.get(name)!r}"
+    for name in ("dmi", "acpi"):
+        kinds = {getattr(one, name): one.folder for one in read.machines if getattr(one, name)}
+        if len(kinds) > 1:
+            told = "; ".join(f"{value!r} in {folder}" for value, folder in kinds.items())
+            yield f"raw files of more than one machine: {told}"
+
+
+def _times(read: _Read) -> Iterator[str]:
+    for side in read.comparison.again.sides:
+        for file in side.tries:
+            if not read.results.started <= file.began <= file.ended <= read.results.ended:
+                where = f"{file.record.scenario.id} on {file.hypervisor}"
+                yield f"{where} was played from {file.began} to {file.ended}, and the run was not"
+
+
+def _one_reading(root: Path) -> Iterator[str]:
+    """A key that is there twice is one thing to this program and another to the next."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
+            raise ValueError(f"{twice!r} is there twice")
+        return found
+
+    for name in (NAME, RESULTS):
+        try:
+            json.loads(read_inside(root, name), object_pairs_hook=once)
+        except ValueError as error:
+            yield f"{name}: {error}"
+
+
+def _for_people(root: Path, read: _Read) -> Iterator[str]:
+    """junit.xml and the logs: what programs and people go by tells the same conclusions."""
+    try:
+        document = ET.fromstring(read_inside(root, JUNIT))  # noqa: S314 - expat refuses what would blow up
+        told = [
+            (case.get("name"), {one.get("name"): one.get("value") for one in case.iter("property")}.get("conclusion"))
+            for case in document.iter("testcase")
+        ]
+    except (ET.ParseError, ValueError) as error:
+        yield f"{JUNIT}: {error}"
+    else:
+        if told != [(one.id, one.conclusion.value) for one in read.results.scenarios]:
+            yield f"{JUNIT} tells other conclusions than {RESULTS}"
+    for _, side in read.sides:
+        first = read_inside(root, side.log).decode("utf-8", "replace").split("\n", 1)[0]
+        if not first.startswith(f"{side.hypervisor}: {side.verdict}: "):
+            yield f"{side.log} tells another verdict than {RESULTS}: {first[:80]!r}"
+
+
+def _rows(read: _Read) -> Iterator[str]:
+    wanted, found = list(read.begun.scenarios), [one.id for one in read.results.scenarios]
+    if len(set(wanted)) != len(wanted):
+        yield f"{NAME} names a scenario twice"
+    for name in wanted:
+        if name not in found:
+            yield f"{name} was to be played, and has no result"
+    yield from (f"{name} has a result, and {NAME} does not name it" for name in found if name not in wanted)
+    if not found:
+        yield "the run has no scenario"
+    elif found != wanted and sorted(found) == sorted(wanted):
+        yield "the results are in another order than the run"
+    for one in read.results.scenarios:
+        sides = [side.hypervisor for _, side in one.sides]
+        if sides != list(read.begun.hypervisors(one.stock.record.scenario)):
+            yield f"{one.id} was played on {', '.join(sides)}, and another was promised"
+
+
+def _strays(files: Unpacked, read: _Read) -> Iterator[str]:
+    """Every file is of the run, of a side or of one of its tries."""
+    known = {NAME, RESULTS, JUNIT, *([KNOWN_ISSUES] if read.begun.known_issues else [])}
+    for name, side in read.sides:
+        known.add(side.log)
+        for number in range(len(side.attempts) + 1):
+            known.add(f"raw/{name}/{side.hypervisor}{f'-retry{number}' if number else ''}/record.json")
+    for one in read.comparison.again.sides:
+        base = f"raw/{one.record.scenario.id}/{one.side.hypervisor}"
+        for number, file in enumerate(one.tries):
+            folder = f"{base}-retry{number}" if number else base
+            known |= {f"{folder}/{name}" for name in file.files}
+    for name in files.digests:
+        if name.removeprefix(bag.DATA) not in known:
+            yield f"{name!r} is of no scenario, side or try of this run"
+
+
+def _of_profile(read: _Read, profile: str | None) -> Iterator[str]:
+    """Every row that the profile has for the devices of the run, on stock and against a control."""
+    if profile is None:
+        return
+    if read.begun.under_test != STOCK:
+        yield f"the hypervisor under test is the mutant {read.begun.under_test}"
+    if read.begun.control is None:
+        yield "there is no known-bad control"
+    devices = _candidates(read)
+    rows = select(catalogue(), devices, [], profile) if devices else []
+    toolstack = read.begun.host.facts.get("toolstack", "")
+    for row in rows:
+        if row.id not in read.begun.scenarios and why_not_through(row, toolstack) is None:
+            yield f"{row.id} of profile {profile} was not played"
+
+
+def _candidates(read: _Read) -> list[Candidate]:
+    """The devices of the run, each of which has to suffer every ending."""
+    ours = {one.name: one for one in nested.candidates(nested.catalogue())}
+    found: dict[str, Candidate] = {}
+    for _, side in read.sides:
+        record = side.record
+        names = record.scenario.device.split("+")
+        for name, part in zip(names, (record, record.second), strict=False):
+            if read.begun.host.nested and name in ours:
+                found[name] = ours[name]
+            elif part is not None and name not in found:
+                found[name] = Candidate(name, part.dom0_driver or name, reset_effective=part.reset_effective)
+    return list(found.values())
+
+
+def _control(read: _Read) -> Layer:
+    """The mutant is one of ours, and on every side that was played on it, its bytes were read back."""
+    begun, ours = read.begun, mutants.catalogue()
+    if begun.control is None and begun.under_test == STOCK:
+        return Layer("control", Word.NOT_ASKED, ("the run has no known-bad control: it proves nothing beyond stock",))
+    names = [one for one in (begun.under_test, begun.control) if one not in (None, STOCK)]
+    wrong = [f"{name} is no mutant of this maskall" for name in names if name not in ours]
+    control = ours.get(begun.control or "")
+    if control is not None and begun.notices != control.notices:
+        wrong.append(f"{begun.control} has to be noticed by {', '.join(control.notices)}, and the run says otherwise")
+    planted = 0
+    for side in read.comparison.again.sides:
+        for file in side.tries:
+            mutant = ours.get(file.hypervisor)
+            if mutant is None or not file.record.readings:
+                continue
+            planted += 1
+            where = f"{file.record.scenario.id} on {file.hypervisor}"
+            if file.planted is None:
+                wrong.append(f"{where}: nothing was planted")
+                continue
+            if (file.planted.name, file.planted.layer) != (file.hypervisor, mutant.layer):
+                wrong.append(f"{where}: another mutant was planted: {file.planted.name}")
+            if told := _misplanted(mutant, file.planted.changes, begun.host.facts.get("stack")):
+                wrong.append(f"{where}: {told}")
+    return Layer.of(
+        "control", _few(wrong), [f"{' and '.join(map(str, names))}, planted and read back on {planted} sides"]
+    )
+
+
+def _misplanted(mutant: Mutant, made: tuple[Replaced, ...], stack: str | None) -> str:
+    """How the bytes that were written differ from the mutant's; empty: not at all."""
+    changes: tuple[Change | Returns, ...] = tuple(mutant.changes(stack))
+    if not made or len(made) != len(changes):
+        return f"{len(made)} changes were made, and the mutant has {len(changes)}"
+    for change, one in zip(changes, made, strict=True):
+        if one.after == one.before:
+            return f"the change at {one.place} changes nothing"
+        symbol = getattr(change, "symbol", one.place.where)
+        if len(one.before) != change.length or one.after != change.applied_to(one.before) or symbol != one.place.where:
+            return f"{one} is not what the mutant does"
+    return ""
+
+
+def _fidelity(read: _Read) -> Layer:
+    host, kind = read.begun.host, read.shown.kind
+    facts = [f"{one.path}:{one.line}: {one.shows}" for one in read.shown.facts]
+    if host.nested != ("nested" in host.facts):
+        return Layer("fidelity", Word.FAILS, ("the run says of its host that it is nested, and that it is not",))
+    if kind == "unknown":
+        return Layer("fidelity", Word.UNKNOWN, ("no raw file of some side shows what machine it was", *facts))
+    if kind == "emulated" and not host.nested:
+        return Layer(
+            "fidelity", Word.FAILS, ("the run claims hardware, and its raw files show an emulator", *_few(facts))
+        )
+    if kind == "hardware" and host.nested:
+        return Layer(
+            "fidelity", Word.FAILS, ("the run claims a nested host, and its raw files show a machine", *_few(facts))
+        )
+    missing = [name for name in ("xen_version", "kernel") if not any(getattr(one, name) for one in read.machines)]
+    if missing:
+        return Layer("fidelity", Word.UNKNOWN, (f"no raw file shows {' and '.join(missing)}", *_few(facts)))
+    return Layer("fidelity", Word.OK, (f"{kind}: {host.label or 'no sign of an emulator'}", *_few(facts)))
+
+
+def _rejudged(root: Path, read: _Read) -> Layer:
+    comparison = read.comparison
+    wrong = [line.strip() for one in comparison.parts if one.word != "SAME" for line in one.lines]
+    if read.begun.known_issues:
+        wrong += _only_by_own_issues(judged_again(root, stored=read.results, own_issues=False), read.results)
+    if redefined := comparison.redefined:
+        wrong.append(f"judged by a definition that is not that of this maskall's catalogue: {', '.join(redefined)}")
+    files = sum(one.files for one in comparison.again.sides)
+    right = f"{len(comparison.parts)} SAME: {len(comparison.again.sides)} sides from {files} raw files"
+    said = ", ".join(f"{number} {what}" for what, number in comparison.words.items())
+    return Layer.of(
+        "rejudged", _few(wrong), [right, f"on the harness's word, for no raw byte shows it: {said or 'nothing'}"]
+    )
+
+
+def _only_by_own_issues(ours: RunAgain, stored: RunResult) -> Iterator[str]:
+    """Conclusions that rest on known issues which the bundle brings along."""
+    for one in stored.scenarios:
+        now = ours.finished.get(one.id)
+        if now is not None and now.conclusion != one.conclusion:
+            yield f"{one.id} is {one.conclusion} by the run's own known issues alone, and {now.conclusion} by ours"
+
+
+def _notes(read: _Read) -> Iterator[str]:
+    given, ours = read.statement.predicate.bundled_by, this_tool()
+    if given.sha256 != ours.sha256:
+        yield f"bundled by an unknown build: maskall {given.version}, {given.sha256[:16]}; this is {ours.sha256[:16]}"
+        changed = [name for name, sha in ours.rules.items() if given.rules.get(name) != sha]
+        if changed:
+            yield f"  whose rules are others than ours: {', '.join(changed)}"
+    yield from (
+        f"accepted by whoever ran it: {name.removeprefix('accepted ')}: {why}"
+        for name, why in read.begun.host.facts.items()
+        if name.startswith("accepted ")
+    )

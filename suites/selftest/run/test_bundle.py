@@ -1,0 +1,244 @@
+"""A bundle as it is written: the same bytes, whole or not at all, and as programs that are not ours read it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import bagit
+import pytest
+
+from harness.base.errors import EvidenceError, MaskallError, UsageError
+from harness.cli.entry import main
+from harness.report.bundle.container import BASE
+from harness.report.bundle.statement import NAMESPACE
+from harness.run.bundle import bundle
+from suites.selftest.fakes.badbundle import SIDE, Forger, edit_json, finished_run, members_of, new_key, public
+from suites.selftest.fakes.clihome import nothing_of_the_user  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
+    return Forger.made(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return finished_run("lab-error", tmp_path / "run")
+
+
+class TestFromOutside:
+    @pytest.fixture
+    def opened(self, forger: Forger, root: Path, tmp_path: Path) -> Path:
+        with tarfile.open(forger.bundled(root)) as archive:
+            archive.extractall(tmp_path / "opened", filter="data")
+        return tmp_path / "opened" / BASE
+
+    def test_sha256sum(self, opened: Path) -> None:
+        argv = ["sha256sum", "--strict", "-c", "manifest-sha256.txt"]
+        done = subprocess.run(argv, cwd=opened, capture_output=True, text=True)  # noqa: S603
+        assert (done.returncode, done.stdout.count(": OK\n")) == (0, 40)
+        (opened / "data/run.json").write_bytes(b"")
+        assert subprocess.run(argv, cwd=opened, capture_output=True).returncode == 1  # noqa: S603
+
+    def test_bagit(self, opened: Path) -> None:
+        bagit.Bag(str(opened)).validate()
+        (opened / "data/raw/more").write_bytes(b"")
+        with pytest.raises(bagit.BagValidationError):
+            bagit.Bag(str(opened)).validate()
+
+    def test_ssh_keygen(self, opened: Path, forger: Forger, tmp_path: Path) -> None:
+        (signature,) = (opened / "signatures").iterdir()
+        (tmp_path / "allowed").write_text(forger.signers)
+        argv = ["ssh-keygen", "-Y", "verify", "-f", str(tmp_path / "allowed"), "-I", "lab@example.com", "-n", NAMESPACE]
+        statement = (opened / "statement.json").read_bytes()
+        for message, status in ((statement, 0), (statement + b" ", 255)):
+            done = subprocess.run([*argv, "-s", str(signature)], input=message, capture_output=True)  # noqa: S603
+            assert done.returncode == status, done.stderr
+
+    def test_tar_and_gzip(self, forger: Forger, root: Path) -> None:
+        path = forger.bundled(root)
+        subprocess.run(["gzip", "-t", str(path)], check=True)  # noqa: S603, S607
+        listed = subprocess.run(["tar", "tvzf", str(path)], check=True, capture_output=True, text=True).stdout  # noqa: S603, S607
+        assert listed.splitlines()[0].split() == ["-rw-r--r--", "0/0", "54", "1970-01-01", "00:00", f"{BASE}bagit.txt"]
+
+
+class TestTheSameBytes:
+    def test_whatever_the_disk_says_of_the_files(self, forger: Forger, root: Path) -> None:
+        first = forger.bundled(root, challenge="a").read_bytes()
+        for path in root.rglob("*"):
+            os.utime(path, (1, 1))
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        assert forger.bundled(root, challenge="a").read_bytes() == first
+        assert forger.bundled(root, challenge="b").read_bytes() != first
+
+    def test_several_keys_in_any_order(self, forger: Forger, root: Path) -> None:
+        other = new_key(root.parent, "other", "rsa", "-b", "2048")
+        third = new_key(root.parent, "third", "ecdsa", "-b", "256")
+        keys = [forger.key, other, third]
+        path = root.parent / "x.tar.gz"
+        made = [bundle(root, path, keys=some).path.read_bytes() for some in (keys[:2], keys[1::-1])]
+        assert made[0] == made[1]
+        bundle(root, path, keys=keys)
+        for key in keys:
+            found = forger.verify(path, signers=f"somebody {public(key)}")
+            assert found.status == 0, list(found.lines)
+
+    def test_a_long_name(self, forger: Forger, root: Path) -> None:
+        deep = root / "raw" / ("a" * 90) / ("b" * 90)
+        deep.mkdir(parents=True)
+        (deep / "c").write_bytes(b"x")
+        path = forger.bundled(root)
+        assert f"data/raw/{'a' * 90}/{'b' * 90}/c" in members_of(path)
+        found = forger.verify(path)
+        assert [one.name for one in found.failed] == ["completeness"], "it is of no side"
+
+
+class TestNothingHalfWritten:
+    @pytest.fixture
+    def full_disk(self) -> Iterator[None]:
+        """The kernel lets no file grow beyond some bytes: EFBIG in the middle."""
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        yield
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    def test_a_full_disk(self, root: Path, tmp_path: Path, full_disk: None) -> None:
+        target = tmp_path / "out"
+        target.mkdir()
+        (target / "made.tar.gz").write_bytes(b"the one of yesterday")
+        with pytest.raises(EvidenceError, match=r"made\.tar\.gz could not be written: File too large"):
+            bundle(root, target / "made.tar.gz")
+        assert [(one.name, one.read_bytes()) for one in target.iterdir()] == [("made.tar.gz", b"the one of yesterday")]
+
+    def test_a_file_that_changes_meanwhile(self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        target = tmp_path / "out"
+        target.mkdir()
+
+        def meanwhile(*_: object) -> list[object]:
+            (root / SIDE.replace("E14", "E17") / "01-C0/xl_list.txt").write_bytes(b"changed")
+            return []
+
+        monkeypatch.setattr("harness.run.bundle.looks", meanwhile)
+        with pytest.raises(EvidenceError, match="changed while it was read"):
+            bundle(root, target / "made.tar.gz")
+        assert list(target.iterdir()) == []
+
+    def test_no_such_folder(self, root: Path, tmp_path: Path) -> None:
+        with pytest.raises(EvidenceError, match="could not be written: No such file or directory"):
+            bundle(root, tmp_path / "nowhere/made.tar.gz")
+
+
+class TestBadInput:
+    def refused(self, root: Path, told: str, *options: str) -> None:
+        with pytest.raises(MaskallError, match=told):
+            bundle(root, root.parent / "made.tar.gz", keys=[Path(one) for one in options])
+        assert not (root.parent / "made.tar.gz").exists()
+
+    def test_a_run_that_goes_on(self, root: Path) -> None:
+        (root / "results.json").unlink()
+        self.refused(root, "the run was cut short, or is still under way")
+
+    def test_another_schema(self, root: Path) -> None:
+        edit_json(root / "results.json", lambda data: data.update(schema_version="1"))
+        self.refused(root, "schema version 1, and this maskall reads version 2 only")
+
+    def test_another_version_of_run_json(self, root: Path) -> None:
+        edit_json(root / "run.json", lambda data: data.update(version="9"))
+        self.refused(root, "'run.json': version")
+
+    @pytest.mark.parametrize("name", ["junit.xml", "run.json"])
+    def test_a_file_that_is_not_there(self, root: Path, name: str) -> None:
+        (root / name).unlink()
+        self.refused(root, f"{name}.* cannot be read: No such file")
+
+    def test_a_link(self, root: Path) -> None:
+        (root / "raw/x").symlink_to("/etc/passwd")
+        self.refused(root, "raw/x' is no file of a run")
+
+    def test_a_name_that_is_none(self, root: Path) -> None:
+        (root / "raw/a b").write_bytes(b"")
+        self.refused(root, "raw/a b' is no file of a run")
+
+    def test_a_key_that_is_none(self, root: Path, tmp_path: Path) -> None:
+        self.refused(root, "there is no key", str(tmp_path / "nokey"))
+        (tmp_path / "bad").write_text("hello")
+        self.refused(root, "bad did not sign: ", str(tmp_path / "bad"))
+
+
+class TestCommands:
+    @pytest.fixture
+    def signers(self, forger: Forger, tmp_path: Path) -> str:
+        (tmp_path / "allowed").write_text(forger.signers)
+        return str(tmp_path / "allowed")
+
+    def said(self, capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
+        status = main([*argv])
+        read = capsys.readouterr()
+        assert "Traceback" not in read.out + read.err and "bug in maskall" not in read.err
+        return status, read.out + read.err
+
+    def test_there_and_back(
+        self, forger: Forger, root: Path, signers: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        status, text = self.said(capsys, "bundle", str(root), "--sign", str(forger.key), "--challenge", "7f")
+        assert status == 0 and text.startswith("run.maskall.tar.gz: 40 files") and "signed by SHA256:" in text
+        argv = ("verify", "run.maskall.tar.gz", "--allowed-signers", signers)
+        status, text = self.said(capsys, *argv, "--challenge", "7f")
+        assert status == 0 and text.splitlines()[-1].startswith(
+            "holds: run more on nested-trixie, emulated: 1 UNDECIDED"
+        )
+        status, text = self.said(capsys, *argv, "--challenge", "80", "--json")
+        assert status == 1 and '"answer": "FAILS"' in text and '"holds": false' in text
+
+    def test_unsigned(self, root: Path, signers: str, capsys: pytest.CaptureFixture[str]) -> None:
+        status, text = self.said(capsys, "bundle", str(root), "--output", "a.gz")
+        assert status == 0 and "UNSIGNED: nobody vouches for it" in text
+        status, text = self.said(capsys, "verify", "a.gz", "--allowed-signers", signers)
+        assert status == 1 and "UNSIGNED     signature" in text and "DOES NOT HOLD: signature" in text
+
+    def test_wrong_usage(self, root: Path, signers: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        (tmp_path / "text").write_text("hello, this is no bundle")
+        (tmp_path / "bad").write_text("# nobody\nlab ssh-ed25519 notbase64!\n")
+        ok = ("--allowed-signers", signers)
+        for argv, told in (
+            (("verify", "nothing", *ok), "nothing cannot be read or unpacked: No such file"),
+            (("verify", str(root), *ok), "cannot be read or unpacked: Is a directory"),
+            (("verify", "text", *ok), "text: it is no bundle: not compressed by gzip"),
+            (("verify", "text", "--allowed-signers", "nothing"), "nothing cannot be read"),
+            (("verify", "text", "--allowed-signers", "bad"), "bad:2: there is no public key"),
+            (("verify", "text", *ok, "--profile", "nonsense"), "nonsense"),
+            (("verify", "text"), "allowed-signers"),
+            (("bundle", "nothing"), "there is no directory nothing"),
+        ):
+            status, text = self.said(capsys, *argv)
+            assert (status, told in text) == (2, True), (argv, text)
+
+    def test_a_full_disk_when_it_is_unpacked(
+        self, forger: Forger, root: Path, signers: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = forger.bundled(root)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+        try:
+            status, text = self.said(capsys, "verify", str(path), "--allowed-signers", signers)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert status == 2 and "cannot be read or unpacked: File too large" in text
+
+    def test_another_version_of_the_format(
+        self, forger: Forger, root: Path, signers: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        members = members_of(forger.bundled(root))
+        members["statement.json"] = members["statement.json"].replace(b"evidence:v1", b"evidence:v2")
+        status, text = self.said(capsys, "verify", str(forger.written(members)), "--allowed-signers", signers)
+        assert status == 2 and "urn:maskall:evidence:v2, and this maskall reads urn:maskall:evidence:v1 only" in text
+
+
+def test_errors_are_of_the_caller(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        bundle(tmp_path, tmp_path / "x")
