@@ -12,6 +12,7 @@ import pytest
 from harness.report.page.page import page
 from harness.report.results import RunResult
 from harness.report.told import Told
+from suites.selftest.fakes.patience import FOREVER
 
 CHROMIUM = shutil.which("chromium")
 DATA = Path(__file__).parents[1] / "data/report/results.json"
@@ -28,7 +29,7 @@ def shown(document: bytes, folder: Path, *flags: str) -> str:
     (folder / "report.html").write_bytes(document)
     argv = [str(CHROMIUM), *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
     done = subprocess.run(  # noqa: S603 - a browser that was found
-        [*argv, (folder / "report.html").as_uri()], capture_output=True, text=True, timeout=300, check=True
+        [*argv, (folder / "report.html").as_uri()], capture_output=True, text=True, timeout=FOREVER, check=True
     )
     assert "</html>" in done.stdout
     return done.stdout
