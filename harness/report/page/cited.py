@@ -70,6 +70,6 @@ class Cited:
 
 def link(path: str) -> str:
     """A file of the run as a link that can only lead below the page's own folder; empty for any other path."""
-    if path.startswith("/") or "\\" in path or any(part in ("", ".", "..") for part in path.split("/")):
+    if "\\" in path or any(part in ("", ".", "..") for part in path.split("/")):
         return ""
     return f"./{quote(path, safe='/')}" if path.isprintable() else ""

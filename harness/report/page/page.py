@@ -20,6 +20,7 @@ from harness.report.told import Told
 WHOLE_BYTES = 2_000_000
 """How much of the page may be scenarios with all there is to them. Those that are not as expected come first; the rest
 is told briefly, so that a run of 1,000 scenarios is a page of a few megabytes."""
+_LARGEST = WHOLE_BYTES // 4
 
 
 def page(told: Told) -> bytes:
@@ -56,8 +57,10 @@ def _sections(told: Told, made: jinja2.Environment) -> Sequence[Markup]:
     left = WHOLE_BYTES
     for number in by_weight:
         text = template.render(section=view.whole(number, scenarios[number], told)) if left > 0 else ""
-        left -= len(text.encode("utf-8", "backslashreplace"))
-        if left <= 0:
+        size = len(text.encode("utf-8", "backslashreplace"))
+        if size <= _LARGEST:  # one that is too large takes no room from the others
+            left -= size
+        if left <= 0 or size > _LARGEST:
             text = template.render(section=view.brief(number, scenarios[number]))
         found.append(text)
     return [Markup(text) for text in found]  # noqa: S704 - made by a template that escapes

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness.evidence.sealed import bytes_of
 from harness.model.raw import RawRef
 from harness.model.verdict import Conclusion
 from harness.report.page.cited import Cited, link
+from harness.report.page.divergence import Fact, first_divergence
 from harness.report.page.mail import COLUMNS
 from harness.report.page.page import page
 from harness.report.page.sentence import sentence
@@ -164,6 +166,40 @@ def test_where_stock_and_control_part(replayed: dict[str, tuple[Path, RunResult]
     assert ("guest", "interrupts", "+16 on 2 vectors", "+0 on 2 vectors") in rows
     assert ("config 0xde", "MSI-X control", "0x8001 MASKALL-", "0xc001 MASKALL+") in rows
     assert 'class="parting"' in part
+
+
+def test_what_a_boot_deals_out_is_no_difference(run: RunResult) -> None:
+    stock = run.scenarios[0].stock
+    record = replace(stock.record, guests={"A": 3}, observations=list(stock.record.observations))
+    dealt = replace(record, guests={"A": 9})
+    dealt.observations = [
+        replace(
+            seen,
+            xen=seen.xen and replace(seen.xen, owner="d9" if seen.xen.owner == "d3" else seen.xen.owner),
+            guest=seen.guest and replace(seen.guest, after=seen.guest.after + 5),
+        )
+        for seen in record.observations
+    ]
+    sides = [stock.model_copy(update={"record": one}) for one in (record, dealt)]
+    assert first_divergence(*sides) is None
+    dealt.observations[1] = replace(dealt.observations[1], xen=replace(dealt.observations[1].xen, owner="d9"))  # type: ignore[type-var]
+    found = first_divergence(*sides)
+    assert found is not None and found.checkpoint == "C4"
+    assert found.facts == (Fact("Xen", "owner", "DomIO", "guest A (d9)"),)
+    del dealt.observations[1]
+    found = first_divergence(*sides)
+    assert found is not None and found.facts == (Fact("scenario", "checkpoint", "reached", "not reached"),)
+
+
+def test_marks_and_rows_lead_to_lines_on_the_page_where_they_are_cited(
+    replayed: dict[str, tuple[Path, RunResult]],
+) -> None:
+    root, result = replayed["proven"]
+    part = section(made(result, root)[0], "E14-F1-hvm-virtio-rng")
+    assert re.search(
+        r'<a href="#s0-r\d+" tabindex="-1"><title>C6 hardware: Mem\+ Bus\+ DisINTx\+, Enable\+ Masked\+', part
+    )
+    assert re.search(r"<tr><td>control</td><td>C6, [^<]*</td><td>111.4</td><td><a href=\"#s0-r\d+\">Mem", part)
 
 
 def test_config_space_is_not_compared_where_it_was_changed(
@@ -316,6 +352,16 @@ def test_a_thousand_scenarios_are_six_megabytes_at_most(replayed: dict[str, tupl
     told = [one for one in re.split(r'(?=<details class="scenario )', text)[1:] if "Told briefly" not in one]
     assert 20 < len(told) < 100
     assert all('class="scenario REGRESSION"' in one for one in told), "room is for what is wrong"
+
+
+def test_one_that_is_too_large_is_told_briefly_and_the_others_whole(run: RunResult) -> None:
+    worst = run.scenarios[4]
+    judged = replace(worst.stock.judgement, checks=worst.stock.judgement.checks * 6000)
+    large = worst.model_copy(update={"stock": worst.stock.model_copy(update={"judgement": judged})})
+    scenarios = (*run.scenarios[:4], large, *run.scenarios[5:])
+    text, _ = made(run.model_copy(update={"scenarios": scenarios}))
+    assert text.count("Told briefly") == 1
+    assert "Told briefly" in section(text, "E3-F1")
 
 
 def test_a_run_without_scenarios_is_a_page_too(run: RunResult) -> None:
