@@ -52,6 +52,14 @@ def good(forger: Forger) -> Path:
     return path.rename(forger.folder / "good.tar.gz")
 
 
+@pytest.fixture(scope="module")
+def small(forger: Forger) -> Path:
+    """Another, of a few files."""
+    path = forger.bundled(finished_run("lab-error", forger.folder / "small"))
+    assert forger.verify(path).status == 0
+    return path.rename(forger.folder / "small.tar.gz")
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A run for the forger to work on."""
@@ -80,8 +88,8 @@ def test_the_good_one_holds(forger: Forger, good: Path) -> None:
 class TestEveryByte:
     """200 places each, chosen by a seed."""
 
-    def test_of_the_file(self, forger: Forger, good: Path) -> None:
-        content = good.read_bytes()
+    def test_of_the_file(self, forger: Forger, small: Path) -> None:
+        content = small.read_bytes()
         for place in [0, 1, len(content) - 1, *random.Random(14).sample(range(len(content)), 200)]:  # noqa: S311
             bad = forger.folder / "flipped.tar.gz"
             bad.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
@@ -91,18 +99,22 @@ class TestEveryByte:
             else:
                 caught(forger.verify(bad), "container", "")
 
-    def test_of_the_archive_by_somebody_who_seals_it_again(self, forger: Forger, good: Path) -> None:
-        archive = archive_of(good)
+    def test_of_the_archive_by_somebody_who_seals_it_again(self, forger: Forger, small: Path) -> None:
+        archive = archive_of(small)
         layers = set()
         for place in random.Random(15).sample(range(len(archive)), 200):  # noqa: S311
             changed = archive[:place] + bytes([archive[place] ^ 1 << place % 8]) + archive[place + 1 :]
-            found = forger.verify(forger.archived(changed))
+            try:
+                found = forger.verify(forger.archived(changed))
+            except UsageError as error:  # it is of another version now
+                assert "and this maskall reads" in str(error)
+                continue
             assert found.status == 1, place
             layers.add(found.failed[0].name)
-        assert layers == {"container", "manifest"}
+        assert {"container", "manifest"} <= layers
 
-    def test_of_the_files_that_the_manifest_does_not_list(self, forger: Forger, good: Path) -> None:
-        members = members_of(good)
+    def test_of_the_files_that_the_manifest_does_not_list(self, forger: Forger, small: Path) -> None:
+        members = members_of(small)
         for name in (one for one in members if not one.startswith(bag.DATA)):
             data = members[name]
             for place in random.Random(16).sample(range(len(data)), 6):  # noqa: S311
@@ -239,6 +251,14 @@ class TestContainer:
         path = forger.folder / "cut.tar.gz"
         path.write_bytes(good.read_bytes()[:left])
         caught(forger.verify(path), "container", "")
+
+    def test_a_wrong_sum(self, forger: Forger, good: Path) -> None:
+        """gzip's own, under a seal that is right."""
+        content = good.read_bytes()
+        body = content[48:-8] + bytes(4) + content[-4:]
+        path = forger.folder / "sum.tar.gz"
+        path.write_bytes(content[:16] + hashlib.sha256(body).digest() + body)
+        only(forger.verify(path), "container", "its CRC-32 or its length is another one")
 
     def test_a_bomb(self, forger: Forger, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         one = header_with("data/raw/bomb", 2 << 30)
