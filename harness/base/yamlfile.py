@@ -36,14 +36,14 @@ _SHOWN = 60  # characters of what was given that an error repeats at most
 
 
 @dataclass(frozen=True)
-class Place:
+class YamlPlace:
     """Where in a file, counted from 1."""
 
     line: int
     column: int
 
     @classmethod
-    def of(cls, mark: yaml.Mark | None) -> Place:
+    def of(cls, mark: yaml.Mark | None) -> YamlPlace:
         return cls(mark.line + 1, mark.column + 1) if mark else cls(0, 0)
 
 
@@ -53,19 +53,19 @@ class YamlDocument:
 
     file: str
     data: Any = field(default=None, repr=False)  # what YAML can say: dict, list, str, int, float, bool, None, date
-    values: dict[Loc, Place] = field(default_factory=dict, repr=False)
-    keys: dict[Loc, Place] = field(default_factory=dict, repr=False)
+    values: dict[Loc, YamlPlace] = field(default_factory=dict, repr=False)
+    keys: dict[Loc, YamlPlace] = field(default_factory=dict, repr=False)
 
-    def place(self, loc: Iterable[str | int], *, key: bool = False) -> Place:
+    def place(self, loc: Iterable[str | int], *, key: bool = False) -> YamlPlace:
         """The place of the value (or key) at `loc`, or of the nearest thing around it."""
         path = tuple(loc)
         if key and path in self.keys:
             return self.keys[path]
         while path and path not in self.values:
             path = path[:-1]
-        return self.values.get(path, Place(1, 1))
+        return self.values.get(path, YamlPlace(1, 1))
 
-    def error(self, message: str, place: Place, *, hint: str = "") -> InventoryError:
+    def error(self, message: str, place: YamlPlace, *, hint: str = "") -> InventoryError:
         """An error that points at `place` in this file."""
         return InventoryError(_one_line(message), file=self.file, line=place.line, column=place.column, hint=hint)
 
@@ -101,15 +101,15 @@ def parse_yaml(text: str, file: str = "<text>") -> YamlDocument:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         problem = _unquoted(" ".join(part for part in (error.context, error.problem) if part))
-        wrong = document.error(f"not YAML: {problem}", Place.of(error.problem_mark or error.context_mark))
+        wrong = document.error(f"not YAML: {problem}", YamlPlace.of(error.problem_mark or error.context_mark))
     except yaml.reader.ReaderError as error:
         before = text[: error.position] if isinstance(error.position, int) else ""
-        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        place = YamlPlace(before.count("\n") + 1, len(before) - before.rfind("\n"))
         wrong = document.error("not YAML: a character that YAML does not allow", place)
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        wrong = document.error(f"not YAML: {_unquoted(str(error))}", Place(1, 1))
+        wrong = document.error(f"not YAML: {_unquoted(str(error))}", YamlPlace(1, 1))
     except RecursionError:
-        wrong = document.error("nested too deeply", Place(1, 1))
+        wrong = document.error("nested too deeply", YamlPlace(1, 1))
     else:
         return _built(document, root)
     raise wrong  # out here: PyYAML's error holds the whole file and prints the lines in question
@@ -117,7 +117,7 @@ def parse_yaml(text: str, file: str = "<text>") -> YamlDocument:
 
 def _built(document: YamlDocument, root: yaml.Node | None) -> YamlDocument:
     if root is None or (isinstance(root, yaml.ScalarNode) and root.tag == "tag:yaml.org,2002:null"):
-        raise document.error("is empty", Place(1, 1))
+        raise document.error("is empty", YamlPlace(1, 1))
     document.data = _Builder(document).value(root, ())
     return document
 
@@ -129,7 +129,7 @@ def validate(document: YamlDocument, model: type[M]) -> M:
     except ValidationError as error:
         wrong = _first_of(error, document, model)
     except RecursionError:
-        wrong = document.error("nested too deeply", Place(1, 1))
+        wrong = document.error("nested too deeply", YamlPlace(1, 1))
     raise wrong  # out here, so that nothing hangs on to pydantic's error: it repeats what it was given, secrets too
 
 
@@ -211,7 +211,7 @@ class _Builder:
 
     def value(self, node: yaml.Node, loc: Loc) -> Any:  # noqa: ANN401 - YAML data
         self.nodes += 1
-        place = Place.of(node.start_mark)
+        place = YamlPlace.of(node.start_mark)
         if self.nodes > MAX_NODES or len(loc) > MAX_DEPTH:
             raise self.document.error("nested too deeply" if len(loc) > MAX_DEPTH else "too large", place)
         self.document.values[loc] = place
@@ -224,7 +224,7 @@ class _Builder:
     def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            place = Place.of(key_node.start_mark)
+            place = YamlPlace.of(key_node.start_mark)
             if key_node.tag == "tag:yaml.org,2002:merge":
                 raise self.document.error("merge keys ('<<') are not supported", place, hint="write the keys out")
             key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
@@ -244,7 +244,7 @@ class _Builder:
         if node.tag in _NUMBERS and ":" in node.value:
             # 1:20 is 80 in YAML 1.1. Nobody means that, many a MAC address looks so, and reading a long one is slow.
             message, hint = "not a value: it looks like a number to the base 60", "put it in quotes"
-            raise self.document.error(message, Place.of(node.start_mark), hint=hint)
+            raise self.document.error(message, YamlPlace.of(node.start_mark), hint=hint)
         try:
             value = self.scalars.construct_object(node)
         except yaml.MarkedYAMLError:
@@ -255,7 +255,7 @@ class _Builder:
             if not isinstance(value, int) or value.bit_length() <= MAX_BITS:
                 return value
             message, hint = "not a value: the number is too large", ""
-        raise self.document.error(message, Place.of(node.start_mark), hint=hint)
+        raise self.document.error(message, YamlPlace.of(node.start_mark), hint=hint)
 
 
 def _unquoted(problem: str) -> str:

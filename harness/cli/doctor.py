@@ -14,7 +14,7 @@ from harness.cli.options import takes
 from harness.run.options import RunOptions
 
 if TYPE_CHECKING:
-    from harness.lab.doctor import Finding
+    from harness.lab.doctor import HostFinding
     from harness.lab.safety.facts.facts import HostFacts
     from harness.lab.safety.gate import Decision
 
@@ -143,7 +143,7 @@ def _offline(options: RunOptions, path: Path) -> int:
 
 def _meant(words: tuple[str, ...], facts: HostFacts) -> Mapping[str, Decision]:
     """Decisions about what the words mean; without any about all functions that are no bridges."""
-    from harness.lab.safety.checks.finding import Context, Finding, Level
+    from harness.lab.safety.checks.finding import Finding, Lending, Level
     from harness.lab.safety.facts.wanted import find
     from harness.lab.safety.gate import Decision, decide_at
 
@@ -158,7 +158,7 @@ def _meant(words: tuple[str, ...], facts: HostFacts) -> Mapping[str, Decision]:
         ends = (one for one in facts.functions.values() if (one.class_code or 0) >> 16 != _BRIDGE)
         found = {str(one.bdf): one.bdf for one in ends}
     lent = frozenset(found.values()) if words else frozenset()
-    decisions = {name: decide_at(name, bdf, facts, Context(lent=lent)) for name, bdf in found.items()}
+    decisions = {name: decide_at(name, bdf, facts, Lending(lent=lent)) for name, bdf in found.items()}
     for word, refused in places.items():
         decisions[word] = Decision(word, None, (Finding("identity", Level.LETHAL, str(refused)),))
     return decisions
@@ -169,7 +169,7 @@ def _counted(decisions: Mapping[str, Decision], wanted: Mapping[str, str]) -> tu
     return len(allowed) == len(decisions), f"{len(allowed)} of {len(decisions)} devices may be borrowed"
 
 
-def _told(findings: list[Finding]) -> Iterator[str]:
+def _told(findings: list[HostFinding]) -> Iterator[str]:
     for one in findings:
         yield f"{'ok' if one.good else 'NOT OK':<8}{one.name:<14}{one.seen}"
         if not one.good and one.mend:

@@ -28,7 +28,7 @@ def build(options: RunOptions, stack: Stack = None) -> None:
 
     from harness.base.progress import progress_for
     from harness.host.stacks import stack as known_stack
-    from harness.nested.mirror import use_mirror
+    from harness.nested.apt_sources import use_mirror
     from harness.run.prepare import prepared_lab
 
     chosen = known_stack(stack)

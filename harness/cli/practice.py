@@ -49,7 +49,7 @@ def up(
     from harness.base.progress import progress_for
     from harness.host.stacks import stack as known_stack
     from harness.nested import practice
-    from harness.nested.mirror import use_mirror
+    from harness.nested.apt_sources import use_mirror
 
     wanted = known_stack(stack)
     way = _console(console)

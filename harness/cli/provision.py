@@ -14,7 +14,7 @@ from harness.run.options import RunOptions
 
 if TYPE_CHECKING:
     from harness.base.progress import Progress
-    from harness.lab.lease.visit import Visit
+    from harness.lab.lease.lease import Lease
 
 app = typer.Typer()
 
@@ -62,19 +62,19 @@ def unprovision(options: RunOptions) -> int:
 
 
 @contextmanager
-def _visiting(options: RunOptions, reason: str) -> Iterator[tuple[Visit, Progress]]:
+def _visiting(options: RunOptions, reason: str) -> Iterator[tuple[Lease, Progress]]:
     """A stay that is allowed to do it. What an earlier run left behind is put back first."""
     from rich.console import Console
 
     from harness.base.progress import progress_for
-    from harness.lab.lease.visit import Visit
+    from harness.lab.lease.lease import Lease
     from harness.lab.provision import survey
 
     site = options.site
     survey.refuse_forbidden(site.name, site.entry)  # before the host hears of us
     with progress_for(Console()) as progress:
         notice: Callable[[str], None] = progress.note
-        visit = Visit.begin(site, options.wishes(reason), notice)
+        visit = Lease.begin(site, options.wishes(reason), notice)
         try:
             visit.state.refuse_quarantined()
             if visit.left_behind:

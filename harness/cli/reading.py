@@ -9,8 +9,8 @@ from rich.console import Console
 
 from harness.base.deadline import Deadline
 from harness.base.progress import Progress, progress_for
+from harness.lab.lease.lease import CONNECT_SECONDS
 from harness.lab.lease.site import Site
-from harness.lab.lease.visit import CONNECT_SECONDS
 from harness.transport.ssh import SshTransport
 
 FACTS_SECONDS = 120.0

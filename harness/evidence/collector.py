@@ -13,15 +13,11 @@ from harness.evidence.observe import TABLE, Logs, config_space, lost_file, obser
 from harness.evidence.store import EvidenceStore
 from harness.host.vectortable import ENTRY_WORDS, read_table
 from harness.model.address import Bdf
-from harness.model.checkpoint import Checkpoint
-from harness.model.observation import GuestView, Observation
-from harness.model.raw import Position, RawRef
-from harness.model.reading import Exercised, Reading
-from harness.scenario.messages import Message
+from harness.model.message import Marker, Message
+from harness.model.observation import Checkpoint, Exercised, GuestView, Observation, Position, RawRef, Reading
 from harness.transport.base import Transport
 from harness.transport.debugger import PhysicalMemory
 from harness.transport.sections import ask
-from harness.xen.keys.console import Marker
 from harness.xen.keys.messages import Log
 
 SNAPSHOT_SECONDS = 60.0

@@ -13,17 +13,28 @@ from harness.base.errors import EmulatorFault, ParseError
 from harness.evidence.store import Files
 from harness.guest.exercise import parse_exercise
 from harness.model.address import Bdf
-from harness.model.checkpoint import Checkpoint
 from harness.model.config import ConfigSpace
-from harness.model.observation import DomainView, GuestView, HardwareView, Observation, TableView, XenView
-from harness.model.raw import RawRef
-from harness.model.reading import CONFIG, Exercised, Reading, RoundReading
-from harness.scenario.messages import Message, Part, read_log
+from harness.model.message import Marker, Meaning, Message, Origin
+from harness.model.observation import (
+    CONFIG,
+    Checkpoint,
+    DomainView,
+    Exercised,
+    GuestView,
+    HardwareView,
+    Observation,
+    RawRef,
+    Reading,
+    RoundReading,
+    TableView,
+    XenView,
+)
+from harness.scenario.messages import LogPart, read_log
 from harness.scenario.record import Broken, Record, Round
-from harness.xen.keys.console import Marker, Origin, emulator_triple_fault, find_markers
+from harness.xen.keys.console import emulator_triple_fault, find_markers
 from harness.xen.keys.debugkeys import parse_irqs, parse_masks, parse_pci_devices
 from harness.xen.keys.leaks import count
-from harness.xen.keys.messages import Log, Meaning, Rules, catalogue
+from harness.xen.keys.messages import Log, Rules, catalogue
 from harness.xen.keys.view import xen_view
 from harness.xen.keys.xl_output import parse_list
 
@@ -149,7 +160,7 @@ class Logs:
 
     rules: Rules = field(default_factory=catalogue)
     markers: list[tuple[Marker, RawRef]] = field(default_factory=list)
-    _parts: dict[Log, list[Part]] = field(default_factory=lambda: {log: [] for log in Log})
+    _parts: dict[Log, list[LogPart]] = field(default_factory=lambda: {log: [] for log in Log})
     _losses: list[Message] = field(default_factory=list)
 
     def add(self, reading: Reading, files: Files) -> None:
@@ -159,7 +170,7 @@ class Logs:
             text = _text(data)
             if self._parts[log]:  # what stands in the logs before we began is not of this scenario
                 self.markers += [(marker, raw.at(marker.line)) for marker in find_markers(text)]
-            self._parts[log].append(Part(reading.checkpoint, raw, text, reading.boot))
+            self._parts[log].append(LogPart(reading.checkpoint, raw, text, reading.boot))
             if lost_file(log) in reading.files:
                 raw, data = files.below(reading.folder).read(lost_file(log))
                 self._losses.append(_loss(log, reading.checkpoint, raw, _text(data).strip()))

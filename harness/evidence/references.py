@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from harness.model.raw import RawRef
+from harness.model.observation import RawRef
 
 _REFERENCE = {field.name for field in fields(RawRef)}
 

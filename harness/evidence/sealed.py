@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.base.errors import EvidenceError
 from harness.evidence.store import digest
-from harness.model.raw import RawRef
+from harness.model.observation import RawRef
 
 MOST_BYTES = 256 << 20  # of one file: more than any log of a run, less than what fills a machine's memory
 

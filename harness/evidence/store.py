@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from harness.base.errors import EvidenceError
-from harness.model.raw import RawRef
+from harness.model.observation import RawRef
 
 
 class Files(Protocol):

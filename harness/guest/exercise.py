@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from harness.base.errors import ParseError
 from harness.model.config import ConfigSpace
-from harness.model.observation import GuestView
-from harness.model.raw import RawRef
+from harness.model.observation import GuestView, RawRef
 from harness.xen.keys.interrupts import parse_interrupts
 
 _SECTION = re.compile(r"^== (\w+)$")
@@ -16,12 +15,12 @@ _WANTED = ("ready", "interrupts_before", "traffic", "interrupts_after", "msi_irq
 
 
 @dataclass(frozen=True)
-class _Section:
+class _ExerciseSection:
     line: int
     text: str
 
 
-def _sections(text: str) -> dict[str, _Section]:
+def _sections(text: str) -> dict[str, _ExerciseSection]:
     found: dict[str, tuple[int, list[str]]] = {}
     current: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -31,7 +30,7 @@ def _sections(text: str) -> dict[str, _Section]:
             found[header[1]] = (number, current)
         else:
             current.append(line)
-    return {name: _Section(line, "\n".join(lines).strip("\n")) for name, (line, lines) in found.items()}
+    return {name: _ExerciseSection(line, "\n".join(lines).strip("\n")) for name, (line, lines) in found.items()}
 
 
 def parse_exercise(text: str, domain: str, raw: RawRef) -> GuestView:
@@ -40,7 +39,7 @@ def parse_exercise(text: str, domain: str, raw: RawRef) -> GuestView:
     Accepted format: sections `== NAME` as exercise.sh writes them, closed by `== end`.
     """
     sections = _sections(text)
-    if sections.get("device", _Section(0, "")).text.strip() == "none":
+    if sections.get("device", _ExerciseSection(0, "")).text.strip() == "none":
         return GuestView(domain, None, None, vectors=0, before=0, after=0, traffic_ok=False, driver=None, raw=raw)
     missing = [name for name in _WANTED if name not in sections]
     if missing:
@@ -69,7 +68,7 @@ def parse_exercise(text: str, domain: str, raw: RawRef) -> GuestView:
     )
 
 
-def _numbers(section: _Section, raw: RawRef) -> tuple[int, ...]:
+def _numbers(section: _ExerciseSection, raw: RawRef) -> tuple[int, ...]:
     try:
         return tuple(int(word) for word in section.text.split())
     except ValueError as error:

@@ -65,14 +65,14 @@ def _plain(path: str, data: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ModuleList:
     """A driver with its modules, (path, content) in loading order."""
 
     driver: Driver
     modules: tuple[tuple[str, bytes], ...]
 
 
-def build(busybox: bytes, wanted: dict[str, Wanted]) -> bytes:
+def build(busybox: bytes, wanted: dict[str, ModuleList]) -> bytes:
     """The archive for guests with any of these drivers. Pure but for reading our own data files."""
     init = Path(__file__).with_name("init.sh").read_bytes()
     members = [
@@ -109,7 +109,7 @@ def install(
         listed = transport.run(["modprobe", "--show-depends", "--all", *modules], deadline=deadline).check()
         paths = parse_dependencies(listed.text)
         content |= {path: transport.get(path, deadline) for path in paths if path not in content}
-        found[name] = Wanted(driver, tuple((path, content[path]) for path in paths))
+        found[name] = ModuleList(driver, tuple((path, content[path]) for path in paths))
     data = build(busybox, found)
     path = f"{directory}/guest-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
     if not transport.run(["test", "-e", path], deadline=deadline).ok:

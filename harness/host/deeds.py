@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 from harness.base.errors import CommandFailed, HarnessBug
 from harness.model.change import Change, Ledger
-from harness.model.checkpoint import Checkpoint
-from harness.model.raw import RawRef
+from harness.model.observation import Checkpoint, RawRef
 from harness.scenario.record import Action
 from harness.transport.base import CommandResult
 

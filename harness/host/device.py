@@ -15,8 +15,8 @@ from harness.host.host import Host, TargetDevice
 from harness.host.pciback import CHANGED, PCIBACK, Guard, driver_of, unguarded
 from harness.host.vectortable import mask_bits, read_table
 from harness.model.address import Bdf
-from harness.model.change import Change, Deed, Kind
-from harness.model.config import Command, ConfigSpace
+from harness.model.change import Change, ChangeKind, Deed
+from harness.model.config import CommandRegister, ConfigSpace
 from harness.model.identity import find_device
 from harness.model.observation import GuestView, VectorMask, XenView
 from harness.transport.base import Command as Argv
@@ -32,22 +32,24 @@ PATIENCE_SECONDS = 6
 _READINGS = 5
 """How often facts are read anew because they changed before the bind."""
 
-BIND = Deed(Kind.DRIVER, "bind {device} to pciback", "bind {device} to {driver}")
-UNBIND = Deed(Kind.DRIVER, "unbind {device} from pciback", "bind {device} to pciback")
-GIVE_BACK = Deed(Kind.DRIVER, "give {device} back to {driver}", "nothing: this is the undo")
+BIND = Deed(ChangeKind.DRIVER, "bind {device} to pciback", "bind {device} to {driver}")
+UNBIND = Deed(ChangeKind.DRIVER, "unbind {device} from pciback", "bind {device} to pciback")
+GIVE_BACK = Deed(ChangeKind.DRIVER, "give {device} back to {driver}", "nothing: this is the undo")
 DECODING_OFF = Deed(
-    Kind.CONFIG, "switch memory decoding of {device} off (COMMAND bit 1)", "switch memory decoding on again"
+    ChangeKind.CONFIG, "switch memory decoding of {device} off (COMMAND bit 1)", "switch memory decoding on again"
 )
 DECODING_ON = Deed(
-    Kind.CONFIG, "switch memory decoding of {device} on (COMMAND bit 1)", "nothing: the device has it on by itself"
+    ChangeKind.CONFIG,
+    "switch memory decoding of {device} on (COMMAND bit 1)",
+    "nothing: the device has it on by itself",
 )
 CLEAR_MASKALL = Deed(
-    Kind.CONFIG,
+    ChangeKind.CONFIG,
     "write message control of {device} without MASKALL",
     "MASKALL is Xen's: a reset or the next assignment clears it",
 )
 RESET = {
-    method: Deed(Kind.RESET, f"reset {{device}} by {method}", "nothing: reset_method is put back at once")
+    method: Deed(ChangeKind.RESET, f"reset {{device}} by {method}", "nothing: reset_method is put back at once")
     for method in ("flr", "af_flr", "pm", "bus", "device_specific")  # Linux pci_reset_fn_methods
 }
 
@@ -242,7 +244,7 @@ class Device:
         return ConfigSpace(data, self.host.deeds.keep(f"config-{self._name}.bin", data).path)
 
     @property
-    def command(self) -> Command:
+    def command(self) -> CommandRegister:
         return self.config.command
 
     @property

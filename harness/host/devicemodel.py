@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
 from harness.host.deeds import Deeds, Done
-from harness.model.change import Deed, Kind
+from harness.model.change import ChangeKind, Deed
 from harness.xen.toolstack.xl import Signal, Toolstack
 
 _SECONDS = 120.0
 
 SIGNAL = {
-    signal: Deed(Kind.DOMAIN, f"send SIG{signal} to the device model of {{guest}}", "destroy {guest}")
+    signal: Deed(ChangeKind.DOMAIN, f"send SIG{signal} to the device model of {{guest}}", "destroy {guest}")
     for signal in Signal
 }
 

@@ -16,7 +16,7 @@ from harness.host.device import PATIENCE_SECONDS, Device
 from harness.host.devicemodel import DeviceModel
 from harness.host.host import Host
 from harness.model.address import Bdf
-from harness.model.change import Deed, Kind
+from harness.model.change import ChangeKind, Deed
 from harness.model.config import ConfigSpace, MsixControl
 from harness.model.guestspec import GuestSpec
 from harness.model.observation import GuestView
@@ -34,7 +34,7 @@ _ENABLE, _MASKALL = 0x8000, 0x4000  # message control, bits 15 and 14
 
 
 def _domain(text: str, undo: str = "destroy {guest}") -> Deed:
-    return Deed(Kind.DOMAIN, text, undo)
+    return Deed(ChangeKind.DOMAIN, text, undo)
 
 
 CREATE = _domain("create domain {guest}", "xl destroy {guest}")

@@ -21,7 +21,7 @@ from harness.host.deeds import Deeds
 from harness.host.logs import LogEnd, Mark
 from harness.host.pciback import Gate, Guard, ungated, unguarded
 from harness.model.address import Bdf
-from harness.model.change import Change, Deed, Kind, Ledger, NoLedger
+from harness.model.change import Change, ChangeKind, Deed, Ledger, NoLedger
 from harness.transport.base import Command, CommandResult, Transport
 from harness.transport.debugger import Debugger, PhysicalMemory
 from harness.xen.keys.debugkeys import IrqRow, MaskRow, PciRow, parse_irqs, parse_masks, parse_pci_devices
@@ -69,8 +69,8 @@ class Opener:
     play: Callable[[Host, Path, Progress], None]
 
 
-REBOOT = Deed(Kind.REBOOT, "reboot {host}", "nothing: it undoes all that is volatile")
-RESET_BUTTON = Deed(Kind.REBOOT, "reset {host} as by its button", "nothing: it undoes all that is volatile")
+REBOOT = Deed(ChangeKind.REBOOT, "reboot {host}", "nothing: it undoes all that is volatile")
+RESET_BUTTON = Deed(ChangeKind.REBOOT, "reset {host} as by its button", "nothing: it undoes all that is volatile")
 
 
 @dataclass(repr=False)

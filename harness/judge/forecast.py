@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.judge.judgement import Check
+from harness.judge.judgement import Check, Verdict
 from harness.judge.known import KnownIssue, unexplained
-from harness.model.verdict import Verdict
 from harness.scenario.spec import Scenario
 from harness.xen.keys.fixes import Fix, has_fix
 from harness.xen.keys.version import Answer

@@ -6,12 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from harness.judge import expectations as expect
 from harness.judge import growth, rules
-from harness.judge.expectations import check
-from harness.judge.judgement import Check, Hazard, Judgement, Outcome, sentence
-from harness.model.checkpoint import Checkpoint
-from harness.model.verdict import Verdict
+from harness.judge.judgement import Check, Hazard, Judgement, Outcome, Verdict, sentence
+from harness.judge.rules import check
+from harness.model.observation import Checkpoint
 from harness.scenario.record import Record
 from harness.scenario.spec import CREATE, Fate, makes_next_guest
 
@@ -66,13 +64,13 @@ def _checks(record: Record) -> Iterator[Check]:
     elif len(record.scenario.devices) > 1:
         yield from _of_second(record.second, rules.device)
     last = record.observations[-1].checkpoint if record.observations else Checkpoint.C0
-    yield from expect.messages(last, record.messages, strict=record.strict_messages)
+    yield from rules.messages(last, record.messages, strict=record.strict_messages)
 
 
 def _of_second(record: Record | None, rule: Callable[[Record], Iterator[Check]]) -> Iterator[Check]:
     """The checks of the second device, each with the device in front of its subject."""
     if record is None:
-        yield expect.missing(Checkpoint.C0, "second device")
+        yield rules.missing(Checkpoint.C0, "second device")
         return
     name = record.scenario.devices[1]
     for one in rule(record):

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from harness.base.strict import StrictModel
 from harness.judge.judgement import Check, Outcome
-from harness.model.checkpoint import Checkpoint
+from harness.model.observation import Checkpoint
 
 
 class CheckPattern(StrictModel):

@@ -22,7 +22,7 @@ _TOOLS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class HostFinding:
     """One question about the host. `mend` says what to do when the answer is not good."""
 
     name: str
@@ -31,12 +31,12 @@ class Finding:
     mend: str = ""
 
 
-def examine(entry: LabEntry, facts: HostFacts, claim: Claimed | None, quarantine: str) -> list[Finding]:
+def examine(entry: LabEntry, facts: HostFacts, claim: Claimed | None, quarantine: str) -> list[HostFinding]:
     """Every question, in the order in which they are mended."""
     return list(_findings(entry, facts, claim, quarantine))
 
 
-def refuse_unfit(name: str, findings: list[Finding]) -> None:
+def refuse_unfit(name: str, findings: list[HostFinding]) -> None:
     """Nothing is borrowed from a host that lacks something. LabError with the first that it lacks."""
     bad = [one for one in findings if not one.good]
     if bad:
@@ -44,34 +44,36 @@ def refuse_unfit(name: str, findings: list[Finding]) -> None:
         raise LabError(f"{name} is not ready: {bad[0].name}: {bad[0].seen}{more}", hint=bad[0].mend or "maskall doctor")
 
 
-def _findings(entry: LabEntry, facts: HostFacts, claim: Claimed | None, quarantine: str) -> Iterator[Finding]:
-    yield Finding("system", True, f"{facts.os_name or 'unknown system'}, Linux {facts.kernel}{_manager(facts.os_name)}")
-    yield Finding("quarantine", not quarantine, quarantine or "none", "maskall restore")
+def _findings(entry: LabEntry, facts: HostFacts, claim: Claimed | None, quarantine: str) -> Iterator[HostFinding]:
+    yield HostFinding(
+        "system", True, f"{facts.os_name or 'unknown system'}, Linux {facts.kernel}{_manager(facts.os_name)}"
+    )
+    yield HostFinding("quarantine", not quarantine, quarantine or "none", "maskall restore")
     held = claim is not None
     mend = "ask them, --wait SECONDS, or --take-over REASON"
-    yield Finding("claim", not held, f"used by {claim.told}" if claim else "free", mend)
+    yield HostFinding("claim", not held, f"used by {claim.told}" if claim else "free", mend)
     left = any(line.text.split()[-1].rpartition("/")[2] == "journal.jsonl" for line in facts.lines("run"))
     told = "a run has left its changes undone, or is at work" if left else "nothing is left of an earlier run"
-    yield Finding("journal", not left or held, told, "maskall restore, or the next run of the same owner")
+    yield HostFinding("journal", not left or held, told, "maskall restore, or the next run of the same owner")
     yield from _xen(facts)
     yield from _programs(facts)
     yield from _permissions(entry)
 
 
-def _xen(facts: HostFacts) -> Iterator[Finding]:
+def _xen(facts: HostFacts) -> Iterator[HostFinding]:
     if facts.xen_version is None:
-        yield Finding("Xen", False, "this is not a Xen dom0", "maskall provision (Debian, Ubuntu)")
+        yield HostFinding("Xen", False, "this is not a Xen dom0", "maskall provision (Debian, Ubuntu)")
         return
-    yield Finding("Xen", True, facts.xen_version)
+    yield HostFinding("Xen", True, facts.xen_version)
     caps = facts.virt_caps or frozenset()
     seen = ", ".join(sorted(caps)) or "unknown"
     mend = "switch on virtualisation and the IOMMU in the firmware; Xen's option iommu=1"
-    yield Finding("IOMMU", {"hvm", "hvm_directio"} <= caps, seen, mend)
+    yield HostFinding("IOMMU", {"hvm", "hvm_directio"} <= caps, seen, mend)
     told = dict(line.text.partition(":")[::2] for line in facts.lines("xen"))
     fields = {key.strip(): value.strip() for key, value in told.items()}
     if "xen_commandline" in fields:
-        yield Finding("log rings", True, _rings(fields["xen_commandline"], fields.get("nr_cpus", "")))
-        yield Finding("vectors", True, _vectors(fields["xen_commandline"], facts))
+        yield HostFinding("log rings", True, _rings(fields["xen_commandline"], fields.get("nr_cpus", "")))
+        yield HostFinding("vectors", True, _vectors(fields["xen_commandline"], facts))
 
 
 def _manager(system: str) -> str:
@@ -129,19 +131,19 @@ def _vectors(commandline: str, facts: HostFacts) -> str:
     )
 
 
-def _programs(facts: HostFacts) -> Iterator[Finding]:
+def _programs(facts: HostFacts) -> Iterator[HostFinding]:
     lacking = {tool: mend for tool, mend in _TOOLS.items() if tool not in facts.tools}
     for tool, mend in lacking.items():
-        yield Finding("programs", False, f"{tool} is missing", mend)
+        yield HostFinding("programs", False, f"{tool} is missing", mend)
     if not lacking:
-        yield Finding("programs", True, ", ".join(_TOOLS))
+        yield HostFinding("programs", True, ", ".join(_TOOLS))
     seen = facts.busybox[0] if facts.busybox else "no static busybox: guests are made of it"
-    yield Finding("busybox", bool(facts.busybox), seen, "apt-get install busybox-static")
+    yield HostFinding("busybox", bool(facts.busybox), seen, "apt-get install busybox-static")
 
 
-def _permissions(entry: LabEntry) -> Iterator[Finding]:
+def _permissions(entry: LabEntry) -> Iterator[HostFinding]:
     """No question, but what the ladder can do when something goes wrong."""
     allowed = [word for word, given in (("reboot", entry.allow_reboot), ("persist", entry.allow_persistent)) if given]
     power = f"power by {entry.power.kind}" if entry.power else "no power control"
     console = f"console by {entry.console.kind}" if entry.console else "no console"
-    yield Finding("allowed", True, f"{', '.join(allowed) or 'volatile changes only'}; {power}; {console}")
+    yield HostFinding("allowed", True, f"{', '.join(allowed) or 'volatile changes only'}; {power}; {console}")

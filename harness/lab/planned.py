@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from harness.lab.inventory.models import DeviceEntry, LabEntry
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from harness.play.plan import Borrowed, plan
 from harness.play.verbs import VERBS
 from harness.scenario.spec import Scenario
@@ -31,12 +31,12 @@ def changes(
 def _changes(
     host: str, entry: LabEntry, devices: Mapping[str, DeviceEntry], held: Mapping[str, Borrowed], rows: list[Scenario]
 ) -> Iterator[Change]:
-    yield Change(Kind.MODULE, PCIBACK_MODULE, f"load {PCIBACK_MODULE}, unless it is loaded", "unload it")
-    yield Change(Kind.FILE, REMOTE_RUN, f"put guest files, claim and journal into {REMOTE_RUN}", "remove them")
+    yield Change(ChangeKind.MODULE, PCIBACK_MODULE, f"load {PCIBACK_MODULE}, unless it is loaded", "unload it")
+    yield Change(ChangeKind.FILE, REMOTE_RUN, f"put guest files, claim and journal into {REMOTE_RUN}", "remove them")
     touched = list(dict.fromkeys(name for row in rows for name in row.devices))
     for name in touched:
         bdf = str(held[name].address)
-        yield Change(Kind.DRIVER, bdf, f"arm a timer that gives {bdf} back by itself after 60 s", "disarm it")
+        yield Change(ChangeKind.DRIVER, bdf, f"arm a timer that gives {bdf} back by itself after 60 s", "disarm it")
     for row in rows:
         yield from plan(row, [held[name] for name in row.devices], host, VERBS)
     for name in touched:
@@ -44,7 +44,7 @@ def _changes(
         if ladder:
             bdf = str(held[name].address)
             text = f"only if {bdf} does not go back: reset by {', '.join(ladder)}"
-            yield Change(Kind.RESET, bdf, text, "none needed")
+            yield Change(ChangeKind.RESET, bdf, text, "none needed")
     if entry.allow_reboot:
         by = "reboot, then power cycle" if entry.power else "reboot"
-        yield Change(Kind.REBOOT, "", f"only if nothing else helps: {by}", "none: it undoes all of the above")
+        yield Change(ChangeKind.REBOOT, "", f"only if nothing else helps: {by}", "none: it undoes all of the above")

@@ -16,12 +16,12 @@ from harness.guest.initramfs import GuestFiles, install
 from harness.host.host import Host, Opener, TargetDevice
 from harness.lab.doctor import examine, refuse_unfit
 from harness.lab.inventory.models import DeviceEntry
+from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.deadman import DeadMan
 from harness.lab.lease.entry import What
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
-from harness.lab.lease.visit import Visit
-from harness.lab.lease.wishes import Wishes
 from harness.lab.packages import read_packages
 from harness.lab.planned import PCIBACK_MODULE
 from harness.lab.power.base import Power
@@ -29,7 +29,7 @@ from harness.lab.recorder import Recorder, record
 from harness.lab.rescue import Rescue
 from harness.lab.survey import Survey
 from harness.model.address import Bdf
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from harness.xen.keys.xl_output import parse_info
 from harness.xen.toolstack.xl import REMOTE_RUN
 
@@ -44,9 +44,9 @@ class RealLab:
 
     site: Site
     devices: dict[str, DeviceEntry]
-    wishes: Wishes
+    wishes: ClaimOptions
     progress: Progress
-    visit: Visit
+    visit: Lease
     console: Recorder | None = None
     power: Power | None = None
     guest_files: GuestFiles | None = None
@@ -56,7 +56,7 @@ class RealLab:
     _reading_seconds: float = 0.0
 
     @classmethod
-    def opened(cls, site: Site, names: list[str], wishes: Wishes, progress: Progress) -> RealLab:
+    def opened(cls, site: Site, names: list[str], wishes: ClaimOptions, progress: Progress) -> RealLab:
         """Claim the host, undo what a dead run left, check every device. Nothing is borrowed yet.
 
         UsageError, SafetyRefusal, LabError; then the host is free again and as it was found.
@@ -69,7 +69,7 @@ class RealLab:
             if console is not None:
                 undo.callback(console.stop)
             with progress.phase(f"claim {site.name}"):
-                visit = Visit.begin(site, wishes, progress.note)
+                visit = Lease.begin(site, wishes, progress.note)
             undo.callback(visit.end)
             lab = cls(site, devices, wishes, progress, visit, console, power)
             lab._refuse_quarantined()
@@ -134,7 +134,7 @@ class RealLab:
             return
         with self.progress.phase("install guest files"):
             visit.journal.about_to(
-                Change(Kind.FILE, _GUEST_FILES, "put kernel modules for guests there", "remove them")
+                Change(ChangeKind.FILE, _GUEST_FILES, "put kernel modules for guests there", "remove them")
             )
             wanted = {entry.driver: drivers()[entry.driver] for entry in self.devices.values()}
             self.guest_files = install(visit.transport, wanted, Deadline.after(_INSTALL_SECONDS), _GUEST_FILES)

@@ -20,7 +20,8 @@ from harness.base.text import inert
 from harness.lab.console.base import Attached, Source
 from harness.lab.inventory.models import LabEntry
 from harness.lab.lease.state import HostState
-from harness.xen.keys.console import Marker, find_markers
+from harness.model.message import Marker
+from harness.xen.keys.console import find_markers
 
 _BACKOFF = (0.2, 0.2, 0.5, 1.0, 2.0)  # seconds before each new attempt to attach, the last for all others
 _LONGEST_MATCH = 1 << 16

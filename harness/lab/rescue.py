@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, JournalDamaged, LabError, NotRecorded, PowerFailed, Unreachable
-from harness.lab.lease import holdings
+from harness.lab.lease import leftovers as holdings
+from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.entry import open_part
 from harness.lab.lease.ladder import Climb, Offer, Rung, climb
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.ledger import local
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
-from harness.lab.lease.visit import Visit
-from harness.lab.lease.wishes import Wishes
 from harness.lab.power.base import Power
 from harness.lab.reboot import How, reboot
 from harness.lab.recorder import Recorder
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 
 _TAIL = 64 * 1024  # bytes of console kept before each rung
 _SECONDS = 30.0
@@ -29,14 +29,14 @@ BOOT_PATIENCE = 1.0
 """How many of the inventory's `boot_seconds` a silent host gets, which may be booting by itself."""
 
 
-def arrive(site: Site, wishes: Wishes, notice: Callable[[str], None]) -> Visit:
-    """A stay on a host that an earlier run may have left in any state. Errors as `Visit.begin`.
+def arrive(site: Site, wishes: ClaimOptions, notice: Callable[[str], None]) -> Lease:
+    """A stay on a host that an earlier run may have left in any state. Errors as `Lease.begin`.
 
     A host that is proven silent is switched off and on, if that is allowed: nothing else can bring it back. Whatever
     answers, if only by a refusal, has somebody at work on it; and so has a host whose last known claim was another's.
     """
     try:
-        return Visit.begin(site, wishes, notice)
+        return Lease.begin(site, wishes, notice)
     except HostUnreachable as error:
         power = site.power() if site.entry.allow_reboot else None
         why = "" if error.why is Unreachable.SILENT else error.why.value
@@ -54,10 +54,10 @@ def arrive(site: Site, wishes: Wishes, notice: Callable[[str], None]) -> Visit:
         notice(f"{error.message}; a run of ours is not undone there, so it is power cycled")
         power.cycle(Deadline.after(site.entry.boot_seconds))
         _wait_for(site)
-    return Visit.begin(site, wishes, notice)
+    return Lease.begin(site, wishes, notice)
 
 
-def _no_power(site: Site, wishes: Wishes) -> str:
+def _no_power(site: Site, wishes: ClaimOptions) -> str:
     """Why a silent host is not ours to switch; empty when it is: a run of ours is open there."""
     state = HostState.of(site.name)
     try:
@@ -82,7 +82,7 @@ def _wait_for(site: Site, patience: float = 1.0) -> None:
 class Rescue:
     """One host that did not go back by itself."""
 
-    visit: Visit
+    visit: Lease
     power: Power | None
     console: Recorder | None
     _silent: bool = False  # it was asked for as long as a boot may take, and nothing answered
@@ -151,7 +151,7 @@ class Rescue:
                 raise LabError(f"{visit.site.name} runs {', '.join(others)}, which would die: it is not rebooted")
             try:
                 visit.journal.about_to(
-                    Change(Kind.REBOOT, before, how.text, "nothing: it is the undo of all that is volatile")
+                    Change(ChangeKind.REBOOT, before, how.text, "nothing: it is the undo of all that is volatile")
                 )
             except NotRecorded as error:
                 visit.notice(f"rebooted without writing it down: {error.message}")

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from harness.base.deadline import Deadline
 from harness.base.errors import SafetyRefusal
 from harness.lab.inventory.models import DeviceEntry
-from harness.lab.lease.visit import Visit
+from harness.lab.lease.lease import Lease
 from harness.lab.safety.facts.collect import read_facts, still
 from harness.lab.safety.facts.facts import HostFacts
 from harness.lab.safety.facts.parse import parse_facts
@@ -34,7 +34,7 @@ class Survey:
     """How long reading took, as long as the shell that binds will need to read them again."""
 
     @classmethod
-    def take(cls, visit: Visit, devices: Mapping[str, DeviceEntry], accepted: Mapping[str, str]) -> Survey:
+    def take(cls, visit: Lease, devices: Mapping[str, DeviceEntry], accepted: Mapping[str, str]) -> Survey:
         """Read the host once and decide about each device. Changes nothing there."""
         refuse_unknown(accepted)
         deadline = Deadline.after(_SECONDS)

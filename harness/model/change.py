@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Kind(enum.StrEnum):
+class ChangeKind(enum.StrEnum):
     """Every kind of change there is; undoing goes by kind and subject, see undo.py."""
 
     DRIVER = "driver"  # subject: BDF. Bind to or unbind from a driver, pciback among them
@@ -24,7 +24,7 @@ class Kind(enum.StrEnum):
 class Change:
     """One change about to be made: `text` says it to a person, `undo` how it is taken back."""
 
-    kind: Kind
+    kind: ChangeKind
     subject: str
     text: str
     undo: str
@@ -37,14 +37,14 @@ class Deed:
     `text` and `undo` may name {device} (a BDF), {driver} (whose it was), {guest} (a domain's name) and {host}.
     """
 
-    kind: Kind
+    kind: ChangeKind
     text: str
     undo: str
 
     def to(self, *, device: object = "", driver: str | None = None, guest: str = "", host: str = "") -> Change:
         """The change that this deed is when it is done to these."""
         names = {"device": str(device), "driver": driver or "no driver", "guest": guest, "host": host}
-        subjects = {Kind.DOMAIN: guest, Kind.REBOOT: host}
+        subjects = {ChangeKind.DOMAIN: guest, ChangeKind.REBOOT: host}
         return Change(
             self.kind, subjects.get(self.kind, str(device)), self.text.format(**names), self.undo.format(**names)
         )

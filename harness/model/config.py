@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.base.errors import ParseError
-from harness.model.number import Hex
+from harness.base.strict import Hex
 
 HEADER_BYTES = 64  # what sysfs gives to a reader without CAP_SYS_ADMIN (Linux pci_read_config)
 MAX_BYTES = 4096
@@ -31,7 +31,7 @@ def _sign(bit: bool) -> str:
 
 
 @dataclass(frozen=True)
-class Command:
+class CommandRegister:
     """The 16-bit COMMAND register (offset 4). Raises ParseError when the value has more than 16 bits."""
 
     value: Hex
@@ -144,9 +144,9 @@ class ConfigSpace:
         return self._read(0x02, 2)
 
     @property
-    def command(self) -> Command:
+    def command(self) -> CommandRegister:
         """The COMMAND register. ParseError when it reads as all ones, which no device answers: half of it is gone."""
-        return Command(self._present(0x04))
+        return CommandRegister(self._present(0x04))
 
     def _present(self, offset: int) -> int:
         """A 16-bit register with bits that are reserved, so 0 in a device that answers."""

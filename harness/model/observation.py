@@ -6,12 +6,66 @@ counts as "all is well".
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 
 from harness.model.address import Bdf
-from harness.model.checkpoint import Checkpoint
-from harness.model.config import Command, MsixControl
-from harness.model.raw import RawRef
+from harness.model.config import CommandRegister, MsixControl
+
+
+@dataclass(frozen=True)
+class RawRef:
+    """A file of the run's evidence (path relative to the run's directory), its SHA-256, and a line in it (0: none)."""
+
+    path: str
+    sha256: str
+    line: int = 0
+
+    def at(self, line: int) -> RawRef:
+        """The same file at another line."""
+        return RawRef(self.path, self.sha256, line)
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}" if self.line else self.path
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a collector has come: files stored. What they hold of the logs is what was read of them."""
+
+    files: int
+    msix_offset: int | None  # of the device's capability in config space
+
+
+class Checkpoint(enum.StrEnum):
+    """C0..C8 as docs/scenarios.md describes them; guest A suffers the ending, guest B follows."""
+
+    C0 = "C0"
+    C1 = "C1"
+    C2 = "C2"
+    C3 = "C3"
+    C4 = "C4"
+    C5 = "C5"
+    C6 = "C6"
+    C7 = "C7"
+    C8 = "C8"
+
+    @property
+    def moment(self) -> str:
+        return _MOMENTS[self]
+
+
+_MOMENTS = {
+    Checkpoint.C0: "dom0's own driver",
+    Checkpoint.C1: "bound to pciback, idle",
+    Checkpoint.C2: "guest A's driver up",
+    Checkpoint.C3: "fault applied, domain alive",
+    Checkpoint.C4: "domain gone",
+    Checkpoint.C5: "next create returned",
+    Checkpoint.C6: "guest B's driver up",
+    Checkpoint.C7: "back to dom0's driver",
+    Checkpoint.C8: "the rest of A's domain ended under guest B",
+}
 
 
 @dataclass(frozen=True)
@@ -19,7 +73,7 @@ class HardwareView:
     """The device as its config space shows it in dom0."""
 
     gone: bool  # every config byte reads 0xff
-    command: Command | None
+    command: CommandRegister | None
     control: MsixControl | None
     driver: str | None  # dom0 driver bound to the device, None when unbound
     raw: RawRef
@@ -63,7 +117,7 @@ class GuestView:
     """The device as the guest that owns it sees it, around a burst of forced traffic."""
 
     domain: str
-    command: Command | None
+    command: CommandRegister | None
     control: MsixControl | None
     vectors: int  # interrupts the driver holds, by msi_irqs
     before: int  # sum of their counts before the traffic
@@ -99,3 +153,44 @@ class Observation:
     xen: XenView | None = None
     guest: GuestView | None = None
     domains: DomainView | None = None
+
+
+CONFIG = "config.hex"
+
+
+"""The section that only a look at the device has; a reading without it is of the logs alone."""
+
+
+@dataclass(frozen=True)
+class Exercised:
+    """A driver that was made to work: in which domain ("d3"), and the file of what exercise.sh printed."""
+
+    domain: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at a host: `files` below `folder`. Both logs among them go on where the reading before them ended."""
+
+    checkpoint: Checkpoint
+    seconds: float  # since the scenario began
+    folder: str
+    files: tuple[str, ...]
+    guest: Exercised | None = None
+    boot: bool = False  # the logs begin with the boot of the host
+
+    @property
+    def shows_device(self) -> bool:
+        return CONFIG in self.files
+
+
+@dataclass(frozen=True)
+class RoundReading:
+    """What was read after one round: of the guest while it lived, and below `folder` what it left behind."""
+
+    number: int  # from 1, which is guest A's
+    domid: int
+    guest: Exercised | None
+    folder: str
+    files: tuple[str, ...]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from harness.base.errors import UsageError
 from harness.base.yamlfile import load_models, nearest
-from harness.mutants.change import Change, Returned, Returns, TextChange
+from harness.mutants.change import ByteChange, Returned, Returns, TextChange
 
 
 class _Mutant(BaseModel):
@@ -31,7 +31,7 @@ class _Mutant(BaseModel):
 
 
 TextChanges = Annotated[tuple[TextChange, ...], Field(min_length=1)]
-FileChanges = Annotated[tuple[Change, ...], Field(min_length=1)]
+FileChanges = Annotated[tuple[ByteChange, ...], Field(min_length=1)]
 
 
 class HypervisorMutant(_Mutant):
@@ -71,7 +71,7 @@ class DeviceModelMutant(_Mutant):
     layer: Literal["device-model"]
     builds: dict[str, FileChanges] = Field(min_length=1)
 
-    def changes(self, stack: str | None) -> tuple[Change, ...]:
+    def changes(self, stack: str | None) -> tuple[ByteChange, ...]:
         """Those of this stack; empty where it is not made for it."""
         return self.builds.get(stack, ()) if stack else ()
 

@@ -20,7 +20,7 @@ Byte = Annotated[str, Field(pattern=r"^([0-9a-f]{2}|\?\?)$")]
 Bytes = Annotated[tuple[Byte, ...], BeforeValidator(_pairs), Field(min_length=1)]
 
 
-class Change(BaseModel):
+class ByteChange(BaseModel):
     """Bytes to be found, and what replaces them from the first one on. "??" is any byte there, and kept here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +29,7 @@ class Change(BaseModel):
     replace: Bytes
 
     @model_validator(mode="after")
-    def _overwrites_only_what_was_compared(self) -> Change:
+    def _overwrites_only_what_was_compared(self) -> ByteChange:
         if len(self.replace) > len(self.find):
             raise ValueError("the replacement is longer than what is found, so it would overwrite unknown bytes")
         if all(new in ("??", old) for old, new in zip(self.find, self.replace, strict=False)):
@@ -56,7 +56,7 @@ class Change(BaseModel):
         return bytes(old if new == "??" else int(new, 16) for new, old in pairs)
 
 
-class TextChange(Change):
+class TextChange(ByteChange):
     """A change inside one function: between its symbol and the next."""
 
     symbol: str

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.model.number import Hex, HexBytes
-from harness.mutants.change import Change, Returns
+from harness.base.strict import Hex, HexBytes
+from harness.mutants.change import ByteChange, Returns
 
 
 @dataclass(frozen=True)
-class Place:
+class CodePlace:
     """`address` is the virtual one of running text, the offset in a program's file."""
 
     where: str  # function or file
@@ -25,7 +25,7 @@ class Place:
 class Replaced:
     """One change as it was made: what stood there, and what was read back."""
 
-    place: Place
+    place: CodePlace
     before: HexBytes
     after: HexBytes
 
@@ -36,11 +36,11 @@ class Replaced:
 class Code(Protocol):
     """Open for changes: whoever runs it stands still meanwhile, or was not started yet."""
 
-    def name_of(self, change: Change | Returns) -> str:
+    def name_of(self, change: ByteChange | Returns) -> str:
         """What is searched for it: a function, or the whole file."""
         ...
 
-    def find(self, change: Change | Returns) -> list[Place]:
+    def find(self, change: ByteChange | Returns) -> list[CodePlace]:
         """Every place where its bytes stand; of a function that shall return, its entry."""
         ...
 

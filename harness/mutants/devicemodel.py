@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HarnessBug, LabError
-from harness.mutants.change import Change, Returns
-from harness.mutants.code import Place
+from harness.mutants.change import ByteChange, Returns
+from harness.mutants.code import CodePlace
 from harness.transport.base import Script, Transport, quote
 
 PROGRAMS = ("/usr/libexec/xen-qemu-system-i386", "/usr/bin/qemu-system-i386")  # where libxl of Debian looks
@@ -35,16 +35,16 @@ class ProgramFile:
     transport: Transport
     path: str
 
-    def name_of(self, change: Change | Returns) -> str:
+    def name_of(self, change: ByteChange | Returns) -> str:
         del change
         return self.path
 
-    def find(self, change: Change | Returns) -> list[Place]:
+    def find(self, change: ByteChange | Returns) -> list[CodePlace]:
         if isinstance(change, Returns):
             raise HarnessBug(f"a program has no symbols: {change}")
         command = ["perl", "-e", _FIND, self.path, change.regex.decode("ascii")]
         found = self.transport.run(command, deadline=Deadline.after(_SECONDS)).check().text.split()
-        return [Place(self.path, int(offset), int(offset)) for offset in found]
+        return [CodePlace(self.path, int(offset), int(offset)) for offset in found]
 
     def read(self, address: int, length: int) -> bytes:
         command = ["dd", f"if={self.path}", "bs=1", f"skip={address}", f"count={length}", "status=none"]

@@ -74,7 +74,7 @@ def _read(transport: Transport, wanted: bytes) -> HypervisorFile:
 
 
 @dataclass(frozen=True)
-class Function:
+class XenFunction:
     """A function of the running hypervisor that can be made to return at once."""
 
     symbol: str
@@ -87,7 +87,7 @@ class Function:
         return self.extent.start + Returns.entry(self.text)
 
 
-def function(change: Returns, table: SymbolTable, file: HypervisorFile) -> Function:
+def function(change: Returns, table: SymbolTable, file: HypervisorFile) -> XenFunction:
     """Where it stands. LabError, which says why, when it cannot be made to return: gone, inlined or too short."""
     extent = table.extent_of(change.symbol)
     text = file.read(extent.start, len(extent))
@@ -101,10 +101,10 @@ def function(change: Returns, table: SymbolTable, file: HypervisorFile) -> Funct
             f"nobody calls {change.symbol}: it is inlined in this build",
             hint="give bytes that match this build with --mutants FILE",
         )
-    return Function(change.symbol, extent, text)
+    return XenFunction(change.symbol, extent, text)
 
 
-def functions(changes: Sequence[Returns], table: SymbolTable, transport: Transport) -> dict[str, Function]:
+def functions(changes: Sequence[Returns], table: SymbolTable, transport: Transport) -> dict[str, XenFunction]:
     """By symbol. The file is only read when something shall return."""
     read = functools.partial(running_file, transport)
     return {one.symbol: function(one, table, read()) for one in changes}

@@ -65,7 +65,7 @@ def comparison(symbol: str, address: int, size: int, text: bytes) -> Replacement
 
 
 @dataclass
-class _Section:
+class _ElfSection:
     name: str
     type: int
     flags: int
@@ -104,13 +104,13 @@ def payload(build_id: bytes, replacements: Sequence[Replacement]) -> bytes:
     text = text or bytearray(b"\xcc" * 16)  # Xen wants no empty section, and all payloads have the same ones
     return _elf(
         [
-            _Section(".text", _PROGBITS, _ALLOC | _EXEC, bytes(text), align=16),
-            _Section(".rodata.str", _PROGBITS, _ALLOC, bytes(names), align=1),
-            _Section(".livepatch.funcs", _PROGBITS, _ALLOC | _WRITE, bytes(funcs)),
-            _Section(".rela.livepatch.funcs", _RELA, 0, bytes(relocations), info=3, entry=_RELOCATION.size),
-            _Section(".livepatch.depends", _NOTE, _ALLOC, _note(build_id), align=4),
-            _Section(".livepatch.xen_depends", _NOTE, _ALLOC, _note(build_id), align=4),
-            _Section(".note.gnu.build-id", _NOTE, _ALLOC, _note(own_id), align=4),
+            _ElfSection(".text", _PROGBITS, _ALLOC | _EXEC, bytes(text), align=16),
+            _ElfSection(".rodata.str", _PROGBITS, _ALLOC, bytes(names), align=1),
+            _ElfSection(".livepatch.funcs", _PROGBITS, _ALLOC | _WRITE, bytes(funcs)),
+            _ElfSection(".rela.livepatch.funcs", _RELA, 0, bytes(relocations), info=3, entry=_RELOCATION.size),
+            _ElfSection(".livepatch.depends", _NOTE, _ALLOC, _note(build_id), align=4),
+            _ElfSection(".livepatch.xen_depends", _NOTE, _ALLOC, _note(build_id), align=4),
+            _ElfSection(".note.gnu.build-id", _NOTE, _ALLOC, _note(own_id), align=4),
         ]
     )
 
@@ -126,7 +126,7 @@ def _note(build_id: bytes) -> bytes:
     return struct.pack("<III4s", 4, len(build_id), _NOTE_BUILD_ID, b"GNU\0") + build_id
 
 
-def _elf(sections: Iterable[_Section]) -> bytes:
+def _elf(sections: Iterable[_ElfSection]) -> bytes:
     """Sections in their order from number 1 on, then the symbol table and both string tables."""
     strings = _Strings()
     symbols = _SYMBOL.pack(0, 0, 0, 0, 0, 0)
@@ -137,9 +137,9 @@ def _elf(sections: Iterable[_Section]) -> bytes:
     for one in parts:
         one.link = table if one.type == _RELA else 0
     names = _Strings()
-    parts.append(_Section(".symtab", _SYMTAB, 0, symbols, link=table + 1, info=3, entry=_SYMBOL.size))
-    parts.append(_Section(".strtab", _STRTAB, 0, bytes(strings.data), align=1))
-    parts.append(_Section(".shstrtab", _STRTAB, 0, b"", align=1))
+    parts.append(_ElfSection(".symtab", _SYMTAB, 0, symbols, link=table + 1, info=3, entry=_SYMBOL.size))
+    parts.append(_ElfSection(".strtab", _STRTAB, 0, bytes(strings.data), align=1))
+    parts.append(_ElfSection(".shstrtab", _STRTAB, 0, b"", align=1))
     offsets = [names.add(one.name) for one in parts]
     parts[-1].data = bytes(names.data)
     body, headers = bytearray(), bytearray(_SECTION.size)

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError
 from harness.mutants.change import Returns
-from harness.mutants.hypervisor import Function, functions, running_file, symbols
+from harness.mutants.hypervisor import XenFunction, functions, running_file, symbols
 from harness.mutants.livepatch import EXPECTED_BYTES, Replacement, comparison, payload, room_needed
 from harness.transport.base import CommandResult, Script, Transport, quote
 
@@ -37,7 +37,7 @@ exit $status
 class Applied:
     """What stands in the place of which function; `expected` are the bytes that were there."""
 
-    function: Function
+    function: XenFunction
     expected: bytes
     code: bytes
 
@@ -59,7 +59,7 @@ class Livepatches:
         rows = (_ROW.match(line) for line in result.text.splitlines())
         return {row[1]: row[2] for row in rows if row}
 
-    def assert_stock(self, wanted: Sequence[Function], build: bytes) -> None:
+    def assert_stock(self, wanted: Sequence[XenFunction], build: bytes) -> None:
         """Xen itself compares its running text of these functions with its file. LabError when a byte differs."""
         compared = [
             comparison(one.symbol, one.extent.start, len(one.extent), one.text[: EXPECTED_BYTES + 4]) for one in wanted
@@ -140,7 +140,7 @@ class Livepatches:
         return self.transport.run(list(command), deadline=Deadline.after(_SECONDS), changes=changes)
 
 
-def _replacement(change: Returns, found: Function) -> Replacement:
+def _replacement(change: Returns, found: XenFunction) -> Replacement:
     if len(found.extent) < room_needed(found.text):
         raise LabError(
             f"{change.symbol} has {len(found.extent)} bytes, and a livepatch needs {room_needed(found.text)}"

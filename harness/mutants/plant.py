@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from harness.base.errors import LabError
 from harness.host.host import Host
 from harness.mutants.catalogue import DeviceModelMutant, Dom0Mutant, HypervisorMutant, Mutant
-from harness.mutants.change import Change, Returns
-from harness.mutants.code import Code, Place, Replaced
+from harness.mutants.change import ByteChange, Returns
+from harness.mutants.code import Code, CodePlace, Replaced
 from harness.mutants.devicemodel import open_device_model
 from harness.mutants.text import open_dom0, open_hypervisor
 from harness.transport.debugger import Debugger
@@ -33,7 +33,7 @@ def revert(name: str, mutant: Mutant, host: Host, planted: tuple[Replaced, ...])
             _written(code, one.place, one.before)
 
 
-def changes_for(name: str, mutant: Mutant, host: Host) -> Sequence[Change | Returns]:
+def changes_for(name: str, mutant: Mutant, host: Host) -> Sequence[ByteChange | Returns]:
     """What to change on this host. LabError when the mutant was made for other builds only."""
     stack = host.facts.get("stack")
     changes = mutant.changes(stack)
@@ -61,7 +61,7 @@ def _debugger(name: str, host: Host) -> Debugger:
     return host.debugger
 
 
-def _only_place(name: str, change: Change | Returns, code: Code) -> Place:
+def _only_place(name: str, change: ByteChange | Returns, code: Code) -> CodePlace:
     places = code.find(change)
     if len(places) == 1:
         return places[0]
@@ -73,7 +73,7 @@ def _only_place(name: str, change: Change | Returns, code: Code) -> Place:
     )
 
 
-def _written(code: Code, place: Place, data: bytes) -> bytes:
+def _written(code: Code, place: CodePlace, data: bytes) -> bytes:
     code.write(place.address, data)
     after = code.read(place.address, len(data))
     if after != data:

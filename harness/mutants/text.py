@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HarnessBug, LabError
-from harness.mutants.change import Change, Returns, TextChange
-from harness.mutants.code import Place
-from harness.mutants.hypervisor import Function, functions, symbols
+from harness.mutants.change import ByteChange, Returns, TextChange
+from harness.mutants.code import CodePlace
+from harness.mutants.hypervisor import XenFunction, functions, symbols
 from harness.transport.base import Script, Transport, quote
 from harness.transport.debugger import Debugger, StoppedMachine
 
@@ -49,12 +49,12 @@ class Text:
 
     machine: StoppedMachine
     extents: Mapping[str, range]
-    functions: Mapping[str, Function] = field(default_factory=dict)  # those that shall return
+    functions: Mapping[str, XenFunction] = field(default_factory=dict)  # those that shall return
 
-    def name_of(self, change: Change | Returns) -> str:
+    def name_of(self, change: ByteChange | Returns) -> str:
         return _symbol(change)
 
-    def find(self, change: Change | Returns) -> list[Place]:
+    def find(self, change: ByteChange | Returns) -> list[CodePlace]:
         if isinstance(change, Returns):
             found = self.functions[change.symbol]
             skipped = found.entry - found.extent.start
@@ -63,10 +63,10 @@ class Text:
                     f"the running text of {change.symbol} is not that of its file",
                     hint="somebody patched this hypervisor; a reboot makes it stock again",
                 )
-            return [Place(change.symbol, skipped, found.entry)]
+            return [CodePlace(change.symbol, skipped, found.entry)]
         extent = self.extents[_symbol(change)]
         code = self.machine.read(extent.start, len(extent))
-        return [Place(_symbol(change), offset, extent.start + offset) for offset in change.offsets_in(code)]
+        return [CodePlace(_symbol(change), offset, extent.start + offset) for offset in change.offsets_in(code)]
 
     def read(self, address: int, length: int) -> bytes:
         return self.machine.read(address, length)
@@ -75,7 +75,7 @@ class Text:
         self.machine.write(address, data)
 
 
-def _symbol(change: Change | Returns) -> str:
+def _symbol(change: ByteChange | Returns) -> str:
     if not isinstance(change, TextChange | Returns):
         raise HarnessBug(f"a change of running text names its function: {change}")
     return change.symbol

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import CommandFailed, LabError, LockHeld, UsageError
-from harness.nested.manifest import Manifest, sync_tree
+from harness.nested.manifest import CacheManifest, sync_tree
 
 VARIABLE = "MASKALL_CACHE"
 _NO_SPACE = os.strerror(errno.ENOSPC)  # as programs print it, English under LC_ALL=C
@@ -48,7 +48,7 @@ class Recipe(Protocol):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """A finished thing in the cache; `fresh` if this call built it."""
 
     path: Path
@@ -80,7 +80,7 @@ class Cache:
         """Where the entry of `recipe` is or will be."""
         return self.root / "entries" / f"{recipe.name}-{recipe.digest[:16]}"
 
-    def obtain(self, recipe: Recipe, *, deadline: Deadline, notice: Notice) -> Entry:
+    def obtain(self, recipe: Recipe, *, deadline: Deadline, notice: Notice) -> CacheEntry:
         """The entry of `recipe`: the one that is there if it is whole, else a newly built one.
 
         `notice` hears one line about everything unusual. Raises LockHeld (another run builds it longer than
@@ -89,11 +89,11 @@ class Cache:
         self._prepare()
         if self.verify(recipe) is None:
             os.utime(self.path_of(recipe))  # when it was last used, for `trim`
-            return Entry(self.path_of(recipe), recipe.digest)
+            return CacheEntry(self.path_of(recipe), recipe.digest)
         with self._lock(recipe.digest, deadline, notice):
             damage = self.verify(recipe)  # again: another run may have built it while we waited
             if damage is None:
-                return Entry(self.path_of(recipe), recipe.digest)
+                return CacheEntry(self.path_of(recipe), recipe.digest)
             path = self.path_of(recipe)
             if path.exists():
                 notice(f"{path} is damaged ({damage}); building it again")
@@ -101,14 +101,14 @@ class Cache:
             self._remove_leftovers(recipe.digest, notice)
             check_space(self.root, recipe.needs_bytes, f"to build {recipe.name}")
             self._build(recipe, path)
-            return Entry(path, recipe.digest, fresh=True)
+            return CacheEntry(path, recipe.digest, fresh=True)
 
     def verify(self, recipe: Recipe) -> str | None:
         """None if the entry is whole, else what is wrong with it in a few words."""
         path = self.path_of(recipe)
         if not path.is_dir():
             return "not built yet"
-        return Manifest.damage(path, recipe.digest)
+        return CacheManifest.damage(path, recipe.digest)
 
     def trim(self, prefix: str, limit: int) -> None:
         """Of the entries whose name begins with `prefix`, keep the most recently used as far as `limit` bytes go."""
@@ -177,7 +177,7 @@ class Cache:
         directory = Path(tempfile.mkdtemp(prefix=f"{recipe.digest}.", dir=self._building))
         try:
             recipe.build(directory)
-            Manifest.of(directory, recipe.digest).write(directory)
+            CacheManifest.of(directory, recipe.digest).write(directory)
             sync_tree(directory)
             directory.rename(path)
             sync_tree(path.parent, deep=False)

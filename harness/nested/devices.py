@@ -28,7 +28,7 @@ class Backend(StrictModel):
     drive: str | None = Field(None, pattern=r"^\d+[KMG]$", description="size of an empty throw-away drive")
 
 
-class DeviceModel(StrictModel):
+class EmulatedDevice(StrictModel):
     """One entry of devices.yaml."""
 
     model: str
@@ -49,12 +49,12 @@ class DeviceModel(StrictModel):
         return {"driver": self.model, "id": f"{name}-dev", "bus": f"rp{self.slot}", **backend, **self.properties}
 
 
-class _Catalogue(RootModel[dict[str, DeviceModel]]):
+class _Catalogue(RootModel[dict[str, EmulatedDevice]]):
     pass
 
 
 @functools.cache
-def catalogue() -> dict[str, DeviceModel]:
+def catalogue() -> dict[str, EmulatedDevice]:
     return load_models(Path(__file__).with_name("devices.yaml"), _Catalogue).root
 
 
@@ -68,7 +68,7 @@ def offered(device_help: str) -> frozenset[str]:
     return frozenset(re.findall(r'^name "([^"]+)"', device_help, re.MULTILINE))
 
 
-def candidates(models: dict[str, DeviceModel]) -> list[Candidate]:
+def candidates(models: dict[str, EmulatedDevice]) -> list[Candidate]:
     """The devices as scenarios are chosen for them: each may suffer anything, for it is thrown away afterwards."""
     return [
         Candidate(
@@ -81,7 +81,7 @@ def candidates(models: dict[str, DeviceModel]) -> list[Candidate]:
     ]
 
 
-def select(names: list[str], offer: frozenset[str]) -> dict[str, DeviceModel]:
+def select(names: list[str], offer: frozenset[str]) -> dict[str, EmulatedDevice]:
     """The models of these names; UsageError for a name we do not know or a model this QEMU lacks."""
     known = catalogue()
     chosen = {}

@@ -15,8 +15,8 @@ from harness.base.errors import LabError
 from harness.base.process import find, run
 from harness.host.stacks import Stack
 from harness.nested import rootfs
+from harness.nested.apt_sources import AptMirrors, apt_lines
 from harness.nested.cache import Cache, check_space
-from harness.nested.mirror import Mirrors, apt_lines
 
 if TYPE_CHECKING:
     from harness.base.progress import Progress
@@ -94,7 +94,7 @@ class ImageRecipe:
     """How the image of `stack` is built; the mirror is where from, not what, and no part of the digest."""
 
     stack: Stack
-    mirrors: Mirrors | None
+    mirrors: AptMirrors | None
     progress: Progress
     deadline: Deadline
     log: Path
@@ -174,7 +174,7 @@ def ensure_image(
     cache: Cache,
     progress: Progress,
     *,
-    mirrors: Mirrors | None = None,
+    mirrors: AptMirrors | None = None,
     deadline: Deadline | None = None,
 ) -> Image:
     """The image of `stack`: from the cache if it is whole, else built (about a minute, plus the download).

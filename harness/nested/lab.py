@@ -18,15 +18,15 @@ from harness.host.host import Host, Opener, TargetDevice
 from harness.host.stacks import Stack
 from harness.nested import access
 from harness.nested.accelerator import Accelerator, detect
+from harness.nested.apt_sources import find_mirrors
 from harness.nested.cache import Cache, remove_tree
-from harness.nested.devices import DeviceModel, catalogue, offered, select
+from harness.nested.devices import EmulatedDevice, catalogue, offered, select
 from harness.nested.image import Image, ensure_image
 from harness.nested.machine import QEMU, Boot, Machine, MachineSpec
-from harness.nested.mirror import find_mirrors
-from harness.nested.opened import OpenedRecipe, OpenedSnapshot, Openings
 from harness.nested.rundir import RunDir, kept_runs, sweep
 from harness.nested.snapshot import Snapshot, SnapshotRecipe, connect, overlay
 from harness.nested.virtualfunction import switch_on
+from harness.nested.warm_snapshot import WarmRecipe, WarmSnapshot, WarmSnapshots
 
 _RESTORE_SECONDS = 60.0
 
@@ -51,7 +51,7 @@ class NestedLab:
         self.accelerator: Accelerator = detect()
         self._machines: list[Machine] = []  # those that run now; several threads add theirs
         self._aborted = False
-        self._openings = Openings(cache)
+        self._openings = WarmSnapshots(cache)
         self.devices = select(devices, self._offered)
         for path in sweep(self._runs):
             progress.note(f"cleaned up after a run that died: {path.name}")
@@ -140,14 +140,14 @@ class NestedLab:
         try:
             with self._restored(run_dir, opened, progress, survives=keep) as (machine, source):
                 host = self._dressed(machine, devices, progress)
-                host.opened = source.opening if isinstance(source, OpenedSnapshot) else None
+                host.opened = source.opening if isinstance(source, WarmSnapshot) else None
                 if keep:
                     run_dir.keep()
                 yield host
         finally:
             run_dir.close()
 
-    def _opened(self, devices: Sequence[str], opener: Opener, progress: Progress) -> OpenedSnapshot | None:
+    def _opened(self, devices: Sequence[str], opener: Opener, progress: Progress) -> WarmSnapshot | None:
         """The snapshot with this opening played; None where there is none and none can be, or need be, made."""
         if not all(self.devices[device].migrates for device in devices):
             return None
@@ -161,11 +161,11 @@ class NestedLab:
             finally:
                 run_dir.close()
 
-        return self._openings.obtain(OpenedRecipe(self.snapshot, self._recipe.digest, devices, opener, live, progress))
+        return self._openings.obtain(WarmRecipe(self.snapshot, self._recipe.digest, devices, opener, live, progress))
 
     @contextlib.contextmanager
     def _restored(
-        self, run_dir: RunDir, opened: OpenedSnapshot | None, progress: Progress, *, survives: bool
+        self, run_dir: RunDir, opened: WarmSnapshot | None, progress: Progress, *, survives: bool
     ) -> Iterator[tuple[Machine, Snapshot]]:
         """A machine that runs, and what it came from: the opened snapshot if it can be restored."""
         disk = run_dir.path / "disk.qcow2"
@@ -205,7 +205,7 @@ class NestedLab:
         ram_shared: bool = False,
     ) -> Iterator[Machine]:
         """A machine that goes on from the state of `source`, on these files; ended at the end."""
-        what = "restore the host with guest A running" if isinstance(source, OpenedSnapshot) else "restore the host"
+        what = "restore the host with guest A running" if isinstance(source, WarmSnapshot) else "restore the host"
         with progress.phase(what, 0.5):
             machine = Machine.start(
                 self._recipe.spec,
@@ -269,5 +269,5 @@ class NestedLab:
         )
 
 
-def _target(name: str, model: DeviceModel) -> TargetDevice:
+def _target(name: str, model: EmulatedDevice) -> TargetDevice:
     return TargetDevice(name, model.identity, model.driver, reset_effective=model.reset == "effective")

@@ -18,7 +18,7 @@ from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError, UsageError
 from harness.base.process import environment, run
 from harness.nested.accelerator import Accelerator
-from harness.nested.devices import DeviceModel, root_ports
+from harness.nested.devices import EmulatedDevice, root_ports
 from harness.nested.rundir import RunDir
 from harness.transport.gdbstub import GdbDebugger
 
@@ -53,7 +53,7 @@ class Boot:
 class MachineSpec:
     boot: Boots
     accelerator: Accelerator
-    devices: dict[str, DeviceModel]  # present from power-on; others are hot-added
+    devices: dict[str, EmulatedDevice]  # present from power-on; others are hot-added
 
     def arguments(
         self,
@@ -96,7 +96,7 @@ class MachineSpec:
         ]
 
 
-def _cold_plug(name: str, model: DeviceModel) -> list[str]:
+def _cold_plug(name: str, model: EmulatedDevice) -> list[str]:
     arguments: list[str] = []
     if model.backend.netdev:
         arguments += ["-netdev", f"user,id={name}-net,restrict=on"]
@@ -232,7 +232,7 @@ class Machine:
         if poll(ended, Deadline.after(60), every=0.01) != "completed":
             raise LabError(f"{failure}: {self.last_words()}")
 
-    def hot_add(self, name: str, model: DeviceModel) -> None:
+    def hot_add(self, name: str, model: EmulatedDevice) -> None:
         """Plug a device into its root port."""
         if model.backend.drive:
             drive = self.run_dir.path / f"{name}.raw"

@@ -25,14 +25,14 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class CacheManifest:
     """All files of an entry and the digest of the recipe that made them."""
 
     digest: str
     files: tuple[FileRecord, ...]
 
     @classmethod
-    def of(cls, directory: Path, digest: str) -> Manifest:
+    def of(cls, directory: Path, digest: str) -> CacheManifest:
         """Look at `directory` as it is now."""
         found = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != NAME)
         return cls(digest, tuple(_record(path, directory) for path in found))

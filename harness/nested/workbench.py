@@ -10,7 +10,7 @@ import yaml
 from harness.lab.inventory.models import LabEntry, load_inventory
 from harness.nested import bmc
 from harness.nested.bmc import Ports
-from harness.nested.devices import DeviceModel, catalogue
+from harness.nested.devices import EmulatedDevice, catalogue
 
 BOOT_SECONDS = 240
 DATA_DISK = "datadisk"
@@ -43,7 +43,7 @@ class ConsoleWay(enum.StrEnum):
         return {"kind": "command", "argv": ["tail", "-n", "+1", "-F", str(console_log)]}
 
 
-def models() -> dict[str, DeviceModel]:
+def models() -> dict[str, EmulatedDevice]:
     """Every device, each behind its own root port, with the mark it is told by."""
     known = catalogue()
     card = known["e1000e"]
@@ -56,7 +56,7 @@ def models() -> dict[str, DeviceModel]:
     }
 
 
-def _device(name: str, model: DeviceModel) -> dict[str, object]:
+def _device(name: str, model: EmulatedDevice) -> dict[str, object]:
     mark: dict[str, str] = {key: value for key, value in model.properties.items() if key in ("serial", "mac")}
     if not mark:
         mark = {"path": f"0000:00:{0x10 + model.slot:02x}.0/00.0"}

@@ -18,12 +18,12 @@ from harness.judge.judge import judge
 from harness.judge.judgement import Judgement
 from harness.model.address import Bdf
 from harness.model.change import Change
-from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import GuestSpec
+from harness.model.observation import Checkpoint
 from harness.play.plan import Borrowed, KeptTo, of_verb, plan
-from harness.play.stage.opened import evidence_of, resume, store_opening
-from harness.play.stage.stage import Enough, Part, Settled, Stage
+from harness.play.stage.stage import DevicePart, SeenEnough, Stage, StopCondition
 from harness.play.stage.tracing import traced
+from harness.play.stage.warm_files import evidence_of, resume, store_opening
 from harness.play.verbs import VERBS
 from harness.scenario.record import Broken, Record
 from harness.scenario.spec import CREATE, GUEST_A, Fate, Next, Scenario
@@ -31,7 +31,7 @@ from harness.xen.toolstack.xl import Toolstack
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedSide:
     """A scenario that was played, to its end or as far as the lab carried it."""
 
     record: Record
@@ -39,13 +39,13 @@ class Played:
     error: MaskallError | None = None
 
     @classmethod
-    def failed(cls, scenario: Scenario, error: MaskallError) -> Played:
+    def failed(cls, scenario: Scenario, error: MaskallError) -> PlayedSide:
         """The lab failed before anything could be observed."""
         record = Record(scenario, reset_effective=True, broken=Broken.by(error))
         return cls(record, judge(record), error)
 
     @classmethod
-    def skipped(cls, scenario: Scenario, reason: str) -> Played:
+    def skipped(cls, scenario: Scenario, reason: str) -> PlayedSide:
         record = Record(scenario, reset_effective=True, skipped=reason)
         return cls(record, judge(record))
 
@@ -57,9 +57,9 @@ def play(
     progress: Progress,
     *,
     trace: bool = False,
-    enough: Enough | None = None,
+    enough: StopCondition | None = None,
     strict_messages: bool = False,
-) -> Played:
+) -> PlayedSide:
     """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record.
 
     `enough` is asked after every checkpoint whether to go on: a mutant that was seen need not be played to its end.
@@ -75,7 +75,7 @@ def play(
             if _at_c2(stage, store):
                 from_c2(stage)
         stage.read_logs()
-    except Settled:
+    except SeenEnough:
         progress.note("seen enough")
     except MaskallError as caught:
         error = caught
@@ -92,7 +92,7 @@ def play(
             error = caught
     record.broken = Broken.by(error) if error is not None else None
     record = observed(record, store)  # what counts is what can be read again
-    return Played(record, judge(record), error)
+    return PlayedSide(record, judge(record), error)
 
 
 def _at_c2(stage: Stage, store: EvidenceStore) -> bool:
@@ -156,14 +156,14 @@ def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progr
     return stage
 
 
-def _part(scenario: Scenario, host: Host, name: str, tools: Toolstack, store: EvidenceStore, prefix: str) -> Part:
+def _part(scenario: Scenario, host: Host, name: str, tools: Toolstack, store: EvidenceStore, prefix: str) -> DevicePart:
     device = Device.identify(host, tools, host.devices[name])
     # dom0's driver is only made to work where it gets the device back and both moments are compared
     dom0_traffic = device.guest_driver.in_dom0 and scenario.follow.next is Next.BACK_TO_DOM0
     record = Record(scenario, device.target.reset_effective, device.original_driver, dom0_traffic, tools.quarantines)
     collector = Collector(host.transport, device.address, store, host.memory, prefix)
     record.device, record.readings = device.address, collector.readings
-    return Part(device, collector, record)
+    return DevicePart(device, collector, record)
 
 
 def up_to_c2(stage: Stage) -> bool:

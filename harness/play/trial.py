@@ -20,13 +20,12 @@ from harness.host.deeds import Deeds
 from harness.host.device import Device
 from harness.host.guest import Guest
 from harness.host.host import Host
-from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import GuestSpec, GuestType, OnEvent
-from harness.model.observation import DomainView, GuestView
-from harness.model.raw import RawRef
-from harness.scenario.case import CaseRecord, Seen
+from harness.model.message import Marker
+from harness.model.observation import Checkpoint, DomainView, GuestView, RawRef
+from harness.scenario.case import CaseRecord, CaseView
 from harness.scenario.record import Action
-from harness.xen.keys.console import Marker, emulator_triple_fault, find_markers
+from harness.xen.keys.console import emulator_triple_fault, find_markers
 from harness.xen.toolstack.xl import Toolstack
 
 OUR_NAMES = re.compile(r"maskall-[a-z0-9-]{1,40}")
@@ -38,7 +37,7 @@ BOUND, END = "bound", "end"
 _ENDS = ("destroy", "wait_gone", "shut_down", "power_off_with_msix_on")
 
 
-class Refused(AssertionError):
+class RefusedDeed(AssertionError):
     """The product would not do what a test cannot go on without; it is no assertion of the test itself."""
 
 
@@ -132,7 +131,7 @@ class Trial:
             self._start(guest)
         return guest
 
-    def checkpoint(self, name: str) -> Seen:
+    def checkpoint(self, name: str) -> CaseView:
         """All views of every borrowed device now, kept under this name. UsageError for a name that was used."""
         self._refuse_late("a checkpoint")
         if any(one.name == name for one in self.record.seen):
@@ -215,14 +214,14 @@ class Trial:
     def _note(self, action: Action) -> None:
         self.record.actions.append(replace(action, checkpoint=self.moment))
 
-    def _observe(self, name: str) -> Seen:
+    def _observe(self, name: str) -> CaseView:
         folder = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "checkpoint"
         observed = []
         with self.progress.phase(f"observe {name}"):
             for device, collector in zip(self.devices, self._collectors, strict=True):
                 one = collector.observe(self.moment, name=folder)
                 observed.append(replace(one, guest=self._view(device, one.domains)))
-        seen = Seen(name, tuple(observed))
+        seen = CaseView(name, tuple(observed))
         self.record.seen.append(seen)
         return seen
 
@@ -236,7 +235,7 @@ class Trial:
     def _start(self, guest: Guest) -> None:
         created = guest.create()
         if not created:
-            raise Refused(f"{guest} was not created: {created.detail}")
+            raise RefusedDeed(f"{guest} was not created: {created.detail}")
         if not guest.wait_up():
             raise self.emulator_fault() or GuestDied(
                 f"{guest} did not reach its userland", hint="its console is among the raw files"
@@ -255,4 +254,4 @@ def _crashes(console: bytes) -> list[Marker]:
     return [one for one in find_markers(console.decode("utf-8", "replace")) if one.kind.is_host_crash]
 
 
-Checkpointer = Callable[[str], Seen]
+Checkpointer = Callable[[str], CaseView]

@@ -22,9 +22,9 @@ from harness.base.progress import PlainProgress
 from harness.base.stored import to_json
 from harness.base.text import inert
 from harness.evidence.store import EvidenceStore
-from harness.model.verdict import Verdict
+from harness.judge.judgement import Verdict
 from harness.mutants.plant import plant
-from harness.play.trial import BOUND, END, Refused, Trial
+from harness.play.trial import BOUND, END, RefusedDeed, Trial
 from harness.plugin.asked import STOCK, Asked, asked
 from harness.report.case import case_log, moment
 from harness.report.results import CaseSide, Control
@@ -164,7 +164,7 @@ class Case:
             return Verdict.PASS, ""
         if isinstance(error, pytest.skip.Exception):
             return Verdict.SKIP, _told(error)
-        if isinstance(error, Refused):
+        if isinstance(error, RefusedDeed):
             hint = "; where that is what shall be noticed, write 'assert make_guest(..., start=False).create()'"
             if self.on_control:
                 return Verdict.ERROR, f"{_told(error)}: no assertion of the test{hint}"
@@ -247,7 +247,7 @@ def shorten(call: pytest.CallInfo[None]) -> None:
     if call.excinfo is None:
         return
     error = call.excinfo.value
-    if not isinstance(error, MaskallError | Refused):
+    if not isinstance(error, MaskallError | RefusedDeed):
         return
     user: TracebackType | None = None
     entry = call.excinfo.tb

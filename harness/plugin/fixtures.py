@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.host.host import Host
     from harness.play.trial import Trial
     from harness.plugin.running import Running
-    from harness.scenario.case import Seen
+    from harness.scenario.case import CaseView
     from harness.xen.toolstack.xl import Toolstack
 
 Fate = Literal["preserve", "destroy", "restart"]
@@ -142,7 +142,7 @@ def toolstack(maskall_trial: Trial) -> Toolstack:
 
 
 @pytest.fixture
-def checkpoint(maskall_trial: Trial) -> Callable[[str], Seen]:
+def checkpoint(maskall_trial: Trial) -> Callable[[str], CaseView]:
     """checkpoint("after the fault") keeps all views of every borrowed device as evidence, under that name.
 
     Hardware (config space), the vector table where it can be read, Xen (debug keys M, Q, i), the guest's as of its last

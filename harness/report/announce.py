@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness.judge.forecast import Forecast
-from harness.model.verdict import Verdict
+from harness.judge.judgement import Verdict
 
 _NAMED = 4  # as many as this are named one by one
 

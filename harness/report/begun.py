@@ -10,9 +10,8 @@ from typing import Final, Literal
 from pydantic import AwareDatetime, Field
 
 from harness.base.strict import StrictModel
-from harness.model.verdict import ControlRole
 from harness.report.results import HostSummary
-from harness.scenario.spec import Scenario
+from harness.scenario.spec import ControlRole, Scenario
 
 NAME = "run.json"
 VERSION: Final = "1"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from harness.base.text import inert
+from harness.judge.judgement import Conclusion, Verdict
 from harness.model.observation import GuestView, Observation, VectorMask
-from harness.model.verdict import Conclusion, Verdict
 from harness.report.results import CaseResult, CaseSide, RunResult
-from harness.scenario.case import Seen, parting
+from harness.scenario.case import CaseView, parting
 
 _WIDTH = 10  # of the names of views
 _QUIET = (Conclusion.PROVEN, Conclusion.UNPROVEN, Conclusion.SKIPPED, Conclusion.KNOWN)
@@ -65,7 +65,7 @@ def _guest(view: GuestView | None) -> tuple[str, str]:
     return told, str(view.raw)
 
 
-def moment(seen: Seen, devices: tuple[str, ...] | list[str]) -> list[str]:
+def moment(seen: CaseView, devices: tuple[str, ...] | list[str]) -> list[str]:
     """All views of all devices at a checkpoint."""
     lines = []
     for device, one in zip(devices, seen.observations, strict=False):

@@ -7,9 +7,9 @@ just this. Lines are not wrapped: a path or a command that is cut cannot be copi
 from __future__ import annotations
 
 from harness.base.text import inert
-from harness.judge.judgement import Check, Hazard, Outcome
-from harness.model.verdict import Conclusion, ControlRole, Verdict
+from harness.judge.judgement import Check, Conclusion, Hazard, Outcome, Verdict
 from harness.report.results import RunResult, ScenarioResult, Side
+from harness.scenario.spec import ControlRole
 
 _MOST_CHECKS = 4  # the first violation is nearest to the cause; the log has them all
 _UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED, Conclusion.UNDECIDED)

@@ -11,8 +11,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, computed_field
 
 from harness.base.errors import ExitStatus
 from harness.base.strict import StrictModel
-from harness.judge.judgement import Check, Outcome, sentence
-from harness.model.verdict import Verdict
+from harness.judge.judgement import Check, Outcome, Verdict, sentence
 from harness.report.results import Control, HostSummary, Seconds, Side
 
 SCHEMA_VERSION: Final = "2"

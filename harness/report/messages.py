@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from harness.base.text import inert
+from harness.model.message import Meaning, Message, grouped, kinds, words
 from harness.report.results import RunResult
-from harness.scenario.messages import Message, grouped, kinds, words
-from harness.xen.keys.messages import Meaning
 
 
 def counts(said: Iterable[Message]) -> str:

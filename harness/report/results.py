@@ -18,13 +18,13 @@ from pydantic import AwareDatetime, Field, model_validator
 from harness.base.errors import ExitStatus
 from harness.base.strict import StrictModel
 from harness.judge.forecast import Forecast
-from harness.judge.judgement import Judgement
-from harness.model.raw import RawRef
-from harness.model.verdict import Conclusion, ControlRole, Verdict, conclude, exit_status
+from harness.judge.growth import Growth
+from harness.judge.judgement import Conclusion, Judgement, Verdict, conclude, exit_status
+from harness.model.observation import RawRef
 from harness.mutants.code import Replaced
 from harness.scenario.case import CaseRecord
 from harness.scenario.record import Record
-from harness.xen.keys.leaks import Growth
+from harness.scenario.spec import ControlRole
 
 SCHEMA_VERSION: Final = "2"
 NESTED_LABEL = "nested host: says nothing about hardware"

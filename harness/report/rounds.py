@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 
 from harness.base.text import inert
+from harness.judge.growth import Growth
 from harness.report.results import Side
-from harness.xen.keys.leaks import Growth
 
 _WIDTH = 80
 

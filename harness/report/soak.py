@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field
 
 from harness.base.errors import ExitStatus
 from harness.base.strict import StrictModel
-from harness.model.verdict import Conclusion, Verdict
+from harness.judge.judgement import Conclusion, Verdict
 from harness.report.results import ScenarioResult, Seconds
 
 SOAK_SCHEMA_VERSION: Final = "1"

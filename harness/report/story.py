@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.base.text import inert
-from harness.xen.trace.calls import Event, line
+from harness.model.trace import Event
+from harness.xen.trace.calls import line
 
 # how a device is taken away; masking is left to the log, where drivers do it all the time
 _GIST = ("map", "bind", "hvm unbind", "unbind", "unmap", "disable", "maskall", "prepare", "release", "reset", "kill")

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.base.text import inert
-from harness.model.verdict import Conclusion, Verdict
+from harness.judge.judgement import Conclusion, Verdict
 from harness.report import messages
 from harness.report.results import Control, RunResult, ScenarioResult, Side
 from harness.report.rounds import leaks

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.base.text import inert
-from harness.model.config import Command, MsixControl
+from harness.model.config import CommandRegister, MsixControl
 from harness.model.observation import GuestView, Observation, TableView, XenView
 
 _UNREAD = "-"
@@ -47,7 +47,7 @@ def _cells(seen: Observation) -> tuple[str, ...]:
     )
 
 
-def _register(register: Command | MsixControl | None) -> str:
+def _register(register: CommandRegister | MsixControl | None) -> str:
     """In lspci's words and as the number it held."""
     return f"{register} {register.value:#06x}" if register else _UNREAD
 

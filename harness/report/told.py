@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.base.errors import EvidenceError
-from harness.model.raw import RawRef
+from harness.model.observation import RawRef
 from harness.report.results import RunResult
 
 Read = Callable[[RawRef], bytes]

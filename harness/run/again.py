@@ -19,7 +19,7 @@ from harness.evidence.store import digest
 from harness.judge.forecast import foresee
 from harness.judge.judge import judge
 from harness.judge.known import KnownIssue, known_issues
-from harness.model.raw import RawRef
+from harness.model.observation import RawRef
 from harness.report.begun import KNOWN_ISSUES, NAME, VERSION, Begun
 from harness.report.results import Attempt, Control, RunResult, ScenarioResult, Side
 from harness.run import sidefile

@@ -16,7 +16,7 @@ from harness.nested.lab import NestedLab
 from harness.nested.machine import Machine
 from harness.nested.rundir import RunDir
 from harness.nested.snapshot import connect, overlay
-from harness.play.stage.opened import TAKE_OVER
+from harness.play.stage.warm_files import TAKE_OVER
 from harness.run.options import RunOptions
 from harness.run.prepare import prepared_lab
 from harness.run.session import Session

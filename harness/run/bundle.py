@@ -19,7 +19,7 @@ from harness.base.process import run
 from harness.base.stored import from_json
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
-from harness.model.reading import Reading
+from harness.model.observation import Reading
 from harness.report.begun import KNOWN_ISSUES, NAME, Begun
 from harness.report.bundle import bag
 from harness.report.bundle.container import Writer, good_name

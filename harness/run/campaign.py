@@ -15,7 +15,7 @@ from harness.base.errors import UsageError
 from harness.base.progress import Progress
 from harness.judge.judge import judge
 from harness.mutants.catalogue import Mutant
-from harness.play.stage.stage import Enough
+from harness.play.stage.stage import StopCondition
 from harness.report.matrix import FILE, KillMatrix, MatrixCell, Row, cell, signatures
 from harness.report.results import Control
 from harness.run.plan import STOCK
@@ -104,7 +104,7 @@ class Campaign:
         """Those that promise to see it first."""
         return sorted(self.scenarios, key=lambda scenario: scenario.ending not in self._mutant(name).notices)
 
-    def _player(self, name: str, scenario: Scenario, enough: Enough | None = None) -> SidePlayer | None:
+    def _player(self, name: str, scenario: Scenario, enough: StopCondition | None = None) -> SidePlayer | None:
         """What plays this cell; None while it is played already, and the mutant waits for it."""
         if (name, scenario.id) in self._under_way:
             return None
@@ -180,6 +180,6 @@ class Campaign:
         return tuple(one for one in found if one is not None)
 
 
-def _killed(stock: MatrixCell) -> Enough:
+def _killed(stock: MatrixCell) -> StopCondition:
     """Whether something failed that does not fail on stock: nothing that comes later can undo it."""
     return lambda record: bool(signatures(judge(record).checks) - set(stock.violations))

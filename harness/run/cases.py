@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from harness.base.strict import StrictModel
-from harness.model.verdict import Verdict
+from harness.judge.judgement import Verdict
 from harness.report.results import CaseResult, CaseSide, Control, HostSummary, RunResult
 from harness.run.session import store_run
 from harness.scenario.case import CaseRecord

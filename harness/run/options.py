@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from harness.host.host import Lab
     from harness.judge.known import KnownIssue
     from harness.lab.inventory.models import HostEntry
+    from harness.lab.lease.claim_options import ClaimOptions
     from harness.lab.lease.site import Site
-    from harness.lab.lease.wishes import Wishes
     from harness.mutants.catalogue import Mutant
     from harness.run.plan import Plan
     from harness.scenario.spec import Scenario
@@ -312,15 +312,15 @@ class RunOptions:
     @property
     def accepted(self) -> dict[str, str]:
         """Checks whose refusal is accepted, with the reason. UsageError for one without a reason."""
-        from harness.lab.lease.wishes import accepted
+        from harness.lab.lease.claim_options import accepted
 
         return accepted(self.accept)
 
-    def wishes(self, reason: str) -> Wishes:
+    def wishes(self, reason: str) -> ClaimOptions:
         """What is asked of a lab host. UsageError for an acceptance without a reason."""
-        from harness.lab.lease.wishes import Wishes
+        from harness.lab.lease.claim_options import ClaimOptions
 
-        return Wishes(self.accepted, self.wait, self.take_over, reason)
+        return ClaimOptions(self.accepted, self.wait, self.take_over, reason)
 
     def prepared_lab(self, devices: Iterable[str], progress: Progress) -> Lab:
         """The lab, ready to hand out hosts with any of these devices. Raises UsageError, LabError."""

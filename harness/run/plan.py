@@ -11,13 +11,12 @@ from pathlib import Path
 
 from harness.host.host import Opener
 from harness.judge.known import KnownIssue
-from harness.model.verdict import ControlRole
 from harness.mutants.catalogue import Mutant
 from harness.play.run import play_opening
-from harness.play.stage.opened import code_digest
-from harness.play.stage.opening import opening_key
+from harness.play.stage.warm_files import code_digest
+from harness.play.stage.warm_start import opening_key
 from harness.run.options import RunOptions
-from harness.scenario.spec import Scenario
+from harness.scenario.spec import ControlRole, Scenario
 
 STOCK = "stock"
 

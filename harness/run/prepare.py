@@ -9,9 +9,9 @@ from harness.host.host import Lab
 from harness.host.stacks import Stack, stack
 from harness.lab.real import RealLab
 from harness.nested import prerequisites
+from harness.nested.apt_sources import use_mirror
 from harness.nested.cache import Cache
 from harness.nested.lab import NestedLab
-from harness.nested.mirror import use_mirror
 from harness.run.options import RunOptions
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from harness.base.errors import UsageError
 from harness.host.stacks import stack
+from harness.nested.apt_sources import from_option
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as models
 from harness.nested.devices import select as select_devices
-from harness.nested.mirror import from_option
 from harness.play.catalogue import catalogue
 from harness.run.option import Only
 from harness.run.options import TABLE, RunOptions

@@ -14,18 +14,17 @@ from harness.base.progress import Progress
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host, Lab, Opener
 from harness.judge.forecast import Forecast
+from harness.judge.growth import growth
 from harness.judge.judgement import Judgement
-from harness.model.raw import RawRef
-from harness.model.verdict import ControlRole
+from harness.model.observation import RawRef
 from harness.mutants.plant import plant
-from harness.play.run import Played, play
-from harness.play.stage.stage import Enough
+from harness.play.run import PlayedSide, play
+from harness.play.stage.stage import StopCondition
 from harness.report.results import Attempt, Control, ScenarioResult, Side
 from harness.run.plan import STOCK, Plan
 from harness.run.sidefile import store_side
 from harness.scenario.record import Record
-from harness.scenario.spec import Power, Scenario
-from harness.xen.keys.leaks import growth
+from harness.scenario.spec import ControlRole, HostPower, Scenario
 
 MAX_EMULATOR_RETRIES = 2
 _RETRIED = (EmulatorFault, GuestDied)
@@ -58,7 +57,7 @@ class SidePlayer:
     scenario: Scenario
     name: str
     progress: Progress
-    enough: Enough | None = None
+    enough: StopCondition | None = None
     broken_off: Event = field(default_factory=Event)  # set when all is ended: what this comes to is no result
     _planted: Control | None = None
     _stored: RawRef | None = None
@@ -96,7 +95,7 @@ class SidePlayer:
             covered=self.progress.phases.covered,
         )
 
-    def _try(self, evidence: EvidenceStore, opener: Opener | None) -> Played:
+    def _try(self, evidence: EvidenceStore, opener: Opener | None) -> PlayedSide:
         """One try, its record on disk beside the raw files whatever becomes of the run."""
         began = datetime.now(UTC)
         self._planted = None
@@ -113,15 +112,15 @@ class SidePlayer:
             )
         return played
 
-    def _attempt(self, evidence: EvidenceStore, opener: Opener | None) -> Played:
+    def _attempt(self, evidence: EvidenceStore, opener: Opener | None) -> PlayedSide:
         scenario, plan = self.scenario, self.plan
         try:
             with self.lab.host(scenario.devices, self.progress, keep=plan.options.keep, opener=opener) as host:
                 missing = [power for power in scenario.end.needs if not _has(host, power)]
                 if missing:
-                    return Played.skipped(scenario, f"the host has no {missing[0]}")
+                    return PlayedSide.skipped(scenario, f"the host has no {missing[0]}")
                 if plan.options.trace and host.debugger is None:
-                    return Played.skipped(scenario, "the host has no debugger to trace with")
+                    return PlayedSide.skipped(scenario, "the host has no debugger to trace with")
                 if self.name != STOCK:
                     with self.progress.phase(f"apply mutant {self.name}"):
                         mutant = plan.mutants[self.name]
@@ -142,9 +141,9 @@ class SidePlayer:
                     strict_messages=strict,
                 )
         except HostQuarantined as error:  # an earlier scenario could not be undone, this one was never tried
-            return Played.skipped(scenario, str(error))
+            return PlayedSide.skipped(scenario, str(error))
         except MaskallError as error:
-            return Played.failed(scenario, error)
+            return PlayedSide.failed(scenario, error)
 
 
 def attempt(reason: str, seconds: float, stored: RawRef | None) -> Attempt:
@@ -214,5 +213,5 @@ def wall(outcomes: Iterable[SideOutcome]) -> float:
     return sum(one.covered for one in sides) * busy / summed if summed else 0.0
 
 
-def _has(host: Host, power: Power) -> bool:
-    return {Power.DEBUGGER: host.debugger, Power.RESET: host.reset_button}[power] is not None
+def _has(host: Host, power: HostPower) -> bool:
+    return {HostPower.DEBUGGER: host.debugger, HostPower.RESET: host.reset_button}[power] is not None

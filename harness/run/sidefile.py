@@ -20,7 +20,7 @@ from harness.base.stored import storable_json
 from harness.evidence.references import moved
 from harness.evidence.sealed import Sealed, read_inside
 from harness.evidence.store import EvidenceStore, digest
-from harness.model.raw import RawRef
+from harness.model.observation import RawRef
 from harness.report.results import Control, Seconds
 from harness.run.store import write_atomically
 from harness.scenario.record import Record

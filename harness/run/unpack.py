@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.base.errors import EvidenceError, UsageError
 from harness.report.bundle import bag
-from harness.report.bundle.container import Member, Reader
+from harness.report.bundle.container import BundleMember, BundleReader
 
 _MOST_OF_TAG = {bag.MANIFEST_NAME: 64 << 20, bag.STATEMENT_NAME: 16 << 20}
 _MOST_OF_TAGS = 1 << 16
@@ -41,14 +41,14 @@ def unpacked(path: Path, root: Path) -> Unpacked:
         with path.open("rb") as stream:
             if not path.is_file():
                 raise UsageError(f"{path} is no ordinary file")
-            return _unpacked(Reader(stream), root)
+            return _unpacked(BundleReader(stream), root)
     except OSError as error:
         raise UsageError(f"{path} cannot be read or unpacked: {error.strerror or error}") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", hint=error.hint) from error
 
 
-def _unpacked(reader: Reader, root: Path) -> Unpacked:
+def _unpacked(reader: BundleReader, root: Path) -> Unpacked:
     found = Unpacked(root)
     order: list[str] = []
     for member in reader.members():
@@ -71,7 +71,7 @@ def _unpacked(reader: Reader, root: Path) -> Unpacked:
     return found
 
 
-def _store(member: Member, root: Path) -> str:
+def _store(member: BundleMember, root: Path) -> str:
     """Its SHA-256. The container lets no name pass that leads out of `root`; nothing in there is a link."""
     path = root / member.name.removeprefix(bag.DATA)
     found = hashlib.sha256()

@@ -16,13 +16,13 @@ from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
 from harness.mutants import catalogue as mutants
 from harness.mutants.catalogue import Mutant
-from harness.mutants.change import Change, Returns
+from harness.mutants.change import ByteChange, Returns
 from harness.mutants.code import Replaced
 from harness.nested import devices as nested
 from harness.play.catalogue import catalogue
 from harness.report.begun import KNOWN_ISSUES, NAME, Begun
 from harness.report.bundle import bag
-from harness.report.bundle.fidelity import Fidelity, Machine, fidelity, machine
+from harness.report.bundle.fidelity import Fidelity, MachineKind, fidelity, machine
 from harness.report.bundle.layers import Layer, Verification, Word
 from harness.report.bundle.signers import Signers
 from harness.report.bundle.sshsig import parse_signature
@@ -57,7 +57,7 @@ class _Read:
     begun: Begun
     results: RunResult
     statement: Statement
-    machines: list[Machine]
+    machines: list[MachineKind]
     shown: Fidelity
     comparison: Comparison
 
@@ -360,7 +360,7 @@ def _control(read: _Read) -> Layer:
 
 def _misplanted(mutant: Mutant, made: tuple[Replaced, ...], stack: str | None) -> str:
     """How the bytes that were written differ from the mutant's; empty: not at all."""
-    changes: tuple[Change | Returns, ...] = tuple(mutant.changes(stack))
+    changes: tuple[ByteChange | Returns, ...] = tuple(mutant.changes(stack))
     if not made or len(made) != len(changes):
         return f"{len(made)} changes were made, and the mutant has {len(changes)}"
     for change, one in zip(changes, made, strict=True):

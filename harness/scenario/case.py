@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from harness.model.observation import Observation
-from harness.model.raw import RawRef
+from harness.model.message import Marker
+from harness.model.observation import Observation, RawRef
 from harness.scenario.record import Action
-from harness.xen.keys.console import Marker
 
 
 @dataclass(frozen=True)
-class Seen:
+class CaseView:
     """All views of every borrowed device at one moment of a test. `name` is the test's, or `end` for the last."""
 
     name: str
@@ -24,7 +23,7 @@ class CaseRecord:
 
     devices: list[str] = field(default_factory=list)  # "nvme at 0000:04:00.0"
     actions: list[Action] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[CaseView] = field(default_factory=list)
     markers: list[tuple[Marker, RawRef]] = field(default_factory=list)  # what Xen and dom0 said that matters
 
     @property

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
-from harness.model.checkpoint import Checkpoint
-from harness.model.raw import RawRef
-from harness.xen.keys.console import Origin
-from harness.xen.keys.messages import Log, Meaning, Rules, classify
-
-T = TypeVar("T")
+from harness.model.message import Meaning, Message
+from harness.model.observation import Checkpoint, RawRef
+from harness.xen.keys.messages import Log, Rules, classify
 
 
 @dataclass(frozen=True)
-class Part:
+class LogPart:
     """What a log had gained at a checkpoint; the parts of a log are the whole of it, one after the other."""
 
     checkpoint: Checkpoint
@@ -25,25 +20,7 @@ class Part:
     boot: bool = False  # begins with the boot of the host
 
 
-@dataclass(frozen=True)
-class Message:
-    """A line of a log, read at a checkpoint. `lines` counts it and those that belong to it."""
-
-    checkpoint: Checkpoint
-    origin: Origin
-    meaning: Meaning
-    text: str
-    raw: RawRef
-    name: str | None = None  # of its rule in messages.yaml; None: none describes it
-    reason: str = ""  # why it is said, by its rule
-    lines: int = 1
-    expected: bool = False  # a symptom that the ending provokes
-    fails: bool = False  # it is wrong in every scenario that does not expect it
-    esrch: bool = False  # what was to be unmapped was not there
-    loses: bool = False  # it says that other lines were left out: what was not said may have been
-
-
-def read_log(parts: Sequence[Part], log: Log, rules: Rules, expected: Collection[str]) -> list[Message]:
+def read_log(parts: Sequence[LogPart], log: Log, rules: Rules, expected: Collection[str]) -> list[Message]:
     """The messages of all parts but the first, which is what stood there before.
 
     The parts are read as one text: a line or a trace that was cut in two between them is one. Of a boot, which says a
@@ -83,24 +60,3 @@ def read_log(parts: Sequence[Part], log: Log, rules: Rules, expected: Collection
             )
         )
     return found
-
-
-def kinds(messages: Iterable[Message]) -> list[list[Message]]:
-    """Messages that say the same, together; what a report shows is told apart by its words, the rest by its rule."""
-    return grouped(messages, lambda one: (one.name, words(one.text) if one.meaning.is_shown else ""))
-
-
-def grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
-    """Items of the same key, groups and their members in the order of their coming."""
-    groups: dict[Hashable, list[T]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return list(groups.values())
-
-
-_NUMBER = re.compile(r"0x[0-9a-f]+|[0-9a-f]*[0-9][0-9a-f]*")
-
-
-def words(text: str) -> str:
-    """`text` without its numbers: irqs, domids and addresses differ where the message is the same."""
-    return _NUMBER.sub("#", text)

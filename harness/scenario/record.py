@@ -7,15 +7,10 @@ from datetime import datetime
 
 from harness.base.errors import MaskallError
 from harness.model.address import Bdf
-from harness.model.checkpoint import Checkpoint
-from harness.model.observation import GuestView, Observation
-from harness.model.raw import RawRef
-from harness.model.reading import Reading, RoundReading
-from harness.scenario.messages import Message
+from harness.model.message import Marker, Message
+from harness.model.observation import Checkpoint, GuestView, Observation, RawRef, Reading, RoundReading
+from harness.model.trace import Event, Frame
 from harness.scenario.spec import Scenario
-from harness.xen.keys.console import Marker
-from harness.xen.trace.calls import Event
-from harness.xen.trace.symbols import Frame
 
 NOWHERE = Bdf(0, 0, 0, 0)
 """The address in a record of a device that nobody has looked for."""
@@ -41,7 +36,7 @@ class Round:
     number: int  # from 1, which is guest A's
     domid: int
     guest: GuestView | None
-    counts: dict[str, int]  # by harness.xen.keys.leaks.COUNTERS
+    counts: dict[str, int]  # by harness.judge.growth.COUNTERS
     raw: RawRef  # the dumps of Xen's debug keys
 
 

@@ -14,7 +14,15 @@ from pydantic import AfterValidator, Field, model_validator
 
 from harness.base.strict import StrictModel
 from harness.model.guestspec import GuestType, OnEvent
-from harness.model.verdict import ControlRole
+
+
+class ControlRole(enum.StrEnum):
+    """What the scenario promises about the known-bad hypervisor."""
+
+    NOTICES = "notices"  # it must FAIL there (a CRASH is none), else the scenario is blind
+    CURES = "cures"  # it ends with the historic cure, so it must PASS there with the hazard taken
+    NONE = "none"  # the defect is not in its reach; no control is run
+
 
 CREATE = "create"
 """The step that every scenario begins with: guest A comes to be."""
@@ -42,7 +50,7 @@ def makes_next_guest(step: str) -> bool:
     return step in set(Next) - {Next.BACK_TO_DOM0}
 
 
-class Power(enum.StrEnum):
+class HostPower(enum.StrEnum):
     """What a host must be able to do for an ending; without it the scenario is skipped."""
 
     DEBUGGER = "debugger"
@@ -60,7 +68,7 @@ class Fate(enum.StrEnum):
     REBOOTED = "rebooted"  # with its host
 
 
-class Interrupts(enum.StrEnum):
+class InterruptKind(enum.StrEnum):
     MSIX = "msi-x"
     INTX = "intx"
 
@@ -93,7 +101,7 @@ class NextGuest(StrictModel):
 
     type: GuestType | None = None
     cmdline: str = ""
-    interrupts: Interrupts = Interrupts.MSIX
+    interrupts: InterruptKind = InterruptKind.MSIX
 
 
 Pairing = Literal["no", "may", "must"]
@@ -117,7 +125,7 @@ class Ending(StrictModel):
     title: str
     why: str
     hazard: bool = False  # the hazard is promised: a run that did not take it proves nothing
-    needs: tuple[Power, ...] = ()
+    needs: tuple[HostPower, ...] = ()
     kinds: tuple[GuestType, ...] = (GuestType.HVM,)
     not_for: dict[GuestType, str] = Field({}, description="guests for which this ending makes no sense, and why")
     not_through: dict[str, str] = Field({}, description="toolstacks that cannot do it, and why")
@@ -225,5 +233,5 @@ class Scenario:
         """What this row promises of a mutant that the endings `notices` must see."""
         if self.ending not in notices:
             return ControlRole.NONE
-        harmless = self.follow.cures or self.end.next.interrupts is Interrupts.INTX
+        harmless = self.follow.cures or self.end.next.interrupts is InterruptKind.INTX
         return ControlRole.CURES if harmless else ControlRole.NOTICES

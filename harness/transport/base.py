@@ -70,7 +70,7 @@ def lost_link(host: str, line: str, why: str, *, changes: bool) -> LabError:
 
 
 @dataclass(frozen=True)
-class Ending:
+class CommandEnd:
     """How a program ended: by exit `status`, by `signal` (its name without SIG), or unknown (link broken or closed)."""
 
     status: int | None = None
@@ -113,7 +113,7 @@ class CommandResult:
             return self
         lines = self.stderr.decode("utf-8", errors="replace").strip().splitlines()
         last = f": {inert(lines[-1].strip())}" if lines else ""
-        raise CommandFailed(f"{self.host}: {Ending(self.status, self.signal)}: {briefly(self.shown)}{last}")
+        raise CommandFailed(f"{self.host}: {CommandEnd(self.status, self.signal)}: {briefly(self.shown)}{last}")
 
 
 class Stream(Protocol):
@@ -140,7 +140,7 @@ class Stream(Protocol):
         """The program ended and all its output is in `received`."""
 
     @property
-    def ending(self) -> Ending | None:
+    def ending(self) -> CommandEnd | None:
         """How it ended; None while it runs."""
 
     def close(self) -> None:

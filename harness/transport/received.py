@@ -7,7 +7,7 @@ import threading
 
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, HostHung, HostUnreachable
-from harness.transport.base import MOST, Ending
+from harness.transport.base import MOST, CommandEnd
 
 _TAIL = 80  # bytes of the unread output shown in an error
 
@@ -20,7 +20,7 @@ class Received:
         self._changed = threading.Condition()
         self._data = bytearray()
         self._read = 0
-        self._ending: Ending | None = None
+        self._ending: CommandEnd | None = None
         self._over = False
 
     def feed(self, data: bytes) -> bool:
@@ -28,13 +28,13 @@ class Received:
         with self._changed:
             self._over = self._over or len(self._data) + len(data) > MOST
             if self._over:
-                self._ending = self._ending or Ending()
+                self._ending = self._ending or CommandEnd()
             else:
                 self._data += data
             self._changed.notify_all()
             return not self._over
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: CommandEnd) -> None:
         """No more will come. The first ending counts."""
         with self._changed:
             self._ending = self._ending or ending
@@ -46,7 +46,7 @@ class Received:
             return bytes(self._data)
 
     @property
-    def ending(self) -> Ending | None:
+    def ending(self) -> CommandEnd | None:
         with self._changed:
             return self._ending
 
@@ -68,7 +68,7 @@ class Received:
                         raise HostHung(f"{self._who}: {wanted.pattern!r} did not come in time{self._tail()}")
                     self._changed.wait(deadline.remaining)
 
-    def _too_short(self, wanted: re.Pattern[bytes], ending: Ending) -> CommandFailed | HostUnreachable:
+    def _too_short(self, wanted: re.Pattern[bytes], ending: CommandEnd) -> CommandFailed | HostUnreachable:
         if self._over:
             return CommandFailed(f"{self._who}: says more than {MOST >> 20} MiB, and {wanted.pattern!r} is not in it")
         error = HostUnreachable if ending.lost else CommandFailed
@@ -98,5 +98,5 @@ class ReadStream:
         return self._received.ending is not None
 
     @property
-    def ending(self) -> Ending | None:
+    def ending(self) -> CommandEnd | None:
         return self._received.ending

@@ -13,9 +13,9 @@ import paramiko
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, HostHung, HostUnreachable, LabError
 from harness.transport import files
-from harness.transport.base import MOST, Command, CommandResult, Ending, Script, briefly, lost_link, quote, shown
+from harness.transport.base import MOST, Command, CommandEnd, CommandResult, Script, briefly, lost_link, quote, shown
 from harness.transport.received import ReadStream
-from harness.transport.ssh_channel import CommandChannel, Link
+from harness.transport.ssh_channel import CommandChannel, SshLink
 from harness.transport.ssh_connect import Endpoint, HostKey, load_key
 from harness.transport.ssh_watch import PeerWatch
 
@@ -71,7 +71,7 @@ class SshStream(ReadStream):
                     return
             self._received.end(self._channel.ending)
         except _BROKEN:
-            self._received.end(Ending())
+            self._received.end(CommandEnd())
 
     def write(self, data: bytes, deadline: Deadline | None = None) -> None:
         try:
@@ -113,7 +113,7 @@ class SshTransport:
         self._sudo = sudo
         self._posix_shell = posix_shell
         self._dead_after = dead_after
-        self._link: Link | None = None
+        self._link: SshLink | None = None
         self._watch: PeerWatch | None = None
 
     @property

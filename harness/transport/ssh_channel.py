@@ -11,7 +11,7 @@ from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostHung, HostUnreachable
-from harness.transport.base import Ending
+from harness.transport.base import CommandEnd
 
 _CHUNK = 1 << 22
 
@@ -27,7 +27,7 @@ def _handle_request(channel: Any, message: paramiko.Message) -> None:  # noqa: A
     channel._handle_request(message)
 
 
-class Link(paramiko.Transport):
+class SshLink(paramiko.Transport):
     """The connection, with the one thing added that paramiko does not report."""
 
     _channel_handler_table = {  # noqa: RUF012  (overrides paramiko's, which is declared like this)
@@ -107,15 +107,15 @@ class CommandChannel:
         return self._channel.get_transport().is_active()
 
     @property
-    def ending(self) -> Ending:
+    def ending(self) -> CommandEnd:
         """How it ended, once `finished`; lost when the output or the ending did not arrive completely."""
         # A living link means that the server closed the channel, after everything it had to say.
         if not self._channel.eof_received and not self.link_alive:
-            return Ending()
+            return CommandEnd()
         if (signal := cast(str | None, getattr(self._channel, "exit_signal", None))) is not None:
-            return Ending(signal=signal)
+            return CommandEnd(signal=signal)
         # paramiko's -1 stands for "none came"; a real status is unsigned.
-        return Ending() if self._channel.exit_status < 0 else Ending(status=self._channel.exit_status)
+        return CommandEnd() if self._channel.exit_status < 0 else CommandEnd(status=self._channel.exit_status)
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         """All of `data`. TimeoutError if the program does not take it in time, OSError if it is gone."""

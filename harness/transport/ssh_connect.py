@@ -19,7 +19,7 @@ import paramiko
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostKeyMismatch, HostUnreachable, Unreachable, UsageError
-from harness.transport.ssh_channel import Link
+from harness.transport.ssh_channel import SshLink
 from harness.transport.ssh_watch import HeardSocket
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Endpoint:
     key: paramiko.PKey
     host_key: HostKey
 
-    def connect(self, deadline: Deadline) -> tuple[Link, HeardSocket]:
+    def connect(self, deadline: Deadline) -> tuple[SshLink, HeardSocket]:
         """An authenticated connection. Attempts go on until the deadline, except where the host answered *no*.
 
         HostKeyMismatch, HostUnreachable (deadline, or the login was refused): SILENT only where in all that time
@@ -112,7 +112,7 @@ class Endpoint:
             if plug is None:
                 break
             heard.add(Unreachable.SPEAKS)
-            link = Link(plug)
+            link = SshLink(plug)
             link.set_log_channel(_LIBRARY_LOG)
             ready = False
             try:
@@ -198,7 +198,7 @@ class Endpoint:
         plug.failed = plug.connect_ex(address)
         return plug
 
-    def _negotiate(self, link: Link, deadline: Deadline, *, cheap: bool) -> None:
+    def _negotiate(self, link: SshLink, deadline: Deadline, *, cheap: bool) -> None:
         options = link.get_security_options()
         options.key_types = self.host_key.offers
         if cheap:
@@ -219,7 +219,7 @@ class Endpoint:
                 hint="perhaps another machine; if it was reinstalled, pin the new key in the inventory",
             )
 
-    def _log_in(self, link: Link, deadline: Deadline) -> None:
+    def _log_in(self, link: SshLink, deadline: Deadline) -> None:
         done = threading.Event()
         link.auth_publickey(self.user, self.key, event=done)
         if not done.wait(deadline.remaining):

@@ -18,10 +18,10 @@ from harness.guest.initramfs import GuestFiles
 from harness.host.device import Device
 from harness.host.guest import CREATE
 from harness.host.host import Host, TargetDevice
+from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.deadman import DeadMan
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.site import Site
-from harness.lab.lease.visit import Visit
-from harness.lab.lease.wishes import Wishes
 from harness.lab.survey import Survey
 from harness.model.address import Bdf
 from harness.xen.toolstack.xl import XlToolstack
@@ -31,16 +31,16 @@ SECONDS = 60.0
 _GUEST = 'name="maskall-a"\ntype="hvm"\nmemory=64\npci=["{device}"]\non_crash="preserve"\n'
 
 
-def arrive(site: Site, device: str, reason: str = "the lab lane") -> tuple[Visit, Bdf]:
+def arrive(site: Site, device: str, reason: str = "the lab lane") -> tuple[Lease, Bdf]:
     """Claimed, the device checked and its baseline on record."""
-    visit = Visit.begin(site, Wishes(reason=reason), print)
+    visit = Lease.begin(site, ClaimOptions(reason=reason), print)
     survey = Survey.take(visit, site.devices([device]), {})
     visit.open_journal(reason)
     visit.remember(survey.address(device))
     return visit, survey.address(device)
 
 
-def borrow(visit: Visit, device: str, address: Bdf) -> None:
+def borrow(visit: Lease, device: str, address: Bdf) -> None:
     """To pciback, and to a guest of ours."""
     visit.load_module("xen-pciback")
     timer = DeadMan(visit.site.transport, may_reboot=True)

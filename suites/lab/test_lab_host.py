@@ -20,15 +20,15 @@ from harness.base.errors import ExitStatus, LabError, LockHeld
 from harness.cli import main
 from harness.lab.inventory.models import DeviceEntry
 from harness.lab.lease import baseline as baselines
-from harness.lab.lease import holdings
+from harness.lab.lease import leftovers as holdings
 from harness.lab.lease.baseline import Baseline
 from harness.lab.lease.claim import look
-from harness.lab.lease.holdings import Ours
+from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.ladder import Rung
+from harness.lab.lease.lease import Lease
+from harness.lab.lease.leftovers import Ours
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
-from harness.lab.lease.visit import Visit
-from harness.lab.lease.wishes import Wishes
 from harness.lab.rescue import Rescue
 from harness.lab.safety.facts.collect import read_facts
 from harness.lab.safety.facts.facts import HostFacts
@@ -72,7 +72,7 @@ def site(practice: Practice) -> Site:
 def as_before(site: Site) -> Iterator[Baseline]:
     """How the device is; afterwards it must be the same, nothing may be left, and nobody may hold the host."""
 
-    def seen() -> tuple[Baseline, holdings.Holdings]:
+    def seen() -> tuple[Baseline, holdings.Leftovers]:
         link = site.transport()
         link.connect(Deadline.after(site.entry.boot_seconds))
         try:
@@ -213,7 +213,7 @@ def test_the_link_breaks_at_the_bind(practice: Practice, site: Site, as_before: 
 def test_two_controllers(site: Site, as_before: Baseline) -> None:
     visit, _ = arrive(site, DEVICE)
     with pytest.raises(LockHeld, match="the lab lane"):
-        Visit.begin(site, Wishes(reason="somebody else"), print)
+        Lease.begin(site, ClaimOptions(reason="somebody else"), print)
     visit.put_back()
     visit.end()
 

@@ -13,10 +13,10 @@ import pytest
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import ExitStatus
 from harness.cli import main
+from harness.lab.lease.claim_options import ClaimOptions
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
-from harness.lab.lease.visit import Visit
-from harness.lab.lease.wishes import Wishes
 from harness.nested.practice import Practice
 from harness.transport.base import Script
 from suites.lab.practice_machine import link_to
@@ -76,7 +76,7 @@ def test_another_ones_claim_is_no_reason_to_switch_it_off(
     monkeypatch.setenv("USER", "bob")
     home = os.environ["XDG_STATE_HOME"]
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "bob"))
-    theirs = Visit.begin(site, Wishes(reason="bob's work", take_over="it was killed by a test"), print)
+    theirs = Lease.begin(site, ClaimOptions(reason="bob's work", take_over="it was killed by a test"), print)
     theirs.put_back(whole=True)
     theirs.close_journal()
     monkeypatch.setenv("XDG_STATE_HOME", home)

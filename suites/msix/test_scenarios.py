@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.model.verdict import Conclusion
+from harness.judge.judgement import Conclusion
 from harness.plugin.running import Runner
 from harness.report.failure import explain
 from harness.scenario.spec import Scenario

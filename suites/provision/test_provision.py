@@ -15,8 +15,8 @@ from harness.base.deadline import Deadline
 from harness.base.errors import SafetyRefusal
 from harness.base.progress import PlainProgress
 from harness.cli import provision as cli
-from harness.lab.lease.visit import Visit
-from harness.lab.lease.wishes import Wishes
+from harness.lab.lease.claim_options import ClaimOptions
+from harness.lab.lease.lease import Lease
 from harness.lab.provision import survey
 from harness.lab.provision.apply import provision
 from harness.lab.provision.facts import SystemFacts
@@ -66,8 +66,8 @@ class Cutter(PlainProgress):
 
 
 @contextmanager
-def visit(bench: Bench, *, allowed: bool = True) -> Iterator[Visit]:
-    made = Visit.begin(bench.site(allowed=allowed), Wishes(reason="proof"), bench.progress.note)
+def visit(bench: Bench, *, allowed: bool = True) -> Iterator[Lease]:
+    made = Lease.begin(bench.site(allowed=allowed), ClaimOptions(reason="proof"), bench.progress.note)
     try:
         yield made
     finally:

@@ -12,7 +12,7 @@ from typing import Self
 from harness.base.errors import AnotherMachine, JournalDamaged
 from harness.lab.lease.baseline import Baseline
 from harness.lab.lease.fields import MODULES, Field, number, prose, text, words
-from harness.model.change import Kind
+from harness.model.change import ChangeKind
 
 FIRST = "0" * 64
 """What stands for the previous line's hash in the first line."""
@@ -29,7 +29,7 @@ class What(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineIdentity:
     """Which machine it is, by what does not change with its name or address. What a machine has not got is empty.
 
     `host_key`: SHA-256 of the key it proves to have, as ssh-keygen prints it; `machine_id`: machine-id(5); `product`:
@@ -48,7 +48,7 @@ class Machine:
         """What is missing is empty."""
         return cls(**{field.name: str(payload.get(field.name, "")) for field in fields(cls)})
 
-    def told_from(self, other: Machine) -> str:
+    def told_from(self, other: MachineIdentity) -> str:
         """In what they differ, for a person; empty: it is the same machine."""
         pairs = [(one.name, getattr(self, one.name), getattr(other, one.name)) for one in fields(self)]
         return ", ".join(
@@ -59,7 +59,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalLine:
     """One line. `at` is UTC for people; order is by `seq` alone, clocks jump."""
 
     seq: int
@@ -96,15 +96,15 @@ def _json(value: Mapping[str, object]) -> bytes:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-def parse(data: bytes, file: str) -> tuple[Entry, ...]:
+def parse(data: bytes, file: str) -> tuple[JournalLine, ...]:
     """The lines of one journal.
 
-    Accepted format: what `Entry.line` writes, seq counting from 1. A last line without its newline was being written
-    when its writer died; what it announced was never begun, and it is left out. Anything else that is not as written
-    raises JournalDamaged: from there on nobody knows what was done.
+    Accepted format: what `JournalLine.line` writes, seq counting from 1. A last line without its newline was being
+    written when its writer died; what it announced was never begun, and it is left out. Anything else that is not as
+    written raises JournalDamaged: from there on nobody knows what was done.
     """
     *whole, _torn = data.split(b"\n")
-    entries: list[Entry] = []
+    entries: list[JournalLine] = []
     for place, line in enumerate(whole, start=1):
         entry = _entry(line)
         prev = entries[-1].hash if entries else FIRST
@@ -117,11 +117,11 @@ def parse(data: bytes, file: str) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def _entry(line: bytes) -> Entry | None:
-    """None unless it is, byte for byte, what `Entry.line` writes, and every field is one that we can have written."""
+def _entry(line: bytes) -> JournalLine | None:
+    """None unless it is, byte for byte, what `JournalLine.line` writes, and each field one that we can have written."""
     try:
         found = json.loads(line)
-        entry = Entry(
+        entry = JournalLine(
             seq=int(found["seq"]),
             at=str(found["at"]),
             boot_id=str(found["boot_id"]),
@@ -135,15 +135,15 @@ def _entry(line: bytes) -> Entry | None:
         return None
 
 
-_SUBJECTS: Mapping[Kind, Field] = {
-    Kind.DRIVER: words("bdf"),
-    Kind.CONFIG: words("bdf"),
-    Kind.RESET: words("bdf"),
-    Kind.DOMAIN: words("domain"),
-    Kind.MODULE: lambda value: value in MODULES,
-    Kind.FILE: words("path"),
-    Kind.REBOOT: words("boot"),
-    Kind.PERSISTENT: prose(20_000),  # names of packages; what is taken back stands in the backup's own manifest
+_SUBJECTS: Mapping[ChangeKind, Field] = {
+    ChangeKind.DRIVER: words("bdf"),
+    ChangeKind.CONFIG: words("bdf"),
+    ChangeKind.RESET: words("bdf"),
+    ChangeKind.DOMAIN: words("domain"),
+    ChangeKind.MODULE: lambda value: value in MODULES,
+    ChangeKind.FILE: words("path"),
+    ChangeKind.REBOOT: words("boot"),
+    ChangeKind.PERSISTENT: prose(20_000),  # names of packages; what is taken back stands in the backup's own manifest
 }
 _PROSE = prose(25_000)
 _MACHINE: Mapping[str, Field] = {
@@ -153,7 +153,7 @@ _MACHINE: Mapping[str, Field] = {
 }
 _PAYLOADS: Mapping[What, Mapping[str, Field]] = {
     What.OPENED: {"owner": _PROSE, "reason": _PROSE, **_MACHINE},
-    What.INTENT: {"kind": lambda value: value in set(Kind), "text": _PROSE, "undo": _PROSE, "subject": _PROSE},
+    What.INTENT: {"kind": lambda value: value in set(ChangeKind), "text": _PROSE, "undo": _PROSE, "subject": _PROSE},
     What.RESTORED: {},
     What.QUARANTINED: {"reason": _PROSE},
 }
@@ -166,7 +166,7 @@ _HEAD: Mapping[str, Field] = {
 }
 
 
-def problem(entry: Entry) -> str:
+def problem(entry: JournalLine) -> str:
     """The name of a field that cannot have been written by us; empty when all are sound."""
     for name, holds in _HEAD.items():
         if not holds(getattr(entry, name)):
@@ -182,16 +182,16 @@ def problem(entry: Entry) -> str:
     for name, value in payload.items():
         if name not in known or not known[name](value):
             return name
-    if entry.what is What.INTENT and not _SUBJECTS[Kind(str(payload["kind"]))](payload.get("subject")):
+    if entry.what is What.INTENT and not _SUBJECTS[ChangeKind(str(payload["kind"]))](payload.get("subject")):
         return f"subject of kind {payload['kind']}"
     return ""
 
 
-def of_machine(entries: Sequence[Entry], machine: Machine, file: str) -> tuple[Entry, ...]:
+def of_machine(entries: Sequence[JournalLine], machine: MachineIdentity, file: str) -> tuple[JournalLine, ...]:
     """`entries` if they are of this machine, as their first line says. AnotherMachine."""
     if entries:
         first = entries[0]
-        said = Machine.from_payload(first.payload) if first.what is What.OPENED else Machine()
+        said = MachineIdentity.from_payload(first.payload) if first.what is What.OPENED else MachineIdentity()
         differs = said.told_from(machine)
         if differs:
             raise AnotherMachine(
@@ -202,12 +202,12 @@ def of_machine(entries: Sequence[Entry], machine: Machine, file: str) -> tuple[E
     return tuple(entries)
 
 
-def open_part(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+def open_part(entries: Sequence[JournalLine]) -> tuple[JournalLine, ...]:
     """Empty when the last line says that all was restored: the tombstone."""
     return () if entries and entries[-1].what is What.RESTORED else tuple(entries)
 
 
-def merge(controller: Sequence[Entry], host: Sequence[Entry]) -> tuple[Entry, ...]:
+def merge(controller: Sequence[JournalLine], host: Sequence[JournalLine]) -> tuple[JournalLine, ...]:
     """One history of both copies: the longer one, if the other is its beginning. JournalDamaged if they part.
 
     The controller writes first, so its copy may be ahead by what never reached the host.

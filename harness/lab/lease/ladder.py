@@ -51,7 +51,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Climbed:
+class Rescued:
     """One rung that was tried: what came of it, and whether the host answered afterwards."""
 
     rung: Rung
@@ -63,7 +63,7 @@ class Climbed:
 class Climb:
     """The rungs tried so far on one host."""
 
-    tried: list[Climbed] = field(default_factory=list)
+    tried: list[Rescued] = field(default_factory=list)
 
     @property
     def restored(self) -> bool:
@@ -123,13 +123,13 @@ def climb(
             actions[rung]()
             if rung is not Rung.QUARANTINE:
                 verify()
-            done.tried.append(Climbed(rung, True, "done"))
+            done.tried.append(Rescued(rung, True, "done"))
         except (HostKeyMismatch, LockHeld, DeviceTaken, JournalDamaged) as error:
-            done.tried.append(Climbed(rung, False, str(error)))
+            done.tried.append(Rescued(rung, False, str(error)))
             actions[Rung.QUARANTINE]()
-            done.tried.append(Climbed(Rung.QUARANTINE, True, "done"))
+            done.tried.append(Rescued(Rung.QUARANTINE, True, "done"))
         except LabError as error:
-            done.tried.append(Climbed(rung, False, str(error)))
+            done.tried.append(Rescued(rung, False, str(error)))
         if done.tried[-1].ok:
             return done
         if done.tried[-1].rung is Rung.QUARANTINE:  # not even that could be written down

@@ -22,7 +22,17 @@ from harness.base.errors import (
 )
 from harness.base.text import inert
 from harness.lab.lease.claim import script
-from harness.lab.lease.entry import FIRST, Entry, Machine, What, merge, of_machine, open_part, parse, problem
+from harness.lab.lease.entry import (
+    FIRST,
+    JournalLine,
+    MachineIdentity,
+    What,
+    merge,
+    of_machine,
+    open_part,
+    parse,
+    problem,
+)
 from harness.lab.lease.state import HostState, append_durably
 from harness.model.change import Change
 from harness.transport.base import CommandResult, Script, Transport, quote
@@ -72,7 +82,7 @@ done
 Trace = Callable[[str], None]
 
 
-def machine(transport: Transport, host_key: str) -> Machine:
+def machine(transport: Transport, host_key: str) -> MachineIdentity:
     """Which machine answers, `host_key` being the fingerprint of the key it has proven to have. What it has not is
     empty; what is no such thing at all is too. CommandFailed when what it has cannot be read: that is not nothing."""
     done = transport.run(Script(_MACHINE), deadline=Deadline.after(_SECONDS)).check()
@@ -80,7 +90,7 @@ def machine(transport: Transport, host_key: str) -> Machine:
     found = [line.strip() for line in lines if line.strip()]
     machine_id = next((line for line in found if re.fullmatch("[0-9a-f]{32}", line)), "")
     product = next((line for line in found if re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", line)), "")
-    return Machine(host_key, machine_id, product)
+    return MachineIdentity(host_key, machine_id, product)
 
 
 def boot_id(transport: Transport) -> str:
@@ -101,7 +111,7 @@ class HostJournal:
     state: HostState
     run: str
     boot_id: str
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[JournalLine] = field(default_factory=list)
     remote: str = REMOTE_RUN
     still_ours: Callable[[], None] = lambda: None
     trace: Trace = lambda _: None
@@ -122,7 +132,7 @@ class HostJournal:
         """Write one line on both machines. NotRecorded when either could not be written."""
         prev = self.entries[-1].hash if self.entries else FIRST
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        entry = Entry(len(self.entries) + 1, now, self.boot_id, self.run, what, payload, prev)
+        entry = JournalLine(len(self.entries) + 1, now, self.boot_id, self.run, what, payload, prev)
         odd = problem(entry)
         if odd:
             told = f"{self.transport.name}: a journal cannot hold this: {odd}"
@@ -152,7 +162,7 @@ class HostJournal:
         self._refuse(done)
         self._there = len(self.entries)
 
-    def _add(self, new: Sequence[Entry]) -> CommandResult:
+    def _add(self, new: Sequence[JournalLine]) -> CommandResult:
         """The script adds them once, however often it is called, so a lost link is answered by asking again."""
         program = script(
             _APPEND,
@@ -239,14 +249,18 @@ class Found:
     is none. `closed`: the run of a journal on the host that is closed, and only has to be cleared away.
     """
 
-    entries: tuple[Entry, ...] = ()
-    past: tuple[Entry, ...] = ()
+    entries: tuple[JournalLine, ...] = ()
+    past: tuple[JournalLine, ...] = ()
     stale: str = ""
     closed: str = ""
 
 
 def found(
-    transport: Transport, state: HostState, remote: str = REMOTE_RUN, which: str = "", now: Machine | None = None
+    transport: Transport,
+    state: HostState,
+    remote: str = REMOTE_RUN,
+    which: str = "",
+    now: MachineIdentity | None = None,
 ) -> Found:
     """The journal that an earlier run left on either machine. JournalDamaged, AnotherMachine; nothing is changed.
 
@@ -278,7 +292,7 @@ def found(
     return Found(open_part(entries), stale=stale, closed="" if open_part(entries) else entries[0].run)
 
 
-def _is_closed(transport: Transport, entries: Sequence[Entry], remote: str) -> bool:
+def _is_closed(transport: Transport, entries: Sequence[JournalLine], remote: str) -> bool:
     path = f"{_closed(remote)}/{entries[0].run}"
     return transport.run(["test", "-e", path], deadline=Deadline.after(_SECONDS)).ok
 
@@ -293,7 +307,7 @@ def is_dirty(transport: Transport, remote: str = REMOTE_RUN) -> bool:
 
 
 def adopt(
-    entries: tuple[Entry, ...], transport: Transport, state: HostState, remote: str = REMOTE_RUN, token: str = ""
+    entries: tuple[JournalLine, ...], transport: Transport, state: HostState, remote: str = REMOTE_RUN, token: str = ""
 ) -> list[str]:
     """Make both copies the same whole lines, so that the journal can be continued from here.
 
@@ -320,7 +334,7 @@ def adopt(
     return left
 
 
-def _keep(entries: tuple[Entry, ...], data: bytes, state: HostState) -> None:
+def _keep(entries: tuple[JournalLine, ...], data: bytes, state: HostState) -> None:
     try:
         raw = state.journal.read_bytes() if state.journal.exists() else b""
         if raw == data:
@@ -341,7 +355,7 @@ def _run_of(raw: bytes) -> str:
         return "damaged"
 
 
-def local(state: HostState) -> tuple[Entry, ...]:
+def local(state: HostState) -> tuple[JournalLine, ...]:
     """This controller's copy, whatever became of it. JournalDamaged."""
     try:
         data = state.journal.read_bytes()
@@ -352,7 +366,7 @@ def local(state: HostState) -> tuple[Entry, ...]:
     return _parsed(data, str(state.journal))
 
 
-def _remote(transport: Transport, remote: str) -> tuple[Entry, ...]:
+def _remote(transport: Transport, remote: str) -> tuple[JournalLine, ...]:
     path = f"{remote}/journal.jsonl"
     try:
         data = transport.get(path, Deadline.after(_SECONDS))
@@ -363,7 +377,7 @@ def _remote(transport: Transport, remote: str) -> tuple[Entry, ...]:
     return _parsed(data, f"{transport.name}:{path}")
 
 
-def _parsed(data: bytes, file: str) -> tuple[Entry, ...]:
+def _parsed(data: bytes, file: str) -> tuple[JournalLine, ...]:
     if len(data) > _MOST:
         raise JournalDamaged(f"{file}: {len(data)} bytes, more than any journal has")
     if data and not data.endswith(b"\n"):

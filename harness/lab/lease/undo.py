@@ -16,9 +16,9 @@ from harness.host.pciback import PCIBACK
 from harness.lab.lease import baseline as baselines
 from harness.lab.lease import owners
 from harness.lab.lease.baseline import COMMAND_BITS, Baseline
-from harness.lab.lease.entry import Entry, What
+from harness.lab.lease.entry import JournalLine, What
 from harness.model.address import Bdf
-from harness.model.change import Change, Kind, Ledger
+from harness.model.change import Change, ChangeKind, Ledger
 from harness.transport.base import Command, CommandResult, Script, Transport
 from harness.xen.keys.xl_output import parse_list
 from harness.xen.toolstack.xl import REMOTE_RUN, XlToolstack
@@ -55,7 +55,7 @@ class Touched:
     baselines: tuple[Baseline, ...] = ()
 
     @classmethod
-    def by(cls, entries: Sequence[Entry], boot_id: str = "") -> Touched:
+    def by(cls, entries: Sequence[JournalLine], boot_id: str = "") -> Touched:
         """Pure. A device's first baseline counts: later ones were taken when it was no longer as found.
 
         A module loaded before the boot `boot_id` is not ours any more: whatever is loaded now, that boot has loaded.
@@ -64,14 +64,14 @@ class Touched:
         first: dict[str, Baseline] = {}
         for entry in entries:
             if entry.what is What.INTENT:
-                if entry.payload.get("kind") == Kind.MODULE and boot_id and entry.boot_id != boot_id:
+                if entry.payload.get("kind") == ChangeKind.MODULE and boot_id and entry.boot_id != boot_id:
                     continue
                 subjects.setdefault(str(entry.payload.get("kind")), set()).add(str(entry.payload.get("subject")))
             elif entry.what is What.BASELINE:
                 known = Baseline.from_payload(entry.payload)
                 first.setdefault(known.device, known)
-        ours = {name for name in subjects.get(Kind.DOMAIN, ()) if name.startswith(OUR_DOMAINS)}
-        return cls(frozenset(ours), frozenset(subjects.get(Kind.MODULE, ())), tuple(first.values()))
+        ours = {name for name in subjects.get(ChangeKind.DOMAIN, ()) if name.startswith(OUR_DOMAINS)}
+        return cls(frozenset(ours), frozenset(subjects.get(ChangeKind.MODULE, ())), tuple(first.values()))
 
 
 @dataclass
@@ -132,7 +132,7 @@ class Undo:
 
     def _unload(self, module: str) -> None:
         text = f"unload {module}"
-        self._announce(Change(Kind.MODULE, module, text, "nothing: this is the undo"))
+        self._announce(Change(ChangeKind.MODULE, module, text, "nothing: this is the undo"))
         done = self.transport.run(Script(_UNLOAD), deadline=self._deadline, changes=True)
         if done.status == _HOLDS:
             self._kept.add(module)
@@ -162,7 +162,7 @@ class Undo:
         """Those the journal names, and no others."""
         for name, domid in self._our_domains().items():
             self.domids.add(domid)
-            self._announce(Change(Kind.DOMAIN, name, f"destroy {name} (d{domid})", "nothing: this is the undo"))
+            self._announce(Change(ChangeKind.DOMAIN, name, f"destroy {name} (d{domid})", "nothing: this is the undo"))
             self._toolstack.destroy(domid, self._deadline)
             for wanted in self.touched.baselines:
                 self._toolstack.await_gone(domid, Bdf.parse(wanted.device), Deadline.after(GONE_SECONDS))
@@ -176,7 +176,7 @@ class Undo:
                 self._refuse_taken(wanted)
         for name, value in (("reset_method", method), ("reset", "1")):
             self._change(
-                *(Kind.RESET, device, f"reset {device} by {method}"),
+                *(ChangeKind.RESET, device, f"reset {device} by {method}"),
                 ["tee", self._sysfs(device, name)],
                 f"{value}\n".encode(),
             )
@@ -236,7 +236,10 @@ class Undo:
         if seen.driver != wanted.driver and (seen.driver == PCIBACK or seen.pciback_slot):
             option = [] if wanted.driver is None else ["-r"]
             self._change(
-                Kind.DRIVER, device, f"take {device} from pciback", ["xl", "pci-assignable-remove", *option, device]
+                ChangeKind.DRIVER,
+                device,
+                f"take {device} from pciback",
+                ["xl", "pci-assignable-remove", *option, device],
             )
             seen = self._read(wanted)
         if seen.pciback_slot and not wanted.pciback_slot:
@@ -264,7 +267,7 @@ class Undo:
             names = self.transport.run(["ls", folder], deadline=self._deadline).text.split()
             for name in names:
                 command = ["ip", "link", "set", "dev", name, "up"]
-                self._change(Kind.CONFIG, wanted.device, f"bring {name} up", command)
+                self._change(ChangeKind.CONFIG, wanted.device, f"bring {name} up", command)
 
     def _registers(self, wanted: Baseline) -> None:
         """COMMAND by hand, MSI-X only by a reset: its bits belong to the driver, to Xen and to the device."""
@@ -277,7 +280,7 @@ class Undo:
         if seen.command is not None and (seen.command ^ wanted.command) & COMMAND_BITS:
             value = f"COMMAND={wanted.command & COMMAND_BITS:x}:{COMMAND_BITS:x}"
             command = ["setpci", "-s", wanted.device, value]
-            self._change(Kind.CONFIG, wanted.device, f"write {value} of {wanted.device}", command)
+            self._change(ChangeKind.CONFIG, wanted.device, f"write {value} of {wanted.device}", command)
 
     def _settings(self, wanted: Baseline, seen: Baseline) -> None:
         """What a driver that is bound anew has set back: MTU, MAC, features, queues, schedulers."""
@@ -288,20 +291,20 @@ class Undo:
             text = f"set {place} {' '.join(setting)} to {before}"
             if thing.startswith("block"):
                 path = f"/sys/class/block/{place}/queue/{setting[0]}"
-                self._change(Kind.CONFIG, wanted.device, text, ["tee", path], f"{before}\n".encode())
+                self._change(ChangeKind.CONFIG, wanted.device, text, ["tee", path], f"{before}\n".encode())
             elif len(setting) == 2:
                 option = {"feature": "-K", "ring": "-G", "channels": "-L"}[setting[0]]
                 command = ["ethtool", option, place, setting[1].lower(), before]
-                self._change(Kind.CONFIG, wanted.device, text, command)
+                self._change(ChangeKind.CONFIG, wanted.device, text, command)
             else:
                 word = {"tx_queue_len": "txqueuelen"}.get(setting[0], setting[0])
-                self._change(Kind.CONFIG, wanted.device, text, ["ip", "link", "set", "dev", place, word, before])
+                self._change(ChangeKind.CONFIG, wanted.device, text, ["ip", "link", "set", "dev", place, word, before])
 
     def _write(self, device: str, path: str, value: str) -> None:
         """One value into a file of sysfs. That it did not take shows when everything is read again."""
-        self._change(Kind.DRIVER, device, f"write {value!r} to {path}", ["tee", path], f"{value}\n".encode())
+        self._change(ChangeKind.DRIVER, device, f"write {value!r} to {path}", ["tee", path], f"{value}\n".encode())
 
-    def _change(self, kind: Kind, device: str, text: str, command: Command, stdin: bytes = b"") -> None:
+    def _change(self, kind: ChangeKind, device: str, text: str, command: Command, stdin: bytes = b"") -> None:
         """One step with a device, made by a shell that asks first whether somebody else has the device by now."""
         self._announce(Change(kind, device, text, "nothing: this is the undo"))
         asking = owners.unless_taken(command, device, self.domids)

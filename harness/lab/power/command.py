@@ -30,10 +30,10 @@ class CommandPower(PowerEntry):
     reset: Program | None = Field(None, description="Resets; without it there is no warm reset.")
 
     def control(self, host: str, base: Path) -> Power:
-        return Command(host, self)
+        return CommandSwitch(host, self)
 
 
-class Command(Switch):
+class CommandSwitch(Switch):
     """`Power` by command."""
 
     def __init__(self, host: str, entry: CommandPower) -> None:

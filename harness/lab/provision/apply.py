@@ -8,17 +8,17 @@ from dataclasses import replace
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, LabError
 from harness.base.progress import Progress
-from harness.lab.lease.visit import Visit
+from harness.lab.lease.lease import Lease
 from harness.lab.power.base import Power
 from harness.lab.provision import backup, survey
-from harness.lab.provision.backup import Manifest, parse_manifest
+from harness.lab.provision.backup import BackupManifest, parse_manifest
 from harness.lab.provision.boot import boot_anew, verify_xen
 from harness.lab.provision.facts import SystemFacts
 from harness.lab.provision.job import BASE, Job, run_job
 from harness.lab.provision.plan import Step, StepKind, plan
 from harness.lab.provision.simulation import parse_simulation
 from harness.lab.provision.wanted import MENU
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from harness.transport.base import Script, quote
 
 APT = ("apt-get", "--yes", "--option", "DPkg::Lock::Timeout=600", "--option", "Dpkg::Options::=--force-confold")
@@ -29,7 +29,7 @@ _INSTALL_SECONDS = 3600.0
 _MENU_SECONDS = 600.0
 
 
-def provision(visit: Visit, power: Power | None, progress: Progress) -> tuple[Step, ...]:
+def provision(visit: Lease, power: Power | None, progress: Progress) -> tuple[Step, ...]:
     """Make a Xen dom0 of the host and verify it; the steps that were done, none where nothing was missing.
 
     Whatever fails, what was done so far can be taken back by `unprovision`, or be continued by another call.
@@ -45,7 +45,7 @@ def provision(visit: Visit, power: Power | None, progress: Progress) -> tuple[St
     survey.refuse_unsuited(name, facts)
     visit.open_journal("provision")
     new = _fetch(visit, steps, progress)
-    known = replace(parse_manifest(facts.backup), exact=None) if facts.backup else Manifest(facts.kernels)
+    known = replace(parse_manifest(facts.backup), exact=None) if facts.backup else BackupManifest(facts.kernels)
     with progress.phase("keep what is there now"):
         _record(visit, BASE, f"keep what is changed in {BASE}", "`maskall unprovision` removes it at its end")
         paths = [*survey.wanted_of(facts).files, MENU, *facts.initrds]  # busybox-static has the initramfs made anew
@@ -62,7 +62,7 @@ def provision(visit: Visit, power: Power | None, progress: Progress) -> tuple[St
     return steps
 
 
-def _read(visit: Visit) -> SystemFacts:
+def _read(visit: Lease) -> SystemFacts:
     """The raw answer is kept on the controller before it is parsed."""
     sections: dict[str, bytes] = {}
     try:
@@ -72,11 +72,11 @@ def _read(visit: Visit) -> SystemFacts:
         visit.state.keep("system.txt", raw)
 
 
-def _record(visit: Visit, subject: str, text: str, undo: str) -> None:
-    visit.journal.about_to(Change(Kind.PERSISTENT, subject, text, undo))
+def _record(visit: Lease, subject: str, text: str, undo: str) -> None:
+    visit.journal.about_to(Change(ChangeKind.PERSISTENT, subject, text, undo))
 
 
-def _fetch(visit: Visit, steps: Sequence[Step], progress: Progress) -> tuple[str, ...]:
+def _fetch(visit: Lease, steps: Sequence[Step], progress: Progress) -> tuple[str, ...]:
     """The packages that will come new. LabError when others would be upgraded or removed: no undo brings them back."""
     missing = [package for step in steps for package in step.packages]
     if not missing:
@@ -97,7 +97,7 @@ def _fetch(visit: Visit, steps: Sequence[Step], progress: Progress) -> tuple[str
     return told.new
 
 
-def _do(visit: Visit, step: Step, power: Power | None, progress: Progress) -> None:
+def _do(visit: Lease, step: Step, power: Power | None, progress: Progress) -> None:
     if step.kind is StepKind.REBOOT:
         boot_anew(visit, power, progress, "Xen")
         return
@@ -114,7 +114,7 @@ def _do(visit: Visit, step: Step, power: Power | None, progress: Progress) -> No
         make_menu(visit, progress)
 
 
-def write_file(visit: Visit, path: str, content: str) -> None:
+def write_file(visit: Lease, path: str, content: str) -> None:
     """A file of ours, mode 0644, in a folder that is made if need be."""
     deadline = Deadline.after(_ASK_SECONDS)
     folder = quote([path.rpartition("/")[0]])
@@ -122,7 +122,7 @@ def write_file(visit: Visit, path: str, content: str) -> None:
     visit.transport.put(content.encode(), path, 0o644, deadline)
 
 
-def make_menu(visit: Visit, progress: Progress) -> None:
+def make_menu(visit: Lease, progress: Progress) -> None:
     """GRUB's menu anew. It may take long where there are many disks, so it runs by itself."""
     with progress.phase("make GRUB's menu", 20):
         run_job(visit, Job.fresh("menu", "update-grub && sync"), Deadline.after(_MENU_SECONDS), progress.note)

@@ -35,7 +35,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class BackupManifest:
     """`packages`: those that came new by provisioning. `folders`: those that were not there.
 
     GRUB's menu and the initramfs images are made anew by the system itself whenever it sees fit. `left`: path to
@@ -57,12 +57,12 @@ class Manifest:
         return frozenset(file.path for file in self.files)
 
 
-def parse_manifest(text: str) -> Manifest:
+def parse_manifest(text: str) -> BackupManifest:
     """Accepted format: what `as_json` wrote. ParseError: then nobody can take back what was done."""
     try:
         found = json.loads(text)
         files = tuple(Kept(**one) for one in found["files"])
-        parsed = Manifest(
+        parsed = BackupManifest(
             tuple(map(str, found["kernels"])),
             files,
             tuple(found["folders"]),
@@ -109,7 +109,7 @@ def parse_kept(text: str) -> tuple[tuple[Kept, ...], tuple[str, ...]]:
     return tuple(files), tuple(dict.fromkeys(folders))
 
 
-def take(transport: Transport, known: Manifest, paths: Iterable[str], packages: Iterable[str]) -> Manifest:
+def take(transport: Transport, known: BackupManifest, paths: Iterable[str], packages: Iterable[str]) -> BackupManifest:
     """Add the files of `paths` and the names of `packages` to the backup that is known so far."""
     fresh = [path for path in paths if path not in known.paths]
     files, folders = known.files, known.folders
@@ -125,18 +125,18 @@ def take(transport: Transport, known: Manifest, paths: Iterable[str], packages: 
     return manifest
 
 
-def write(transport: Transport, manifest: Manifest) -> None:
+def write(transport: Transport, manifest: BackupManifest) -> None:
     """The manifest in one step, on the disk when this returns."""
     transport.put(manifest.as_json(), f"{BASE}/manifest.json", 0o600, Deadline.after(_SECONDS))
     transport.run(["sync", "-f", BASE], deadline=Deadline.after(_SECONDS)).check()
 
 
-def generated(manifest: Manifest) -> tuple[Kept, ...]:
+def generated(manifest: BackupManifest) -> tuple[Kept, ...]:
     """What the system makes by itself: all that lies in /boot."""
     return tuple(file for file in manifest.files if file.path.startswith("/boot/"))
 
 
-def decide(manifest: Manifest, kernels: tuple[str, ...], now: Mapping[str, str]) -> tuple[str, ...]:
+def decide(manifest: BackupManifest, kernels: tuple[str, ...], now: Mapping[str, str]) -> tuple[str, ...]:
     """Which generated files go back byte for byte: those that nobody made anew since provisioning left them. Pure.
 
     `now`: path to SHA-256. Where provisioning did not come to its end, the same kernels have to do.
@@ -183,7 +183,7 @@ def _differs(before: Kept, now: Kept) -> str:
     return "has another content" if before.sha256 else "should not be there"
 
 
-def forget(transport: Transport, manifest: Manifest) -> None:
+def forget(transport: Transport, manifest: BackupManifest) -> None:
     """Remove the backup, and the folders that were not there before if nobody else uses them."""
     script = Script(
         f"rm -rf {quote([BASE])}; rmdir /var/lib/maskall 2>/dev/null\n"

@@ -6,12 +6,12 @@ from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError
 from harness.base.progress import Progress
 from harness.base.text import inert
-from harness.lab.lease.visit import Visit
+from harness.lab.lease.lease import Lease
 from harness.lab.power.base import Power
 from harness.lab.provision import survey
 from harness.lab.provision.facts import SystemFacts
 from harness.lab.reboot import How, reboot
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from harness.transport.base import Script
 
 _SHUTDOWN_SECONDS = 120.0
@@ -21,12 +21,12 @@ _SERVICES_SECONDS = 120.0
 _WHY = Script("xl dmesg | grep -iE 'iommu|vt-d|amd-vi|dmar|i/o virtuali' | tail -n 3")
 
 
-def boot_anew(visit: Visit, power: Power | None, progress: Progress, expected: str) -> None:
+def boot_anew(visit: Lease, power: Power | None, progress: Progress, expected: str) -> None:
     """Reboot by the system's own means and meet it again; the claim and the journal go with us."""
     visit.meet_again()
     before = visit.journal.boot_id
     visit.journal.about_to(
-        Change(Kind.REBOOT, before, f"reboot into {expected}", "nothing: a reboot is not taken back")
+        Change(ChangeKind.REBOOT, before, f"reboot into {expected}", "nothing: a reboot is not taken back")
     )
     seconds = visit.site.entry.boot_seconds
     with progress.phase(f"reboot into {expected}", seconds / 3):
@@ -34,7 +34,7 @@ def boot_anew(visit: Visit, power: Power | None, progress: Progress, expected: s
         visit.meet_again()
 
 
-def verify_xen(visit: Visit) -> SystemFacts:
+def verify_xen(visit: Lease) -> SystemFacts:
     """The facts of a dom0 that passes devices through. LabError with what is missing and how to mend it."""
 
     def ready() -> SystemFacts | None:

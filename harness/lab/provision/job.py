@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import CommandFailed, HostHung, HostUnreachable, LabError, OutcomeUnknown
 from harness.base.text import inert
-from harness.lab.lease.visit import Visit
+from harness.lab.lease.lease import Lease
 from harness.transport.base import Script, quote
 
 BASE = "/var/lib/maskall/provision"
@@ -73,7 +73,7 @@ class Job:
         return Script(_ASK.format(folder=quote([self.folder]), unit=quote([self.unit])))
 
 
-def run_job(visit: Visit, job: Job, deadline: Deadline, tell: Callable[[str], None]) -> str:
+def run_job(visit: Lease, job: Job, deadline: Deadline, tell: Callable[[str], None]) -> str:
     """Start it, follow it to its end over however many links, and return its log. `tell` hears its last line.
 
     CommandFailed with the last line when it ends with another status than 0; LabError when it died or at the deadline.
@@ -108,7 +108,7 @@ def run_job(visit: Visit, job: Job, deadline: Deadline, tell: Callable[[str], No
     return log
 
 
-def _start(visit: Visit, job: Job, deadline: Deadline) -> None:
+def _start(visit: Lease, job: Job, deadline: Deadline) -> None:
     folder = quote([job.folder])
     put = Script(f"umask 077; mkdir -p {folder}")
     visit.transport.run(put, deadline=deadline.sooner(_SECONDS), changes=True).check()
@@ -122,7 +122,7 @@ def _start(visit: Visit, job: Job, deadline: Deadline) -> None:
             visit.transport.run(begin, deadline=deadline.sooner(_SECONDS), changes=True)  # refused if it runs after all
 
 
-def _ask(visit: Visit, job: Job, deadline: Deadline) -> tuple[str, str]:
+def _ask(visit: Lease, job: Job, deadline: Deadline) -> tuple[str, str]:
     """What became of it, and the last line of its log; over a new link where the old one is cut."""
 
     def answer() -> tuple[str, str] | None:

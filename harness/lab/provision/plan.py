@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from harness.lab.provision.facts import SystemFacts
-from harness.lab.provision.wanted import MENU, Wanted, sha256
+from harness.lab.provision.wanted import MENU, ProvisionGoal, sha256
 
 _FREE_MIB = {"/": 1500, "/boot": 64, "/var": 600}
 """What has to be free, by mount point; Xen with qemu takes some 300 MiB, apt as much again for what it fetches."""
@@ -43,7 +43,7 @@ class Step:
     content: str = ""
 
 
-def obstacles(facts: SystemFacts, wanted: Wanted) -> list[str]:
+def obstacles(facts: SystemFacts, wanted: ProvisionGoal) -> list[str]:
     """Why nothing may be tried on this system, one line each; empty when all is well or nothing is to be done."""
     if not plan(facts, wanted):
         return []
@@ -77,7 +77,7 @@ def obstacles(facts: SystemFacts, wanted: Wanted) -> list[str]:
     return found
 
 
-def plan(facts: SystemFacts, wanted: Wanted) -> tuple[Step, ...]:
+def plan(facts: SystemFacts, wanted: ProvisionGoal) -> tuple[Step, ...]:
     """What is missing, in the order it is done; nothing where nothing is missing.
 
     A Xen host that somebody else made, and that passes devices through, keeps its boot options.
@@ -121,7 +121,7 @@ def describe(steps: tuple[Step, ...]) -> list[str]:
     return lines
 
 
-def _missing(facts: SystemFacts, wanted: Wanted) -> tuple[str, ...]:
+def _missing(facts: SystemFacts, wanted: ProvisionGoal) -> tuple[str, ...]:
     return tuple(name for name in wanted.packages if name not in facts.packages)
 
 

@@ -9,7 +9,7 @@ from harness.base.errors import SafetyRefusal, UsageError
 from harness.lab.inventory.models import LabEntry
 from harness.lab.provision.facts import SystemFacts, parse_facts
 from harness.lab.provision.plan import BY_HAND, describe, obstacles, plan
-from harness.lab.provision.wanted import ASKED, GRUB_FILE, MENU, MODULES_FILE, Wanted, wanted
+from harness.lab.provision.wanted import ASKED, GRUB_FILE, MENU, MODULES_FILE, ProvisionGoal, wanted
 from harness.transport.base import Transport
 from harness.transport.sections import Keep, ask
 
@@ -23,7 +23,7 @@ def read(transport: Transport, keep: Keep | None = None) -> SystemFacts:
     return parse_facts(ask(transport, _PROGRAM, *words, deadline=Deadline.after(_SECONDS), keep=keep))
 
 
-def wanted_of(facts: SystemFacts) -> Wanted:
+def wanted_of(facts: SystemFacts) -> ProvisionGoal:
     """What this host shall have."""
     return wanted(facts.os_id, facts.os_version, facts.cmdline)
 

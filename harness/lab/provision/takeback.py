@@ -9,17 +9,17 @@ from harness.base.deadline import Deadline
 from harness.base.errors import LabError, RestoreFailed, SafetyRefusal
 from harness.base.progress import Progress
 from harness.base.text import inert
-from harness.lab.lease.visit import Visit
+from harness.lab.lease.lease import Lease
 from harness.lab.power.base import Power
 from harness.lab.provision import backup, survey
 from harness.lab.provision.apply import APT, make_menu
-from harness.lab.provision.backup import Kept, Manifest, parse_manifest
+from harness.lab.provision.backup import BackupManifest, Kept, parse_manifest
 from harness.lab.provision.boot import boot_anew
 from harness.lab.provision.facts import SystemFacts
 from harness.lab.provision.job import BASE, Job, run_job
 from harness.lab.provision.simulation import parse_simulation
 from harness.lab.provision.wanted import MENU
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from harness.transport.base import quote
 from harness.xen.keys.xl_output import parse_list
 
@@ -28,7 +28,7 @@ _PURGE_SECONDS = 1800.0
 _UNDO = "nothing: this is the undo"
 
 
-def unprovision(visit: Visit, power: Power | None, progress: Progress) -> bool:
+def unprovision(visit: Lease, power: Power | None, progress: Progress) -> bool:
     """Take everything back that `provision` did, and verify it; False where there is nothing to take back.
 
     Can be called again where it failed: the backup is removed last. SafetyRefusal (not allowed, or guests run),
@@ -60,14 +60,14 @@ def unprovision(visit: Visit, power: Power | None, progress: Progress) -> bool:
     return True
 
 
-def _purge(visit: Visit, packages: Sequence[str], progress: Progress) -> None:
+def _purge(visit: Lease, packages: Sequence[str], progress: Progress) -> None:
     _record(visit, " ".join(packages), f"purge {len(packages)} packages that came with Xen")
     purge = f"dpkg --configure -a; {quote([*APT, 'purge', '--', *packages])}"
     with progress.phase("purge packages", 90):
         run_job(visit, Job.fresh("purge", purge), Deadline.after(_PURGE_SECONDS), progress.note)
 
 
-def _restore_files(visit: Visit, manifest: Manifest, progress: Progress) -> None:
+def _restore_files(visit: Lease, manifest: BackupManifest, progress: Progress) -> None:
     """Our files first: GRUB's menu is made of them. What is to be exact goes over whatever was made."""
     visit.meet_again()
     anew = backup.generated(manifest)
@@ -82,13 +82,13 @@ def _restore_files(visit: Visit, manifest: Manifest, progress: Progress) -> None
             visit.notice(f"{file.path} was made anew by somebody else since: it stays as it is now")
 
 
-def _put_back(visit: Visit, files: Iterable[Kept]) -> None:
+def _put_back(visit: Lease, files: Iterable[Kept]) -> None:
     for file in files:
         _record(visit, file.path, f"put {file.path} back as it was")
         backup.put_back(visit.transport, file)
 
 
-def known(visit: Visit, packages: Sequence[str]) -> tuple[str, ...]:
+def known(visit: Lease, packages: Sequence[str]) -> tuple[str, ...]:
     """Those of which dpkg still has anything, be it a configuration file."""
     if not packages:
         return ()
@@ -98,11 +98,11 @@ def known(visit: Visit, packages: Sequence[str]) -> tuple[str, ...]:
     return tuple(pair[0] for pair in pairs if len(pair) == 2 and pair[1] != "not-installed" and pair[0] in packages)
 
 
-def _record(visit: Visit, subject: str, text: str) -> None:
-    visit.journal.about_to(Change(Kind.PERSISTENT, subject, text, _UNDO))
+def _record(visit: Lease, subject: str, text: str) -> None:
+    visit.journal.about_to(Change(ChangeKind.PERSISTENT, subject, text, _UNDO))
 
 
-def _refuse_guests(visit: Visit, facts: SystemFacts) -> None:
+def _refuse_guests(visit: Lease, facts: SystemFacts) -> None:
     """A reboot into plain Linux would end them."""
     if not facts.dom0:
         return
@@ -118,7 +118,7 @@ def _refuse_guests(visit: Visit, facts: SystemFacts) -> None:
         raise SafetyRefusal(f"{visit.site.name} has guests: {', '.join(guests)}", hint="shut them down first")
 
 
-def _refuse_needed(visit: Visit, packages: Iterable[str]) -> None:
+def _refuse_needed(visit: Lease, packages: Iterable[str]) -> None:
     """LabError when somebody has installed what needs one of ours since."""
     names = list(packages)
     if not names:
@@ -133,7 +133,7 @@ def _refuse_needed(visit: Visit, packages: Iterable[str]) -> None:
         )
 
 
-def _verify(visit: Visit, manifest: Manifest) -> None:
+def _verify(visit: Lease, manifest: BackupManifest) -> None:
     facts = survey.read(visit.transport)
     anew = {file.path for file in backup.generated(manifest)} - set(manifest.exact or ())
     files = [file for file in manifest.files if file.path not in anew]

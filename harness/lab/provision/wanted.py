@@ -38,18 +38,18 @@ _CONSOLE = re.compile(r"(?:^|\s)console=ttyS([01])(?:,([0-9]{1,7})([noe])?([78])
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ProvisionGoal:
     """`files`: path to its text."""
 
     packages: tuple[str, ...]
     files: dict[str, str]
 
 
-def wanted(os_id: str, os_version: str, cmdline: str) -> Wanted:
+def wanted(os_id: str, os_version: str, cmdline: str) -> ProvisionGoal:
     """For this system, whose kernel was started with `cmdline`."""
     emulator = _EMULATORS.get((os_id, os_version.partition(".")[0]), EMULATOR)
     packages = tuple(emulator if name == EMULATOR else name for name in PACKAGES)
-    return Wanted(packages, {GRUB_FILE: grub_text(cmdline), MODULES_FILE: "xen-pciback\n"})
+    return ProvisionGoal(packages, {GRUB_FILE: grub_text(cmdline), MODULES_FILE: "xen-pciback\n"})
 
 
 def grub_text(cmdline: str) -> str:

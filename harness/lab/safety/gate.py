@@ -10,14 +10,14 @@ from harness.base.text import inert
 from harness.base.yamlfile import nearest
 from harness.lab.inventory.models import DeviceEntry
 from harness.lab.safety.checks import console, iommu, kind, msix, network, owner, reset, siblings, storage
-from harness.lab.safety.checks.finding import Context, Decision, Finding, Level
+from harness.lab.safety.checks.finding import Decision, Finding, Lending, Level
 from harness.lab.safety.facts.facts import Function, HostFacts
 from harness.lab.safety.facts.resolve import resolve
 from harness.model.address import Bdf
 
 __all__ = ["Decision", "Finding", "Level", "check_names", "decide", "decide_at", "explain", "refuse_unknown"]
 
-Check = Callable[[Function, HostFacts, Context], Iterator[Finding]]
+Check = Callable[[Function, HostFacts, Lending], Iterator[Finding]]
 _CHECKS: Mapping[str, Check] = {
     module.__name__.rpartition(".")[2]: module.check
     for module in (storage, network, console, kind, siblings, reset, owner, msix, iommu)
@@ -40,17 +40,17 @@ def decide(
         bdf = resolve(facts, entry.identity, known)
     except SafetyRefusal as refusal:
         return Decision(name, None, (Finding("identity", Level.LETHAL, str(refusal)),))
-    return decide_at(name, bdf, facts, Context(ours, lent))
+    return decide_at(name, bdf, facts, Lending(ours, lent))
 
 
-def decide_at(name: str, bdf: Bdf, facts: HostFacts, context: Context) -> Decision:
+def decide_at(name: str, bdf: Bdf, facts: HostFacts, context: Lending) -> Decision:
     """Every check's findings about the function at an address that is known to be meant."""
     function = facts.functions[bdf]
     found = [finding for check, call in _CHECKS.items() for finding in _ask(check, call, function, facts, context)]
     return Decision(name, bdf, tuple(found))
 
 
-def _ask(name: str, check: Check, function: Function, facts: HostFacts, context: Context) -> list[Finding]:
+def _ask(name: str, check: Check, function: Function, facts: HostFacts, context: Lending) -> list[Finding]:
     """What a check says; nothing means that it has nothing against the device. What it said before it failed counts."""
     found = []
     try:

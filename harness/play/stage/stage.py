@@ -14,9 +14,8 @@ from harness.host.device import Device
 from harness.host.guest import Guest
 from harness.host.host import Host
 from harness.model.address import Bdf
-from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import GuestSpec
-from harness.model.observation import GuestView
+from harness.model.observation import Checkpoint, GuestView
 from harness.scenario.record import Record
 from harness.scenario.spec import GUEST_C, Scenario
 from harness.xen.toolstack.xl import Toolstack
@@ -24,15 +23,15 @@ from harness.xen.toolstack.xl import Toolstack
 if TYPE_CHECKING:
     from harness.play.stage.verb import Verb
 
-Enough = Callable[[Record], bool]
+StopCondition = Callable[[Record], bool]
 
 
-class Settled(Exception):
+class SeenEnough(Exception):
     """Whoever plays has seen enough."""
 
 
 @dataclass
-class Part:
+class DevicePart:
     """One device of the scenario, and what was noted of it."""
 
     device: Device
@@ -45,13 +44,13 @@ class Stage:
     host: Host
     scenario: Scenario
     tools: Toolstack
-    parts: list[Part]  # the device the scenario is about, and perhaps a second one
+    parts: list[DevicePart]  # the device the scenario is about, and perhaps a second one
     spec: GuestSpec  # of guest A, and of every guest but for what differs
     progress: Progress
     verbs: Mapping[str, Verb]
     guests: list[Guest] = field(default_factory=list)
     bystander: Guest | None = None
-    enough: Enough | None = None
+    enough: StopCondition | None = None
     performing: Verb | None = field(default=None, init=False)
 
     @property
@@ -65,7 +64,7 @@ class Stage:
         return self.guests[0]
 
     @property
-    def part(self) -> Part:
+    def part(self) -> DevicePart:
         """The device the scenario is about, with its record."""
         return self.parts[0]
 
@@ -120,7 +119,7 @@ class Stage:
                 part.record.observations.append(part.collector.observe(checkpoint, view))
                 part.record.markers = part.collector.markers
         if self.enough is not None and self.enough(self.record):
-            raise Settled
+            raise SeenEnough
 
     def read_logs(self) -> None:
         """What Xen and dom0's kernel have said from the first observation to now."""
@@ -129,7 +128,7 @@ class Stage:
             self.record.messages = self.collector.messages(self.scenario.end.expects_messages)
             self.record.markers = self.collector.markers
 
-    def _exercise(self, part: Part, checkpoint: Checkpoint) -> GuestView | None:
+    def _exercise(self, part: DevicePart, checkpoint: Checkpoint) -> GuestView | None:
         if checkpoint in (Checkpoint.C0, Checkpoint.C7):
             return self._exercise_dom0(part)
         if part is not self.part and self.bystander is not None:
@@ -141,7 +140,7 @@ class Stage:
             return self.exercise(part.device, self.guest)
         return None
 
-    def _exercise_dom0(self, part: Part) -> GuestView | None:
+    def _exercise_dom0(self, part: DevicePart) -> GuestView | None:
         if not part.record.dom0_traffic:
             return None
         try:

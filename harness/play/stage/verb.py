@@ -14,7 +14,7 @@ from types import MappingProxyType, ModuleType
 
 from harness.base.errors import HarnessBug
 from harness.model.change import Deed
-from harness.model.checkpoint import Checkpoint
+from harness.model.observation import Checkpoint
 from harness.play.stage.stage import Stage
 from harness.scenario.spec import GUEST_A, Scenario
 

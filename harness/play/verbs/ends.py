@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.base.deadline import Deadline
 from harness.base.errors import HarnessBug
 from harness.host import device, guest
-from harness.model.checkpoint import Checkpoint
+from harness.model.observation import Checkpoint
 from harness.play.stage.stage import Stage
 from harness.play.stage.verb import verb
 from harness.scenario.spec import Fate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.host import guest
-from harness.model.checkpoint import Checkpoint
+from harness.model.observation import Checkpoint
 from harness.play.stage.stage import Stage
 from harness.play.stage.verb import verb
 

@@ -6,8 +6,8 @@ from harness.base.deadline import Deadline
 from harness.base.errors import HarnessBug
 from harness.host import device
 from harness.host.host import RESET_BUTTON
-from harness.model.change import Deed, Kind
-from harness.model.checkpoint import Checkpoint
+from harness.model.change import ChangeKind, Deed
+from harness.model.observation import Checkpoint
 from harness.play.stage.stage import Stage
 from harness.play.stage.verb import verb
 from harness.xen.trace.callchain import ecam_base
@@ -16,7 +16,7 @@ from harness.xen.trace.symbols import parse_xensyms
 
 _SECONDS = 120.0
 _BOOT_SECONDS = 180.0
-PLANT = Deed(Kind.CONFIG, "set MASKALL of {device} before Xen looks at it", "Xen clears what it finds at boot")
+PLANT = Deed(ChangeKind.CONFIG, "set MASKALL of {device} before Xen looks at it", "Xen clears what it finds at boot")
 
 
 @verb("reset_host_masked", at=Checkpoint.C4, changes=(RESET_BUTTON, PLANT, device.BIND))

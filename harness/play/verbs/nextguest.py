@@ -7,8 +7,8 @@ from dataclasses import replace
 from harness.host import guest
 from harness.host.guest import Guest
 from harness.model.change import Deed
-from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import OnEvent
+from harness.model.observation import Checkpoint
 from harness.play.stage.stage import Stage
 from harness.play.stage.verb import verb
 from harness.scenario.spec import CREATE, GUEST_A, GUEST_B, GUEST_REFUSED, Fate, Next, Scenario

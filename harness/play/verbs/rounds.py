@@ -5,9 +5,7 @@ from __future__ import annotations
 from harness.evidence.counting import read_counts
 from harness.evidence.observe import round_of
 from harness.host import guest
-from harness.model.checkpoint import Checkpoint
-from harness.model.observation import GuestView
-from harness.model.reading import RoundReading
+from harness.model.observation import Checkpoint, GuestView, RoundReading
 from harness.play.stage.stage import Stage
 from harness.play.stage.verb import verb
 from harness.scenario.spec import CREATE

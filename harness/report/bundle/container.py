@@ -125,7 +125,7 @@ class Writer:
 
 
 @dataclass(frozen=True)
-class Member:
+class BundleMember:
     """A file of a bundle, its name without the folder that all are in. `chunks` are read before the next member."""
 
     name: str
@@ -139,7 +139,7 @@ class Member:
         return b"".join(self.chunks)
 
 
-class Reader:
+class BundleReader:
     """Reads a bundle, front to back, once. What it gives is only good when `members` came to its end.
 
     UsageError for what is no bundle at all, EvidenceError for one that is damaged or not as `Writer` makes them.
@@ -159,7 +159,7 @@ class Reader:
             raise EvidenceError("the head of the file is not as maskall writes it")
         self._sealed = start[len(_MAGIC) :]
 
-    def members(self) -> Iterator[Member]:
+    def members(self) -> Iterator[BundleMember]:
         seen: dict[str, str] = {}  # by what is the same where case does not count
         while True:
             block = self._read(_BLOCK)
@@ -177,7 +177,7 @@ class Reader:
                     f"{name!r}: more than {MOST_MEMBERS} files, {MOST_BYTES >> 30} GiB, or 256 MiB in one"
                 )
             chunks = self._chunks(size)
-            yield Member(name, size, chunks)
+            yield BundleMember(name, size, chunks)
             for _ in chunks:  # what nobody wanted
                 pass
             if self._read(-size % _BLOCK).strip(b"\0"):

@@ -32,7 +32,7 @@ _QEMU_VENDORS = (0x1B36, 0x1234)
 _QEMU_SUBSYSTEM = (0x1AF4, 0x1100)  # what QEMU gives a device that has none of its own
 
 
-class Fact(StrictModel):
+class StoredFact(StrictModel):
     """What a raw file shows, and the line (0: bytes) that shows it."""
 
     path: str
@@ -42,7 +42,7 @@ class Fact(StrictModel):
 
 class Fidelity(StrictModel):
     kind: Kind
-    facts: tuple[Fact, ...] = ()
+    facts: tuple[StoredFact, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineKind:
     """What one look shows of the machine; empty: it does not show it."""
 
     folder: str
@@ -71,8 +71,8 @@ class Machine:
         return self.dmi, self.acpi, self.xen_version, self.xen_build_id, self.kernel
 
 
-def machine(look: Look) -> Machine:
-    return Machine(
+def machine(look: Look) -> MachineKind:
+    return MachineKind(
         look.folder,
         _first(_DMI, look.dom0_dmesg),
         _first(_ACPI, look.xl_dmesg),
@@ -93,7 +93,7 @@ def fidelity(looks: Sequence[Look]) -> Fidelity:
     return Fidelity(kind="unknown", facts=_once(named))
 
 
-def _signs(look: Look) -> Iterable[Fact]:
+def _signs(look: Look) -> Iterable[StoredFact]:
     fact = _named(look)
     if fact and _EMULATED.search(fact.shows):
         yield fact
@@ -101,10 +101,10 @@ def _signs(look: Look) -> Iterable[Fact]:
     if acpi and _EMULATED_ACPI.search(acpi[1]):
         yield _fact(f"{look.folder}/xl_dmesg.txt", look.xl_dmesg, acpi)
     if device := _ids(look.config):
-        yield Fact(path=f"{look.folder}/config.hex", line=0, shows=device)
+        yield StoredFact(path=f"{look.folder}/config.hex", line=0, shows=device)
 
 
-def _named(look: Look) -> Fact | None:
+def _named(look: Look) -> StoredFact | None:
     match = _DMI.search(look.dom0_dmesg)
     return _fact(f"{look.folder}/dom0_dmesg.txt", look.dom0_dmesg, match) if match else None
 
@@ -123,12 +123,12 @@ def _ids(config: str) -> str:
     return ""
 
 
-def _fact(path: str, text: str, match: re.Match[str]) -> Fact:
+def _fact(path: str, text: str, match: re.Match[str]) -> StoredFact:
     line = text.count("\n", 0, match.start()) + 1
-    return Fact(path=path, line=line, shows=match[0].strip()[:_WORDS])
+    return StoredFact(path=path, line=line, shows=match[0].strip()[:_WORDS])
 
 
-def _once(facts: Iterable[Fact]) -> tuple[Fact, ...]:
+def _once(facts: Iterable[StoredFact]) -> tuple[StoredFact, ...]:
     """The first of each that shows the same but for its time stamp."""
     return tuple({re.sub(r"^\[[ 0-9.]+\] ", "", one.shows): one for one in reversed(list(facts))}.values())[::-1]
 

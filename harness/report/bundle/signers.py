@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from harness.base.errors import InventoryError
-from harness.report.bundle.sshsig import Signature
+from harness.report.bundle.sshsig import SshSignature
 
 _KEY_TYPE = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+")
 _OPTION = re.compile(r'([A-Za-z-]+)(?:="((?:[^"\\]|\\.)*)")?(?:,|$)')
@@ -48,7 +48,7 @@ class Signers:
     allowed: tuple[Signer, ...]
     revoked: frozenset[bytes] = frozenset()
 
-    def judge(self, signature: Signature, namespace: str, now: datetime) -> tuple[str, str]:
+    def judge(self, signature: SshSignature, namespace: str, now: datetime) -> tuple[str, str]:
         """(principals, "") of somebody who may sign so, or ("", why nobody may)."""
         if signature.key in self.revoked:
             return "", "its key is revoked"

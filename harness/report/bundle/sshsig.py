@@ -29,7 +29,7 @@ _RSA = {b"rsa-sha2-256": hashes.SHA256(), b"rsa-sha2-512": hashes.SHA512()}
 
 
 @dataclass(frozen=True)
-class Signature:
+class SshSignature:
     """What a signature says of itself; `key` is the public key as ssh writes it (RFC 4253, section 6.6)."""
 
     key: bytes
@@ -86,7 +86,7 @@ class Signature:
         return True
 
 
-def parse_signature(content: bytes) -> Signature:
+def parse_signature(content: bytes) -> SshSignature:
     """EvidenceError for what is none.
 
     Accepted format: the armour; in it "SSHSIG", version 1, and the strings key, namespace, reserved (empty), hash
@@ -103,7 +103,7 @@ def parse_signature(content: bytes) -> Signature:
     if reserved or digest not in _HASHES:
         raise EvidenceError("it is a signature of a kind that ssh-keygen does not make")
     algorithm, value = _strings(signature, 2)
-    return Signature(key, namespace.decode("latin-1"), digest, algorithm, value)
+    return SshSignature(key, namespace.decode("latin-1"), digest, algorithm, value)
 
 
 def fingerprint(key: bytes) -> str:

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 from harness.base.errors import EvidenceError, ExitStatus, UsageError
 from harness.base.strict import StrictModel
 from harness.base.text import inert
-from harness.model.verdict import Conclusion
+from harness.judge.judgement import Conclusion
 from harness.report.begun import Begun
 from harness.report.bundle.bag import MANIFEST_NAME, STATEMENT_NAME
 from harness.report.bundle.fidelity import Fidelity
@@ -107,7 +107,7 @@ class Statement(StrictModel):
         return self.model_dump_json(indent=1, by_alias=True).encode() + b"\n"
 
 
-class _Version(StrictModel):
+class _StatementVersion(StrictModel):
     model_config = ConfigDict(extra="ignore")
 
     predicate_type: str = Field(alias="predicateType")
@@ -116,7 +116,7 @@ class _Version(StrictModel):
 def parse_statement(content: bytes) -> Statement:
     """UsageError for another version, EvidenceError for what is not written as `Statement.content` writes it."""
     try:
-        version = _Version.model_validate_json(content).predicate_type
+        version = _StatementVersion.model_validate_json(content).predicate_type
         if version != PREDICATE:
             raise UsageError(
                 f"{STATEMENT_NAME}: {inert(version)}, and this maskall reads {PREDICATE} only",

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, SEGMENT, Bdf
 from harness.model.config import MAX_BYTES, ConfigSpace, MsixControl
-from harness.report.explain.lines import Line, Place, Refused, Speaker, clean, encoding
-from harness.report.explain.rounds import Round, merged
-from harness.xen.keys.console import ConsoleLine, Marker, MarkerKind, Origin, find_markers
+from harness.model.message import Marker, MarkerKind, Origin
+from harness.report.explain.lines import PastedLine, PastedPlace, Speaker, Unreadable, clean, encoding
+from harness.report.explain.rounds import PastedRound, merged
+from harness.xen.keys.console import ConsoleLine, find_markers
 from harness.xen.keys.debugkeys import (
     DEVICES,
     HEADER,
@@ -45,11 +46,11 @@ LONGEST_LINE = 64 << 10
 class Shown:
     """One thing that a text shows, with the first lines that show it, the last one, and how often."""
 
-    places: list[Place] = field(default_factory=list)
+    places: list[PastedPlace] = field(default_factory=list)
     count: int = 0
     note: str = ""
 
-    def add(self, *places: Place) -> None:
+    def add(self, *places: PastedPlace) -> None:
         self.count += 1
         for place in places:
             if len(self.places) < _MOST_PLACES and place not in self.places:
@@ -66,24 +67,24 @@ class DeviceFacts:
     memory: bool | None = None
     was_enabled: bool = False  # lspci showed Enable+ at least once
     control: MsixControl | None = None  # as lspci showed it last
-    control_place: Place | None = None
+    control_place: PastedPlace | None = None
     unknown: str = ""  # why it is not known whether the device has MSI-X
-    without_msix: Place | None = None
+    without_msix: PastedPlace | None = None
     owner: str = ""  # as key Q showed it last
-    owner_place: Place | None = None
+    owner_place: PastedPlace | None = None
     was_bound: dict[int, str] = field(default_factory=dict)  # irq -> the owner it was bound to, of the last owner
     vectors: str = ""  # how keys M and i showed its vectors last
     found: dict[str, Shown] = field(default_factory=dict)  # by signature or cause
     repaired: bool = False  # MASKALL was set, and later the device was seen Enable+ Masked-
 
-    def show(self, name: str, *places: Place, note: str = "") -> None:
+    def show(self, name: str, *places: PastedPlace, note: str = "") -> None:
         shown = self.found.setdefault(name, Shown())
         shown.add(*places)
         shown.note = shown.note or note
 
 
 @dataclass
-class HostFacts:
+class PastedHost:
     """What is known of one host, and of its devices."""
 
     name: str
@@ -92,14 +93,14 @@ class HostFacts:
     boots: int = 0
     devices: dict[Bdf, DeviceFacts] = field(default_factory=dict)
     found: dict[str, Shown] = field(default_factory=dict)  # where no device is named
-    losses: list[Place] = field(default_factory=list)  # lines that say that others are missing
-    broken: list[Place] = field(default_factory=list)  # lines that begin as something known and cannot be read
+    losses: list[PastedPlace] = field(default_factory=list)  # lines that say that others are missing
+    broken: list[PastedPlace] = field(default_factory=list)  # lines that begin as something known and cannot be read
     notes: list[str] = field(default_factory=list)  # why something was not concluded
-    round: Round = field(default_factory=Round)
+    round: PastedRound = field(default_factory=PastedRound)
     keys: set[str] = field(default_factory=set)  # dumps that were seen
     headers: list[str] = field(default_factory=list)  # keys in the order of their dumps, the first few
-    pieces: list[Round] = field(default_factory=list)  # of the first few dumps
-    unnamed: list[tuple[MsixControl, Place]] = field(default_factory=list)  # of config space without an address
+    pieces: list[PastedRound] = field(default_factory=list)  # of the first few dumps
+    unnamed: list[tuple[MsixControl, PastedPlace]] = field(default_factory=list)  # of config space without an address
 
     def device(self, address: Bdf) -> DeviceFacts | None:
         known = self.devices.get(address)
@@ -107,7 +108,7 @@ class HostFacts:
             known = self.devices[address] = DeviceFacts(address)
         return known
 
-    def show(self, name: str, *places: Place) -> None:
+    def show(self, name: str, *places: PastedPlace) -> None:
         self.found.setdefault(name, Shown()).add(*places)
 
     def note(self, text: str) -> None:
@@ -136,14 +137,14 @@ class FileFacts:
 @dataclass
 class Facts:
     files: list[FileFacts] = field(default_factory=list)
-    hosts: dict[str, HostFacts] = field(default_factory=dict)
+    hosts: dict[str, PastedHost] = field(default_factory=dict)
     truncated: bool = False
 
-    def host(self, name: str) -> HostFacts:
+    def host(self, name: str) -> PastedHost:
         if name not in self.hosts and len(self.hosts) >= _MOST_HOSTS:
             self.truncated = True
             name = next(iter(self.hosts))
-        return self.hosts.setdefault(name, HostFacts(name))
+        return self.hosts.setdefault(name, PastedHost(name))
 
 
 # What a line must have in it to be looked at, each with a text that is in all of them: a block without that text is not
@@ -261,7 +262,7 @@ class Reader:
         self._rules = rules or catalogue()
         self._causes = {name: rule for name, rule in self._rules.rules.items() if rule.cause or rule.loses}
         self._known: dict[tuple[Speaker, str], str | None] = {}
-        self._rows: dict[str, tuple[HostFacts, str, Row]] = {}
+        self._rows: dict[str, tuple[PastedHost, str, Row]] = {}
         self._saving = False
         self._file = FileFacts("")
         self._text = ""
@@ -277,7 +278,7 @@ class Reader:
             if decoder is None:
                 try:
                     decoder = codecs.getincrementaldecoder(encoding(block))("replace")
-                except Refused as error:
+                except Unreadable as error:
                     self._file.refused = str(error)
                     return
             self._take(decoder.decode(block), last=False)
@@ -306,7 +307,7 @@ class Reader:
         _merge(self.facts)
         return self.facts
 
-    def _attach(self, host: HostFacts) -> None:
+    def _attach(self, host: PastedHost) -> None:
         """Config space without an address is that of the only device that was passed through, if there is one."""
         lent = [device for device in host.devices.values() if device.found or device.owner not in ("", "d0", "NULL")]
         for control, place in host.unnamed:
@@ -365,10 +366,10 @@ class Reader:
         host, key, row = known
         if isinstance(row, PciRow) and not row.irqs and not self._text.startswith("(XEN) ", at):
             return False  # the rest of it may follow
-        self._put(host, key, row, Place(self._file.name, number, raw.strip()[:240]))
+        self._put(host, key, row, PastedPlace(self._file.name, number, raw.strip()[:240]))
         return True
 
-    def _following(self, at: int, most: int, number: int) -> Iterator[tuple[Line, int]]:
+    def _following(self, at: int, most: int, number: int) -> Iterator[tuple[PastedLine, int]]:
         """The lines from position `at` on, and where each ends."""
         for count in range(1, most + 1):
             if at > len(self._text) or (at == len(self._text) and count > 1):
@@ -376,10 +377,10 @@ class Reader:
             stop = self._text.find("\n", at)
             stop = len(self._text) if stop < 0 else stop
             pieces = list(clean(self._text[at : min(stop, at + LONGEST_LINE)], number + count))
-            yield pieces[-1] if pieces else Line(number + count, Speaker.TEXT, "", "", ""), stop
+            yield pieces[-1] if pieces else PastedLine(number + count, Speaker.TEXT, "", "", ""), stop
             at = stop + 1
 
-    def _whole(self, line: Line, at: int, wanted: re.Pattern[str]) -> str | None:
+    def _whole(self, line: PastedLine, at: int, wanted: re.Pattern[str]) -> str | None:
         """The text of a line that `wanted` finds itself in, put together with those behind it where it was wrapped."""
         if wanted.search(line.text):
             return line.text
@@ -407,12 +408,12 @@ class Reader:
                 far = max(far, self._plain(host, line, at))
         return far
 
-    def _place(self, line: Line) -> Place:
-        return Place(self._file.name, line.number, line.raw[:240])
+    def _place(self, line: PastedLine) -> PastedPlace:
+        return PastedPlace(self._file.name, line.number, line.raw[:240])
 
     # -- Xen -----------------------------------------------------------------------------------------------------------
 
-    def _xen(self, host: HostFacts, line: Line, at: int) -> None:
+    def _xen(self, host: PastedHost, line: PastedLine, at: int) -> None:
         text = line.text
         key = line.speaker, text.translate(_HEXADECIMAL)
         if key in self._known:  # one of a flood
@@ -432,7 +433,7 @@ class Reader:
         elif not self._row(host, line, at):
             self._cause(host, line, Origin.XEN)
 
-    def _header(self, host: HostFacts, text: str) -> None:
+    def _header(self, host: PastedHost, text: str) -> None:
         key = {"M": "M", "=": "Q", "I": "i", "G": "i"}.get(text[0], "")
         if not key:
             return
@@ -444,7 +445,7 @@ class Reader:
         host.round.keys.add(key)
         del host.headers[_MOST_PIECES:]
 
-    def _version(self, host: HostFacts, text: str, *, boot: bool) -> None:
+    def _version(self, host: PastedHost, text: str, *, boot: bool) -> None:
         try:
             found = parse_xen(text)
         except ParseError:
@@ -456,7 +457,7 @@ class Reader:
             host.note(f"several versions of Xen: {host.xen} and {found}; more than one host, or another boot")
         host.xen = found
 
-    def _marker(self, host: HostFacts, line: Line, at: int, wanted: re.Pattern[str]) -> None:
+    def _marker(self, host: PastedHost, line: PastedLine, at: int, wanted: re.Pattern[str]) -> None:
         text = self._whole(line, at, wanted)
         markers = find_markers(f"(XEN) {text.strip()}") if text is not None else ()
         if not markers or markers[0].device is None:
@@ -464,7 +465,7 @@ class Reader:
             return
         self._marked(host, markers[0], self._place(line))
 
-    def _marked(self, host: HostFacts, marker: Marker, place: Place) -> None:
+    def _marked(self, host: PastedHost, marker: Marker, place: PastedPlace) -> None:
         device = host.device(marker.device) if marker.device else None
         if device is None:
             return
@@ -476,7 +477,7 @@ class Reader:
         elif marker.kind is MarkerKind.INITIAL_STATE_FIXED:
             device.show("firmware-maskall", place)
 
-    def _row(self, host: HostFacts, line: Line, at: int) -> bool:
+    def _row(self, host: PastedHost, line: PastedLine, at: int) -> bool:
         """A row of a dump. Rows that are wrapped or torn are put together, or kept as broken."""
         text = f"   {line.text.strip()}"
         if _IO_APIC.match(text):
@@ -497,7 +498,7 @@ class Reader:
             return True
         return False
 
-    def _put(self, host: HostFacts, key: str, row: Row, place: Place) -> None:
+    def _put(self, host: PastedHost, key: str, row: Row, place: PastedPlace) -> None:
         """Into the round it belongs to: a row that is there already begins another one.
 
         So does one whose header is missing where others have theirs: lines were lost before it.
@@ -518,7 +519,7 @@ class Reader:
             host.round.masks[row.irq] = row, place
         host.keys.add(key)
 
-    def _whole_row(self, text: str, line: Line, at: int, row: re.Pattern[str]) -> re.Match[str] | None:
+    def _whole_row(self, text: str, line: PastedLine, at: int, row: re.Pattern[str]) -> re.Match[str] | None:
         whole = row.fullmatch(text.rstrip())
         if whole is not None and not (row is DEVICES.row and whole.group(3) is None):
             return whole
@@ -537,7 +538,7 @@ class Reader:
 
     # -- the kernel ----------------------------------------------------------------------------------------------------
 
-    def _kernel(self, host: HostFacts, line: Line, at: int) -> None:
+    def _kernel(self, host: PastedHost, line: PastedLine, at: int) -> None:
         """One message; where it says nothing that is known, with the lines behind it, for it may be wrapped."""
         if self._kernel_says(host, line):
             return
@@ -549,7 +550,7 @@ class Reader:
             if self._kernel_says(host, replace(line, text=text)):
                 return
 
-    def _kernel_says(self, host: HostFacts, line: Line) -> bool:
+    def _kernel_says(self, host: PastedHost, line: PastedLine) -> bool:
         text = line.text
         if version := _LINUX_VERSION.search(text):
             with contextlib.suppress(ParseError):
@@ -564,7 +565,7 @@ class Reader:
             return self._cause(host, line, Origin.DOM0)
         return True
 
-    def _of_device(self, host: HostFacts, line: Line, name: str) -> None:
+    def _of_device(self, host: PastedHost, line: PastedLine, name: str) -> None:
         address = _ADDRESS.search(line.text)
         device = host.device(Bdf.parse(address.group())) if address else None
         place = self._place(line)
@@ -573,7 +574,7 @@ class Reader:
         else:
             host.show(name, place)
 
-    def _cause(self, host: HostFacts, line: Line, origin: Origin) -> bool:
+    def _cause(self, host: PastedHost, line: PastedLine, origin: Origin) -> bool:
         """Causes of messages.yaml that are not this defect, and lines that say that others are missing."""
         name = self._rule(line, origin)
         if name is None:
@@ -585,7 +586,7 @@ class Reader:
             host.losses.append(self._place(line))
         return True
 
-    def _rule(self, line: Line, origin: Origin) -> str | None:
+    def _rule(self, line: PastedLine, origin: Origin) -> str | None:
         """The rule of a line, remembered by its words. Those whose numbers count are not remembered."""
         text = line.text.rstrip()
         key = line.speaker, line.text.translate(_HEXADECIMAL)
@@ -601,7 +602,7 @@ class Reader:
 
     # -- lspci, xl -----------------------------------------------------------------------------------------------------
 
-    def _plain(self, host: HostFacts, line: Line, at: int) -> int:
+    def _plain(self, host: PastedHost, line: PastedLine, at: int) -> int:
         text = line.text.strip()
         header = _LSPCI.fullmatch(text)
         if header is not None and not line.text.startswith(("\t\t", "        ")):
@@ -623,12 +624,12 @@ class Reader:
             self._kernel(host, line, at)  # dmesg -t
         return at - 1
 
-    def _lspci(self, host: HostFacts, line: Line, header: re.Match[str], at: int) -> int:
+    def _lspci(self, host: PastedHost, line: PastedLine, header: re.Match[str], at: int) -> int:
         """One device of lspci, to an empty line, another header or speaker, or something of an earlier part."""
         device = host.device(Bdf.parse(header.group(1)))
         rank, taken = 0, [line.text.strip()]
         far, ended, gone = at - 1, False, "(rev ff)" in line.text
-        msix: tuple[MsixControl, Place] | None = None
+        msix: tuple[MsixControl, PastedPlace] | None = None
         recognised = 0
         for other, stop in self._following(at, _LSPCI_LINES, line.number):
             text = other.text.strip()
@@ -684,7 +685,7 @@ class Reader:
         if capability is None:
             return
         number = text.count("\n", 0, rows[0].start()) + 1
-        place = Place(self._file.name, number, rows[0].group().strip())
+        place = PastedPlace(self._file.name, number, rows[0].group().strip())
         named = None
         for line in text[: rows[0].start()].splitlines():
             named = _LSPCI.fullmatch(line.strip(" >|\t")) or named
@@ -696,7 +697,7 @@ class Reader:
         elif len(host.unnamed) < _MOST_CONFIGS:
             host.unnamed.append((capability.control, place))
 
-    def _part(self, line: Line, at: int, name: str, text: str) -> str:
+    def _part(self, line: PastedLine, at: int, name: str, text: str) -> str:
         wanted = {"Control": _CONTROL, "Capabilities": _MSIX if _MSIX_BEGUN.search(text) else None}.get(name)
         if wanted is None:
             return text
@@ -704,14 +705,14 @@ class Reader:
 
     def _listed(
         self,
-        host: HostFacts,
+        host: PastedHost,
         device: DeviceFacts,
-        line: Line,
+        line: PastedLine,
         name: str,
         taken: list[str],
         ended: bool,
         gone: bool,
-        msix: tuple[MsixControl, Place] | None,
+        msix: tuple[MsixControl, PastedPlace] | None,
     ) -> None:
         if device.name and device.name.split(" (")[0] != name.split(" (")[0]:
             host.note(f"{device.address} is listed as two different devices: more than one host")
@@ -740,7 +741,7 @@ class Reader:
         if msix is not None:
             self._control(device, *msix)
 
-    def _control(self, device: DeviceFacts, control: MsixControl, place: Place) -> None:
+    def _control(self, device: DeviceFacts, control: MsixControl, place: PastedPlace) -> None:
         device.control, device.control_place, device.unknown = control, place, ""
         device.was_enabled = device.was_enabled or control.enabled
         if control.masked and control.enabled:
@@ -750,22 +751,22 @@ class Reader:
         elif control.enabled and "maskall-set" in device.found:
             device.repaired = True
 
-    def _unreadable(self, host: HostFacts, line: Line, key: str = "") -> None:
+    def _unreadable(self, host: PastedHost, line: PastedLine, key: str = "") -> None:
         if len(host.broken) < _MOST_NOTES:
             host.broken.append(self._place(line))
         if key:
             host.round.broken.add(key)
 
 
-def _finish(host: HostFacts) -> None:
+def _finish(host: PastedHost) -> None:
     """What the dumps of one moment say together."""
-    ended, host.round = host.round, Round()
+    ended, host.round = host.round, PastedRound()
     if ended and len(host.pieces) < _MOST_PIECES:
         host.pieces.append(ended)
     _told_by(host, ended)
 
 
-def _told_by(host: HostFacts, ended: Round) -> None:
+def _told_by(host: PastedHost, ended: PastedRound) -> None:
     if ended.contradicts():
         host.note("dumps of the debug keys do not belong together: key Q names irqs that key i does not have")
         return

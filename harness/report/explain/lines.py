@@ -18,7 +18,7 @@ class Speaker(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PastedLine:
     """`number` counts from 1 in its file; `text` is what the speaker printed; `host` is empty where nobody names it."""
 
     number: int
@@ -29,7 +29,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Place:
+class PastedPlace:
     """A line of the input, as it stands there."""
 
     file: str
@@ -62,11 +62,11 @@ _XEN = re.compile(r"\(XEN\) ?(?:\[(?:[0-9]{4}-[0-9. :-]{10,24}| *[0-9]+\.[0-9]+|
 _LINUX = re.compile(r"(?:<[0-9]{1,2}>)?\[ *[0-9]+\.[0-9]{3,9}\] ?(?:\[ *[CT][0-9]+\] ?)?")
 
 
-def clean(raw: str, number: int) -> Iterator[Line]:
+def clean(raw: str, number: int) -> Iterator[PastedLine]:
     """The pieces of one line, mostly one: Xen may begin a message in the middle of another one."""
     if raw.startswith("(XEN) ") and raw.isprintable() and raw.find("(XEN)", 6) < 0:
         start = _XEN.match(raw) if raw.startswith("[", 6) else None
-        yield Line(number, Speaker.XEN, raw[start.end() if start else 6 :], "", raw.strip())
+        yield PastedLine(number, Speaker.XEN, raw[start.end() if start else 6 :], "", raw.strip())
         return
     text = _COLOUR.sub("", raw) if not raw.isprintable() else raw
     shown = text.strip()
@@ -85,22 +85,22 @@ def clean(raw: str, number: int) -> Iterator[Line]:
             break
         text = text[logged.end() :]
     if _GUEST.match(text):
-        yield Line(number, Speaker.GUEST, text, host, shown)
+        yield PastedLine(number, Speaker.GUEST, text, host, shown)
         return
     starts = list(_XEN.finditer(text)) if "(XEN)" in text else []
     for place, start in enumerate(starts):
         end = starts[place + 1].start() if place + 1 < len(starts) else len(text)
-        yield Line(number, Speaker.XEN, text[start.end() : end], host, shown)
+        yield PastedLine(number, Speaker.XEN, text[start.end() : end], host, shown)
     if starts:
         return
     stamp = _LINUX.match(text)
     if stamp or kernel:
-        yield Line(number, Speaker.LINUX, text[stamp.end() if stamp else 0 :], host, shown)
+        yield PastedLine(number, Speaker.LINUX, text[stamp.end() if stamp else 0 :], host, shown)
     else:
-        yield Line(number, Speaker.TEXT, text, host, shown)
+        yield PastedLine(number, Speaker.TEXT, text, host, shown)
 
 
-class Refused(Exception):
+class Unreadable(Exception):
     """Bytes that are no text. The message says what they are and what to do."""
 
 
@@ -122,7 +122,7 @@ def encoding(head: bytes) -> str:
     """How a file that begins with `head` is written. Refused when it is no text."""
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
-            raise Refused(what)
+            raise Unreadable(what)
     for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
         if head.startswith(mark):
             return name
@@ -137,5 +137,5 @@ def encoding(head: bytes) -> str:
     foreign = len(sample) - len(sample.translate(None, bytes(range(128, 256))))
     undecodable = sample.decode("utf-8", "replace").count("\ufffd")
     if controls * 10 > len(sample) or undecodable * 5 > len(sample) > foreign >= 0 < undecodable:
-        raise Refused("binary data, no text")
+        raise Unreadable("binary data, no text")
     return "utf-8"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.model.address import Bdf
-from harness.report.explain.lines import Place
+from harness.report.explain.lines import PastedPlace
 from harness.xen.keys.debugkeys import IrqRow, MaskRow, PciRow
 
 _GUEST = re.compile(r"d[1-9][0-9]*")
@@ -21,16 +21,16 @@ class Vectors:
     told: str = ""
     bound: frozenset[int] = frozenset()  # to the owner
     unbound: frozenset[int] = frozenset()
-    found: dict[str, list[Place]] = field(default_factory=dict)
+    found: dict[str, list[PastedPlace]] = field(default_factory=dict)
 
 
 @dataclass
-class Round:
+class PastedRound:
     """Rows by device and by irq, whole dumps or pieces of them."""
 
-    masks: dict[int, tuple[MaskRow, Place]] = field(default_factory=dict)
-    devices: dict[Bdf, tuple[PciRow, Place]] = field(default_factory=dict)
-    irqs: dict[int, tuple[IrqRow, Place]] = field(default_factory=dict)
+    masks: dict[int, tuple[MaskRow, PastedPlace]] = field(default_factory=dict)
+    devices: dict[Bdf, tuple[PciRow, PastedPlace]] = field(default_factory=dict)
+    irqs: dict[int, tuple[IrqRow, PastedPlace]] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)  # whose header was seen
     broken: set[str] = field(default_factory=set)  # that have rows which cannot be read
 
@@ -49,11 +49,11 @@ class Round:
         """What a device's vectors show. Only rows that are there count: a row that is missing shows nothing."""
         row, _ = self.devices[address]
         told: list[str] = []
-        foreign: list[Place] = []
-        unbound: list[Place] = []
-        bound: list[Place] = []
-        masked: list[Place] = []
-        stale: list[Place] = []
+        foreign: list[PastedPlace] = []
+        unbound: list[PastedPlace] = []
+        bound: list[PastedPlace] = []
+        masked: list[PastedPlace] = []
+        stale: list[PastedPlace] = []
         for irq in row.irqs:
             mask, mask_place = self.masks.get(irq, (None, None))
             use, use_place = self.irqs.get(irq, (None, None))
@@ -72,7 +72,7 @@ class Round:
                     masked += [use_place, mask_place]
             if any(_GUEST.fullmatch(name) and name != row.owner for name in use.domains) and row.owner != "NULL":
                 foreign.append(use_place)
-        found: dict[str, list[Place]] = {}
+        found: dict[str, list[PastedPlace]] = {}
         if foreign or (unbound and row.owner == _QUARANTINE):
             found["leftover-pirqs"] = foreign + (unbound if row.owner == _QUARANTINE else [])
         if masked:
@@ -90,9 +90,9 @@ class Round:
         return Vectors("; ".join(told) or "none", own, free, found)
 
 
-def merged(pieces: Sequence[Round]) -> Round:
+def merged(pieces: Sequence[PastedRound]) -> PastedRound:
     """The dumps of one moment that came in another order than M, Q, i."""
-    whole = Round()
+    whole = PastedRound()
     for piece in pieces:
         whole.masks |= piece.masks
         whole.devices |= piece.devices

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 
-class Kind(enum.Enum):
+class SignatureKind(enum.Enum):
     """What a signature says about the defect of this project."""
 
     CLASS = "of this class"  # MSI-X interrupts lost or refused between two owners of a device
@@ -18,7 +18,7 @@ class Kind(enum.Enum):
 class Signature:
     """`fixes` are upstream commits, keys of harness/xen/keys/fixes.yaml; `scenario` is what to give `maskall run`."""
 
-    kind: Kind
+    kind: SignatureKind
     title: str
     meaning: str
     fixes: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Signature:
 MASKALL = "575e18d54d19"
 SIGNATURES = {
     "maskall-kept": Signature(
-        Kind.CLASS,
+        SignatureKind.CLASS,
         "MASKALL is set while MSI-X is enabled",
         "No vector of the device is delivered. Xen remembers host_maskall from an earlier owner and puts MASKALL back "
         "into every write of the next one.",
@@ -39,7 +39,7 @@ SIGNATURES = {
         "E14-F1-hvm-virtio-rng",
     ),
     "maskall-set": Signature(
-        Kind.CLASS,
+        SignatureKind.CLASS,
         "Xen could not reach the vector table and set MASKALL",
         "Memory decoding was off when Xen tore an interrupt down. Harmless if the next assignment clears it; without "
         "the fix the next owner gets no interrupts.",
@@ -49,7 +49,7 @@ SIGNATURES = {
         "docs/findings/pv-guest-takes-the-hazard.md",
     ),
     "masked-by-xen": Signature(
-        Kind.CLASS,
+        SignatureKind.CLASS,
         "vectors of a living owner are masked by Xen or behind its back",
         "The owner has bound the vector, and it is masked though the owner wants it open. lspci says Enable+ Masked- "
         "all the while.",
@@ -59,7 +59,7 @@ SIGNATURES = {
         "docs/findings/stopped-device-model.md",
     ),
     "leftover-pirqs": Signature(
-        Kind.CLASS,
+        SignatureKind.CLASS,
         "vectors of an earlier owner are left behind",
         "The device has vectors that are bound to another domain, or to nobody, after it was taken from its owner. "
         "They stand before the next owner's own: its interrupts do not arrive, or stop when the old domain ends.",
@@ -69,7 +69,7 @@ SIGNATURES = {
         "docs/findings/forced-detach.md",
     ),
     "assign-busy": Signature(
-        Kind.CLASS,
+        SignatureKind.CLASS,
         "Xen refuses the device with -EBUSY",
         "MASKALL outlived the device's reset, and a Xen that has the fix will not give the device away so. The fix at "
         "work: it cannot happen without it.",
@@ -79,7 +79,7 @@ SIGNATURES = {
         "E15-F1-hvm-e1000e",
     ),
     "firmware-maskall": Signature(
-        Kind.CLASS,
+        SignatureKind.CLASS,
         "firmware left MSI-X state behind, and Xen cleared it at boot",
         "A warm reboot kept MASKALL or Enable. This Xen has the fix and has repaired it; an older one takes MASKALL "
         "over in silence.",
@@ -88,7 +88,7 @@ SIGNATURES = {
         "E17-F1-hvm-virtio-rng",
     ),
     "unbound-under-owner": Signature(
-        Kind.CLASS,
+        SignatureKind.CLASS,
         "MSI-X stays on under its owner with all vectors mapped and bound to nobody",
         "The driver of a PV guest let go of the device and pciback kept MSI-X on. The next owner is not harmed.",
         (),
@@ -97,7 +97,7 @@ SIGNATURES = {
         "docs/findings/pv-driver-keeps-msix.md",
     ),
     "quarantine-kept": Signature(
-        Kind.CLASS,
+        SignatureKind.CLASS,
         "dom0's driver has the device, and for Xen it still is in quarantine",
         "It was given back to dom0 without telling Xen, as libvirt does: dom0 may not map its interrupts, and its DMA "
         "is stopped.",
@@ -107,14 +107,14 @@ SIGNATURES = {
         "docs/findings/libvirt-leaves-quarantine.md",
     ),
     "saved-with-device": Signature(
-        Kind.OTHER,
+        SignatureKind.OTHER,
         "a guest was saved with a passed-through device",
         "xl save does not refuse it, and the device's state is lost. Nothing of MSI-X.",
         scenario="E19-F1-pv-virtio-rng",
         document="docs/findings/save-with-device.md",
     ),
     "masked-idle": Signature(
-        Kind.UNCLEAR,
+        SignatureKind.UNCLEAR,
         "MASKALL is set while MSI-X is off",
         "Legal on a Xen with the fix: the next assignment clears it or says -EBUSY. The text does not show who set it: "
         "Xen at a teardown, firmware at boot, or a driver.",
@@ -122,25 +122,25 @@ SIGNATURES = {
         "Look again while the next guest runs",
     ),
     "stale-or-spare": Signature(
-        Kind.UNCLEAR,
+        SignatureKind.UNCLEAR,
         "the owner has vectors that are bound to nobody beside bound ones",
         "Left over from an earlier owner, or allocated by the guest's driver and not requested yet. Key M does not "
         "tell here.",
     ),
     "no-msix": Signature(
-        Kind.OTHER,
+        SignatureKind.OTHER,
         "the device has no MSI-X",
         "MSI or the interrupt line at most, so it cannot be the maskall defect.",
     ),
     "intx": Signature(
-        Kind.OTHER,
+        SignatureKind.OTHER,
         "the driver uses the interrupt line, not MSI-X",
         "MSI-X was refused or never asked for; the line is shared and may be slow, but MASKALL has no part in it.",
     ),
 }
-"""The causes of messages.yaml are signatures too, `Kind.OTHER` (`other`)."""
+"""The causes of messages.yaml are signatures too, `SignatureKind.OTHER` (`other`)."""
 
 
 def other(cause: str, sentence: str) -> Signature:
     """The signature of a cause of messages.yaml."""
-    return Signature(Kind.OTHER, cause.replace("-", " "), sentence)
+    return Signature(SignatureKind.OTHER, cause.replace("-", " "), sentence)

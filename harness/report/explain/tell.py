@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.base.text import inert
-from harness.report.explain.facts import DeviceFacts, Facts, FileFacts, HostFacts, Shown
-from harness.report.explain.lines import Place
-from harness.report.explain.signature import SIGNATURES, Kind, Signature, other
+from harness.report.explain.facts import DeviceFacts, Facts, FileFacts, PastedHost, Shown
+from harness.report.explain.lines import PastedPlace
+from harness.report.explain.signature import SIGNATURES, Signature, SignatureKind, other
 from harness.xen.keys.fixes import has_fix, registry
 from harness.xen.keys.messages import catalogue
 from harness.xen.keys.version import Answer
 
 
-class Verdict(enum.IntEnum):
+class ExplainStatus(enum.IntEnum):
     """The exit status of `maskall explain`."""
 
     NOTHING = 0
@@ -25,10 +25,10 @@ class Verdict(enum.IntEnum):
 
 
 _SENTENCES = {
-    Verdict.NOTHING: "nothing of this class is in the text",
-    Verdict.SIGNATURE: "a signature of this class is in the text",
-    Verdict.UNREADABLE: "nothing could be read",
-    Verdict.CANNOT_TELL: "it cannot be told from this text",
+    ExplainStatus.NOTHING: "nothing of this class is in the text",
+    ExplainStatus.SIGNATURE: "a signature of this class is in the text",
+    ExplainStatus.UNREADABLE: "nothing could be read",
+    ExplainStatus.CANNOT_TELL: "it cannot be told from this text",
 }
 
 
@@ -43,14 +43,14 @@ class FixNeeded:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ShownSignature:
     """One signature of one device, or of a host where the text names no device."""
 
     signature: str
     kind: str
     title: str
     meaning: str
-    lines: tuple[Place, ...]
+    lines: tuple[PastedPlace, ...]
     count: int
     fixes: tuple[FixNeeded, ...]
     help: str
@@ -67,7 +67,7 @@ class DeviceTold:
     name: str
     hardware: str
     xen: str
-    findings: tuple[Finding, ...]
+    findings: tuple[ShownSignature, ...]
     capture: tuple[str, ...]
 
 
@@ -78,9 +78,9 @@ class HostTold:
     linux: str
     devices: tuple[DeviceTold, ...]
     unremarkable: int  # devices of which nothing is to be said
-    findings: tuple[Finding, ...]
-    missing: tuple[Place, ...]  # lines that say that others are missing
-    unreadable: tuple[Place, ...]
+    findings: tuple[ShownSignature, ...]
+    missing: tuple[PastedPlace, ...]  # lines that say that others are missing
+    unreadable: tuple[PastedPlace, ...]
     notes: tuple[str, ...]
 
 
@@ -94,7 +94,7 @@ class FileTold:
 
 @dataclass(frozen=True)
 class Explanation:
-    verdict: Verdict
+    verdict: ExplainStatus
     sentence: str
     reasons: tuple[str, ...]  # why it cannot be told, or not for sure
     files: tuple[FileTold, ...]
@@ -108,14 +108,14 @@ def explain(facts: Facts) -> Explanation:
         one for host in hosts for one in (*host.findings, *(f for device in host.devices for f in device.findings))
     ]
     reasons = tuple(dict.fromkeys(_reasons(facts, found)))
-    if any(one.kind == Kind.CLASS.value for one in found):
-        verdict = Verdict.SIGNATURE
+    if any(one.kind == SignatureKind.CLASS.value for one in found):
+        verdict = ExplainStatus.SIGNATURE
     elif not any(file.read for file in facts.files) and not found:
-        verdict = Verdict.UNREADABLE
+        verdict = ExplainStatus.UNREADABLE
     elif reasons:
-        verdict = Verdict.CANNOT_TELL
+        verdict = ExplainStatus.CANNOT_TELL
     else:
-        verdict = Verdict.NOTHING
+        verdict = ExplainStatus.NOTHING
     files = tuple(FileTold(file.name, file.lines, file.read, _file(file)) for file in facts.files)
     return Explanation(verdict, _SENTENCES[verdict], reasons, files, hosts)
 
@@ -134,11 +134,11 @@ def _file(file: FileFacts) -> str:
     return f"{told}; {file.note}" if file.note else told
 
 
-def _said(host: HostFacts) -> bool:
+def _said(host: PastedHost) -> bool:
     return bool(host.devices or host.found or host.losses or host.broken or host.notes or host.xen or host.linux)
 
 
-def _reasons(facts: Facts, found: list[Finding]) -> Iterator[str]:
+def _reasons(facts: Facts, found: list[ShownSignature]) -> Iterator[str]:
     for file in facts.files:
         if file.refused and file.refused != "empty":
             yield f"{file.name} was not read: {file.refused}"
@@ -155,13 +155,13 @@ def _reasons(facts: Facts, found: list[Finding]) -> Iterator[str]:
     if not shown and any(file.listed for file in facts.files):
         yield "lspci only names devices here; lspci -vvv, run as root, shows their MSI-X"
     for one in found:
-        if one.kind == Kind.UNCLEAR.value:
+        if one.kind == SignatureKind.UNCLEAR.value:
             yield f"{one.title}: {one.lines[0]}" if one.lines else one.title
     if facts.truncated:
         yield "more than 64 hosts are named; the rest was put to the first"
 
 
-def _host(host: HostFacts) -> HostTold:
+def _host(host: PastedHost) -> HostTold:
     told = [(device, _device(host, device)) for device in host.devices.values()]
     shown = tuple(one for device, one in told if _is_of_interest(device))
     return HostTold(
@@ -181,14 +181,14 @@ def _is_of_interest(device: DeviceFacts) -> bool:
     return bool(device.found or device.driver == "pciback" or device.unknown or device.owner not in ("", "d0", "NULL"))
 
 
-def _device(host: HostFacts, device: DeviceFacts) -> DeviceTold:
+def _device(host: PastedHost, device: DeviceFacts) -> DeviceTold:
     findings = tuple(_finding(host, name, shown, device) for name, shown in device.found.items())
     return DeviceTold(
         device=str(device.address),
         name=device.name,
         hardware=_hardware(device),
         xen=_xen(device),
-        findings=tuple(sorted(findings, key=lambda one: [kind.value for kind in Kind].index(one.kind))),
+        findings=tuple(sorted(findings, key=lambda one: [kind.value for kind in SignatureKind].index(one.kind))),
         capture=tuple(_capture(host, device)),
     )
 
@@ -210,12 +210,12 @@ def _xen(device: DeviceFacts) -> str:
     return f"owner {device.owner}, vectors: {device.vectors}"
 
 
-def _finding(host: HostFacts, name: str, shown: Shown, device: DeviceFacts | None = None) -> Finding:
+def _finding(host: PastedHost, name: str, shown: Shown, device: DeviceFacts | None = None) -> ShownSignature:
     signature = SIGNATURES.get(name) or other(name, catalogue().causes.get(name, ""))
     note = shown.note
     if name == "maskall-set" and device is not None and device.repaired:
         note = "Later the device is Enable+ Masked-: MASKALL did not survive into that owner."
-    return Finding(
+    return ShownSignature(
         signature=name,
         kind=signature.kind.value,
         title=signature.title,
@@ -230,14 +230,14 @@ def _finding(host: HostFacts, name: str, shown: Shown, device: DeviceFacts | Non
     )
 
 
-def _fixes(host: HostFacts, signature: Signature) -> Iterator[FixNeeded]:
+def _fixes(host: PastedHost, signature: Signature) -> Iterator[FixNeeded]:
     for commit in signature.fixes:
         fix = registry()[commit]
         present = has_fix(fix, str(host.xen)) if host.xen is not None else Answer.UNKNOWN
         yield FixNeeded(commit, fix.title, tuple(map(str, fix.first_fixed)), present)
 
 
-def _capture(host: HostFacts, device: DeviceFacts) -> Iterator[str]:
+def _capture(host: PastedHost, device: DeviceFacts) -> Iterator[str]:
     """The commands that show what this text does not."""
     if not device.found and device.control is not None and device.owner:
         return
@@ -253,12 +253,12 @@ def _capture(host: HostFacts, device: DeviceFacts) -> Iterator[str]:
 def as_text(told: Explanation) -> list[str]:
     """Lines for a terminal or a mail."""
     out = [f"{told.sentence}"]
-    out += [f"  because {reason}" for reason in told.reasons] if told.verdict is Verdict.CANNOT_TELL else []
+    out += [f"  because {reason}" for reason in told.reasons] if told.verdict is ExplainStatus.CANNOT_TELL else []
     for file in told.files:
         out.append(f"  {file.file}: {file.lines} lines; {file.told}")
     for host in told.hosts:
         out += ["", *_host_lines(host)]
-    if told.verdict is Verdict.SIGNATURE and told.reasons:
+    if told.verdict is ExplainStatus.SIGNATURE and told.reasons:
         out += ["", "Not for sure, or not all of it:", *(f"  {reason}" for reason in told.reasons)]
     return [inert(line) for line in out]
 
@@ -282,7 +282,7 @@ def _host_lines(host: HostTold) -> Iterator[str]:
         yield f"  {host.unremarkable} other devices, of which nothing is to be said"
 
 
-def _finding_lines(one: Finding) -> Iterator[str]:
+def _finding_lines(one: ShownSignature) -> Iterator[str]:
     yield f"    {one.kind}: {one.title} [{one.signature}]"
     yield f"      {one.meaning}"
     if one.note:

@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.base.stored import storable_json
 from harness.base.text import inert
-from harness.model.verdict import Conclusion
+from harness.judge.judgement import Conclusion
 from harness.report.failure import explain
 from harness.report.formats.base import Format
 from harness.report.results import RunResult, ScenarioResult

@@ -12,7 +12,7 @@ from collections import Counter
 from xml.etree import ElementTree as ET
 
 from harness.base.text import inert
-from harness.model.verdict import Conclusion, Verdict
+from harness.judge.judgement import Conclusion, Verdict
 from harness.report import messages
 from harness.report.case import explain as explain_case
 from harness.report.failure import explain

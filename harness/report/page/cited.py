@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from harness.base.errors import EvidenceError
-from harness.model.raw import RawRef
+from harness.model.observation import RawRef
 from harness.report.page.sentence import clipped
 from harness.report.told import Read
 

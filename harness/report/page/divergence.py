@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.model.checkpoint import Checkpoint
-from harness.model.observation import Observation
+from harness.model.observation import Checkpoint, Observation
 from harness.report.results import Side
 from harness.scenario.record import Record
 
@@ -14,7 +13,7 @@ NOT_READ = "not read"
 
 
 @dataclass(frozen=True)
-class Fact:
+class ShownFact:
     """One thing that was seen, on one side and on the other."""
 
     lane: str  # hardware, Xen, guest, toolstack
@@ -28,7 +27,7 @@ class Divergence:
     """What differs at the first checkpoint where anything does."""
 
     checkpoint: Checkpoint
-    facts: tuple[Fact, ...]
+    facts: tuple[ShownFact, ...]
 
 
 def seen_of(record: Record) -> dict[Checkpoint, Observation]:
@@ -42,9 +41,11 @@ def first_divergence(stock: Side, control: Side) -> Divergence | None:
     for checkpoint in sorted({*one, *other}):
         if checkpoint not in one or checkpoint not in other:
             words = ("reached" if checkpoint in side else "not reached" for side in (one, other))
-            return Divergence(checkpoint, (Fact("scenario", "checkpoint", *words),))
+            return Divergence(checkpoint, (ShownFact("scenario", "checkpoint", *words),))
         before, after = _facts(one[checkpoint], stock.record), _facts(other[checkpoint], control.record)
-        rows = tuple(Fact(*key, before[key][0], after[key][0]) for key in before if before[key][1] != after[key][1])
+        rows = tuple(
+            ShownFact(*key, before[key][0], after[key][0]) for key in before if before[key][1] != after[key][1]
+        )
         if rows:
             return Divergence(checkpoint, rows)
     return None

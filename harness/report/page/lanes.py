@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.model.checkpoint import Checkpoint
-from harness.model.config import Command, MsixControl
-from harness.model.observation import GuestView, HardwareView, Observation, TableView, XenView
-from harness.model.raw import RawRef
+from harness.model.config import CommandRegister, MsixControl
+from harness.model.observation import Checkpoint, GuestView, HardwareView, Observation, RawRef, TableView, XenView
 from harness.report.page.cited import Cited, link
 from harness.report.page.divergence import NOT_READ, Divergence, masked, owner, seen_of
 from harness.report.results import ScenarioResult, Side
@@ -55,7 +53,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Cell:
+class LaneCell:
     """What one view showed at one checkpoint; `href` leads to the raw line."""
 
     title: str
@@ -71,7 +69,7 @@ class Picture:
     bands: tuple[Box, ...]
     lines: tuple[Line, ...]
     labels: tuple[Label, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[LaneCell, ...]
 
 
 def picture(scenario: ScenarioResult, divergence: Divergence | None, cited: Cited) -> Picture | None:
@@ -84,7 +82,7 @@ def picture(scenario: ScenarioResult, divergence: Divergence | None, cited: Cite
     scale = _Scale(columns, latest)
     lines: list[Line] = []
     labels: list[Label] = []
-    cells: list[Cell] = []
+    cells: list[LaneCell] = []
     for number, (name, side, seen) in enumerate(sides):
         top = number * (_SIDE + _GAP)
         flipped = number == 1  # the control's axis is below it, so that lanes lie next to lanes
@@ -150,7 +148,7 @@ def _words(
 
 def _cells(
     scale: _Scale, record: Record, seen: dict[Checkpoint, Observation], top: float, cited: Cited
-) -> Iterator[Cell]:
+) -> Iterator[LaneCell]:
     for at, one in seen.items():
         left = scale.column(at) - scale.wide / 2 + 6
         hardware, xen = top, top + _LANES["hardware"]
@@ -179,10 +177,10 @@ def _pills(left: float, y: float, words: Sequence[tuple[str, bool, bool]]) -> tu
 
 def _hardware(
     left: float, top: float, at: Checkpoint, view: HardwareView | None, table: TableView | None, cited: Cited
-) -> Cell:
+) -> LaneCell:
     if view is None or view.gone:
         text = NOT_READ if view is None else "gone: reads 0xff"
-        return Cell(
+        return LaneCell(
             f"{at} hardware: {text}", _href(view.raw if view else None, cited), (), (_dim(left, top + 20, text),)
         )
     words = _decoding(view.command) + _control(view.control)
@@ -196,10 +194,10 @@ def _hardware(
         labels.append(_dim(left, top + 37, "table not read"))
     told = masked(table.masked) if table else NOT_READ
     title = f"{at} hardware: {view.command}, {view.control}, vector table {told}, driver {view.driver or 'none'}"
-    return Cell(title, _href(view.raw, cited), tuple(boxes), tuple(labels))
+    return LaneCell(title, _href(view.raw, cited), tuple(boxes), tuple(labels))
 
 
-def _decoding(command: Command | None) -> list[tuple[str, bool, bool]]:
+def _decoding(command: CommandRegister | None) -> list[tuple[str, bool, bool]]:
     return [] if command is None else [("Mem", command.memory, False)]
 
 
@@ -207,9 +205,9 @@ def _control(control: MsixControl | None) -> list[tuple[str, bool, bool]]:
     return [] if control is None else [("En", control.enabled, False), ("ALL", control.masked, True)]
 
 
-def _xen(left: float, top: float, at: Checkpoint, view: XenView | None, record: Record, cited: Cited) -> Cell:
+def _xen(left: float, top: float, at: Checkpoint, view: XenView | None, record: Record, cited: Cited) -> LaneCell:
     if view is None:
-        return Cell(f"{at} Xen: {NOT_READ}", "", (), (_dim(left, top + 20, NOT_READ),))
+        return LaneCell(f"{at} Xen: {NOT_READ}", "", (), (_dim(left, top + 20, NOT_READ),))
     who = owner(view.owner, record.guests)
     labels = [Label(round(left, 1), top + 15, who, "word")]
     boxes = []
@@ -228,12 +226,12 @@ def _xen(left: float, top: float, at: Checkpoint, view: XenView | None, record: 
         for row in view.masks[:_MOST_VECTORS]
     )
     raw = view.raw_keys.at(view.owner_line)
-    return Cell(f"{at} Xen: owner {who}; {rows or 'no irq mapped'}", _href(raw, cited), tuple(boxes), tuple(labels))
+    return LaneCell(f"{at} Xen: owner {who}; {rows or 'no irq mapped'}", _href(raw, cited), tuple(boxes), tuple(labels))
 
 
-def _guest(left: float, top: float, at: Checkpoint, view: GuestView | None, cited: Cited) -> Cell:
+def _guest(left: float, top: float, at: Checkpoint, view: GuestView | None, cited: Cited) -> LaneCell:
     if view is None:
-        return Cell(f"{at} guest: {NOT_READ}", "", (), (_dim(left, top + 25, "no guest looked"),))
+        return LaneCell(f"{at} guest: {NOT_READ}", "", (), (_dim(left, top + 25, "no guest looked"),))
     boxes, labels = _pills(left, top + 22, _control(view.control))
     words = f"{view.domain}: {view.delta:+d} irqs"
     labels.append(Label(round(left, 1), top + 15, words, "word" if view.delta > 0 else "word bad"))
@@ -241,7 +239,7 @@ def _guest(left: float, top: float, at: Checkpoint, view: GuestView | None, cite
         f"{at} guest {view.domain}: {view.delta:+d} interrupts on {view.vectors} vectors, "
         f"traffic {'passed' if view.traffic_ok else 'failed'}, {view.control or 'control not read'}"
     )
-    return Cell(title, _href(view.raw, cited), tuple(boxes), tuple(labels))
+    return LaneCell(title, _href(view.raw, cited), tuple(boxes), tuple(labels))
 
 
 def _dim(x: float, y: float, text: str) -> Label:

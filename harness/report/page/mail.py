@@ -6,12 +6,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from harness.base.text import inert
-from harness.judge.judgement import Check
-from harness.model.verdict import Conclusion
+from harness.judge.judgement import Check, Conclusion
+from harness.model.message import Meaning
 from harness.report.page.divergence import Divergence
 from harness.report.page.registers import Register
 from harness.report.results import RunResult, ScenarioResult, Side
-from harness.xen.keys.messages import Meaning
 
 COLUMNS = 72
 _MOST = 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.model.verdict import Conclusion, Verdict
+from harness.judge.judgement import Conclusion, Verdict
 from harness.report.results import RunResult, ScenarioResult, Side
 
 UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED, Conclusion.UNDECIDED)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from harness.base.errors import EvidenceError, ParseError
 from harness.base.text import inert
-from harness.judge.judgement import Check, Outcome
+from harness.judge.judgement import Check, Conclusion, Outcome
 from harness.model.config import ConfigSpace
-from harness.model.raw import RawRef
-from harness.model.verdict import Conclusion
+from harness.model.message import Meaning, Message, words
+from harness.model.observation import RawRef
 from harness.report.page.cited import Cited, Excerpt, link
 from harness.report.page.divergence import NOT_READ, Divergence, first_divergence, mask, masked, owner, seen_of
 from harness.report.page.lanes import Picture, picture
@@ -23,9 +23,7 @@ from harness.report.rounds import history
 from harness.report.story import gist
 from harness.report.timeline import timeline
 from harness.report.told import Read, Told
-from harness.scenario.messages import Message, words
 from harness.scenario.record import Action
-from harness.xen.keys.messages import Meaning
 
 WEIGHT = (*UNEXPECTED, Conclusion.KNOWN, Conclusion.PROVEN, Conclusion.UNPROVEN, Conclusion.SKIPPED)
 """What a reader looks for first."""
@@ -55,7 +53,7 @@ _LONG = 600
 
 
 @dataclass(frozen=True)
-class Statement:
+class PageSentence:
     """A check as a line; `anchor` of its raw lines on this page, or `place` alone."""
 
     at: str
@@ -71,8 +69,8 @@ class SideView:
     name: str
     side: Side
     deeds: tuple[str, ...]
-    unmet: tuple[Statement, ...]
-    met: tuple[Statement, ...]
+    unmet: tuple[PageSentence, ...]
+    met: tuple[PageSentence, ...]
     hazard: str
     hazard_href: str
     chain: tuple[str, ...]
@@ -83,7 +81,7 @@ class SideView:
 
 
 @dataclass(frozen=True)
-class Row:
+class PageRow:
     """One line of the table twin of a timeline."""
 
     side: str
@@ -103,7 +101,7 @@ class Section:
     brief: bool
     sides: tuple[SideView, ...]
     picture: Picture | None = None
-    rows: tuple[Row, ...] = ()
+    rows: tuple[PageRow, ...] = ()
     divergence: Divergence | None = None
     registers: tuple[Register, ...] = ()
     why_no_registers: str = ""
@@ -258,8 +256,8 @@ def _came_to(done: Action) -> str:
     return clipped(done.detail, 200) or ("ok" if done.ok else "failed")
 
 
-def _statement(check: Check, folder: str, cited: Cited, *, cite: bool) -> Statement:
-    return Statement(
+def _statement(check: Check, folder: str, cited: Cited, *, cite: bool) -> PageSentence:
+    return PageSentence(
         at=str(check.checkpoint),
         view=check.view,
         text=f"{check.subject}: expected {clipped(check.expected, 200)}, seen {clipped(check.seen, 300) or 'nothing'}",
@@ -308,7 +306,7 @@ def _registers(divergence: Divergence, stock: Side, control: Side, read: Read) -
 HEADINGS = ("COMMAND", "MSI-X control", "vector table", "owner", "masks of its irqs", "guest's control", "interrupts")
 
 
-def _rows(scenario: ScenarioResult, cited: Cited) -> Iterator[Row]:
+def _rows(scenario: ScenarioResult, cited: Cited) -> Iterator[PageRow]:
     for name, side in scenario.sides:
         records = [(name, side.record)]
         records += [(f"{name}, second device", side.record.second)] if side.record.second else []
@@ -331,4 +329,4 @@ def _rows(scenario: ScenarioResult, cited: Cited) -> Iterator[Row]:
                     (f"{guest.delta:+d} on {guest.vectors}" if guest else NOT_READ, heard),
                 )
                 moment = inert(seen.checkpoint.moment)
-                yield Row(shown, str(seen.checkpoint), moment, f"{seen.seconds:.1f}", cells)
+                yield PageRow(shown, str(seen.checkpoint), moment, f"{seen.seconds:.1f}", cells)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from harness.model.address import FUNCTION, Bdf
-
-
-class Origin(enum.Enum):
-    """Who wrote a line of the console."""
-
-    XEN = "xen"  # "(XEN) ", the only ones a fact about Xen is taken from
-    GUEST = "guest"  # "(d3) ": a guest may print what it likes
-    DOM0 = "dom0"  # no prefix: dom0's own console, or the rest of an interrupted line
+from harness.model.message import Marker, MarkerKind, Origin
 
 
 @dataclass(frozen=True)
@@ -102,41 +94,6 @@ def domain_name(text: str) -> str | None:
         return None
     name = next(group for group in match.groups() if group is not None)
     return _SPECIAL.get(name, f"d{name}" if match.group(1) else f"d[{name}]")
-
-
-class MarkerKind(enum.Enum):
-    """What a marker says; the value is for reports."""
-
-    MASKALL_SET = "Xen could not mask or disable a vector and set MASKALL"
-    ASSIGN_FAILED = "Xen refused to assign a device"
-    INITIAL_STATE_FIXED = "Xen found MSI-X state left by firmware and cleared it"
-    TRIPLE_FAULT = "an HVM guest died of a triple fault"
-    XEN_PANIC = "the hypervisor died"
-    LINUX_PANIC = "dom0's kernel died"
-    LINUX_OOPS = "dom0's kernel reported a fault of its own"
-
-    @property
-    def is_host_crash(self) -> bool:
-        """The hypervisor or dom0 is dead: nothing observed afterwards counts."""
-        return self in (MarkerKind.XEN_PANIC, MarkerKind.LINUX_PANIC)
-
-    @property
-    def is_hazard(self) -> bool:
-        """The hazard of this suite was taken: host_maskall is set."""
-        return self is MarkerKind.MASKALL_SET
-
-
-@dataclass(frozen=True)
-class Marker:
-    """One line that matters. `domain` as `domain_name` spells it, `error` a negative errno of Xen."""
-
-    kind: MarkerKind
-    line: int
-    text: str
-    device: Bdf | None = None
-    domain: str | None = None
-    irq: int | None = None
-    error: int | None = None
 
 
 _WHO = r"d[0-9]{1,5}|d\[[A-Z]+\]|Dom(?:IO|[0-9]{1,5})"

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, Bdf
-from harness.xen.keys.console import ConsoleLine, Origin, console_lines, domain_name
+from harness.model.message import Origin
+from harness.xen.keys.console import ConsoleLine, console_lines, domain_name
 
 HEADER = re.compile(r"(?:MSI information:|==== PCI devices ====|(?:Guest interrupt|IRQ) information:|'.' pressed -> )")
 """What begins the dump of a debug key."""

@@ -32,7 +32,7 @@ class InterruptRow:
 
 
 @dataclass(frozen=True)
-class Interrupts:
+class InterruptCounts:
     """All rows of one reading."""
 
     rows: tuple[InterruptRow, ...]
@@ -57,7 +57,7 @@ _ROW = re.compile(r" *([0-9]{1,9}|[A-Z][A-Z0-9]{1,4}):((?: +[0-9]{1,20})*)(?: +(
 _GLOBAL = {"ERR", "MIS"}  # one counter for the whole machine (Linux arch_show_interrupts)
 
 
-def parse_interrupts(text: str, *, file: str = "<text>") -> Interrupts:
+def parse_interrupts(text: str, *, file: str = "<text>") -> InterruptCounts:
     """Accepted format: what `cat /proc/interrupts` prints (Linux `show_interrupts`):
 
                    CPU0       CPU1
@@ -86,7 +86,7 @@ def parse_interrupts(text: str, *, file: str = "<text>") -> Interrupts:
         raise ParseError("no rows below the header", file=file, expected="at least one interrupt")
     if "ERR" not in rows:
         raise ParseError("cut off", file=file, line=lines[-1][0], expected="the row ERR, behind all interrupts")
-    return Interrupts(tuple(rows.values()))
+    return InterruptCounts(tuple(rows.values()))
 
 
 def _parse_row(line: str, cpus: int, file: str, number: int) -> InterruptRow:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.base.errors import ParseError
 from harness.model.address import SEGMENT, Bdf
-from harness.model.config import Command, MsixControl
+from harness.model.config import CommandRegister, MsixControl
 
 # bit 0 upwards, as pciutils lspci.c (show_verbose) names them
 _FLAG_NAMES = ["I/O", "Mem", "BusMaster", "SpecCycle", "MemWINV", "VGASnoop"]
@@ -27,14 +27,14 @@ class LspciDevice:
     driver: str | None  # "Kernel driver in use"; None: no driver bound
     gone: bool  # "Unknown header type 7f": config space reads as all ones
     access_denied: bool  # "<access denied>": run without root, nothing is known of the capabilities
-    control_line: Command | None
+    control_line: CommandRegister | None
     msix_line: MsixControl | None
     file: str = "<text>"
     msi_line: bool = False  # a capability MSI is listed
     unlisted: str = ""  # why the capabilities that are listed may not be all
 
     @property
-    def command(self) -> Command:
+    def command(self) -> CommandRegister:
         """The COMMAND register, put together from the flags of the Control line."""
         if self.control_line is None:
             raise ParseError(f"{self.address} is gone", file=self.file, expected="a device that is present")
@@ -90,7 +90,7 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
     """
     address: Bdf | None = None
     driver: str | None = None
-    command: Command | None = None
+    command: CommandRegister | None = None
     msix: MsixControl | None = None
     msi = gone = access_denied = ended = False
     listed: bool | None = None  # whether the device says that it has capabilities
@@ -148,12 +148,12 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
 _FLAG = re.compile(r"([A-Za-z0-9/]+)([+-])")
 
 
-def _parse_control(rest: str, file: str, number: int) -> Command:
+def _parse_control(rest: str, file: str, number: int) -> CommandRegister:
     """Accepted format: `I/O- Mem+ BusMaster- ... DisINTx-`, all eleven flags in the order of their bits."""
     flags = [match.groups() if (match := _FLAG.fullmatch(word)) else (word, "") for word in rest.split()]
     if [name for name, _ in flags] != _FLAG_NAMES or not all(sign for _, sign in flags):
         raise ParseError(f"Control: {rest}", file=file, line=number, expected=f"a sign on each of {_FLAG_NAMES}")
-    return Command(sum((sign == "+") << bit for bit, (_, sign) in enumerate(flags)))
+    return CommandRegister(sum((sign == "+") << bit for bit, (_, sign) in enumerate(flags)))
 
 
 _MSIX = re.compile(r"\[[0-9a-f]{2,3}\] MSI-X: Enable([+-]) Count=([0-9]{1,4}) Masked([+-])")

@@ -18,21 +18,8 @@ from pydantic import AfterValidator, Field, model_validator
 from harness.base.modelpath import misplaced
 from harness.base.strict import StrictModel
 from harness.base.yamlfile import load_models, nearest
-from harness.xen.keys.console import LINUX_STAMP, ConsoleLine, Origin, console_lines
-
-
-class Meaning(enum.StrEnum):
-    """What a line says about the product."""
-
-    HARMLESS = "harmless"  # expected, for the reason its rule gives
-    SYMPTOM = "symptom"  # a sign that the product misbehaves
-    DUMP = "dump"  # asked for by whoever pressed a debug key: data, not news
-    UNKNOWN = "unknown"  # no rule
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether a report repeats the line."""
-        return self in (Meaning.SYMPTOM, Meaning.UNKNOWN)
+from harness.model.message import Meaning, Origin
+from harness.xen.keys.console import LINUX_STAMP, ConsoleLine, console_lines
 
 
 class Log(enum.StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.xen.keys.console import Origin
+from harness.model.message import Origin
 from harness.xen.keys.messages import Rule, Rules, catalogue
 
 BEGIN = "<!-- the rules of messages.yaml, see harness/xen/keys/messages_table.py -->\n"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.model.address import Bdf
-from harness.model.observation import VectorMask, XenView
-from harness.model.raw import RawRef
+from harness.model.observation import RawRef, VectorMask, XenView
 from harness.xen.keys.debugkeys import IrqRow, MaskRow, PciRow
 
 

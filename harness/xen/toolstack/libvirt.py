@@ -16,7 +16,7 @@ from harness.base.deadline import Deadline, poll
 from harness.base.errors import CommandFailed, HostHung, LabError
 from harness.model.address import Bdf
 from harness.model.guestspec import GuestSpec
-from harness.transport.base import CommandResult, Ending, Stream, Transport, lost_link, quote
+from harness.transport.base import CommandEnd, CommandResult, Stream, Transport, lost_link, quote
 from harness.transport.libvirt import library
 from harness.transport.received import ReadStream
 from harness.xen.toolstack.libvirt_link import LibvirtLink
@@ -36,7 +36,7 @@ Ask = Callable[[Any], str]
 """Gets a virConnect, gives what there is to print. Raises libvirtError when libvirt refuses."""
 
 
-class Link(Protocol):
+class LibvirtConnection(Protocol):
     """A connection of libvirt, as `LibvirtLink` is one."""
 
     connection: Any  # virConnect: libvirt-python has no types
@@ -47,30 +47,30 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
-Connect = Callable[[Transport, Deadline], Link]
+Connect = Callable[[Transport, Deadline], LibvirtConnection]
 
 
-class _Call(ReadStream):
+class _LibvirtCall(ReadStream):
     """One call in a thread of its own: the library knows no deadline. As a stream it prints what a program would."""
 
-    def __init__(self, who: str, link: Link, ask: Ask) -> None:
+    def __init__(self, who: str, link: LibvirtConnection, ask: Ask) -> None:
         super().__init__(who)
         self._thread = threading.Thread(target=self._work, args=(link, ask), name=who, daemon=True)
         self._thread.start()
 
-    def _work(self, link: Link, ask: Ask) -> None:
+    def _work(self, link: LibvirtConnection, ask: Ask) -> None:
         try:
             self._received.feed(ask(link.connection).encode())
-            self._received.end(Ending(status=0))
+            self._received.end(CommandEnd(status=0))
         except library().libvirtError as error:
             raw = f"libvirtError {error.err!r}\n" if getattr(error, "err", None) else ""
             self._received.feed(f"{raw}error: {error}\n".encode("utf-8", "backslashreplace"))
             if link.alive:
-                self._received.end(Ending(status=1))
+                self._received.end(CommandEnd(status=1))
         finally:
-            self._received.end(Ending())  # counts only where nothing better is known: the link is lost
+            self._received.end(CommandEnd())  # counts only where nothing better is known: the link is lost
 
-    def wait(self, deadline: Deadline) -> Ending | None:
+    def wait(self, deadline: Deadline) -> CommandEnd | None:
         """How it ended; None when it has not."""
         self._thread.join(deadline.remaining)
         return self.ending
@@ -90,7 +90,7 @@ class LibvirtToolstack(OnHost):
     def __init__(self, transport: Transport, connect: Connect = LibvirtLink.opened) -> None:
         super().__init__(transport)
         self._connect = connect
-        self._link: Link | None = None
+        self._link: LibvirtConnection | None = None
         self._making = threading.Lock()
 
     def create(self, spec: GuestSpec, deadline: Deadline) -> Created:
@@ -197,16 +197,16 @@ class LibvirtToolstack(OnHost):
             self._link.close()
             self._link = None
 
-    def _connected(self) -> Link:
+    def _connected(self) -> LibvirtConnection:
         with self._making:
             if self._link is None or not self._link.alive:
                 self.close()
                 self._link = self._connect(self._transport, Deadline.after(_CONNECT_SECONDS))
             return self._link
 
-    def _begun(self, line: str, ask: Ask, link: Link) -> _Call:
+    def _begun(self, line: str, ask: Ask, link: LibvirtConnection) -> _LibvirtCall:
         log.info("%s: %s", self._transport.name, line)
-        return _Call(f"{self._transport.name}: {line}", link, ask)
+        return _LibvirtCall(f"{self._transport.name}: {line}", link, ask)
 
     def _ordered(self, words: list[str], ask: Ask, deadline: Deadline, *, changes: bool = True) -> CommandResult:
         """As `Transport.run`: a refusal is a result, with what libxl wrote into the driver's log; sent once.

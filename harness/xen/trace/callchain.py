@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError
 from harness.model.address import Bdf
+from harness.model.trace import Frame
 from harness.transport.debugger import Debugger, StoppedMachine
 from harness.xen.trace.frames import Linker, words_of
-from harness.xen.trace.symbols import Frame, SymbolTable
+from harness.xen.trace.symbols import SymbolTable
 
 # where a dying domain's pirqs begin to be cleaned: Xen 4.15 and newer; before, the compiler folds it into its caller
 TEARDOWN = ("arch_pci_clean_pirqs", "pci_release_devices")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from harness.xen.trace.symbols import Frame
+from harness.model.trace import Actor, Caller, Dom0Call, Event, Frame, _names
 
 _OWN_TIME = {  # what Xen does when it finds the time, whoever runs on the CPU
     "complete_domain_destroy": "complete_domain_destroy, when the last reference was dropped",
@@ -21,74 +20,6 @@ _BY_PROCESS = ("privcmd_ioctl", "pci_write_config")  # a process calls Xen by li
 _PCIBACK = ("xen_pcibk_", "__xen_pcibk_", "pcistub_")
 _DEVICE_MODELS = ("qemu-system", "xen-qemu-system")
 _TOOLSTACKS = ("xl", "libxl", "libvirt", "rpc-")
-
-
-class Actor(enum.StrEnum):
-    XEN = "Xen"
-    DEVICE_MODEL = "device model"
-    TOOLSTACK = "toolstack"
-    PROCESS = "process"
-    DOM0_KERNEL = "dom0 kernel"
-    GUEST = "guest"
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who made an event happen. `name`: process, part of a kernel, domain, or function; `request`: what it asked."""
-
-    actor: Actor
-    name: str
-    request: str = ""
-
-    def __str__(self) -> str:
-        asked = f", {self.request}" if self.request else ""
-        return f"{self.actor} ({self.name}{asked})"
-
-
-@dataclass(frozen=True)
-class Dom0Call:
-    """What ran in dom0 when Xen was called from there: the process, and its kernel's call chain, innermost first."""
-
-    process: str
-    chain: tuple[Frame, ...]
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing done to an interrupt or to the device's registers."""
-
-    seconds: float  # since the scenario began
-    what: str  # map, bind, unbind, unmap, mask, unmask, ...
-    function: str  # Xen's
-    caller: Caller
-    chain: tuple[Frame, ...]  # the hypervisor's, innermost first
-    dom0: Dom0Call | None = None
-    domid: int | None = None
-    pirq: int | None = None
-    irq: int | None = None
-    entry: int | None = None  # in the device's vector table
-    detail: str = ""
-    times: int = 1  # how often in a row
-
-    @property
-    def subject(self) -> str:
-        parts = (
-            "" if self.domid is None else f"d{self.domid}",
-            "" if self.pirq is None else f"pirq {self.pirq}",
-            "" if self.irq is None else f"irq {self.irq}",
-            "" if self.entry is None else f"entry {self.entry}",
-        )
-        return " ".join(part for part in parts if part)
-
-    def same_as(self, other: Event) -> bool:
-        """Whether only the time differs, and stale words of a stack."""
-        return replace(self, seconds=0, times=1, chain=(), dom0=None) == replace(
-            other, seconds=0, times=1, chain=(), dom0=None
-        ) and _names(self.chain) == _names(other.chain)
-
-
-def _names(chain: Iterable[Frame]) -> list[str]:
-    return [frame.symbol for frame in chain]
 
 
 def attribute(chain: Sequence[Frame], running: int | None, request: str, dom0: Dom0Call | None) -> Caller:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from harness.base.errors import LabError
-from harness.xen.trace.symbols import Frame, SymbolTable, scan_stack
+from harness.model.trace import Frame
+from harness.xen.trace.symbols import SymbolTable, scan_stack
 
 _THUNK = "__x86_indirect_thunk"  # what compilers make of an indirect call since Spectre
 _LONGEST_CALL = 7  # bytes
@@ -25,7 +26,7 @@ def words_of(stack: bytes) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Call:
+class _CallSite:
     """The call before a return address, and where it can have led, by jumps of what it called too.
 
     `anywhere`: the call or such a jump goes by a register or memory, so no reading of code tells where.
@@ -41,7 +42,7 @@ class Linker:
 
     symbols: SymbolTable
     read: Read
-    _calls: dict[int, _Call] = field(default_factory=dict)
+    _calls: dict[int, _CallSite] = field(default_factory=dict)
 
     def frames(self, rip: int, words: Sequence[int]) -> list[Frame]:
         """Where the CPU stands, and every word of its stack that can be a return address; the first has index -1."""
@@ -81,15 +82,15 @@ class Linker:
                 best[place] = max(chains, key=lambda chain: chain[:2])
         return best[max(best)][2]
 
-    def _call(self, returns_to: int) -> _Call:
+    def _call(self, returns_to: int) -> _CallSite:
         if returns_to not in self._calls:
             self._calls[returns_to] = self._read_call(returns_to)
         return self._calls[returns_to]
 
-    def _read_call(self, returns_to: int) -> _Call:
+    def _read_call(self, returns_to: int) -> _CallSite:
         before = self._code(returns_to - _LONGEST_CALL, _LONGEST_CALL)
         if before[-5:-4] != b"\xe8":  # call rel32
-            return _Call(anywhere=_is_indirect(before))
+            return _CallSite(anywhere=_is_indirect(before))
         reached = {_relative(returns_to, before[-4:])}
         names: set[str] = set()
         anywhere = False
@@ -103,7 +104,7 @@ class Linker:
             ends = [self._jumps(function) for function in functions.keys() - thunks]
             reached = set().union(*(targets for targets, _ in ends))
             anywhere = anywhere or any(by_register for _, by_register in ends)
-        return _Call(frozenset(names), anywhere)
+        return _CallSite(frozenset(names), anywhere)
 
     def _jumps(self, function: int) -> tuple[set[int], bool]:
         """Where a function jumps to outside of itself, and whether it does so by a register."""

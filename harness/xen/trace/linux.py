@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.base.errors import LabError, ParseError
+from harness.model.trace import Frame
 from harness.xen.trace.frames import Linker, Read, words_of
-from harness.xen.trace.symbols import Frame, Symbol, SymbolTable
+from harness.xen.trace.symbols import Symbol, SymbolTable
 
 _THREAD_SIZE = 0x4000  # of a kernel stack, and its alignment; Linux asm/page_64_types.h
 _COMM_BYTES = 16

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.base.errors import LabError, ParseError
-from harness.model.number import Hex
+from harness.model.trace import Frame
 
 _BOUNDS = ("_stext", "_etext")  # of the permanent text, Xen xen.lds.S
 
@@ -27,19 +27,6 @@ class Symbol:
     def bare(self) -> str:
         """The name without its file."""
         return self.name.rpartition("#")[2]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A word of a stack that can be a return address: `symbol` + `offset`; `index` is its place on the stack."""
-
-    index: int
-    address: Hex
-    symbol: str
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.symbol}+{self.offset:#x}"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ _FLAGS = 2  # of message control in the MSI-X capability
 
 
 @dataclass(frozen=True)
-class Seen:
+class TraceState:
     """What the arguments at a tracepoint say. `ours`: whether it is about the device; None where that is not said."""
 
     what: str
@@ -29,7 +29,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Context:
+class StopContext:
     """What decoding needs besides the registers."""
 
     xen: Structures
@@ -41,7 +41,7 @@ class Context:
 
 
 Arguments = tuple[int, int, int, int, int, int]  # of the function, as registers hold them
-Decoder = Callable[[Context, Arguments], Seen | None]  # None: about something else, as cheap as that
+Decoder = Callable[[StopContext, Arguments], TraceState | None]  # None: about something else, as cheap as that
 
 
 @dataclass(frozen=True)
@@ -52,86 +52,86 @@ class Tracepoint:
     decode: Decoder
 
 
-def _map(context: Context, args: Arguments) -> Seen | None:
+def _map(context: StopContext, args: Arguments) -> TraceState | None:
     domain, pirq, irq, kind, data, _ = args
     entry, ours = None, None
     if kind in _MSI_TYPES and data:
         raw = context.xen.read(data, 12)  # struct msi_info, asm/msi.h: the device, irq, entry_nr
         ours = _is(raw[:4], context.device)
         entry = int.from_bytes(raw[8:12], "little")
-    return Seen("map", context.xen.domid(domain), _int(pirq), _int(irq), entry, "" if data else "GSI", ours)
+    return TraceState("map", context.xen.domid(domain), _int(pirq), _int(irq), entry, "" if data else "GSI", ours)
 
 
-def _unmap(context: Context, args: Arguments) -> Seen:
-    return Seen("unmap", context.xen.domid(args[0]), _int(args[1]))
+def _unmap(context: StopContext, args: Arguments) -> TraceState:
+    return TraceState("unmap", context.xen.domid(args[0]), _int(args[1]))
 
 
-def _bind(context: Context, args: Arguments) -> Seen:
-    return Seen("bind", context.xen.domid_of_vcpu(args[0]), context.xen.pirq(args[1]))
+def _bind(context: StopContext, args: Arguments) -> TraceState:
+    return TraceState("bind", context.xen.domid_of_vcpu(args[0]), context.xen.pirq(args[1]))
 
 
-def _unbind(context: Context, args: Arguments) -> Seen:
+def _unbind(context: StopContext, args: Arguments) -> TraceState:
     irq = context.xen.irq_of_desc(args[2])  # __pirq_guest_unbind alone has it
     entry, ours = context.vector(context.xen.vector_of_irq(irq) if irq else None)
-    return Seen("unbind", context.xen.domid(args[0]), context.xen.pirq(args[1]), irq, entry, ours=ours)
+    return TraceState("unbind", context.xen.domid(args[0]), context.xen.pirq(args[1]), irq, entry, ours=ours)
 
 
 def _hvm_bind(what: str) -> Decoder:
-    def decode(context: Context, args: Arguments) -> Seen:
-        return Seen(
+    def decode(context: StopContext, args: Arguments) -> TraceState:
+        return TraceState(
             what, context.xen.domid(args[0]), context.xen.word(args[1], 4)
         )  # xen_domctl_bind_pt_irq.machine_irq
 
     return decode
 
 
-def _mask(context: Context, args: Arguments) -> Seen:
+def _mask(context: StopContext, args: Arguments) -> TraceState:
     irq = context.xen.irq_of_desc(args[0])
     entry, ours = context.vector(context.xen.vector_of_irq(irq) if irq else None)
     host, guest = args[1] & 0xFF, args[2] & 0xFF
     what = "mask" if host or guest else "unmask"
-    return Seen(what, irq=irq, entry=entry, detail=f"host {host} guest {guest}", ours=ours)
+    return TraceState(what, irq=irq, entry=entry, detail=f"host {host} guest {guest}", ours=ours)
 
 
-def _maskall(context: Context, args: Arguments) -> Seen:
-    return Seen("maskall", detail="vector table out of reach")
+def _maskall(context: StopContext, args: Arguments) -> TraceState:
+    return TraceState("maskall", detail="vector table out of reach")
 
 
-def _disable(context: Context, args: Arguments) -> Seen:
+def _disable(context: StopContext, args: Arguments) -> TraceState:
     vector = context.xen.vector(args[0])
     entry, ours = context.vector(vector)
-    return Seen("disable", irq=vector.irq if vector else None, entry=entry, detail="masks the entry", ours=ours)
+    return TraceState("disable", irq=vector.irq if vector else None, entry=entry, detail="masks the entry", ours=ours)
 
 
-def _reset_msix(context: Context, args: Arguments) -> Seen:
-    return Seen("reset", detail="host_maskall := 0", ours=context.xen.is_device(args[0], context.device))
+def _reset_msix(context: StopContext, args: Arguments) -> TraceState:
+    return TraceState("reset", detail="host_maskall := 0", ours=context.xen.is_device(args[0], context.device))
 
 
-def _prepare_msix(context: Context, args: Arguments) -> Seen | None:
+def _prepare_msix(context: StopContext, args: Arguments) -> TraceState | None:
     by_value = args[0] & 0xFFFFFFFF == sbdf(context.device)  # newer
     by_parts = (args[0] & 0xFFFF) << 16 | (args[1] & 0xFF) << 8 | args[2] & 0xFF == sbdf(context.device)
     if not (by_value or by_parts):
         return None
     off = args[1] if by_value and not by_parts else args[3]
-    return Seen("release" if off & 0xFF else "prepare", detail="MSI-X of the device", ours=True)
+    return TraceState("release" if off & 0xFF else "prepare", detail="MSI-X of the device", ours=True)
 
 
-def _config_write(context: Context, args: Arguments) -> Seen | None:
+def _config_write(context: StopContext, args: Arguments) -> TraceState | None:
     segment, bdf, register, size, data, _ = args
     if segment << 16 | bdf != sbdf(context.device):
         return None
     value = int.from_bytes(context.xen.read(data, size & 7), "little")
     if register == _COMMAND:
         decoding = "on" if value & _COMMAND_MEMORY else "off"
-        return Seen("command", detail=f"{value & 0xFFFF:#06x} decoding {decoding}", ours=True)
+        return TraceState("command", detail=f"{value & 0xFFFF:#06x} decoding {decoding}", ours=True)
     if context.msix_offset is not None and register == context.msix_offset + _FLAGS:
         on, masked = ("+" if value & bit else "-" for bit in (0x8000, 0x4000))
-        return Seen("control", detail=f"{value & 0xFFFF:#06x} Enable{on} Masked{masked}", ours=True)
+        return TraceState("control", detail=f"{value & 0xFFFF:#06x} Enable{on} Masked{masked}", ours=True)
     return None
 
 
-def _domain_kill(context: Context, args: Arguments) -> Seen:
-    return Seen("kill", context.xen.domid(args[0]))
+def _domain_kill(context: StopContext, args: Arguments) -> TraceState:
+    return TraceState("kill", context.xen.domid(args[0]))
 
 
 TRACEPOINTS = (

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from harness.model.address import Bdf
+from harness.model.trace import Dom0Call, Event
 from harness.transport.debugger import Debugger, Registers, StoppedMachine
 from harness.transport.shared_debugger import SharedDebugger
-from harness.xen.trace.calls import Dom0Call, Event, attribute
+from harness.xen.trace.calls import attribute
 from harness.xen.trace.frames import Linker, Read, words_of
 from harness.xen.trace.linux import Dom0
 from harness.xen.trace.structures import STACK_SIZE, Structures
 from harness.xen.trace.symbols import SymbolTable
-from harness.xen.trace.tracepoints import Context, Tracepoint, placed, request
+from harness.xen.trace.tracepoints import StopContext, Tracepoint, placed, request
 
 
 @dataclass
@@ -52,13 +53,13 @@ class _Eyes:
     """Everything that is read of a machine while it stands at a tracepoint."""
 
     read: Read
-    context: Context
+    context: StopContext
     linker: Linker
     dom0: Dom0
 
     @classmethod
     def of(cls, machine: StoppedMachine, tracer: Tracer) -> _Eyes:
-        context = Context(Structures(tracer.xen, machine.read), tracer.device, tracer.msix_offset)
+        context = StopContext(Structures(tracer.xen, machine.read), tracer.device, tracer.msix_offset)
         return cls(machine.read, context, Linker(tracer.xen, machine.read), Dom0(tracer.dom0, machine.read))
 
     def event(self, seconds: float, function: str, point: Tracepoint, at: Registers) -> Event | None:

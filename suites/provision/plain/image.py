@@ -21,10 +21,10 @@ from harness.base.process import find, run
 from harness.host.stacks import Stack
 from harness.nested import rootfs
 from harness.nested.accelerator import Accelerator, detect
+from harness.nested.apt_sources import AptMirrors, apt_lines, find_mirrors
 from harness.nested.cache import Cache
 from harness.nested.image import BUILD_SECONDS
 from harness.nested.machine import MachineSpec
-from harness.nested.mirror import Mirrors, apt_lines, find_mirrors
 from harness.nested.snapshot import overlay
 from suites.provision.plain import files as plainfiles
 from suites.provision.plain.machine import BOOT_SECONDS, KernelBoot, PlainImage, await_answer, link_to, running
@@ -72,7 +72,7 @@ class PlainRecipe:
     """How the image of a stack's Debian suite is built; its Xen packages are only in the archive on the disk."""
 
     stack: Stack
-    mirrors: Mirrors | None
+    mirrors: AptMirrors | None
     accelerator: Accelerator
     runs: Path
     progress: Progress

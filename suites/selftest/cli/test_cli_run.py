@@ -13,7 +13,7 @@ import pytest
 from harness.base.errors import ExitStatus, LabError
 from harness.cli.entry import main
 from harness.judge.forecast import Forecast
-from harness.model.verdict import Conclusion
+from harness.judge.judgement import Conclusion
 from harness.report.results import ScenarioResult
 from suites.selftest.fakes.clihome import nothing_of_the_user
 from suites.selftest.fakes.patience import FOREVER

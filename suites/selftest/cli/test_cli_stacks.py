@@ -10,7 +10,7 @@ import pytest
 from harness.base.errors import ExitStatus, LabError, UsageError
 from harness.cli.entry import main
 from harness.host.stacks import stacks as known_stacks
-from harness.model.verdict import Conclusion
+from harness.judge.judgement import Conclusion
 from harness.report.results import RunResult
 from harness.run.options import RunOptions
 from harness.run.store import dump

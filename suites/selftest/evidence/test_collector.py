@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from harness.base.errors import EvidenceError, ParseError
 from harness.evidence.anchor import DOM0_MARK, gained
-from harness.model.checkpoint import Checkpoint
-from harness.xen.keys.console import MarkerKind
-from harness.xen.keys.messages import Meaning
+from harness.model.message import MarkerKind, Meaning
+from harness.model.observation import Checkpoint
 from suites.selftest.fakes.hostile import CAPTURED
 from suites.selftest.fakes.snapshots import KEYS, MARKER, NVME, STATE, Dom0, dump
 

@@ -11,12 +11,11 @@ from harness.base.errors import EmulatorFault, EvidenceError, HostHung
 from harness.evidence.observe import SECOND, observed
 from harness.evidence.store import EvidenceStore
 from harness.judge.judge import judge
+from harness.judge.judgement import Verdict
 from harness.model.address import Bdf
-from harness.model.checkpoint import Checkpoint
-from harness.model.reading import Exercised
-from harness.model.verdict import Verdict
+from harness.model.message import MarkerKind
+from harness.model.observation import Checkpoint, Exercised
 from harness.scenario.record import Action, Broken, Record
-from harness.xen.keys.console import MarkerKind
 from suites.selftest.fakes.goodrecord import scenario
 from suites.selftest.fakes.snapshots import MARKER, NVME, Dom0
 from suites.selftest.guest.test_guest_exercise import text as exercised

@@ -11,7 +11,7 @@ import pytest
 
 from harness.base.errors import EvidenceError
 from harness.evidence.store import EvidenceStore
-from harness.model.checkpoint import Checkpoint
+from harness.model.observation import Checkpoint
 from suites.selftest.fakes.snapshots import Dom0
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, HostHung, HostUnreachable
-from harness.transport.base import Command, CommandResult, Ending, briefly, lost_link, shown
+from harness.transport.base import Command, CommandEnd, CommandResult, briefly, lost_link, shown
 from harness.transport.received import ReadStream
 
 log = logging.getLogger(__name__)
@@ -64,14 +64,14 @@ class FakeStream(ReadStream):
             raise CommandFailed(f"{self._who}: its input is closed")
         answer = self._answer(data)
         if answer is None:
-            self._received.end(Ending(status=0))
+            self._received.end(CommandEnd(status=0))
         else:
             self._received.feed(answer)
 
     def close(self) -> None:
-        self._received.end(Ending(signal="KILL"))
+        self._received.end(CommandEnd(signal="KILL"))
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: CommandEnd) -> None:
         """As if the program ended, or, with a lost ending, the link under it broke."""
         self._received.end(ending)
 
@@ -103,7 +103,7 @@ class FakeTransport:
     def close(self) -> None:
         self.connected = False
         for stream in self._open:
-            stream.end(Ending())
+            stream.end(CommandEnd())
         self._open.clear()
 
     def lose_link(self, cut: Cut) -> None:
@@ -131,7 +131,7 @@ class FakeTransport:
                     self._open.append(stream)
                     return stream
             stream = FakeStream(f"{self.name}: {briefly(line)}", lambda _: b"sh: not found\n")
-            stream.end(Ending(status=127))
+            stream.end(CommandEnd(status=127))
             return stream
 
         return self._over_link(Executed(line, changes, b""), work)

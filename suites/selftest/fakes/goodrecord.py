@@ -6,27 +6,27 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 
+from harness.judge.growth import COUNTERS
 from harness.judge.rules import PCIBACK
 from harness.model.address import Bdf
-from harness.model.checkpoint import Checkpoint
-from harness.model.config import Command, MsixControl
+from harness.model.config import CommandRegister, MsixControl
 from harness.model.guestspec import GuestType
+from harness.model.message import Marker, MarkerKind
 from harness.model.observation import (
+    Checkpoint,
     DomainView,
     GuestView,
     HardwareView,
     Observation,
+    RawRef,
     TableView,
     VectorMask,
     XenView,
 )
-from harness.model.raw import RawRef
 from harness.play.catalogue import catalogue
 from harness.scenario.choose import Candidate, all_scenarios
 from harness.scenario.record import Action, Record, Round
-from harness.scenario.spec import Fate, Interrupts, Scenario
-from harness.xen.keys.console import Marker, MarkerKind
-from harness.xen.keys.leaks import COUNTERS
+from harness.scenario.spec import Fate, InterruptKind, Scenario
 
 NVME = Bdf.parse("0000:04:00.0")
 OTHER = Bdf.parse("0000:05:00.0")
@@ -61,7 +61,7 @@ def rows() -> list[Scenario]:
 
 
 def hardware(at: Checkpoint, command: int, control: int, driver: str | None) -> HardwareView:
-    return HardwareView(False, Command(command), MsixControl(control), driver, raw(f"{at}/config.hex"))
+    return HardwareView(False, CommandRegister(command), MsixControl(control), driver, raw(f"{at}/config.hex"))
 
 
 def xen(at: Checkpoint, owner: str, irqs: tuple[int, ...] = ()) -> XenView:
@@ -73,7 +73,7 @@ def xen(at: Checkpoint, owner: str, irqs: tuple[int, ...] = ()) -> XenView:
 
 def guest(at: Checkpoint, domain: str) -> GuestView:
     name = raw(f"{at}/exercise.txt", 9)
-    return GuestView(domain, Command(_MASTER), MsixControl(WORKING), 2, 13, 25, True, "nvme", name)
+    return GuestView(domain, CommandRegister(_MASTER), MsixControl(WORKING), 2, 13, 25, True, "nvme", name)
 
 
 def domains(at: Checkpoint, owner: int | None) -> DomainView:
@@ -191,7 +191,7 @@ def _after(row: Scenario) -> Observation:
 def _next(row: Scenario, record: Record) -> None:
     domid = record.guests["B"] = B if _is_another(row) else A
     works = in_use(C6, domid)
-    if row.end.next.interrupts is Interrupts.INTX:
+    if row.end.next.interrupts is InterruptKind.INTX:
         control = {"control": MsixControl(IDLE)}
         assert works.hardware and works.guest
         works = replace(

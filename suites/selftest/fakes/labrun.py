@@ -13,11 +13,11 @@ from harness.guest.initramfs import GuestFiles
 from harness.host.device import Device
 from harness.host.guest import CREATE
 from harness.host.host import Host, TargetDevice
+from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.deadman import DeadMan
 from harness.lab.lease.ladder import Climb
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.site import Site
-from harness.lab.lease.visit import Visit
-from harness.lab.lease.wishes import Wishes
 from harness.lab.rescue import Rescue
 from harness.model.address import Bdf
 from harness.model.guestspec import GuestSpec, GuestType
@@ -27,24 +27,24 @@ from suites.selftest.fakes.fakelab import NAME, FakeLab
 from suites.selftest.fakes.patience import soon
 
 NIC = Bdf.parse(board.NIC)
-WISHES = Wishes(reason="a self-test")
-FORCED = Wishes(reason="a self-test", take_over="the first one is dead")
+WISHES = ClaimOptions(reason="a self-test")
+FORCED = ClaimOptions(reason="a self-test", take_over="the first one is dead")
 
 
 def site(lab: FakeLab) -> Site:
     return Site.find(lab.inventory, NAME)
 
 
-def arrive(lab: FakeLab, trace: Callable[[str], None] = lambda _: None, wishes: Wishes = WISHES) -> Visit:
+def arrive(lab: FakeLab, trace: Callable[[str], None] = lambda _: None, wishes: ClaimOptions = WISHES) -> Lease:
     """A visit with its journal open and the NIC's baseline on record."""
-    visit = Visit.begin(site(lab), wishes, lambda _: None)
+    visit = Lease.begin(site(lab), wishes, lambda _: None)
     visit.journal.trace = trace
     visit.open_journal(wishes.reason)
     visit.remember(NIC)
     return visit
 
 
-def borrow(visit: Visit) -> None:
+def borrow(visit: Lease) -> None:
     """The NIC goes to a guest of ours, with its memory decoding switched off for a moment."""
     visit.load_module("xen-pciback")
     tools = XlToolstack(visit.transport)
@@ -65,7 +65,7 @@ def borrow(visit: Visit) -> None:
     device.memory_decoding(False).check()
 
 
-def give_back(visit: Visit, **rescue: object) -> Climb | None:
+def give_back(visit: Lease, **rescue: object) -> Climb | None:
     """As RealLab does it: straight, else by the ladder; what was climbed."""
     try:
         visit.put_back()
@@ -74,7 +74,7 @@ def give_back(visit: Visit, **rescue: object) -> Climb | None:
     return None
 
 
-def die(visit: Visit) -> None:
+def die(visit: Lease) -> None:
     """As a process that was killed: nothing is cleaned up, its connections close."""
     visit.claim._stop.set()
     visit.transport.close()

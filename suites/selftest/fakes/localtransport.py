@@ -14,7 +14,7 @@ import time
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, HostHung, HostUnreachable
 from harness.transport import files
-from harness.transport.base import Command, CommandResult, Ending, Script, briefly, quote, shown
+from harness.transport.base import Command, CommandEnd, CommandResult, Script, briefly, quote, shown
 from harness.transport.received import ReadStream
 
 log = logging.getLogger(__name__)
@@ -28,9 +28,9 @@ def _words(command: Command) -> list[bytes]:
     return [word.encode("utf-8", "surrogateescape") for word in words]
 
 
-def _ending(code: int) -> Ending:
+def _ending(code: int) -> CommandEnd:
     """Popen.returncode: a negative number is the signal that killed it."""
-    return Ending(status=code) if code >= 0 else Ending(signal=signal.Signals(-code).name.removeprefix("SIG"))
+    return CommandEnd(status=code) if code >= 0 else CommandEnd(signal=signal.Signals(-code).name.removeprefix("SIG"))
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from harness.model.checkpoint import Checkpoint
-from harness.model.raw import RawRef
-from harness.scenario.messages import Message
+from harness.model.message import Message
+from harness.model.observation import Checkpoint, RawRef
 from harness.xen.keys.messages import catalogue
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.host.stacks import stacks
 from harness.mutants.catalogue import catalogue
-from harness.mutants.change import Change, TextChange
+from harness.mutants.change import ByteChange, TextChange
 
 DATA = Path(__file__).parents[1] / "data"
 STACKS = tuple(dict.fromkeys(name for mutant in catalogue().values() for name in mutant.builds))
@@ -26,7 +26,7 @@ def captured(stack: str) -> dict[tuple[str, str], bytes]:
     return code
 
 
-def searched(code: dict[tuple[str, str], bytes], layer: str, change: Change) -> bytes:
+def searched(code: dict[tuple[str, str], bytes], layer: str, change: ByteChange) -> bytes:
     """What is searched for `change`: its function, or all windows of the device model's program."""
     if isinstance(change, TextChange):
         return code[layer, change.symbol]

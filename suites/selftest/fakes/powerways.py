@@ -11,7 +11,7 @@ import pytest
 
 from harness.base.secret import Secret
 from harness.lab.power.base import Power, PowerState
-from harness.lab.power.command import Command, CommandPower
+from harness.lab.power.command import CommandPower, CommandSwitch
 from harness.lab.power.ipmi import Ipmi, IpmiPower
 from harness.lab.power.libvirt import Libvirt, LibvirtPower
 from harness.lab.power.redfish import Redfish, RedfishPower
@@ -89,7 +89,7 @@ def _by_files(power: Power, folder: Path) -> Way:
 def command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Way:
     path = str(_program(folder, "outlet", "here it comes\n"))
     words = {verb: (path, verb) for verb in ("on", "off", "status", "reset")}
-    return _by_files(Command(HOST, CommandPower(kind="command", **words)), folder)
+    return _by_files(CommandSwitch(HOST, CommandPower(kind="command", **words)), folder)
 
 
 def ipmi(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Way:

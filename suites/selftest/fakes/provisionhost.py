@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from harness.lab.inventory.models import LabEntry
-from harness.lab.lease.visit import Visit
+from harness.lab.lease.lease import Lease
 from harness.lab.provision.wanted import GRUB_FILE, MENU, MODULES_FILE, PACKAGES, sha256
 from harness.model.change import Change
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
@@ -56,7 +56,7 @@ class FakeSystem:
             r"sync .*": Reply(),
         }
 
-    def visit(self, *, allowed: bool = True) -> Visit:
+    def visit(self, *, allowed: bool = True) -> Lease:
         """A stay on it, as far as provisioning looks at one."""
         entry = LabEntry.model_construct(allow_reboot=allowed, allow_persistent=allowed, boot_seconds=10)
         stay = SimpleNamespace(
@@ -68,7 +68,7 @@ class FakeSystem:
             open_journal=lambda reason: self.events.append(f"open {reason}"),
             meet_again=lambda: None,
         )
-        return cast(Visit, stay)
+        return cast(Lease, stay)
 
     def reboot(self, *_: object) -> None:
         """In the place of harness.lab.reboot.reboot."""

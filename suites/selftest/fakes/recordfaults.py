@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.model.config import Command, MsixControl
+from harness.model.config import CommandRegister, MsixControl
 from harness.model.observation import VectorMask
 from harness.scenario.record import Record
 from suites.selftest.fakes.goodrecord import (
@@ -131,14 +131,14 @@ FAULTS: dict[str, tuple[Mutation, str]] = {
         view(C4, "hardware", control=MsixControl(0x8040)),
         "C4 hardware: message control: expected Enable-, seen Enable+ Masked-"),
     "memory decoding stays off after the domain": (
-        view(C4, "hardware", command=Command(0)),
+        view(C4, "hardware", command=CommandRegister(0)),
         "C4 hardware: COMMAND: expected Mem+, seen Mem- Bus- DisINTx-"),
     "pciback loses the device": (
         view(C4, "hardware", driver=None), "C4 hardware: driver: expected pciback, seen none"),
     "the next create gives the device to the wrong domain": (
         view(C5, "xen", owner=f"d{A}"), f"C5 xen: owner: expected d{B}, seen d{A}"),
     "memory decoding is off in the next guest": (
-        view(C5, "hardware", command=Command(0)),
+        view(C5, "hardware", command=CommandRegister(0)),
         "C5 hardware: COMMAND: expected Mem+, seen Mem- Bus- DisINTx-"),
     "the owner is wrong while the next guest works": (
         view(C6, "xen", owner="DomIO"), f"C6 xen: owner: expected d{B}, seen DomIO"),

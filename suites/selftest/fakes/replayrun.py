@@ -21,7 +21,7 @@ from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
 from harness.judge.judge import judge
 from harness.judge.known import known_issues
-from harness.play.run import Played
+from harness.play.run import PlayedSide
 from harness.report.results import RunResult
 from harness.run import side as module
 from harness.run.options import RunOptions
@@ -37,11 +37,13 @@ RECORDED = scenario("E14", "F1", device="virtio-rng")
 NEVER = scenario("E14", "F2", device="virtio-rng")
 
 
-def recorded_play(stop_at: Collection[str] = (), halt: Callable[[str], None] = lambda _: None) -> Callable[..., Played]:
+def recorded_play(
+    stop_at: Collection[str] = (), halt: Callable[[str], None] = lambda _: None
+) -> Callable[..., PlayedSide]:
     """In place of harness.play.run.play: what was recorded of E14-F1, stored and observed as if it were played now."""
     run = unpacked("proven", Path(tempfile.mkdtemp(prefix="replay-")))
 
-    def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> Played:
+    def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> PlayedSide:
         name = MUTANT if mutated(host) else "stock"
         if f"{row.ending}-{row.follow_on} {name}" in stop_at:
             halt(name)
@@ -52,7 +54,7 @@ def recorded_play(stop_at: Collection[str] = (), halt: Callable[[str], None] = l
             for one in file.files:
                 evidence.put(one, sealed.read(one)[1])
             record = observed(file.record, evidence)
-        return Played(record, judge(record))
+        return PlayedSide(record, judge(record))
 
     return play
 

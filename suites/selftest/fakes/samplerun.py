@@ -10,24 +10,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from harness.judge.forecast import Forecast
-from harness.judge.judgement import Check, Hazard, Judgement, Outcome
+from harness.judge.judgement import Check, Hazard, Judgement, Outcome, Verdict
 from harness.judge.known import KnownIssue
 from harness.model.address import Bdf
-from harness.model.checkpoint import Checkpoint
-from harness.model.config import Command, MsixControl
+from harness.model.config import CommandRegister, MsixControl
 from harness.model.guestspec import GuestType
-from harness.model.observation import GuestView, HardwareView, Observation, TableView, VectorMask, XenView
-from harness.model.raw import RawRef
-from harness.model.verdict import ControlRole, Verdict
-from harness.mutants.code import Place, Replaced
+from harness.model.message import Meaning, Message, Origin
+from harness.model.observation import (
+    Checkpoint,
+    GuestView,
+    HardwareView,
+    Observation,
+    RawRef,
+    TableView,
+    VectorMask,
+    XenView,
+)
+from harness.model.trace import Actor, Caller, Dom0Call, Event, Frame
+from harness.mutants.code import CodePlace, Replaced
 from harness.report.results import NESTED_LABEL, Attempt, Control, HostSummary, RunResult, ScenarioResult, Side
-from harness.scenario.messages import Message
 from harness.scenario.record import Record
-from harness.scenario.spec import Ending, FollowOn, Scenario
-from harness.xen.keys.console import Origin
-from harness.xen.keys.messages import Meaning
-from harness.xen.trace.calls import Actor, Caller, Dom0Call, Event
-from harness.xen.trace.symbols import Frame
+from harness.scenario.spec import ControlRole, Ending, FollowOn, Scenario
 from suites.selftest.fakes.logline import by_rule
 
 NVME = Bdf.parse("0000:04:00.0")
@@ -68,7 +71,7 @@ def observe(checkpoint: Checkpoint, seconds: float, command: int, control: int, 
         checkpoint,
         NVME,
         seconds,
-        HardwareView(False, Command(command), MsixControl(control), "pciback", raw(f"{name}-lspci", 1)),
+        HardwareView(False, CommandRegister(command), MsixControl(control), "pciback", raw(f"{name}-lspci", 1)),
         TableView((not up or not delta, True, True, False), raw(f"{name}-table")) if up else None,
         XenView(
             "d3" if up else "DomIO",
@@ -237,7 +240,7 @@ def build(several: list[ScenarioResult], **more: Any) -> RunResult:  # noqa: ANN
                 stands_for="fix 575e18d54d19 is missing",
                 changes=(
                     Replaced(
-                        Place("pci_reset_msix_state", 0, 0xFFFF82D0402D8C10),
+                        CodePlace("pci_reset_msix_state", 0, 0xFFFF82D0402D8C10),
                         bytes.fromhex("f3 0f 1e"),
                         bytes.fromhex("31 c0 c3"),
                     ),

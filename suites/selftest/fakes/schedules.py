@@ -22,12 +22,12 @@ from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, MaskallError
 from harness.lab.lease import baseline, claim, fence, holdings, ledger, owners, undo, visit
 from harness.lab.lease.baseline import Baseline
-from harness.lab.lease.holdings import Holdings
+from harness.lab.lease.claim_options import ClaimOptions
+from harness.lab.lease.lease import Lease
+from harness.lab.lease.leftovers import Leftovers
 from harness.lab.lease.state import HostState
-from harness.lab.lease.visit import Visit
-from harness.lab.lease.wishes import Wishes
 from harness.model.address import Bdf
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from harness.transport.base import Command, CommandResult, Script, lost_link
 
 NIC = "0000:02:00.0"
@@ -335,9 +335,9 @@ def played(schedule: Schedule) -> Iterator[None]:
         transport.run(["read", "device"], deadline=Deadline.after(1))
         return schedule.host.device
 
-    def survey(transport: Any) -> Holdings:  # noqa: ANN401
+    def survey(transport: Any) -> Leftovers:  # noqa: ANN401
         transport.run(["read", "holdings"], deadline=Deadline.after(1))
-        return Holdings(f"boot {schedule.host.boot}", {})
+        return Leftovers(f"boot {schedule.host.boot}", {})
 
     def ask(transport: Any, ours: Any) -> owners.Owners:  # noqa: ANN401
         transport.run(["read", "owners"], deadline=Deadline.after(1))
@@ -385,12 +385,12 @@ def explore(seed: int, folder: Path, *, fenced: bool = True, asks: bool = True) 
     shared = dice.random() < 0.3
     notices: list[str] = []
 
-    def begin(who: str, take_over: bool, dies: float) -> Visit:
+    def begin(who: str, take_over: bool, dies: float) -> Lease:
         thread: Any = threading.current_thread()
         thread.who, thread.folder = who, folder / ("one" if shared and who != "zoe" else who)
         link = Link(schedule, who, dies)
         site: Any = SimpleNamespace(name="box", transport=lambda: link, host_key_fingerprint="")
-        return Visit.begin(site, Wishes(reason="x", take_over="why not" if take_over else None), notices.append)
+        return Lease.begin(site, ClaimOptions(reason="x", take_over="why not" if take_over else None), notices.append)
 
     def borrow() -> None:
         stay = begin("ada", False, dice.choice((0.0, 0.0, 0.02)))
@@ -401,8 +401,8 @@ def explore(seed: int, folder: Path, *, fenced: bool = True, asks: bool = True) 
             stay.open_journal("x")
             stay.remember(Bdf.parse(NIC))
             for change, command in (
-                (Change(Kind.DRIVER, NIC, "bind", "unbind"), ["xl", "pci-assignable-add", NIC]),
-                (Change(Kind.DOMAIN, "maskall-a", "create", "destroy"), ["xl", "create"]),
+                (Change(ChangeKind.DRIVER, NIC, "bind", "unbind"), ["xl", "pci-assignable-add", NIC]),
+                (Change(ChangeKind.DOMAIN, "maskall-a", "create", "destroy"), ["xl", "create"]),
             ):
                 stay.journal.about_to(change)
                 stay.transport.run(command, deadline=Deadline.after(1), changes=True).check()

@@ -19,7 +19,7 @@ from harness.host.host import Host, Opener
 from harness.judge.judge import judge
 from harness.judge.known import KnownIssue
 from harness.mutants.catalogue import Mutant, catalogue
-from harness.play.run import Played
+from harness.play.run import PlayedSide
 from harness.report.results import ScenarioResult
 from harness.run import side as module
 from harness.run.options import RunOptions
@@ -110,16 +110,16 @@ def mutated(host: Host) -> bool:
     return isinstance(machine, FakeMachine) and machine.memory[ENTRY] == BROKEN[0]
 
 
-Player = Callable[[Scenario, Host, EvidenceStore], Played]
+Player = Callable[[Scenario, Host, EvidenceStore], PlayedSide]
 
 
-def honest(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+def honest(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
     """Works on a fixed Xen, fails on a broken one unless the row cures it."""
     evidence.put("01-note.txt", b"x")
     record = good(row.ending, row.follow_on)
     if mutated(host) and not row.follow.cures and row.end.hazard:
         both_masked(record)
-    return Played(record, judge(record))
+    return PlayedSide(record, judge(record))
 
 
 @dataclass
@@ -174,7 +174,7 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def played_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Player], None]:
     def use(player: Player) -> None:
-        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> Played:
+        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> PlayedSide:
             with progress.phase("play"):
                 return player(row, host, evidence)
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from harness.evidence.collector import Collector
 from harness.evidence.store import EvidenceStore
 from harness.model.address import Bdf
-from harness.model.checkpoint import Checkpoint
-from harness.model.reading import Reading
+from harness.model.observation import Checkpoint, Reading
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
 from suites.selftest.fakes.hostile import CAPTURED, captured
 

@@ -14,10 +14,10 @@ from harness.guest.initramfs import GuestFiles
 from harness.host.device import Device
 from harness.host.host import Host, TargetDevice
 from harness.host.pciback import driver_of
-from harness.lab.lease import holdings
+from harness.lab.lease import leftovers as holdings
 from harness.lab.lease.baseline import read
 from harness.lab.lease.deadman import DeadMan
-from harness.lab.lease.holdings import Ours
+from harness.lab.lease.leftovers import Ours
 from harness.lab.lease.undo import Touched, Undo
 from harness.model.address import Bdf
 from harness.model.change import NoLedger

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, HostHung, HostUnreachable
 from harness.guest.agent import Agent
-from harness.transport.base import Ending
+from harness.transport.base import CommandEnd
 from suites.selftest.fakes.faketransport import FakeStream
 from suites.selftest.fakes.patience import soon
 
@@ -112,14 +112,14 @@ def test_a_guest_that_never_answers_is_hung() -> None:
 
 def test_a_console_that_ends() -> None:
     talk, guest = agent(lambda _: None)
-    guest.stream.end(Ending(status=0))
+    guest.stream.end(CommandEnd(status=0))
     with pytest.raises(CommandFailed):
         talk.run("true", soon())
 
 
 def test_a_guest_that_dies_during_the_command() -> None:
     talk, guest = agent(lambda _: None)
-    guest.work = lambda _: guest.stream.end(Ending(status=0))
+    guest.work = lambda _: guest.stream.end(CommandEnd(status=0))
     with pytest.raises(CommandFailed, match="status 0 before"):
         talk.run("true", soon())
 
@@ -136,7 +136,7 @@ class TestComingUp:
 
     def test_a_lost_link_is_not_a_silent_guest(self) -> None:
         stream = FakeStream("guest", lambda _: b"")
-        stream.end(Ending())
+        stream.end(CommandEnd())
         with pytest.raises(HostUnreachable):
             Agent(stream).await_up(soon())
 

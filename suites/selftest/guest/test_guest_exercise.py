@@ -9,7 +9,7 @@ from hypothesis import given
 
 from harness.base.errors import ParseError
 from harness.guest.exercise import parse_exercise
-from harness.model.raw import RawRef
+from harness.model.observation import RawRef
 from suites.selftest.fakes.hostile import captured, damaged
 
 RAW = RawRef("07-exercise-d3.txt", "00" * 32)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from harness.base.errors import CommandFailed, LabError, ParseError
 from harness.guest.drivers import Driver, drivers
-from harness.guest.initramfs import REMOTE_DIRECTORY, Wanted, build, exercise_script, install, parse_dependencies
+from harness.guest.initramfs import REMOTE_DIRECTORY, ModuleList, build, exercise_script, install, parse_dependencies
 from harness.guest.newc import Member, archive
 from suites.selftest.fakes.faketransport import FakeTransport, Reply
 from suites.selftest.fakes.patience import soon
@@ -90,8 +90,8 @@ MODULES = [
 
 
 WANTED = {
-    "nvme": Wanted(driver(["nvme"]), tuple(MODULES)),
-    "other": Wanted(driver(["other"]), (MODULES[0], ("/lib/modules/6.12/kernel/other.ko", b"other"))),
+    "nvme": ModuleList(driver(["nvme"]), tuple(MODULES)),
+    "other": ModuleList(driver(["other"]), (MODULES[0], ("/lib/modules/6.12/kernel/other.ko", b"other"))),
 }
 
 
@@ -132,7 +132,7 @@ def test_cpio_reads_it_too() -> None:
 
 def test_a_module_in_a_form_we_do_not_know() -> None:
     with pytest.raises(LabError, match=r"cannot unpack the module /x\.ko\.zst"):
-        build(BUSYBOX, {"x": Wanted(driver(["x"]), (("/x.ko.zst", b""),))})
+        build(BUSYBOX, {"x": ModuleList(driver(["x"]), (("/x.ko.zst", b""),))})
 
 
 class TestDependencies:

@@ -11,8 +11,7 @@ import pytest
 from harness.guest.drivers import drivers
 from harness.guest.exercise import parse_exercise
 from harness.guest.initramfs import exercise_script
-from harness.model.observation import GuestView
-from harness.model.raw import RawRef
+from harness.model.observation import GuestView, RawRef
 from suites.selftest.fakes.patience import FOREVER
 
 GUEST = Path(__file__).parents[3] / "harness/guest"

@@ -16,7 +16,7 @@ from harness.host.device import Device
 from harness.host.host import Host, TargetDevice
 from harness.host.pciback import driver_of
 from harness.model.address import Bdf
-from harness.model.change import Change, Kind, NoLedger
+from harness.model.change import Change, ChangeKind, NoLedger
 from harness.model.identity import find_device
 from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
@@ -71,7 +71,7 @@ class Dom0:
         return work
 
     def about_to(self, change: Change) -> None:
-        assert (change.kind, change.subject) == (Kind.DRIVER, str(NVME))
+        assert (change.kind, change.subject) == (ChangeKind.DRIVER, str(NVME))
         self.log.append(f"about to {change.text}, undo: {change.undo}")
 
     def found(self, at: Bdf | None = None) -> Device:
@@ -263,4 +263,4 @@ class TestFindDevice:
 
 
 def test_a_host_that_is_thrown_away_needs_no_ledger() -> None:
-    NoLedger().about_to(Change(Kind.DRIVER, "x", "y", "z"))
+    NoLedger().about_to(Change(ChangeKind.DRIVER, "x", "y", "z"))

@@ -17,8 +17,8 @@ from harness.host.guest import Guest
 from harness.host.host import Host, TargetDevice
 from harness.model.address import Bdf
 from harness.model.change import Change
-from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import GuestSpec, GuestType
+from harness.model.observation import Checkpoint
 from harness.scenario.record import Action
 from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply

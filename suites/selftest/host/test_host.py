@@ -17,7 +17,7 @@ from harness.host.device import Device
 from harness.host.host import Host, TargetDevice
 from harness.host.logs import LogEnd
 from harness.model.address import Bdf
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from harness.scenario.record import Action
 from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
@@ -101,7 +101,7 @@ class TestCommands:
         assert dom0.done == [] and dom0.log == []
 
     def test_one_that_changes_something_says_so_first(self, dom0: Dom0) -> None:
-        change = Change(Kind.DRIVER, str(NVME), "bind it", "give it back")
+        change = Change(ChangeKind.DRIVER, str(NVME), "bind it", "give it back")
         assert dom0.host.xl("pci-assignable-add", str(NVME), change=change).ok
         assert dom0.log == ["about to bind it", f"xl pci-assignable-add {NVME}"]
         assert dom0.transport.executed[-1].changes

@@ -8,12 +8,10 @@ from dataclasses import replace
 import pytest
 
 from harness.judge.judge import judge
-from harness.judge.judgement import Outcome
-from harness.model.checkpoint import Checkpoint
-from harness.model.config import Command, MsixControl
-from harness.model.observation import TableView, VectorMask
-from harness.model.verdict import Verdict
-from harness.xen.keys.console import MarkerKind
+from harness.judge.judgement import Outcome, Verdict
+from harness.model.config import CommandRegister, MsixControl
+from harness.model.message import MarkerKind
+from harness.model.observation import Checkpoint, TableView, VectorMask
 from suites.selftest.fakes.goodrecord import (
     C1,
     C2,
@@ -120,7 +118,7 @@ def test_maskall_over_an_idle_device_is_legal() -> None:
 def test_an_exact_replay_leaves_decoding_off_and_only_it_may() -> None:
     for ending, verdict in (("decode-off-at-teardown", V.PASS), ("E14", V.FAIL)):
         record = good(ending)
-        view(C4, "hardware", command=Command(0x0404))(record)
+        view(C4, "hardware", command=CommandRegister(0x0404))(record)
         assert judge(record).verdict is verdict
 
 
@@ -212,7 +210,7 @@ def test_maskall_that_somebody_else_can_clear_is_a_fault() -> None:
 )
 def test_pciback_resets_what_it_takes_back_and_restores_it(command: int, control: int, said: str) -> None:
     record = good("E30", "F1")
-    view(C3, "hardware", command=Command(command), control=MsixControl(control))(record)
+    view(C3, "hardware", command=CommandRegister(command), control=MsixControl(control))(record)
     judgement = judge(record)
     assert (judgement.verdict, judgement.reason) == (V.FAIL, f"C3 hardware: {said}")
 
@@ -223,7 +221,7 @@ class TestVirtualFunctions:
     def test_its_memory_bit_says_nothing(self) -> None:
         record = good("E21", "F1")
         for seen in record.observations:
-            view(seen.checkpoint, "hardware", command=Command(0x0400), physfn="0000:06:00.0")(record)
+            view(seen.checkpoint, "hardware", command=CommandRegister(0x0400), physfn="0000:06:00.0")(record)
         assert judge(record).verdict is V.PASS
         view(C1, "hardware", physfn=None)(record)
         assert judge(record).verdict is V.FAIL

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.judge.judge import judge
-from harness.judge.judgement import Outcome
-from harness.model.config import Command, MsixControl
-from harness.model.verdict import Verdict
+from harness.judge.judgement import Outcome, Verdict
+from harness.model.config import CommandRegister, MsixControl
 from harness.scenario.record import Record
 from harness.scenario.spec import Scenario
 from suites.selftest.fakes.goodrecord import (
@@ -143,7 +142,7 @@ def test_every_check_of_a_pass_can_be_violated() -> None:
 
 
 EVERYWHERE_THE_SAME = [
-    *((at, "hardware", {"command": Command(0)}) for at in (C0, C1, C2, C5, C6)),
+    *((at, "hardware", {"command": CommandRegister(0)}) for at in (C0, C1, C2, C5, C6)),
     *((at, "hardware", {"control": MsixControl(IDLE)}) for at in (C0, C2)),
     *((at, "guest", {"control": MsixControl(IDLE), "traffic_ok": False, "vectors": 0}) for at in (C0, C2)),
     *((at, "xen", {"owner": "d9", "bound": {44: ("d9",)}}) for at in (C2, C6)),

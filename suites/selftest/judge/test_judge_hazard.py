@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.judge.judge import judge
+from harness.judge.judgement import Verdict
 from harness.model.config import MsixControl
-from harness.model.verdict import Verdict
 from suites.selftest.fakes.goodrecord import (
     C2,
     C3,

@@ -10,12 +10,11 @@ from dataclasses import replace
 import pytest
 
 from harness.judge.judge import judge
-from harness.judge.judgement import Outcome
-from harness.model.verdict import Verdict
+from harness.judge.judgement import Outcome, Verdict
+from harness.model.message import MarkerKind
 from harness.scenario.choose import Candidate, all_scenarios
 from harness.scenario.record import Record
 from harness.scenario.spec import Scenario
-from harness.xen.keys.console import MarkerKind
 from suites.selftest.fakes.goodrecord import (
     C4,
     CATALOGUE,

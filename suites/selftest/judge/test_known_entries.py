@@ -14,7 +14,7 @@ from harness.host.stacks import stacks
 from harness.judge.forecast import Forecast
 from harness.judge.judgement import Check, Outcome
 from harness.judge.known import known_issues
-from harness.model.checkpoint import Checkpoint
+from harness.model.observation import Checkpoint
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as devices
 from harness.play.catalogue import catalogue

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from harness.base.errors import InventoryError
 from harness.judge.forecast import Forecast, foresee
 from harness.judge.judge import judge
-from harness.judge.judgement import Check, Judgement, Outcome
+from harness.judge.judgement import Check, Conclusion, Judgement, Outcome, Verdict, conclude
 from harness.judge.known import KnownIssue, known_issues
-from harness.model.verdict import Conclusion, ControlRole, Verdict, conclude
 from harness.scenario.record import Record
+from harness.scenario.spec import ControlRole
 from harness.xen.keys.fixes import registry
 from suites.selftest.fakes.goodrecord import C6, C7, good, scenario, view
 from suites.selftest.fakes.maskedissue import MASKED, issues

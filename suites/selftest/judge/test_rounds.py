@@ -8,14 +8,13 @@ from dataclasses import replace
 import pytest
 
 from harness.base.errors import UsageError
+from harness.judge.growth import COUNTERS, growth
 from harness.judge.judge import judge
-from harness.judge.judgement import Outcome
-from harness.model.verdict import Verdict
+from harness.judge.judgement import Outcome, Verdict
 from harness.report.results import Side
 from harness.report.rounds import history, leaks
 from harness.run.options import RunOptions
 from harness.scenario.record import Record, Round
-from harness.xen.keys.leaks import COUNTERS, growth
 from suites.selftest.fakes.goodrecord import CATALOGUE, COUNTS, good, scenario
 
 

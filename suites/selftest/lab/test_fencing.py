@@ -10,9 +10,9 @@ from harness.base.errors import HostHung, JournalDamaged, LabError, LockHeld, Us
 from harness.cli import main
 from harness.lab.lease import fence
 from harness.lab.lease.deadman import DeadMan
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
-from harness.lab.lease.visit import Visit
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from harness.run.options import RunOptions
 from harness.transport.base import Command, Script
 from harness.xen.toolstack.xl import XlToolstack
@@ -21,10 +21,10 @@ from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller
 from suites.selftest.fakes.patience import soon
 
 __all__ = ["controller", "fake_host"]
-CHANGE = Change(Kind.CONFIG, str(NIC), "write COMMAND=0:2", "write it back")
+CHANGE = Change(ChangeKind.CONFIG, str(NIC), "write COMMAND=0:2", "write it back")
 
 
-def paused(visit: Visit) -> Visit:
+def paused(visit: Lease) -> Lease:
     """It has asked for the last time whether the host is its own, and hears nothing any more."""
     visit.journal.still_ours = lambda: None
     visit.claim._stop.set()
@@ -32,7 +32,7 @@ def paused(visit: Visit) -> Visit:
 
 
 @pytest.fixture
-def first(fake_host: FakeLab) -> Visit:
+def first(fake_host: FakeLab) -> Lease:
     return arrive(fake_host)
 
 
@@ -49,9 +49,9 @@ class TestTheHost:
         ],
         ids=str,
     )
-    def test_a_change_decided_before_is_refused_after(self, fake_host: FakeLab, first: Visit, command: Command) -> None:
+    def test_a_change_decided_before_is_refused_after(self, fake_host: FakeLab, first: Lease, command: Command) -> None:
         paused(first)
-        second = Visit.begin(first.site, FORCED, lambda _: None)
+        second = Lease.begin(first.site, FORCED, lambda _: None)
         fake_host.fake.executed.clear()
         with pytest.raises(LockHeld, match="no longer ours"):
             first.transport.run(command, deadline=soon(), changes=True, stdin=b"1\n").check()
@@ -60,9 +60,9 @@ class TestTheHost:
         second.close_journal()
         second.end()
 
-    def test_so_is_a_file_a_stream_and_a_timer(self, fake_host: FakeLab, first: Visit) -> None:
+    def test_so_is_a_file_a_stream_and_a_timer(self, fake_host: FakeLab, first: Lease) -> None:
         paused(first)
-        second = Visit.begin(first.site, FORCED, lambda _: None)
+        second = Lease.begin(first.site, FORCED, lambda _: None)
         fake_host.fake.executed.clear()
         with pytest.raises(LockHeld):
             first.transport.put(b"x", "/run/maskall/x", 0o600, soon())
@@ -75,7 +75,7 @@ class TestTheHost:
         assert not (fake_host.fake.root / "run/maskall/x").exists()
         second.end()
 
-    def test_and_everything_once_it_has_rebooted(self, fake_host: FakeLab, first: Visit) -> None:
+    def test_and_everything_once_it_has_rebooted(self, fake_host: FakeLab, first: Lease) -> None:
         paused(first)
         fake_host.fake.reboot()
         first.transport.close()
@@ -86,9 +86,9 @@ class TestTheHost:
         first.put_back()
         first.end()
 
-    def test_a_whole_run_of_the_paused_one_does_nothing(self, fake_host: FakeLab, first: Visit) -> None:
+    def test_a_whole_run_of_the_paused_one_does_nothing(self, fake_host: FakeLab, first: Lease) -> None:
         paused(first)
-        second = Visit.begin(first.site, FORCED, lambda _: None)
+        second = Lease.begin(first.site, FORCED, lambda _: None)
         fake_host.fake.executed.clear()
         with pytest.raises(LabError):
             borrow(first)
@@ -101,9 +101,9 @@ class TestTheHost:
 
 
 class TestThisController:
-    def test_the_old_process_cannot_write_into_the_journal_of_the_new(self, fake_host: FakeLab, first: Visit) -> None:
+    def test_the_old_process_cannot_write_into_the_journal_of_the_new(self, fake_host: FakeLab, first: Lease) -> None:
         paused(first)
-        second = Visit.begin(first.site, FORCED, lambda _: None)
+        second = Lease.begin(first.site, FORCED, lambda _: None)
         second.journal.about_to(CHANGE)
         before = HostState.of(NAME).journal.read_bytes()
         with pytest.raises(LockHeld, match="another process of this controller"):
@@ -114,10 +114,10 @@ class TestThisController:
         second.close_journal()
         second.end()
 
-    def test_nor_where_nothing_could_be_remembered(self, fake_host: FakeLab, first: Visit) -> None:
+    def test_nor_where_nothing_could_be_remembered(self, fake_host: FakeLab, first: Lease) -> None:
         """The note of who holds the state found no room: a line of somebody else's is seen all the same."""
         paused(first)
-        second = Visit.begin(first.site, FORCED, lambda _: None)
+        second = Lease.begin(first.site, FORCED, lambda _: None)
         second.journal.about_to(CHANGE)
         before = HostState.of(NAME).journal.read_bytes()
         first.journal.local_token = ""
@@ -177,7 +177,7 @@ class TestSentOnce:
         with pytest.raises(HostHung, match="still runs there"):
             visit.put_back()
         die(visit)
-        other = Visit.begin(site(fake_host), FORCED, lambda _: None)
+        other = Lease.begin(site(fake_host), FORCED, lambda _: None)
         with pytest.raises(HostHung, match="still runs there"):
             other.put_back(whole=True)
         assert fake_host.fake.ran("pci-assignable-remove") <= 1
@@ -240,7 +240,7 @@ def test_a_damaged_journal_on_the_host_names_the_way_out(fake_host: FakeLab) -> 
     journal = fake_host.fake.root / "run/maskall/journal.jsonl"
     journal.write_bytes(b"garbage\n")
     with pytest.raises(JournalDamaged) as raised:
-        Visit.begin(site(fake_host), FORCED, lambda _: None)
+        Lease.begin(site(fake_host), FORCED, lambda _: None)
     assert "--journal host|controller" in raised.value.hint
 
 

@@ -13,8 +13,8 @@ import pytest
 from harness.base.errors import LabError, MaskallError
 from harness.cli import main
 from harness.lab.lease.claim import look
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
-from harness.lab.lease.visit import Visit
 from suites.selftest.fakes.failingdisk import FailingDisk
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.labrun import FORCED, arrive, borrow, controller, die, site
@@ -46,7 +46,7 @@ def test_the_controllers_disk_takes_nothing(fake_host: FakeLab, disk: FailingDis
     assert restore(fake_host) == 0
     disk.fails(None)
     assert fake_host.fake.state() == before
-    visit = Visit.begin(site(fake_host), FORCED, lambda _: None)
+    visit = Lease.begin(site(fake_host), FORCED, lambda _: None)
     assert not visit.left_behind, "its copy is told from one that counts"
     visit.end()
 
@@ -68,7 +68,7 @@ def test_the_hosts_memory_disk_is_full(fake_host: FakeLab) -> None:
     killed(fake_host)
     fake_host.fake.full = True
     told: list[str] = []
-    visit = Visit.begin(site(fake_host), FORCED, told.append)
+    visit = Lease.begin(site(fake_host), FORCED, told.append)
     there = look(fake_host.transport())
     assert there is not None and there.holder.token == visit.claim.holder.token and there.live
     visit.put_back(whole=True)
@@ -112,10 +112,10 @@ def test_a_reboot_too_is_ordered_without_a_line(fake_host: FakeLab) -> None:
 def test_a_claim_in_a_link_is_a_claim(fake_host: FakeLab) -> None:
     (fake_host.fake.root / "run/maskall").mkdir(mode=0o700)
     fake_host.fake.full = True
-    visit = Visit.begin(site(fake_host), FORCED, lambda _: None)
+    visit = Lease.begin(site(fake_host), FORCED, lambda _: None)
     assert (fake_host.fake.root / "run/maskall/claim").is_symlink()
     with pytest.raises(LabError, match="used by"):
-        Visit.begin(site(fake_host), type(FORCED)(reason="another"), lambda _: None)
+        Lease.begin(site(fake_host), type(FORCED)(reason="another"), lambda _: None)
     visit.claim.check()
     visit.claim.renew()
     visit.end()
@@ -215,6 +215,6 @@ def _clean_or_claimed(lab: FakeLab, before: dict[str, object]) -> None:
 
 
 def _change():  # type: ignore[no-untyped-def]  # noqa: ANN202
-    from harness.model.change import Change, Kind
+    from harness.model.change import Change, ChangeKind
 
-    return Change(Kind.CONFIG, "0000:02:00.0", "write COMMAND=0:2", "write it back")
+    return Change(ChangeKind.CONFIG, "0000:02:00.0", "write COMMAND=0:2", "write it back")

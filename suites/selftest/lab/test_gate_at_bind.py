@@ -14,7 +14,7 @@ from harness.base.progress import PlainProgress
 from harness.guest.initramfs import GuestFiles
 from harness.host.device import Device
 from harness.host.host import Host
-from harness.lab.lease.wishes import Wishes
+from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.real import RealLab
 from harness.model.address import Bdf
 from harness.xen.toolstack.libvirt import LibvirtToolstack
@@ -36,7 +36,7 @@ def host(fake_host: FakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller"))
     monkeypatch.setattr("harness.lab.real.install", lambda *_: GuestFiles("/boot/vmlinuz", "/guest.cpio"))
     progress = PlainProgress(io.StringIO())
-    lab = RealLab.opened(site(fake_host), ["nic0"], Wishes(reason="a self-test"), progress)
+    lab = RealLab.opened(site(fake_host), ["nic0"], ClaimOptions(reason="a self-test"), progress)
     with lab.host(["nic0"], progress) as host:
         yield host
         fake_host.fake.tree.write(ROUTES, board.PROC[ROUTES])

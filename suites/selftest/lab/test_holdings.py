@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.base.errors import EvidenceError, ParseError
-from harness.lab.lease import holdings
-from harness.lab.lease.holdings import Holdings, Ours, Thing
+from harness.lab.lease import leftovers as holdings
+from harness.lab.lease.leftovers import Leftover, Leftovers, Ours
 from harness.transport.sections import ask, split
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.patience import soon
@@ -30,7 +30,7 @@ NMI:          0   Non-maskable interrupts
 OURS = Ours(frozenset({"0000:04:00.0"}), frozenset({"maskall-a"}), frozenset({3}))
 
 
-def seen(**changed: bytes) -> Holdings:
+def seen(**changed: bytes) -> Leftovers:
     sections = {
         "boot_id": b"1b4e28ba\n",
         "domains": LIST,
@@ -114,7 +114,7 @@ def test_the_program_runs_without_xen_too() -> None:
     transport = LocalTransport()
     transport.connect(soon())
     here = holdings.survey(transport)
-    assert Thing("mount", "/proc") in here.things
+    assert Leftover("mount", "/proc") in here.things
     assert here.boot_id
 
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from harness.base.errors import EvidenceError, HarnessBug, JournalDamaged, MaskallError
 from harness.lab.lease.baseline import Baseline
-from harness.lab.lease.entry import FIRST, Entry, Machine, What, parse
+from harness.lab.lease.claim_options import ClaimOptions
+from harness.lab.lease.entry import FIRST, JournalLine, MachineIdentity, What, parse
 from harness.lab.lease.holder import parse as parse_claim
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
 from harness.lab.lease.undo import Touched
-from harness.lab.lease.visit import Visit
-from harness.lab.lease.wishes import Wishes
 from harness.lab.survey import Survey
 from harness.transport.sections import ask, names
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
@@ -99,12 +99,12 @@ def test_a_store_takes_no_path(name: str) -> None:
 CLEAN = Baseline(
     "0000:02:00.0", "8086 10d3 8086 a01f 0000:00:1c.1/00.0", "e1000e", None, "on", "pm", "", 6, 0, 0, False
 )
-OPENED = Entry(1, "2026-01-02T03:04:05Z", "b1", "r1", What.OPENED, {"owner": "a", "reason": "b"}, FIRST)
+OPENED = JournalLine(1, "2026-01-02T03:04:05Z", "b1", "r1", What.OPENED, {"owner": "a", "reason": "b"}, FIRST)
 
 
 def after(what: What, payload: dict[str, object]) -> bytes:
     """A journal whose second line says this; every hash is right."""
-    return OPENED.line + Entry(2, OPENED.at, "b1", "r1", what, payload, OPENED.hash).line
+    return OPENED.line + JournalLine(2, OPENED.at, "b1", "r1", what, payload, OPENED.hash).line
 
 
 class TestJournal:
@@ -164,7 +164,7 @@ class TestJournal:
             (entry,) = parse(line, "j")
         except JournalDamaged:
             return
-        assert Machine.from_payload(entry.payload) == Machine() or not any(said.values())
+        assert MachineIdentity.from_payload(entry.payload) == MachineIdentity() or not any(said.values())
 
 
 @given(st.text(max_size=300))
@@ -199,7 +199,7 @@ def test_a_stay_on_a_host_that_answers_anything(
     entry: Any = SimpleNamespace(devices={}, boot_seconds=1)
     site: Any = SimpleNamespace(name="box", entry=entry, transport=lambda: link, host_key_fingerprint="")
     try:
-        visit = Visit.begin(site, Wishes(reason="x", take_over="y"), lambda _: None)
+        visit = Lease.begin(site, ClaimOptions(reason="x", take_over="y"), lambda _: None)
         Survey.take(visit, {}, {})
         visit.open_journal("x")
         visit.put_back(whole=True)
@@ -213,7 +213,7 @@ def test_a_journal_that_was_planted_is_not_obeyed(fake_host: FakeLab) -> None:
     visit = arrive(fake_host)
     first = visit.journal.entries[0]
     visit.end()
-    planted = Entry(2, first.at, first.boot_id, first.run, What.INTENT,
+    planted = JournalLine(2, first.at, first.boot_id, first.run, What.INTENT,
                     {"kind": "module", "subject": "e1000e", "text": "load", "undo": "unload"}, first.hash)  # fmt: skip
     run = fake_host.fake.root / "run/maskall"
     run.mkdir(mode=0o700, exist_ok=True)

@@ -12,27 +12,27 @@ from hypothesis import strategies as st
 from harness.base.errors import JournalDamaged, LabError, LockHeld
 from harness.lab.lease import ledger as ledgers
 from harness.lab.lease import state as states
-from harness.lab.lease.entry import FIRST, Entry, What, merge, parse
+from harness.lab.lease.entry import FIRST, JournalLine, What, merge, parse
 from harness.lab.lease.ledger import Found, HostJournal, adopt, boot_id, found
 from harness.lab.lease.state import HostState
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from suites.selftest.fakes.faketransport import Cut, Executed, FakeTransport, Reply
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.patience import soon
 
-BIND = Change(Kind.DRIVER, "0000:04:00.0", "bind 0000:04:00.0 to pciback", "bind it to nvme")
+BIND = Change(ChangeKind.DRIVER, "0000:04:00.0", "bind 0000:04:00.0 to pciback", "bind it to nvme")
 
 
-def chain(count: int, run: str = "r1") -> tuple[Entry, ...]:
-    entries: list[Entry] = []
+def chain(count: int, run: str = "r1") -> tuple[JournalLine, ...]:
+    entries: list[JournalLine] = []
     for number in range(1, count + 1):
         prev = entries[-1].hash if entries else FIRST
         words = {"kind": "driver", "subject": f"0000:04:00.{number}", "text": "bind it", "undo": "bind it back"}
-        entries.append(Entry(number, "2026-01-02T03:04:05Z", "b1", run, What.INTENT, words, prev))
+        entries.append(JournalLine(number, "2026-01-02T03:04:05Z", "b1", run, What.INTENT, words, prev))
     return tuple(entries)
 
 
-def lines(entries: tuple[Entry, ...]) -> bytes:
+def lines(entries: tuple[JournalLine, ...]) -> bytes:
     return b"".join(entry.line for entry in entries)
 
 
@@ -89,7 +89,7 @@ class TestWriting:
     def test_a_change_is_on_both_machines_before_it_is_made(self, tmp_path: Path, state: HostState) -> None:
         book = journal(tmp_path, state)
         book.about_to(BIND)
-        book.about_to(Change(Kind.DOMAIN, "maskall-a", "create", "destroy"))
+        book.about_to(Change(ChangeKind.DOMAIN, "maskall-a", "create", "destroy"))
         ours, theirs = state.journal.read_bytes(), (tmp_path / "host/journal.jsonl").read_bytes()
         assert ours == theirs
         assert [entry.payload["subject"] for entry in parse(ours, "j")] == ["0000:04:00.0", "maskall-a"]
@@ -171,7 +171,7 @@ class TestWriting:
         book = HostJournal(link, state, "run1", real.boot_id, remote=real.remote)
         book.about_to(BIND)
         link.lose_link(cut)
-        book.about_to(Change(Kind.DOMAIN, "maskall-a", "create", "destroy"))
+        book.about_to(Change(ChangeKind.DOMAIN, "maskall-a", "create", "destroy"))
         assert (tmp_path / "host/journal.jsonl").read_bytes() == state.journal.read_bytes()
         assert len(book.entries) == 2
 

@@ -12,10 +12,10 @@ import pytest
 from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, JournalDamaged, LabError, LockHeld
 from harness.lab.lease import state as states
-from harness.lab.lease.entry import FIRST, Entry, What, parse
+from harness.lab.lease.entry import FIRST, JournalLine, What, parse
 from harness.lab.lease.ledger import HostJournal, adopt, boot_id, close_remote, found
 from harness.lab.lease.state import HostState
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from suites.selftest.fakes.faketransport import Cut, Executed, FakeTransport, Reply
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.patience import soon
@@ -24,7 +24,7 @@ HERE = LocalTransport("xenbox1")
 
 
 def change(number: int) -> Change:
-    return Change(Kind.DRIVER, "0000:04:00.0", f"change {number}", "undo it")
+    return Change(ChangeKind.DRIVER, "0000:04:00.0", f"change {number}", "undo it")
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ class TestTheLink:
     def test_another_story_there_is_still_another_story(self, book: HostJournal, link: FakeTransport) -> None:
         book.about_to(change(1))
         host = Path(book.remote) / "journal.jsonl"
-        stranger = Entry(2, "", book.boot_id, "theirs", What.RESTORED, {}, book.entries[-1].hash)
+        stranger = JournalLine(2, "", book.boot_id, "theirs", What.RESTORED, {}, book.entries[-1].hash)
         host.write_bytes(host.read_bytes() + stranger.line)
         with pytest.raises(JournalDamaged, match="somebody else"):
             book.about_to(change(2))
@@ -181,7 +181,7 @@ class TestFinding:
         book.about_to(change(1))
         other = HostState("xenbox1", tmp_path / "other")
         other.folder.mkdir()
-        old = Entry(1, "", "an earlier boot", "old-run", What.OPENED, {}, FIRST).line
+        old = JournalLine(1, "", "an earlier boot", "old-run", What.OPENED, {}, FIRST).line
         other.journal.write_bytes(old)
         adopt(found(HERE, other, book.remote).entries, HERE, other, book.remote)
         assert texts(other.journal) == ["change 1"]
@@ -190,6 +190,6 @@ class TestFinding:
 
 @pytest.mark.parametrize("seq", ["Infinity", "NaN", "-1", "1.0", "true", '"1"', "1e999", "[" * 2000, "9" * 5000])
 def test_numbers_that_json_allows_and_nobody_wrote(seq: str) -> None:
-    line = Entry(1, "", "", "", What.OPENED, {}, FIRST).line.replace(b'"seq":1', f'"seq":{seq}'.encode())
+    line = JournalLine(1, "", "", "", What.OPENED, {}, FIRST).line.replace(b'"seq":1', f'"seq":{seq}'.encode())
     with pytest.raises(JournalDamaged, match="j:1"):
         parse(line, "j")

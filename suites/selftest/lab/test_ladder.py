@@ -21,7 +21,7 @@ from harness.base.errors import (
     RestoreFailed,
     Unreachable,
 )
-from harness.lab.lease.ladder import Climb, Climbed, Offer, Rung, climb, next_rung
+from harness.lab.lease.ladder import Climb, Offer, Rescued, Rung, climb, next_rung
 
 ALL = Offer(allow_reboot=True, has_power=True, resets_devices=True)
 NOTHING = Offer(allow_reboot=False, has_power=False, resets_devices=False)
@@ -137,7 +137,7 @@ def test_evidence_that_cannot_be_taken_stops_nothing() -> None:
 
 def test_a_quarantine_that_cannot_be_written_ends_the_climb() -> None:
     done = Bench(broken={Rung.QUARANTINE: LabError("disk full")}).climb(NOTHING)
-    assert done.tried[-1] == Climbed(Rung.QUARANTINE, False, "disk full")
+    assert done.tried[-1] == Rescued(Rung.QUARANTINE, False, "disk full")
     assert not done.restored
 
 
@@ -148,7 +148,7 @@ def test_a_quarantine_that_cannot_be_written_ends_the_climb() -> None:
     silent=st.booleans(),
 )
 def test_the_next_rung_is_always_allowed_and_new(tried: list[Rung], offer: Offer, linked: bool, silent: bool) -> None:
-    rung = next_rung(Climb([Climbed(one, False, "") for one in tried]), offer, linked=linked, silent=silent)
+    rung = next_rung(Climb([Rescued(one, False, "") for one in tried]), offer, linked=linked, silent=silent)
     if rung is Rung.QUARANTINE:
         return
     assert rung not in tried

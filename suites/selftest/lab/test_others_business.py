@@ -11,8 +11,8 @@ import pytest
 from harness.base.errors import RestoreFailed
 from harness.base.progress import PlainProgress
 from harness.lab.lease.ladder import Rung
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
-from harness.lab.lease.visit import Visit
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakehost.machine import Domain
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
@@ -209,7 +209,7 @@ class TestWhoseJournal:
         state = fake_host.fake.state()
         fake_host.fake.executed.clear()
         with pytest.raises(Exception, match="another machine"):
-            Visit.begin(site(fake_host), FORCED, lambda _: None).put_back(whole=True)
+            Lease.begin(site(fake_host), FORCED, lambda _: None).put_back(whole=True)
         assert fake_host.fake.executed == []
         assert fake_host.fake.state()["functions"] == state["functions"]
 
@@ -221,7 +221,7 @@ class TestWhoseJournal:
         (HostState.of(NAME).journal).unlink()
         fake_host.fake.executed.clear()
         with pytest.raises(Exception, match="another machine"):
-            Visit.begin(site(fake_host), FORCED, lambda _: None).put_back(whole=True)
+            Lease.begin(site(fake_host), FORCED, lambda _: None).put_back(whole=True)
         assert fake_host.fake.executed == []
 
     def test_a_copy_whose_run_was_closed_elsewhere(
@@ -232,14 +232,14 @@ class TestWhoseJournal:
         borrow(visit)
         die(visit)
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "eve"))
-        eve = Visit.begin(site(fake_host), FORCED, lambda _: None)
+        eve = Lease.begin(site(fake_host), FORCED, lambda _: None)
         eve.put_back(whole=True)
         eve.close_journal()
         eve.end()
         run(fake_host.transport(), ["xl", "pci-assignable-add", str(NIC)], changes=True)  # bob's
         fake_host.fake.executed.clear()
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller"))
-        ada = Visit.begin(site(fake_host), FORCED, lambda _: None)
+        ada = Lease.begin(site(fake_host), FORCED, lambda _: None)
         ada.put_back(whole=True)
         ada.close_journal()
         ada.end()
@@ -255,7 +255,7 @@ class TestWhoseJournal:
         run(fake_host.transport(), ["xl", "pci-assignable-add", str(NIC)], changes=True)  # bob's
         fake_host.fake.executed.clear()
         told: list[str] = []
-        again = Visit.begin(site(fake_host), FORCED, told.append)
+        again = Lease.begin(site(fake_host), FORCED, told.append)
         again.put_back(whole=True)
         again.close_journal()
         again.end()
@@ -271,7 +271,7 @@ class TestWhoseJournal:
         die(visit)
         run(fake_host.transport(), ["xl", "pci-assignable-add", str(NIC)], changes=True)  # bob's
         fake_host.fake.executed.clear()
-        again = Visit.begin(site(fake_host), FORCED, lambda _: None)
+        again = Lease.begin(site(fake_host), FORCED, lambda _: None)
         assert not again.left_behind
         again.end()
         assert not fake_host.fake.ran("xl|tee|setpci|modprobe")
@@ -282,7 +282,7 @@ class TestWhoseJournal:
 def test_progress_is_plain(fake_host: FakeLab) -> None:
     """A host's words in a notice cannot repaint a terminal."""
     said = io.StringIO()
-    visit = Visit.begin(site(fake_host), FORCED, PlainProgress(said).note)
+    visit = Lease.begin(site(fake_host), FORCED, PlainProgress(said).note)
     visit.open_journal("a self-test")
     fake_host.fake.domains[9] = Domain("\x1b[2J", 9)
     visit.put_back()

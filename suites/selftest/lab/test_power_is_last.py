@@ -23,8 +23,8 @@ from harness.base.errors import (
 )
 from harness.cli import main
 from harness.lab.lease.holder import STALE
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.site import Site
-from harness.lab.lease.visit import Visit
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.fakepower import FakePower
 from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller, die, site
@@ -37,7 +37,7 @@ def power(fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> FakePower:
     """The host's switch. A host that is silent is given up at once here."""
     switch = FakePower(changed=lambda what: fake_host.power_cycle() if what == "on" else None)
     monkeypatch.setattr(Site, "power", lambda self: switch)
-    monkeypatch.setattr("harness.lab.lease.visit.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("harness.lab.lease.lease.CONNECT_SECONDS", 0.5)
     monkeypatch.setattr("harness.lab.rescue.BOOT_PATIENCE", 0.1)
     return switch
 
@@ -55,11 +55,11 @@ def restore(lab: FakeLab, *words: str, inventory: Path | None = None) -> int:
     return main(["restore", NAME, "--inventory", str(inventory or lab.inventory), *words])
 
 
-def taken_by_bob(lab: FakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Visit:
+def taken_by_bob(lab: FakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lease:
     """From another controller; back on ours afterwards."""
     monkeypatch.setenv("USER", "bob")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "bob"))
-    theirs = Visit.begin(site(lab), FORCED, lambda _: None)
+    theirs = Lease.begin(site(lab), FORCED, lambda _: None)
     theirs.put_back(whole=True)
     theirs.close_journal()
     monkeypatch.setenv("USER", "ada")
@@ -129,7 +129,7 @@ class TestSomebodyAnswers:
         def begin(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(Visit, "begin", begin)
+        monkeypatch.setattr(Lease, "begin", begin)
         assert restore(dirty) == ExitStatus.UNDECIDED
         assert power.orders == []
 
@@ -147,7 +147,7 @@ class TestNobodyAnswers:
         assert power.orders == []
 
     def test_not_where_the_journal_says_that_it_is_closed(self, dirty: FakeLab, power: FakePower) -> None:
-        visit = Visit.begin(site(dirty), FORCED, lambda _: None)
+        visit = Lease.begin(site(dirty), FORCED, lambda _: None)
         visit.put_back(whole=True)
         visit.journal.close = list  # type: ignore[method-assign]  # it dies right after saying so
         visit.close_journal()

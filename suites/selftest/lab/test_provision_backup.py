@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from harness.base.errors import CommandFailed, LabError, ParseError
 from harness.lab.provision import backup
-from harness.lab.provision.backup import Kept, Manifest, differences, forget, parse_manifest, put_back, take
+from harness.lab.provision.backup import BackupManifest, Kept, differences, forget, parse_manifest, put_back, take
 from suites.selftest.fakes.localtransport import LocalTransport
 
 HOST = LocalTransport()
-EMPTY = Manifest(("vmlinuz-1",))
+EMPTY = BackupManifest(("vmlinuz-1",))
 BYTES = b"\0\xff no newline; $(reboot) 'x"
 
 
@@ -112,7 +112,7 @@ def test_what_is_no_plain_file_is_refused_before_anything_is_changed(base: Path,
 
 
 def damaged() -> list[str]:
-    good = Manifest(("k",), (Kept("/a", "0" * 64, "644", "0:0", 0),), ("/f",), ("p",)).as_json().decode()
+    good = BackupManifest(("k",), (Kept("/a", "0" * 64, "644", "0:0", 0),), ("/f",), ("p",)).as_json().decode()
     changes = {
         "format": 2,
         "packages": ["--purge"],
@@ -151,7 +151,7 @@ CONFIG = Kept("/etc/x", "2" * 64, "600", "0:0", 2)
 
 
 def test_what_the_system_made_anew_meanwhile_is_left_to_it() -> None:
-    left = Manifest(("k1",), (MENU, INITRD, CONFIG), left=((MENU.path, "a"), (INITRD.path, "b")))
+    left = BackupManifest(("k1",), (MENU, INITRD, CONFIG), left=((MENU.path, "a"), (INITRD.path, "b")))
     assert backup.generated(left) == (MENU, INITRD)
     assert backup.decide(left, ("k1",), {MENU.path: "a", INITRD.path: "b"}) == (MENU.path, INITRD.path)
     assert backup.decide(left, ("k1", "k2"), {MENU.path: "other", INITRD.path: "b"}) == (INITRD.path,)
@@ -159,6 +159,6 @@ def test_what_the_system_made_anew_meanwhile_is_left_to_it() -> None:
 
 
 def test_after_an_interrupted_provisioning_the_same_kernels_have_to_do() -> None:
-    half = Manifest(("k1",), (MENU, INITRD, CONFIG))
+    half = BackupManifest(("k1",), (MENU, INITRD, CONFIG))
     assert backup.decide(half, ("k1",), {MENU.path: "x"}) == (MENU.path, INITRD.path)
     assert backup.decide(half, ("k1", "k2"), {MENU.path: "x"}) == ()

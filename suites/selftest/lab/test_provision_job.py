@@ -12,7 +12,7 @@ import pytest
 
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, HostUnreachable, LabError
-from harness.lab.lease.visit import Visit
+from harness.lab.lease.lease import Lease
 from harness.lab.provision import job as module
 from harness.lab.provision.job import Job, run_job
 from harness.transport.base import Command, CommandResult, lost_link, shown
@@ -91,7 +91,7 @@ def stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stay:
 def start(stay: Stay, tmp_path: Path, program: str, heard: list[str] | None = None, seconds: float = 20) -> str:
     job = Job.fresh("work", program, str(tmp_path / "base of it"))
     tell = heard.append if heard is not None else lambda _: None
-    return run_job(cast(Visit, stay), job, Deadline.after(seconds), tell)
+    return run_job(cast(Lease, stay), job, Deadline.after(seconds), tell)
 
 
 def test_it_runs_and_its_log_is_returned(stay: Stay, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_cut_link_neither_ends_it_nor_starts_it_twice(stay: Stay, tmp_path: Pa
 def test_the_program_itself_runs_once_whoever_starts_it(stay: Stay, tmp_path: Path) -> None:
     once = tmp_path / "once"
     job = Job.fresh("work", f"echo x >>{once}", str(tmp_path / "base"))
-    run_job(cast(Visit, stay), job, soon(), lambda _: None)
+    run_job(cast(Lease, stay), job, soon(), lambda _: None)
     again = stay.transport.run(["sh", f"{job.folder}/program"], deadline=soon(), changes=True)
     assert again.ok and once.read_text() == "x\n"
 

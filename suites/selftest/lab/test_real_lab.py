@@ -23,8 +23,8 @@ from harness.guest.initramfs import GuestFiles
 from harness.host.device import Device
 from harness.host.host import Host
 from harness.lab.lease.claim import look
+from harness.lab.lease.claim_options import ClaimOptions, accepted
 from harness.lab.lease.state import HostState
-from harness.lab.lease.wishes import Wishes, accepted
 from harness.lab.real import RealLab
 from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.fakehost import board
@@ -49,7 +49,10 @@ def said() -> io.StringIO:
     return io.StringIO()
 
 
-def opened(lab: FakeLab, said: io.StringIO, *names: str, wishes: Wishes = Wishes(reason="a self-test")) -> RealLab:  # noqa: B008
+ASKED = ClaimOptions(reason="a self-test")
+
+
+def opened(lab: FakeLab, said: io.StringIO, *names: str, wishes: ClaimOptions = ASKED) -> RealLab:
     return RealLab.opened(site(lab), list(names) or ["nic0"], wishes, PlainProgress(said))
 
 
@@ -126,7 +129,7 @@ def test_a_run_on_a_refused_device_is_one_line_and_changes_nothing(
 
 def test_a_check_that_does_not_exist_cannot_be_accepted(fake_host: FakeLab, said: io.StringIO) -> None:
     with pytest.raises(UsageError, match="msi"):
-        opened(fake_host, said, wishes=Wishes(accepted(["msi=fine"])))
+        opened(fake_host, said, wishes=ClaimOptions(accepted(["msi=fine"])))
     assert look(fake_host.transport()) is None
 
 
@@ -218,7 +221,7 @@ def test_a_zombie_from_before_is_a_reason_not_to_begin(fake_host: FakeLab, said:
 
 
 def test_facts_name_the_host_and_what_was_accepted(fake_host: FakeLab, said: io.StringIO) -> None:
-    lab = opened(fake_host, said, wishes=Wishes(accepted(["reset=it is known to hang"])))
+    lab = opened(fake_host, said, wishes=ClaimOptions(accepted(["reset=it is known to hang"])))
     facts = lab.facts()
     assert facts["host"] == NAME
     assert "nested" not in facts

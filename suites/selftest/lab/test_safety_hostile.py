@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.base.errors import ParseError
-from harness.lab.safety.checks.finding import Context
+from harness.lab.safety.checks.finding import Lending
 from harness.lab.safety.facts.facts import SECTIONS
 from harness.lab.safety.facts.parse import parse_facts
 from harness.lab.safety.gate import check_names, decide_at, explain
@@ -80,6 +80,6 @@ def survives(more: dict[str, list[str]], *, newer: bool) -> None:
     except ParseError:
         return
     for bdf in seen.functions:
-        found = decide_at(str(bdf), bdf, seen, Context(lent=frozenset(seen.functions)))
+        found = decide_at(str(bdf), bdf, seen, Lending(lent=frozenset(seen.functions)))
         assert {one.check for one in found.findings} == set(check_names())
         explain(found, {})

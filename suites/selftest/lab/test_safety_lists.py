@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.lab.inventory.models import DeviceEntry
-from harness.lab.safety.checks.finding import Context, Level
+from harness.lab.safety.checks.finding import Lending, Level
 from harness.lab.safety.checks.network import check as network
 from harness.lab.safety.checks.storage import check as storage
 from harness.lab.safety.facts.facts import HostFacts
@@ -178,7 +178,7 @@ def test_classes_that_store(code: str) -> None:
     seen = facts(
         pci="=" + function(DISK, NIC_HOME.replace(NIC, DISK), "1b36:0010", code), block=f"={ROOT}", drivers="="
     )
-    found = [one.level for one in storage(seen.functions[Bdf.parse(DISK)], seen, Context())]
+    found = [one.level for one in storage(seen.functions[Bdf.parse(DISK)], seen, Lending())]
     assert found == [Level.DENY]
 
 
@@ -334,7 +334,7 @@ def test_sections_the_network_is_judged_by(name: str) -> None:
     seen = facts(
         program="version 2\n", **{**dict.fromkeys(("tables", "consoles", "netconsole"), ""), name: "missing x\n"}
     )
-    found = list(network(seen.functions[Bdf.parse(NIC)], seen, Context()))
+    found = list(network(seen.functions[Bdf.parse(NIC)], seen, Lending()))
     assert any(one.level is Level.LETHAL and one.evidence[:1] and one.evidence[0].text == "missing x" for one in found)
 
 
@@ -344,7 +344,7 @@ def test_sections_the_network_is_judged_by(name: str) -> None:
 def test_sections_a_disk_is_judged_by(name: str) -> None:
     more = {one: "" for one in ("devlinks", "users", "exclusive", "chars")}
     seen = facts(program="version 2\n", **{**more, name: "missing x\n"})
-    found = list(storage(seen.functions[Bdf.parse(DISK)], seen, Context()))
+    found = list(storage(seen.functions[Bdf.parse(DISK)], seen, Lending()))
     assert any(one.level is Level.LETHAL and one.evidence[:1] and one.evidence[0].text == "missing x" for one in found)
 
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from harness.base.errors import SafetyRefusal
-from harness.lab.safety.checks.finding import Context, Decision, Finding, Level
+from harness.lab.safety.checks.finding import Decision, Finding, Lending, Level
 from harness.lab.safety.facts import stored
 from harness.lab.safety.facts.facts import HostFacts
 from harness.lab.safety.facts.wanted import find
@@ -42,7 +42,7 @@ def decided(word: str, facts: HostFacts, wanted: list[str]) -> Decision:
         bdf = find(word, facts)
     except SafetyRefusal as refusal:
         return Decision(word, None, (Finding("identity", Level.LETHAL, str(refusal)),))
-    return decide_at(word, bdf, facts, Context(lent=frozenset(lent)))
+    return decide_at(word, bdf, facts, Lending(lent=frozenset(lent)))
 
 
 def read(name: str) -> tuple[dict[str, Any], HostFacts]:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError, RestoreFailed
 from harness.lab.lease.baseline import Baseline, _known_settings, read
-from harness.lab.lease.entry import FIRST, Entry, What
+from harness.lab.lease.entry import FIRST, JournalLine, What
 from harness.lab.lease.undo import Touched, Undo
 from harness.model.address import Bdf
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from harness.model.guestspec import GuestSpec, GuestType
 from harness.transport.base import Command, CommandResult, Script
 from harness.transport.ssh import SshTransport
@@ -221,29 +221,29 @@ class _Deaf:
         pytest.fail(f"nothing is to be done: {change.text}")
 
 
-def intents(*changes: tuple[Kind, str, str]) -> list[Entry]:
+def intents(*changes: tuple[ChangeKind, str, str]) -> list[JournalLine]:
     return [
-        Entry(number, "", boot, "r", What.INTENT, {"kind": str(kind), "subject": subject}, FIRST)
+        JournalLine(number, "", boot, "r", What.INTENT, {"kind": str(kind), "subject": subject}, FIRST)
         for number, (kind, subject, boot) in enumerate(changes, start=1)
     ]
 
 
 class TestWhatWasTouched:
     def test_a_module_of_an_earlier_boot_is_the_hosts_own(self) -> None:
-        entries = intents((Kind.MODULE, "xen-pciback", "boot1"), (Kind.MODULE, "vfio-pci", "boot2"))
+        entries = intents((ChangeKind.MODULE, "xen-pciback", "boot1"), (ChangeKind.MODULE, "vfio-pci", "boot2"))
         assert Touched.by(entries, "boot2").modules == {"vfio-pci"}
         assert Touched.by(entries, "boot3").modules == frozenset()
 
-    @given(st.text(max_size=20), st.sampled_from(Kind))
-    def test_whatever_a_journal_says_only_our_names_are_domains_to_destroy(self, name: str, kind: Kind) -> None:
+    @given(st.text(max_size=20), st.sampled_from(ChangeKind))
+    def test_whatever_a_journal_says_only_our_names_are_domains_to_destroy(self, name: str, kind: ChangeKind) -> None:
         found = Touched.by(intents((kind, name, "b")))
-        assert found.domains == ({name} if kind is Kind.DOMAIN and name.startswith("maskall-") else frozenset())
+        assert found.domains == ({name} if kind is ChangeKind.DOMAIN and name.startswith("maskall-") else frozenset())
 
     def test_the_first_baseline_of_a_device_counts(self, fake_host: FakeLab) -> None:
         first = read(fake_host.transport(), NIC)
         later = replace(first, driver="pciback")
         entries = [
-            Entry(number, "", "b", "r", What.BASELINE, one.as_payload(), FIRST)
+            JournalLine(number, "", "b", "r", What.BASELINE, one.as_payload(), FIRST)
             for number, one in enumerate((first, later), start=1)
         ]
         assert Touched.by(entries).baselines == (first,)

@@ -11,8 +11,8 @@ import pytest
 
 from harness.base.errors import JournalDamaged, LabError, LockHeld, MaskallError
 from harness.lab.lease.holder import STALE
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
-from harness.lab.lease.visit import Visit
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.labrun import FORCED, NIC, WISHES, arrive, baseline, borrow, controller, die, give_back
 
@@ -66,18 +66,18 @@ def test_two_controllers_at_once(fake_host: FakeLab, tmp_path: Path, monkeypatch
     borrow(visit)
     another_controller(tmp_path, monkeypatch)
     with pytest.raises(LockHeld, match="a self-test"):
-        Visit.begin(visit.site, WISHES, lambda _: None)
+        Lease.begin(visit.site, WISHES, lambda _: None)
     assert fake_host.fake.state()["domains"] == {0: "Domain-0", 1: "maskall-a"}, "the first one's guest lives"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller"))
     visit.put_back()
     visit.end()
-    visit = Visit.begin(visit.site, WISHES, lambda _: None)
+    visit = Lease.begin(visit.site, WISHES, lambda _: None)
     visit.end()
 
 
 def test_who_was_taken_over_stops_at_the_next_change(fake_host: FakeLab) -> None:
     first = arrive(fake_host)
-    second = Visit.begin(first.site, FORCED, lambda _: None)
+    second = Lease.begin(first.site, FORCED, lambda _: None)
     first.claim._stream.write(b"\n")  # type: ignore[union-attr]  # its next heartbeat
     while not first.claim._stream.ended:  # type: ignore[union-attr]
         pass
@@ -93,7 +93,7 @@ def test_a_clock_that_jumps_a_day_does_not_matter(fake_host: FakeLab) -> None:
     visit = arrive(fake_host)
     fake_host.fake.clock_offset += 86400
     with pytest.raises(LockHeld):
-        Visit.begin(visit.site, WISHES, lambda _: None)
+        Lease.begin(visit.site, WISHES, lambda _: None)
     visit.put_back()
     visit.end()
 
@@ -104,9 +104,9 @@ def test_a_dead_run_of_the_same_owner_is_undone_by_the_next(fake_host: FakeLab) 
     borrow(visit)
     die(visit)
     with pytest.raises(LockHeld):
-        Visit.begin(visit.site, WISHES, lambda _: None)
+        Lease.begin(visit.site, WISHES, lambda _: None)
     fake_host.fake.advance(STALE + 1)
-    again = Visit.begin(visit.site, WISHES, lambda _: None)
+    again = Lease.begin(visit.site, WISHES, lambda _: None)
     assert again.left_behind
     again.put_back(whole=True)
     again.close_journal()
@@ -122,7 +122,7 @@ def test_a_damaged_journal_stops_and_asks(fake_host: FakeLab) -> None:
     journal.write_bytes(journal.read_bytes().replace(b"pciback", b"PCIBACK", 1))
     state = fake_host.fake.state()
     with pytest.raises(JournalDamaged, match=r"journal\.jsonl:\d+"):
-        Visit.begin(visit.site, FORCED, lambda _: None)
+        Lease.begin(visit.site, FORCED, lambda _: None)
     assert fake_host.fake.state()["functions"] == state["functions"], "nothing was touched"
 
 

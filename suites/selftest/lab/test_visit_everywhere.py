@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness.base.errors import LabError
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.ledger import Found, found
 from harness.lab.lease.state import HostState
-from harness.lab.lease.visit import Visit
 from suites.selftest.fakes.fakehost.traps import Moment
 from suites.selftest.fakes.fakelab import NAME, FakeLab, make_lab
 from suites.selftest.fakes.labrun import FORCED, NIC, arrive, baseline, borrow, controller, die, give_back, site
@@ -61,7 +61,7 @@ def test_killed_at_every_write_and_restored_from_another_controller(
             # every second time from the controller that died, else from one that knows nothing
             if number % 2:
                 monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / f"another{number}"))
-            again = Visit.begin(site(lab), FORCED, lambda _: None)
+            again = Lease.begin(site(lab), FORCED, lambda _: None)
             again.put_back(whole=True)
             again.close_journal()
             again.end()

@@ -6,8 +6,8 @@ import pytest
 
 from harness.base.errors import HostKeyMismatch, HostQuarantined
 from harness.lab.lease.ladder import Climb, Rung
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
-from harness.lab.lease.visit import Visit
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.fakepower import FakePower
 from suites.selftest.fakes.labrun import FORCED, NIC, WISHES, arrive, baseline, borrow, controller, give_back, site
@@ -16,7 +16,7 @@ __all__ = ["controller", "fake_host"]
 
 
 class TestLadder:
-    def quarantined(self, lab: FakeLab, visit: Visit, climb: Climb | None) -> None:
+    def quarantined(self, lab: FakeLab, visit: Lease, climb: Climb | None) -> None:
         assert climb is not None and not climb.restored
         assert climb.tried[-1].rung is Rung.QUARANTINE
         visit.end()
@@ -47,7 +47,7 @@ class TestLadder:
         assert fake_host.fake.boots == 1
 
     def test_a_hung_host_is_power_cycled(self, fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("harness.lab.lease.visit.CONNECT_SECONDS", 1.0)
+        monkeypatch.setattr("harness.lab.lease.lease.CONNECT_SECONDS", 1.0)
         monkeypatch.setattr("harness.lab.rescue.BOOT_PATIENCE", 0.1)
         visit = arrive(fake_host)
         borrow(visit)
@@ -73,7 +73,7 @@ class TestLadder:
         assert HostState.of(NAME).quarantine
         assert len(fake_host.fake.lines) == commands, "nothing may be sent to another machine"
         with pytest.raises(HostKeyMismatch):
-            Visit.begin(visit.site, WISHES, lambda _: None)
+            Lease.begin(visit.site, WISHES, lambda _: None)
 
     def test_restore_ends_a_quarantine(self, fake_host: FakeLab) -> None:
         before = baseline(fake_host)
@@ -84,7 +84,7 @@ class TestLadder:
         self.quarantined(fake_host, visit, give_back(visit))
         fake_host.fake.zombies = False
         fake_host.fake.reboot()  # somebody went there
-        again = Visit.begin(site(fake_host), FORCED, lambda _: None)
+        again = Lease.begin(site(fake_host), FORCED, lambda _: None)
         again.put_back(whole=True)
         again.close_journal()
         again.end()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.errors import ParseError
-from harness.model.config import Command, ConfigSpace, MsixCapability, MsixControl
+from harness.model.config import CommandRegister, ConfigSpace, MsixCapability, MsixControl
 from harness.xen.keys.lspci import parse_lspci
 from suites.selftest.fakes.hostile import CAPTURED, captured, every
 
@@ -151,14 +151,14 @@ def test_bridge_has_no_subsystem_and_two_bars() -> None:
 
 @pytest.mark.parametrize("value", [-1, 0x10000])
 def test_registers_have_16_bits(value: int) -> None:
-    for register in (Command, MsixControl):
+    for register in (CommandRegister, MsixControl):
         with pytest.raises(ParseError, match="16-bit"):
             register(value)
 
 
 @given(st.integers(0, 0xFFFF))
 def test_bits_of_the_registers(value: int) -> None:
-    control, command = MsixControl(value), Command(value)
+    control, command = MsixControl(value), CommandRegister(value)
     assert (control.enabled, control.masked) == (value >= 0x8000, value % 0x8000 >= 0x4000)
     assert control.table_size == value % 0x800 + 1
     assert (command.memory, command.bus_master) == (value // 2 % 2 == 1, value // 4 % 2 == 1)

@@ -1,4 +1,4 @@
-"""The truth table of harness/model/verdict.py: what two verdicts prove, and what the command exits with."""
+"""The truth table of harness/judge/judgement.py: what two verdicts prove, and what the command exits with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from harness.base.errors import ExitStatus
-from harness.model.verdict import Conclusion, ControlRole, Verdict, conclude, exit_status
+from harness.judge.judgement import Conclusion, Verdict, conclude, exit_status
+from harness.scenario.spec import ControlRole
 
 V, C, R = Verdict, Conclusion, ControlRole
 SIDES = [*Verdict, None]

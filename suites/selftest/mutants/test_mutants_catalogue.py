@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.base.errors import InventoryError, UsageError
 from harness.host.stacks import stacks
 from harness.mutants.catalogue import Mutant, catalogue, load_mutants, pick
-from harness.mutants.change import Change
+from harness.mutants.change import ByteChange
 from harness.play.catalogue import catalogue as scenarios
 from suites.selftest.fakes.mutatedcode import STACKS, captured, searched
 
@@ -26,10 +26,10 @@ CHANGES = [
 
 @pytest.mark.parametrize(("layer", "stack", "change"), CHANGES)
 class TestEveryPlace:
-    def test_is_there_exactly_once(self, layer: str, stack: str, change: Change) -> None:
+    def test_is_there_exactly_once(self, layer: str, stack: str, change: ByteChange) -> None:
         assert len(change.offsets_in(searched(CODE[stack], layer, change))) == 1
 
-    def test_is_not_found_again_once_it_is_changed(self, layer: str, stack: str, change: Change) -> None:
+    def test_is_not_found_again_once_it_is_changed(self, layer: str, stack: str, change: ByteChange) -> None:
         code = searched(CODE[stack], layer, change)
         (offset,) = change.offsets_in(code)
         new = change.applied_to(code[offset : offset + len(change.replace)])
@@ -37,7 +37,7 @@ class TestEveryPlace:
         assert changed != code
         assert change.offsets_in(changed) == []
 
-    def test_is_refused_when_any_byte_differs(self, layer: str, stack: str, change: Change) -> None:
+    def test_is_refused_when_any_byte_differs(self, layer: str, stack: str, change: ByteChange) -> None:
         code = searched(CODE[stack], layer, change)
         (offset,) = change.offsets_in(code)
         for place, byte in enumerate(change.find):
@@ -74,18 +74,18 @@ def test_the_catalogue_names_what_there_is() -> None:
 
 class TestChange:
     def test_question_marks_are_any_byte_and_are_kept(self) -> None:
-        change = Change(find="75 ?? 90", replace="eb ??")
+        change = ByteChange(find="75 ?? 90", replace="eb ??")
         assert change.offsets_in(b"\x75\x0a\x90\x75\x90\x90") == [0, 3]
         assert change.applied_to(b"\x75\x0a") == b"\xeb\x0a"
 
     def test_places_that_overlap_count_each(self) -> None:
-        assert Change(find="90 90", replace="c3").offsets_in(b"\x90\x90\x90") == [0, 1]
+        assert ByteChange(find="90 90", replace="c3").offsets_in(b"\x90\x90\x90") == [0, 1]
 
     @given(code=st.binary(max_size=40), before=st.binary(max_size=40))
     def test_finds_every_literal_whatever_its_bytes(self, code: bytes, before: bytes) -> None:
         """Bytes that mean something to a regular expression are bytes here."""
         wanted = before[:4] + b"\n"
-        change = Change(find=wanted.hex(" "), replace=bytes(byte ^ 1 for byte in wanted).hex(" "))
+        change = ByteChange(find=wanted.hex(" "), replace=bytes(byte ^ 1 for byte in wanted).hex(" "))
         haystack = before + code + wanted
         expected = [at for at in range(len(haystack)) if haystack.startswith(wanted, at)]
         assert change.offsets_in(haystack) == expected
@@ -102,7 +102,7 @@ class TestChange:
     )
     def test_nonsense_is_refused(self, find: str, replace: str, words: str) -> None:
         with pytest.raises(ValueError, match=words):
-            Change(find=find, replace=replace)
+            ByteChange(find=find, replace=replace)
 
 
 def test_an_unknown_name_gives_the_nearest() -> None:

@@ -14,8 +14,8 @@ from harness.base.errors import CommandFailed, UsageError
 from harness.base.progress import Progress
 from harness.host.stacks import stack, stacks
 from harness.nested import prerequisites, rootfs
+from harness.nested.apt_sources import AptMirrors
 from harness.nested.image import ImageRecipe
-from harness.nested.mirror import Mirrors
 
 
 class Silent:
@@ -27,14 +27,14 @@ class Silent:
         pass
 
 
-def recipe(name: str, mirrors: Mirrors | None = None) -> ImageRecipe:
+def recipe(name: str, mirrors: AptMirrors | None = None) -> ImageRecipe:
     progress: Progress = Silent()  # type: ignore[assignment]  # phases are all a recipe needs
     return ImageRecipe(stack(name), mirrors, progress, Deadline.after(1), Path("log"))
 
 
 def test_the_digest_is_the_content_and_not_the_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     before = recipe("trixie").digest
-    assert recipe("trixie", Mirrors("http://mirror.example.test/debian")).digest == before
+    assert recipe("trixie", AptMirrors("http://mirror.example.test/debian")).digest == before
     assert recipe("bookworm").digest != before
     more = replace(recipe("trixie"), stack=stack("trixie").model_copy(update={"packages": ("one-more",)}))
     assert more.digest != before

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.errors import UsageError
-from harness.nested.mirror import (
+from harness.nested.apt_sources import (
     VARIABLE,
-    Mirrors,
+    AptMirrors,
     apt_lines,
     choose,
     find_mirrors,
@@ -65,16 +65,16 @@ OURS = "http://mirror.example.test/debian"
 
 
 def test_deb822() -> None:
-    assert choose(parse_deb822(DEB822)) == Mirrors(OURS, f"{OURS}-security")
+    assert choose(parse_deb822(DEB822)) == AptMirrors(OURS, f"{OURS}-security")
 
 
 def test_one_line_format() -> None:
-    assert choose(parse_list(ONE_LINE)) == Mirrors(f"{OURS}/", f"{OURS}-security")
+    assert choose(parse_list(ONE_LINE)) == AptMirrors(f"{OURS}/", f"{OURS}-security")
 
 
 def test_an_unusual_folder_is_debian_if_debians_key_signs_it() -> None:
     line = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://proxy.example.test/remote trixie main"
-    assert choose(parse_list(line)) == Mirrors("http://proxy.example.test/remote")
+    assert choose(parse_list(line)) == AptMirrors("http://proxy.example.test/remote")
 
 
 def test_another_distribution_has_no_debian_mirror() -> None:
@@ -88,23 +88,23 @@ def test_the_machines_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder.mkdir()
     (folder / "debian.sources").write_text(DEB822)
     (folder / "other.list.disabled").write_text("deb http://disabled.example.test/debian bookworm main\n")
-    assert find_mirrors(apt=tmp_path) == Mirrors(OURS, f"{OURS}-security")
+    assert find_mirrors(apt=tmp_path) == AptMirrors(OURS, f"{OURS}-security")
     (tmp_path / "sources.list").write_text("deb http://first.example.test/debian bookworm main\n")
-    assert find_mirrors(apt=tmp_path) == Mirrors("http://first.example.test/debian", f"{OURS}-security")
+    assert find_mirrors(apt=tmp_path) == AptMirrors("http://first.example.test/debian", f"{OURS}-security")
 
 
 def test_a_list_of_mirrors_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     (tmp_path / "debian.list").write_text("# one per line\nhttp://listed.example.test/debian priority:1\n")
     (tmp_path / "sources.list").write_text(f"deb mirror+file:{tmp_path}/debian.list trixie main\n")
-    assert find_mirrors(apt=tmp_path) == Mirrors("http://listed.example.test/debian")
+    assert find_mirrors(apt=tmp_path) == AptMirrors("http://listed.example.test/debian")
 
 
 def test_option_before_environment_before_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "http://env.example.test/debian http://env.example.test/debian-security")
-    assert find_mirrors("http://option.example.test/d", apt=tmp_path) == Mirrors("http://option.example.test/d")
+    assert find_mirrors("http://option.example.test/d", apt=tmp_path) == AptMirrors("http://option.example.test/d")
     found = find_mirrors(apt=tmp_path)
-    assert found == Mirrors("http://env.example.test/debian", "http://env.example.test/debian-security")
+    assert found == AptMirrors("http://env.example.test/debian", "http://env.example.test/debian-security")
     assert apt_lines(found, "trixie", "trixie-security") == [
         "deb http://env.example.test/debian trixie main",
         "deb http://env.example.test/debian-security trixie-security main",

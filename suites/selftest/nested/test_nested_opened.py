@@ -17,8 +17,8 @@ from harness.base.progress import PlainProgress, Progress
 from harness.guest.initramfs import GuestFiles
 from harness.host.host import Host, Opener
 from harness.nested.cache import Cache
-from harness.nested.opened import OpenedRecipe, Openings
 from harness.nested.snapshot import Snapshot
+from harness.nested.warm_snapshot import WarmRecipe, WarmSnapshots
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
 from suites.selftest.fakes.patience import FOREVER
 
@@ -39,7 +39,7 @@ class Bench:
         self.base.path.mkdir()
         for name in ("ram", "state", "disk.qcow2", "guest.json", "facts.json"):
             (self.base.path / name).write_text(f"base {name}")
-        self.openings = Openings(Cache(self.root / "cache"))
+        self.openings = WarmSnapshots(Cache(self.root / "cache"))
 
     def play(self, host: Host, folder: Path, progress: Progress) -> None:
         self.played += 1
@@ -57,10 +57,10 @@ class Bench:
             file.write_text(f"{file.read_text()}, and guest A")
         yield Machine(self, transport), Host("fake", transport, {}, GuestFiles("/k", "/i"))
 
-    def recipe(self, key: str = "k" * 64, wanted: int = 2, base_digest: str = "b" * 64) -> OpenedRecipe:
+    def recipe(self, key: str = "k" * 64, wanted: int = 2, base_digest: str = "b" * 64) -> WarmRecipe:
         opener = Opener(key, wanted, self.play)
         progress = PlainProgress(self.screen)
-        return OpenedRecipe(self.base, base_digest, ["rng"], opener, self.live, progress)  # type: ignore[arg-type]
+        return WarmRecipe(self.base, base_digest, ["rng"], opener, self.live, progress)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -142,7 +142,7 @@ def test_no_reader_of_a_console_is_frozen(bench: Bench, monkeypatch: pytest.Monk
     bench.readers = [1, 1, 0]
     assert bench.openings.obtain(bench.recipe()) is not None
     assert bench.readers == [0], "it was waited for"
-    monkeypatch.setattr("harness.nested.opened._SECONDS", 0.0)
+    monkeypatch.setattr("harness.nested.warm_snapshot._SECONDS", 0.0)
     bench.readers = [1]
     assert bench.openings.obtain(bench.recipe(key="o" * 64)) is None
     assert "a console's reader did not end" in bench.screen.getvalue()

@@ -19,14 +19,12 @@ from harness.evidence.store import EvidenceStore
 from harness.guest.initramfs import GuestFiles
 from harness.host.host import Host, TargetDevice
 from harness.model.address import Bdf
-from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import GuestType
-from harness.model.raw import Position, RawRef
-from harness.model.reading import Exercised, Reading
+from harness.model.observation import Checkpoint, Exercised, Position, RawRef, Reading
 from harness.play.run import set_up
-from harness.play.stage.opened import code_digest, evidence_of, resume, store_opening
-from harness.play.stage.opening import OpenedPart, Opening, opening_key, works_at_c2
 from harness.play.stage.stage import Stage
+from harness.play.stage.warm_files import code_digest, evidence_of, resume, store_opening
+from harness.play.stage.warm_start import WarmDevice, WarmStart, opening_key, works_at_c2
 from harness.scenario.record import Record
 from harness.scenario.spec import Fate, Scenario
 from suites.selftest.fakes.faketransport import FakeTransport, Reply
@@ -51,23 +49,25 @@ def until_c2(record: Record) -> Record:
     )
 
 
-def opening(row: Scenario) -> Opening:
+def opening(row: Scenario) -> WarmStart:
     record = until_c2(good_run(row))
     records = [record, *([until_c2(record.second)] if record.second else [])]
     parts = tuple(
-        OpenedPart(one.observations[0].device, one.dom0_driver, tuple(one.readings), POSITION) for one in records
+        WarmDevice(one.observations[0].device, one.dom0_driver, tuple(one.readings), POSITION) for one in records
     )
     moment = datetime(2026, 1, 2, tzinfo=UTC)
-    return Opening(moment, 21.5, parts, tuple(record.actions), record.guests, (RawRef("raw/C0/config.hex", "ab" * 32),))
+    return WarmStart(
+        moment, 21.5, parts, tuple(record.actions), record.guests, (RawRef("raw/C0/config.hex", "ab" * 32),)
+    )
 
 
 @pytest.mark.parametrize("row", OPENABLE, ids=lambda row: row.id)
 def test_stored_and_read_again(row: Scenario) -> None:
-    assert Opening.from_json(opening(row).to_json()) == opening(row)
+    assert WarmStart.from_json(opening(row).to_json()) == opening(row)
 
 
 def test_every_reference_leads_to_where_the_evidence_is_now() -> None:
-    moved = Opening.from_json(opening(scenario("E14", "F1")).to_json(), "raw/E14/stock")
+    moved = WarmStart.from_json(opening(scenario("E14", "F1")).to_json(), "raw/E14/stock")
     assert '"raw/C' not in moved.to_json().decode()
     assert moved.evidence[0].path == "raw/E14/stock/C0/config.hex"
     assert moved.actions[0].raw is not None and moved.actions[0].raw.path == "raw/E14/stock/create.txt"
@@ -83,12 +83,12 @@ WHOLE = opening(scenario("E14", "F1")).to_json()
 def test_a_damaged_file_is_refused_in_one_line(data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(WHOLE) - 1))
     with pytest.raises(ParseError):
-        Opening.from_json(WHOLE[:cut])
+        WarmStart.from_json(WHOLE[:cut])
     other = data.draw(
         st.recursive(st.none() | st.integers() | st.text(), st.lists) | st.dictionaries(st.text(), st.none())
     )
     with pytest.raises(ParseError, match="expected a stored opening"):
-        Opening.from_json(json.dumps(other).encode())
+        WarmStart.from_json(json.dumps(other).encode())
 
 
 def test_a_guest_works_when_interrupts_reached_it() -> None:

@@ -17,9 +17,9 @@ from harness.host import device as device_deeds
 from harness.host.host import Host, TargetDevice
 from harness.judge.rules import ends_late
 from harness.model.address import Bdf
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from harness.play.plan import Borrowed, KeptTo, plan
-from harness.play.run import Played, play
+from harness.play.run import PlayedSide, play
 from harness.play.verbs import VERBS, ends, hostreset
 from harness.scenario.spec import CREATE, Fate, Scenario
 from harness.xen.trace.callchain import DecodeOff
@@ -41,7 +41,7 @@ class Journal:
         self.told.append(change)
 
 
-Plays = dict[str, tuple[Played, list[Change]]]
+Plays = dict[str, tuple[PlayedSide, list[Change]]]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def teardown(*_: object, begin: Callable[[], None], **more: object) -> DecodeOff
     return DecodeOff(6, 4, ())
 
 
-def played(row: Scenario, journal: Journal, folder: Path) -> Played:
+def played(row: Scenario, journal: Journal, folder: Path) -> PlayedSide:
     """On a host that refuses what the row says must be refused; what takes a real debugger is taken as done."""
     ids = [f"1b36:{number:04x}" for number in range(0x10, 0x10 + len(row.devices))]
     refused = {CREATE: "maskall-a", "assign": "maskall-r", "save": "xl save", "detach": "xl pci-detach [0-9]"}
@@ -140,7 +140,7 @@ class TestWhatPlansUsedToLeaveOut:
         for row in rows():
             for change in told(row):
                 assert change.undo and "{" not in change.text + change.undo
-                wanted = {Kind.DOMAIN: "maskall-", Kind.REBOOT: "fake"}.get(change.kind, "0000:0")
+                wanted = {ChangeKind.DOMAIN: "maskall-", ChangeKind.REBOOT: "fake"}.get(change.kind, "0000:0")
                 assert change.subject.startswith(wanted), change
 
 

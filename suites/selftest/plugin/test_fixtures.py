@@ -12,7 +12,7 @@ import pytest
 import harness.plugin.case
 import harness.run.prepare
 from harness.base.errors import HostUnreachable, RestoreFailed, SafetyRefusal
-from harness.model.verdict import Conclusion, Verdict
+from harness.judge.judgement import Conclusion, Verdict
 from harness.report.results import CaseResult, RunResult
 from harness.run import store
 from suites.selftest.fakes.caselab import CaseLab

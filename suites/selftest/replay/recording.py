@@ -23,7 +23,7 @@ from harness.base.errors import MaskallError, UsageError
 from harness.evidence.observe import observed
 from harness.evidence.sealed import Sealed, read_inside
 from harness.model.guestspec import GuestType
-from harness.model.raw import RawRef
+from harness.model.observation import RawRef
 from harness.play.catalogue import catalogue
 from harness.report.begun import KNOWN_ISSUES
 from harness.report.begun import NAME as RUN

@@ -9,7 +9,7 @@ import pytest
 
 from harness.cli.entry import main
 from harness.judge import rules
-from harness.judge.expectations import Expected
+from harness.judge.rules import Expected
 from harness.play.catalogue import catalogue
 from harness.run import store
 from harness.run.again import judged_again

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.model.verdict import Conclusion, Verdict
+from harness.judge.judgement import Conclusion, Verdict
 from harness.run.again import RunAgain, judged_again
 from suites.selftest.replay.recording import FOLDER, recordings, told, unpacked
 

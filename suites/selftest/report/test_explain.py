@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.report.explain.facts import Reader
-from harness.report.explain.signature import SIGNATURES, Kind
-from harness.report.explain.tell import Explanation, Verdict, as_text, explain
+from harness.report.explain.signature import SIGNATURES, SignatureKind
+from harness.report.explain.tell import ExplainStatus, Explanation, as_text, explain
 from harness.scenario.choose import Candidate, all_scenarios
 from harness.xen.keys.fixes import registry
 from harness.xen.keys.version import Answer
@@ -34,7 +34,7 @@ def told(*texts: str | bytes, block: int = 1 << 20) -> Explanation:
     return explain(reader.close())
 
 
-def found(explanation: Explanation, kind: Kind | None = Kind.CLASS) -> Found:
+def found(explanation: Explanation, kind: SignatureKind | None = SignatureKind.CLASS) -> Found:
     """(device, signature), the device empty where the text names none."""
     shown = [("", one) for host in explanation.hosts for one in host.findings]
     shown += [(device.device, one) for host in explanation.hosts for device in host.devices for one in device.findings]
@@ -124,7 +124,7 @@ def test_known_signatures(name: str) -> None:
     text, expected = CASES[name]
     explanation = told(text)
     assert found(explanation) == expected
-    assert explanation.verdict is Verdict.SIGNATURE
+    assert explanation.verdict is ExplainStatus.SIGNATURE
     for host in explanation.hosts:
         for device in host.devices:
             for one in device.findings:
@@ -136,12 +136,12 @@ def test_known_signatures(name: str) -> None:
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_run_gives_nothing(name: str) -> None:
     explanation = told(captured(name))
-    assert (found(explanation, None), explanation.verdict, explanation.reasons) == (set(), Verdict.NOTHING, ())
+    assert (found(explanation, None), explanation.verdict, explanation.reasons) == (set(), ExplainStatus.NOTHING, ())
 
 
 def test_every_signature_is_seen_by_a_test_and_its_fix_is_registered() -> None:
     seen = {signature for _, expected in CASES.values() for _, signature in expected}
-    assert seen == {name for name, one in SIGNATURES.items() if one.kind is Kind.CLASS}
+    assert seen == {name for name, one in SIGNATURES.items() if one.kind is SignatureKind.CLASS}
     assert all(commit in registry() for one in SIGNATURES.values() for commit in one.fixes)
 
 
@@ -168,8 +168,8 @@ def test_debug_keys_in_any_order() -> None:
 def test_vectors_that_were_never_bound_may_be_spare_ones() -> None:
     for text in (PV_LSPCI + PV_LEFT, PV_WORKS + PV_LEFT):  # not seen bound; not seen enabled
         explanation = told(text)
-        assert (found(explanation), found(explanation, Kind.UNCLEAR)) == (set(), {(RNG, "stale-or-spare")})
-        assert explanation.verdict is Verdict.CANNOT_TELL
+        assert (found(explanation), found(explanation, SignatureKind.UNCLEAR)) == (set(), {(RNG, "stale-or-spare")})
+        assert explanation.verdict is ExplainStatus.CANNOT_TELL
 
 
 REPLAYS = {
@@ -199,16 +199,16 @@ def test_recorded_runs_show_the_signature_of_their_verdict(name: str) -> None:
                 reader.read(member.name, [file.read() or b"\n"])
     explanation = explain(reader.close())
     assert {signature for _, signature in found(explanation)} == REPLAYS[name]
-    assert explanation.verdict is (Verdict.SIGNATURE if REPLAYS[name] else Verdict.NOTHING)
+    assert explanation.verdict is (ExplainStatus.SIGNATURE if REPLAYS[name] else ExplainStatus.NOTHING)
     if name == "known-save":
-        assert ("", "saved-with-device") in found(explanation, Kind.OTHER)
+        assert ("", "saved-with-device") in found(explanation, SignatureKind.OTHER)
 
 
 def test_what_it_is_not() -> None:
     dead = told((LOGS / "dead_link.dom0.txt").read_text())
-    assert found(dead, Kind.OTHER) == {("0000:05:00.0", "dead-link"), ("0000:00:1d.0", "dead-link")}
+    assert found(dead, SignatureKind.OTHER) == {("0000:05:00.0", "dead-link"), ("0000:00:1d.0", "dead-link")}
     refused = told((LOGS / "msix_refused.dom0.txt").read_text())
-    assert found(refused, Kind.OTHER) == {("0000:65:00.0", "no-vectors"), ("0000:83:00.0", "no-vectors")}
+    assert found(refused, SignatureKind.OTHER) == {("0000:65:00.0", "no-vectors"), ("0000:83:00.0", "no-vectors")}
     storm = told('[  10.000000] irq 16: nobody cared (try booting with the "irqpoll" option)\n')
     assert found(storm, None) == {("", "storm")}
     vpd = told("[  10.000000] pciback 0000:05:00.0: failed VPD read at offset 0\n")
@@ -216,16 +216,16 @@ def test_what_it_is_not() -> None:
     clash = told((LOGS / "bars_clash.console.txt").read_text())
     assert found(clash, None) == {("", "bar-clash")}
     assert found(told(SAVED), None) == {("", "saved-with-device")}
-    assert {one.verdict for one in (dead, refused, storm, vpd, clash)} == {Verdict.NOTHING}
+    assert {one.verdict for one in (dead, refused, storm, vpd, clash)} == {ExplainStatus.NOTHING}
 
 
 def test_a_device_with_msi_alone_cannot_have_it() -> None:
     text = captured("nvme_assignable.lspci.txt").replace("MSI-X: Enable- Count=65 Masked-", "MSI: Enable+ Count=1/1")
     explanation = told(text)
-    assert found(explanation, Kind.OTHER) == {(NVME, "no-msix")}
-    assert explanation.verdict is Verdict.NOTHING
+    assert found(explanation, SignatureKind.OTHER) == {(NVME, "no-msix")}
+    assert explanation.verdict is ExplainStatus.NOTHING
     cut = told(text[: text.index("\tCapabilities")])
-    assert (cut.verdict, found(cut, None)) == (Verdict.CANNOT_TELL, set())
+    assert (cut.verdict, found(cut, None)) == (ExplainStatus.CANNOT_TELL, set())
 
 
 def test_the_fix_and_whether_this_xen_has_it() -> None:
@@ -262,7 +262,7 @@ def test_maskall_that_did_not_survive_says_so() -> None:
 )
 def test_what_cannot_be_told(text: str, why: str) -> None:
     explanation = told(text)
-    assert (explanation.verdict, found(explanation)) == (Verdict.CANNOT_TELL, set())
+    assert (explanation.verdict, found(explanation)) == (ExplainStatus.CANNOT_TELL, set())
     assert why in explanation.reasons[0]
 
 
@@ -280,7 +280,7 @@ def test_what_cannot_be_told(text: str, why: str) -> None:
 )
 def test_what_cannot_be_read(data: bytes, why: str) -> None:
     explanation = told(data)
-    assert explanation.verdict is Verdict.UNREADABLE
+    assert explanation.verdict is ExplainStatus.UNREADABLE
     assert why in explanation.files[0].told
     beside = told(data, CASES["hazard"][0])
     assert found(beside) == CASES["hazard"][1]
@@ -348,7 +348,7 @@ def less(explanation: Explanation, expected: Found) -> None:
     """Nothing but what the whole text shows, and what is lost of it is not called healthy where lines are broken."""
     assert found(explanation) <= expected
     if not found(explanation) and explanation.reasons:
-        assert explanation.verdict in (Verdict.CANNOT_TELL, Verdict.UNREADABLE)
+        assert explanation.verdict in (ExplainStatus.CANNOT_TELL, ExplainStatus.UNREADABLE)
 
 
 SAMPLES = list(CASES.values()) + [(captured(name), set()) for name in HEALTHY]
@@ -428,7 +428,7 @@ def test_ten_hosts_mixed() -> None:
 def test_two_hosts_without_names_are_noticed() -> None:
     other = captured("nvme_assignable.lspci.txt").replace("Non-Volatile memory controller", "Ethernet controller")
     explanation = told(captured("nvme_assignable.lspci.txt") + other)
-    assert explanation.verdict is Verdict.CANNOT_TELL
+    assert explanation.verdict is ExplainStatus.CANNOT_TELL
     assert "more than one host" in explanation.reasons[0]
 
 

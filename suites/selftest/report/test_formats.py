@@ -13,7 +13,7 @@ from harness.base.errors import EvidenceError, ExitStatus
 from harness.base.stored import to_json
 from harness.base.text import inert
 from harness.cli.entry import main
-from harness.model.raw import RawRef
+from harness.model.observation import RawRef
 from harness.report import formats
 from harness.report.formats.base import load, written
 from harness.report.results import RunResult

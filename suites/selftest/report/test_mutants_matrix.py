@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from harness.base.errors import ExitStatus
-from harness.judge.judgement import Check, Outcome
-from harness.model.checkpoint import Checkpoint
-from harness.model.verdict import Verdict
+from harness.judge.judgement import Check, Outcome, Verdict
+from harness.model.observation import Checkpoint
 from harness.report.matrix import KillMatrix, MatrixCell, MutantFate, Row, cell
 from harness.report.matrix_table import lines, summary
 from harness.report.results import HostSummary, Side

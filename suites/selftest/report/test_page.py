@@ -17,8 +17,8 @@ from urllib.parse import unquote
 import pytest
 
 from harness.evidence.sealed import bytes_of
-from harness.model.raw import RawRef
-from harness.model.verdict import Conclusion
+from harness.judge.judgement import Conclusion
+from harness.model.observation import RawRef
 from harness.report.page.cited import Cited, link
 from harness.report.page.divergence import Fact, first_divergence
 from harness.report.page.mail import COLUMNS

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from harness.model.trace import Actor, Caller, Dom0Call, Event, Frame
 from harness.report.story import gist, story
-from harness.xen.trace.calls import Actor, Caller, Dom0Call, Event
-from harness.xen.trace.symbols import Frame
 
 QEMU = Caller(Actor.DEVICE_MODEL, "xen-qemu-system", "physdev_op unmap_pirq")
 KILL = Caller(Actor.XEN, "domain_kill", "for toolstack (xl, domctl destroydomain)")

@@ -13,9 +13,7 @@ from rich.console import Console
 from harness.base.errors import ExitStatus
 from harness.base.text import inert, storable
 from harness.judge.forecast import Forecast
-from harness.model.checkpoint import Checkpoint
-from harness.model.observation import Observation, TableView
-from harness.model.raw import RawRef
+from harness.model.observation import Checkpoint, Observation, RawRef, TableView
 from harness.report.announce import announced
 from harness.report.failure import explain, failures, remarks, skipped
 from harness.report.results import RunResult, ScenarioResult, Side

@@ -17,10 +17,11 @@ from pydantic import ValidationError
 from harness.base.errors import EvidenceError, ExitStatus, UsageError
 from harness.base.text import inert
 from harness.judge.judge import judge as judge_record
-from harness.model.verdict import Conclusion, ControlRole, Verdict
+from harness.judge.judgement import Conclusion, Verdict
 from harness.report.results import RunResult, Side
 from harness.report.schema import schema, schema_text
 from harness.run import store
+from harness.scenario.spec import ControlRole
 from suites.selftest.fakes.goodrecord import good
 from suites.selftest.fakes.samplerun import build, judge, scenario, scenarios, side
 

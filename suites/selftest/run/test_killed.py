@@ -19,8 +19,8 @@ from harness.evidence.observe import emulator_fault, observed
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
 from harness.judge.judge import judge
-from harness.model.verdict import Conclusion, Verdict
-from harness.play.run import Played
+from harness.judge.judgement import Conclusion, Verdict
+from harness.play.run import PlayedSide
 from harness.run import side as module
 from harness.run.again import judged_again
 from harness.scenario.record import Broken, Record
@@ -137,7 +137,7 @@ class TestJudgedAgain:
         """Each has a record of its own, and what spoiled it is read from bytes once more."""
         sound, left = recorded_play(), [1]
 
-        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> Played:
+        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> PlayedSide:
             if not left:
                 return sound(row, host, evidence, progress)
             left.pop()
@@ -146,7 +146,7 @@ class TestJudgedAgain:
             error = emulator_fault("01-silence.txt", evidence)
             assert error is not None
             record.broken = Broken.by(error)
-            return Played(observed(record, evidence), judge(record), error)
+            return PlayedSide(observed(record, evidence), judge(record), error)
 
         monkeypatch.setattr(module, "play", play)
         (result,) = play_recorded(tmp_path).scenarios

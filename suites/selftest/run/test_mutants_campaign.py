@@ -21,8 +21,8 @@ from harness.guest.initramfs import GuestFiles
 from harness.host.host import Host, Opener
 from harness.judge.judge import judge
 from harness.mutants.catalogue import HypervisorMutant, Mutant
-from harness.play.run import Played
-from harness.play.stage.stage import Enough
+from harness.play.run import PlayedSide
+from harness.play.stage.stage import StopCondition
 from harness.report.matrix import FILE, KillMatrix, MutantFate
 from harness.report.schema import mutants_schema, schema_text
 from harness.run import side as module
@@ -115,9 +115,9 @@ class Hunt:
         progress: Progress,
         *,
         trace: bool = False,
-        enough: Enough | None = None,
+        enough: StopCondition | None = None,
         strict_messages: bool = False,
-    ) -> Played:
+    ) -> PlayedSide:
         """Only E14 sees a first byte that is not as it should be."""
         machine = host.debugger
         assert isinstance(machine, FakeMachine)
@@ -131,7 +131,7 @@ class Hunt:
         if machine.memory[ENTRY] == 0 and row.ending == "E14":
             both_masked(record)
         self.settled.append((name, row.ending, enough is not None and enough(record)))
-        return Played(record, judge(record))
+        return PlayedSide(record, judge(record))
 
 
 @pytest.fixture

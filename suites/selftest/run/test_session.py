@@ -17,11 +17,11 @@ from harness.base.progress import PlainProgress
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
 from harness.judge.judge import judge
+from harness.judge.judgement import Conclusion, Verdict
 from harness.judge.known import known_issues
-from harness.model.checkpoint import Checkpoint
-from harness.model.raw import RawRef
-from harness.model.verdict import Conclusion, ControlRole, Verdict
-from harness.play.run import Played
+from harness.model.message import Meaning, Message, Origin
+from harness.model.observation import Checkpoint, RawRef
+from harness.play.run import PlayedSide
 from harness.report.results import RunResult
 from harness.report.schema import schema
 from harness.run import side as module
@@ -29,10 +29,7 @@ from harness.run import store
 from harness.run.options import RunOptions
 from harness.run.plan import Plan
 from harness.run.session import Session
-from harness.scenario.messages import Message
-from harness.scenario.spec import Scenario
-from harness.xen.keys.console import Origin
-from harness.xen.keys.messages import Meaning
+from harness.scenario.spec import ControlRole, Scenario
 from suites.selftest.fakes.goodrecord import good, scenario
 from suites.selftest.fakes.patience import FOREVER
 from suites.selftest.fakes.sessionrun import (
@@ -107,10 +104,10 @@ def test_a_known_issue_is_held_against_what_was_seen(tmp_path: Path) -> None:
 def test_strict_messages_judge_the_side_under_test_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown line must not make the control fail, for that would prove the scenario."""
 
-    def play(row: Scenario, host: Host, *rest: object, strict_messages: bool, **options: object) -> Played:
+    def play(row: Scenario, host: Host, *rest: object, strict_messages: bool, **options: object) -> PlayedSide:
         record = good()
         record.messages, record.strict_messages = [ODD], strict_messages
-        return Played(record, judge(record))
+        return PlayedSide(record, judge(record))
 
     monkeypatch.setattr(module, "play", play)
     plan = Plan((F1,), RunOptions(profile="certify", mutant=MUTANT), MUTANTS, {}, tmp_path)
@@ -121,7 +118,7 @@ def test_strict_messages_judge_the_side_under_test_only(tmp_path: Path, monkeypa
 
 
 def test_a_blind_scenario(run: Run, played_by: Callable[[Player], None]) -> None:
-    played_by(lambda row, host, evidence: Played(good(), judge(good())))
+    played_by(lambda row, host, evidence: PlayedSide(good(), judge(good())))
     assert run(F1)[0].conclusion is Conclusion.BLIND
 
 
@@ -135,7 +132,7 @@ def test_side_by_side_is_only_faster(tmp_path: Path) -> None:
 def test_both_sides_really_run_at_once(run: Run, played_by: Callable[[Player], None]) -> None:
     meeting = threading.Barrier(2, timeout=FOREVER)
 
-    def meet(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+    def meet(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
         meeting.wait()
         return honest(row, host, evidence)
 
@@ -185,7 +182,7 @@ class TestErrors:
     def test_a_bug_of_our_own_is_not_swallowed(
         self, run: Run, played_by: Callable[[Player], None], together: bool
     ) -> None:
-        def broken(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+        def broken(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
             raise ZeroDivisionError
 
         played_by(broken)

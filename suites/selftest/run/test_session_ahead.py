@@ -14,7 +14,7 @@ from harness.base.errors import LabError
 from harness.base.progress import PlainProgress
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
-from harness.play.run import Played
+from harness.play.run import PlayedSide
 from harness.run import store
 from harness.run.options import RunOptions
 from harness.run.plan import Plan
@@ -53,7 +53,7 @@ def test_as_many_hosts_as_workers(tmp_path: Path, played_by: Callable[[Player], 
     meeting = threading.Barrier(2, timeout=FOREVER)
     names: set[str] = set()
 
-    def meet(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+    def meet(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
         names.add(row.id)
         meeting.wait()
         return honest(row, host, evidence)
@@ -70,7 +70,7 @@ def test_in_the_order_of_the_plan_whatever_ends_first(tmp_path: Path, played_by:
     rows = (ROWS[1], ROWS[3])
     made = session(tmp_path / "a", rows=rows)
 
-    def slow_first(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+    def slow_first(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
         if row is rows[0]:
             assert poll(lambda: made.finished, soon())
         return honest(row, host, evidence)
@@ -88,7 +88,7 @@ def test_what_ends_one_ends_all_and_leaves_no_result(
     made = session(tmp_path / "a", rows=(ROWS[1], ROWS[3]))
     begun = threading.Event()
 
-    def broken(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+    def broken(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
         if row is ROWS[1]:
             assert begun.wait(FOREVER)
             raise error
@@ -115,7 +115,7 @@ def test_a_side_is_on_disk_as_it_ends(tmp_path: Path, played_by: Callable[[Playe
     stock = tmp_path / "a" / "logs" / f"{ROWS[0].id}.stock.log"
     seen: list[bool] = []
 
-    def look(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+    def look(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
         seen.append(stock.exists())
         return honest(row, host, evidence)
 
@@ -129,7 +129,7 @@ def test_what_goes_wrong_while_a_side_is_stored_ends_the_others(
 ) -> None:
     made = session(tmp_path / "a", rows=(ROWS[1], ROWS[3]))
 
-    def slow_second(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+    def slow_second(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
         if row is ROWS[3]:
             assert poll(lambda: lab_of(made).aborted, soon())
         return honest(row, host, evidence)

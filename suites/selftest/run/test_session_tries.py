@@ -13,8 +13,8 @@ import pytest
 from harness.base.errors import ExitStatus, GuestDied, LabError
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
-from harness.model.verdict import Conclusion, Verdict
-from harness.play.run import Played
+from harness.judge.judgement import Conclusion, Verdict
+from harness.play.run import PlayedSide
 from harness.report.schema import schema
 from harness.run.options import RunOptions
 from harness.run.side import MAX_EMULATOR_RETRIES
@@ -46,7 +46,7 @@ class TestRetries:
         left = [GuestDied("guest A (d1) did not reach its userland, before any fault was made")]
         reason = left[0].message
 
-        def spoiled(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+        def spoiled(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
             played = honest(row, host, evidence)
             return replace(played, error=left.pop()) if left else played
 
@@ -61,7 +61,7 @@ class TestRetries:
     ) -> None:
         left = [TROUBLE] * faults
 
-        def spoiled(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+        def spoiled(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
             played = honest(row, host, evidence)
             return replace(played, error=left.pop()) if left else played
 
@@ -77,14 +77,14 @@ class TestRetries:
         assert (finished.emulator_faults, finished.exit_status) == (faults, ExitStatus.OK)
 
     def test_but_not_for_ever(self, run: Run, played_by: Callable[[Player], None]) -> None:
-        played_by(lambda row, host, evidence: Played.failed(row, TROUBLE))
+        played_by(lambda row, host, evidence: PlayedSide.failed(row, TROUBLE))
         (result,) = run(E1)
         assert (result.stock.verdict, result.conclusion) == (Verdict.ERROR, Conclusion.UNDECIDED)
         assert (len(result.stock.attempts), run.lab.hosts) == (MAX_EMULATOR_RETRIES, MAX_EMULATOR_RETRIES + 1)
         assert run.session.finish().exit_status is ExitStatus.UNDECIDED
 
     def test_other_errors_are_not_retried(self, run: Run, played_by: Callable[[Player], None]) -> None:
-        played_by(lambda row, host, evidence: Played.failed(row, LabError("full disk")))
+        played_by(lambda row, host, evidence: PlayedSide.failed(row, LabError("full disk")))
         (result,) = run(E1)
         assert (result.stock.attempts, run.lab.hosts, result.stock.reason) == ((), 1, "full disk")
 
@@ -122,7 +122,7 @@ class TestOpenings:
         assert run.lab.openers == [None]
 
     def test_another_try_is_from_the_beginning(self, run: Run, played_by: Callable[[Player], None]) -> None:
-        played_by(lambda row, host, evidence: Played.failed(row, TROUBLE))
+        played_by(lambda row, host, evidence: PlayedSide.failed(row, TROUBLE))
         run(E1)
         assert [opener is None for opener in run.lab.openers] == [False, True, True]
 
@@ -136,7 +136,7 @@ class TestOpenings:
     def test_the_result_says_so(self, run: Run, played_by: Callable[[Player], None]) -> None:
         moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
-        def opened(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+        def opened(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
             played = honest(row, host, evidence)
             if not mutated(host):
                 played.record.opened = moment

@@ -10,13 +10,11 @@ import pytest
 
 from harness.base.errors import EvidenceError
 from harness.evidence.store import EvidenceStore
-from harness.model.checkpoint import Checkpoint
-from harness.model.raw import RawRef
-from harness.model.reading import Exercised, Reading, RoundReading
+from harness.model.observation import Checkpoint, Exercised, RawRef, Reading, RoundReading
+from harness.model.trace import Frame
 from harness.run.sidefile import load_side, store_side
 from harness.scenario.record import Broken, Record
 from harness.scenario.spec import Scenario
-from harness.xen.trace.symbols import Frame
 from suites.selftest.fakes.goodrecord import NVME, good_run, rows, scenario
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

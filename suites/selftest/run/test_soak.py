@@ -18,8 +18,8 @@ from harness.cli.soak import go_on, seconds_of
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
 from harness.judge.judge import judge
-from harness.model.verdict import Conclusion
-from harness.play.run import Played
+from harness.judge.judgement import Conclusion
+from harness.play.run import PlayedSide
 from harness.report.results import RunResult
 from harness.report.soak import Soak, SoakKind, confidence, soak_run, summary, upper_bound
 from harness.run import side, store
@@ -60,13 +60,13 @@ class Bath:
     def __call__(
         self,
         soak: Soak,
-        odd: Callable[[Scenario, Host, EvidenceStore, int], Played] | None = None,
+        odd: Callable[[Scenario, Host, EvidenceStore, int], PlayedSide] | None = None,
         *,
         workers: int = 1,
         stop_at: float | None = None,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> Soak:
-        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> Played:
+        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> PlayedSide:
             self.begun += 1
             return odd(row, host, evidence, self.begun) if odd else honest(row, host, evidence)
 
@@ -80,7 +80,7 @@ def bath(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bath:
     return Bath(tmp_path / "soak", monkeypatch)
 
 
-def guilty(row: Scenario, host: Host, evidence: EvidenceStore) -> Played:
+def guilty(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
     played = honest(row, host, evidence)
     both_masked(played.record)
     return replace(played, judgement=judge(played.record))
@@ -111,7 +111,7 @@ def test_a_product_failure_is_a_false_alarm(bath: Bath) -> None:
 
 
 def test_emulator_faults_are_counted_apart(bath: Bath) -> None:
-    def spoiled(row: Scenario, host: Host, evidence: EvidenceStore, number: int) -> Played:
+    def spoiled(row: Scenario, host: Host, evidence: EvidenceStore, number: int) -> PlayedSide:
         played = honest(row, host, evidence)
         return replace(played, error=EmulatorFault("triple fault in Xen's text")) if number == 2 else played
 
@@ -123,8 +123,8 @@ def test_emulator_faults_are_counted_apart(bath: Bath) -> None:
 
 
 def test_what_the_lab_does_not_carry_is_undecided(bath: Bath) -> None:
-    def lost(row: Scenario, host: Host, evidence: EvidenceStore, number: int) -> Played:
-        return Played.failed(row, HostUnreachable("no answer")) if number == 1 else honest(row, host, evidence)
+    def lost(row: Scenario, host: Host, evidence: EvidenceStore, number: int) -> PlayedSide:
+        return PlayedSide.failed(row, HostUnreachable("no answer")) if number == 1 else honest(row, host, evidence)
 
     ended = bath(fresh(2), lost)
     assert ended.counts == {SoakKind.UNDECIDED: 1, SoakKind.PASSED: 1}
@@ -133,7 +133,7 @@ def test_what_the_lab_does_not_carry_is_undecided(bath: Bath) -> None:
 
 
 def test_ctrl_c_loses_no_finished_run_and_the_soak_goes_on(bath: Bath) -> None:
-    def interrupted(row: Scenario, host: Host, evidence: EvidenceStore, number: int) -> Played:
+    def interrupted(row: Scenario, host: Host, evidence: EvidenceStore, number: int) -> PlayedSide:
         if number == 3:
             raise KeyboardInterrupt
         return honest(row, host, evidence)

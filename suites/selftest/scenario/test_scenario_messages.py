@@ -8,13 +8,13 @@ import pytest
 
 from harness.base.errors import InventoryError
 from harness.judge.judge import judge
-from harness.model.verdict import Verdict
+from harness.judge.judgement import Verdict
+from harness.model.message import Meaning, Message, Origin, kinds
 from harness.play.verbs import VERBS
 from harness.report import messages
 from harness.scenario.catalogue import load_catalogue
-from harness.scenario.messages import Message, Part, kinds, read_log
-from harness.xen.keys.console import Origin
-from harness.xen.keys.messages import Log, Meaning, catalogue
+from harness.scenario.messages import LogPart, read_log
+from harness.xen.keys.messages import Log, catalogue
 from suites.selftest.fakes.goodrecord import C1, C3, C4, C6, good, raw
 from suites.selftest.fakes.logline import by_rule
 
@@ -25,7 +25,7 @@ HARMLESS = "(XEN) HVM d1v0 save: CPU\n"
 
 def read(*texts: str, log: Log = Log.XEN, expected: tuple[str, ...] = ()) -> list[Message]:
     places = zip((C1, C3, C4, C6), texts, strict=False)
-    return read_log([Part(at, raw(f"{at}"), text) for at, text in places], log, RULES, expected)
+    return read_log([LogPart(at, raw(f"{at}"), text) for at, text in places], log, RULES, expected)
 
 
 def at(found: list[Message]) -> list[tuple[str | None, str]]:

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.base.errors import HarnessBug, InventoryError, SafetyRefusal, UsageError
-from harness.model.checkpoint import Checkpoint
 from harness.model.guestspec import GuestType
-from harness.model.verdict import ControlRole
+from harness.model.observation import Checkpoint
 from harness.mutants.catalogue import catalogue as mutants
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as models
@@ -19,7 +18,7 @@ from harness.play.stage.verb import verb
 from harness.play.verbs import VERBS
 from harness.scenario.catalogue import OURS, load_catalogue
 from harness.scenario.choose import Candidate, all_scenarios, select
-from harness.scenario.spec import CREATE, Next, Power
+from harness.scenario.spec import CREATE, ControlRole, HostPower, Next
 from harness.xen.toolstack.choice import ToolstackName
 from suites.selftest.fakes.goodrecord import CATALOGUE, scenario
 
@@ -105,7 +104,7 @@ def test_what_each_row_promises() -> None:
     end = CATALOGUE.endings
     hazards = ["E14", "E15", "E17", "E23", "E24", "E27", "decode-off-at-teardown"]
     assert [name for name, one in end.items() if one.hazard] == hazards
-    assert [name for name, one in end.items() if Power.DEBUGGER in one.needs] == ["E17", "decode-off-at-teardown"]
+    assert [name for name, one in end.items() if HostPower.DEBUGGER in one.needs] == ["E17", "decode-off-at-teardown"]
     assert [name for name, one in CATALOGUE.follow_ons.items() if one.cures] == ["F3", "F8"]
     assert all(one.why for one in end.values())
 

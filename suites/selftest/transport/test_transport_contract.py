@@ -18,7 +18,7 @@ from harness.base.errors import (
     OutcomeUnknown,
     UsageError,
 )
-from harness.transport.base import Ending, Script, Transport, quote
+from harness.transport.base import CommandEnd, Script, Transport, quote
 from suites.selftest.fakes.faketransport import Cut, Executed, FakeTransport, Reply
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.patience import soon
@@ -183,7 +183,7 @@ class TestTransportsThatExecute:
         stream = real.open_stream(Script("echo out; echo err >&2; exit 5"), deadline=soon())
         with pytest.raises(CommandFailed, match="status 5 before b'never'"):
             stream.read_until(b"never", soon())
-        assert stream.ended and stream.ending == Ending(status=5)
+        assert stream.ended and stream.ending == CommandEnd(status=5)
         assert sorted(stream.received.split()) == [b"err", b"out"]
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.xen.keys.console import MarkerKind, Origin, console_lines, find_markers
+from harness.model.message import MarkerKind, Origin
+from harness.xen.keys.console import console_lines, find_markers
 
 WORDS = st.text(st.characters(categories=["L"], max_codepoint=0x7F), min_size=1, max_size=8)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from harness.base.errors import ParseError
-from harness.xen.keys.interrupts import InterruptRow, Interrupts, parse_interrupts
+from harness.xen.keys.interrupts import InterruptCounts, InterruptRow, parse_interrupts
 from suites.selftest.fakes.hostile import captured, damaged, every
 
 SMALL = "            CPU0       CPU1\n  9:          1          2  xen-pirq    -msi-x     eth0\nERR:          0\n"
@@ -77,5 +77,5 @@ def test_hostile(text: str) -> None:
         table = parse_interrupts(text)
     except ParseError:
         return
-    assert isinstance(table, Interrupts)
+    assert isinstance(table, InterruptCounts)
     assert table.sum_of(range(100)) >= 0

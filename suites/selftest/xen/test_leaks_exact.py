@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from harness.judge.growth import COUNTERS
 from harness.model.address import Bdf
-from harness.xen.keys.leaks import COUNTERS, count
+from harness.xen.keys.leaks import count
 from suites.selftest.fakes.readings import READINGS, files_of
 
 NVME = Bdf.parse("04:00.0")

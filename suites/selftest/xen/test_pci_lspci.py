@@ -7,7 +7,7 @@ from hypothesis import given
 
 from harness.base.errors import ParseError
 from harness.model.address import Bdf
-from harness.model.config import Command, MsixControl
+from harness.model.config import CommandRegister, MsixControl
 from harness.xen.keys.lspci import LspciDevice, parse_lspci
 from suites.selftest.fakes.hostile import captured, damaged, every
 
@@ -30,7 +30,7 @@ CONTROL = "\tControl: I/O- Mem+ BusMaster- SpecCycle- MemWINV- VGASnoop- ParErr-
 def test_captured(name: str, address: str, command: int, control: int, driver: str) -> None:
     device = parse_lspci(captured(f"{name}.lspci.txt"))
     assert (device.address, device.driver) == (Bdf.parse(address), driver)
-    assert (device.command, device.msix) == (Command(command), MsixControl(control))
+    assert (device.command, device.msix) == (CommandRegister(command), MsixControl(control))
     assert not device.gone
     assert not device.access_denied
 
@@ -86,7 +86,7 @@ def test_a_broken_list_of_extended_capabilities_hides_no_msix() -> None:
 
 
 def test_details_of_a_capability_are_not_the_device() -> None:
-    assert parse_lspci(HEADER + CONTROL + "\t\tControl: Port+\n").command == Command(2)
+    assert parse_lspci(HEADER + CONTROL + "\t\tControl: Port+\n").command == CommandRegister(2)
 
 
 @pytest.mark.parametrize(
@@ -120,4 +120,4 @@ def test_hostile(text: str) -> None:
     except ParseError:
         return
     assert isinstance(device, LspciDevice)
-    assert device.gone or isinstance(device.command, Command)
+    assert device.gone or isinstance(device.command, CommandRegister)

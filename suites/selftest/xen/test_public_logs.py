@@ -9,10 +9,11 @@ import pytest
 from harness.base.errors import ParseError
 from harness.model.address import Bdf
 from harness.model.identity import find_device
-from harness.xen.keys.console import MarkerKind, find_markers
+from harness.model.message import MarkerKind, Meaning
+from harness.xen.keys.console import find_markers
 from harness.xen.keys.debugkeys import parse_irqs, parse_masks, parse_pci_devices
 from harness.xen.keys.lspci import parse_lspci
-from harness.xen.keys.messages import Classified, Log, Meaning, catalogue, classify
+from harness.xen.keys.messages import Classified, Log, catalogue, classify
 from suites.selftest.fakes.hostile import CAPTURED
 
 LOGS = CAPTURED.parent / "logs"

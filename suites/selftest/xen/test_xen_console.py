@@ -7,15 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.model.address import Bdf
-from harness.xen.keys.console import (
-    Marker,
-    MarkerKind,
-    Origin,
-    console_lines,
-    domain_name,
-    emulator_triple_fault,
-    find_markers,
-)
+from harness.model.message import Marker, MarkerKind, Origin
+from harness.xen.keys.console import console_lines, domain_name, emulator_triple_fault, find_markers
 from suites.selftest.fakes.hostile import captured, damaged, every
 
 NVME = Bdf.parse("0000:04:00.0")

@@ -17,7 +17,7 @@ from harness.base.deadline import Deadline
 from harness.base.errors import HostHung, LabError, OutcomeUnknown
 from harness.model.address import Bdf
 from harness.model.guestspec import GuestSpec, GuestType, OnEvent
-from harness.transport.base import Ending, Transport
+from harness.transport.base import CommandEnd, Transport
 from harness.xen.toolstack.libvirt import LibvirtToolstack
 from harness.xen.toolstack.libvirt_link import LibvirtLink
 from harness.xen.toolstack.libvirt_xml import domain_xml, hostdev_xml, node_device
@@ -166,7 +166,7 @@ class TestCalls:
         domain = Domain(libvirtError("no", 1))
         begun = toolstack(SimpleNamespace(lookupByID=lambda domid: domain)).start_destroy(5, soon())
         assert begun.read_until(b"error: no\n", soon())
-        assert begun.ending in (Ending(status=1), None)
+        assert begun.ending in (CommandEnd(status=1), None)
 
 
 def conversation(answers: dict[bytes, bytes]) -> Callable[[bytes], bytes | None]:
@@ -214,7 +214,7 @@ class TestLink:
     def test_a_daemon_that_ends_is_said(self, opened: list[socket.socket]) -> None:
         link = LibvirtLink.opened(self.host({b"\0\x01open": b"\xff\0welcome"}), soon())
         assert isinstance(link._stream, FakeStream)
-        link._stream.end(Ending(status=1))
+        link._stream.end(CommandEnd(status=1))
         assert opened[0].recv(100) == b""
         assert not link.alive
         link.close()

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.errors import InventoryError
-from harness.xen.keys.console import Origin
-from harness.xen.keys.messages import Classified, Log, Meaning, catalogue, classify, load_rules
+from harness.model.message import Meaning, Origin
+from harness.xen.keys.messages import Classified, Log, catalogue, classify, load_rules
 from harness.xen.keys.messages_table import BEGIN, END, table, with_table
 from suites.selftest.fakes.hostile import CAPTURED
 

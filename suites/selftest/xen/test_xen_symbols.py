@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.errors import LabError, ParseError
-from harness.xen.trace.symbols import Frame, SymbolTable, parse_xensyms, scan_stack
+from harness.model.trace import Frame
+from harness.xen.trace.symbols import SymbolTable, parse_xensyms, scan_stack
 from suites.selftest.fakes.hostile import damaged
 
 TEXT = """\

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from harness.xen.trace.calls import Actor, Caller, Dom0Call, Event, attribute, completed, in_full, line, merged
-from harness.xen.trace.symbols import Frame
+from harness.model.trace import Actor, Caller, Dom0Call, Event, Frame
+from harness.xen.trace.calls import attribute, completed, in_full, line, merged
 
 
 def chain(words: str) -> tuple[Frame, ...]:

@@ -10,7 +10,7 @@ from harness.transport.debugger import Registers
 from harness.xen.trace.linux import Dom0, parse_kallsyms
 from harness.xen.trace.structures import Entered, Structures
 from harness.xen.trace.symbols import SymbolTable, parse_xensyms
-from harness.xen.trace.tracepoints import TRACEPOINTS, Context, Seen, placed, request
+from harness.xen.trace.tracepoints import TRACEPOINTS, StopContext, TraceState, placed, request
 
 DEVICE = Bdf.parse("0000:02:00.0")
 DATA = 0xFFFF830012345000
@@ -33,12 +33,12 @@ def xensyms(*functions: str) -> SymbolTable:
     return parse_xensyms("\n".join([*lines, "ffff82d040300000 t a.c#last"]))
 
 
-def decode(function: str, memory: Memory, device: Bdf = DEVICE, **registers: int) -> Seen | None:
-    context = Context(Structures(xensyms("a"), memory.read), device, msix_offset=0xB0)
+def decode(function: str, memory: Memory, device: Bdf = DEVICE, **registers: int) -> TraceState | None:
+    context = StopContext(Structures(xensyms("a"), memory.read), device, msix_offset=0xB0)
     return POINTS[function].decode(context, Registers(rip=0, rsp=0, **registers).arguments)
 
 
-def config(register: int, value: int, *, size: int = 2, bdf: int = 0x0200, segment: int = 0) -> Seen | None:
+def config(register: int, value: int, *, size: int = 2, bdf: int = 0x0200, segment: int = 0) -> TraceState | None:
     memory = Memory()
     memory.put(DATA, value.to_bytes(4, "little"))
     return decode("pci_conf_write_intercept", memory, rdi=segment, rsi=bdf, rdx=register, rcx=size, r8=DATA)
@@ -83,12 +83,12 @@ def test_a_map_names_the_device_in_two_ways(device: bytes) -> None:
     memory.put(DATA, device + (36).to_bytes(4, "little") + (1).to_bytes(4, "little"))
     memory.put(DATA + 0x1000, (3).to_bytes(2, "little"))
     seen = decode("map_domain_pirq", memory, rdi=DATA + 0x1000, rsi=54, rdx=36, rcx=0, r8=DATA)
-    assert seen == Seen("map", 3, 54, 36, 1, "", True)
+    assert seen == TraceState("map", 3, 54, 36, 1, "", True)
 
 
 def test_a_map_of_a_line_interrupt_and_of_another_device() -> None:
     memory = Memory()
-    assert decode("map_domain_pirq", memory, rdi=DATA, rsi=22, rdx=0xFFFFFFFF, rcx=1) == Seen(
+    assert decode("map_domain_pirq", memory, rdi=DATA, rsi=22, rdx=0xFFFFFFFF, rcx=1) == TraceState(
         "map", 0, 22, -1, detail="GSI"
     )
     memory.put(DATA, bytes([0x00, 0x03, 0, 0]))

@@ -12,8 +12,8 @@ import pytest
 
 from harness.base.errors import LabError
 from harness.model.address import Bdf
+from harness.model.trace import Event
 from harness.transport.debugger import Registers, Stop
-from harness.xen.trace.calls import Event
 from harness.xen.trace.symbols import Symbol, SymbolTable
 from harness.xen.trace.tracer import Tracer
 from suites.selftest.fakes.fakemachine import FakeMachine

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from harness.judge.judge import judge
+from harness.judge.judgement import Verdict
 from harness.model.address import Bdf
 from harness.model.observation import XenView
-from harness.model.verdict import Verdict
 from harness.xen.keys.debugkeys import parse_irqs, parse_masks, parse_pci_devices
 from harness.xen.keys.view import xen_view
 from suites.selftest.fakes.goodrecord import C4, C5, C6, good, raw, reseen

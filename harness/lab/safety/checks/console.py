@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from harness.base.errors import ParseError
-from harness.lab.safety.checks.finding import Context, Finding, Level
-from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Line
+from harness.lab.safety.checks.finding import Finding, Lending, Level
+from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts
 
 _VGA, _DISPLAY, _OTHER_DISPLAY = 0x0300, 0x03, 0x0380
 _USB, _COMMUNICATION, _PARALLEL = 0x0C03, 0x07, 0x0701
@@ -26,7 +26,7 @@ _ELSEWHERE = re.compile(
 _USB_CONSOLE = re.compile(r"(?:ttyUSB|ttyACM|dbc|ttyDBC|xdbc|xhci|ehci|dbgp)\d*")
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
     """LETHAL: the boot display, or what Xen or Linux really use as console."""
     if function.boot_vga:
         yield Finding("console", Level.LETHAL, "the display the machine booted with", function.lines[:1])
@@ -54,11 +54,11 @@ def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Fi
             yield Finding("console", Level.DENY, f"unknown: what device the console {name} is", (line,))
 
 
-def _command_lines(facts: HostFacts) -> list[Line]:
+def _command_lines(facts: HostFacts) -> list[FactLine]:
     return [*facts.lines("cmdline"), *(line for line in facts.lines("xen") if line.text.startswith("xen_commandline"))]
 
 
-def _named(facts: HostFacts) -> Iterator[tuple[Line, str]]:
+def _named(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
     """Consoles in use (/proc/consoles) and those that Linux's command line asks for, without their options."""
     for line in facts.lines("consoles"):
         if not line.text.startswith("missing "):
@@ -88,7 +88,7 @@ def _display(function: Function, facts: HostFacts) -> Iterator[Finding]:
             yield Finding("console", Level.LETHAL, "Linux's console is drawn on it", (line,))
 
 
-def _uarts(function: Function, facts: HostFacts) -> Iterator[tuple[Line, str]]:
+def _uarts(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
     """Serial ports given by an address or as `pci`: Xen's com1 and com2, Linux's earlycon and console=uart.
 
     Xen: docs/misc/xen-command-line (com1): the third field is where the port is: an address, `pci`, `amt` or a bridge's
@@ -154,7 +154,7 @@ def _bars(function: Function) -> list[int]:
     return found
 
 
-def _usb(function: Function, facts: HostFacts) -> Iterator[tuple[Line, str]]:
+def _usb(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
     """Debug ports, and serial adapters that are a console."""
     code = function.class_code
     if code is None or code >> 8 != _USB:
@@ -177,7 +177,7 @@ def _usb(function: Function, facts: HostFacts) -> Iterator[tuple[Line, str]]:
             yield line, "a console hangs on a USB controller"
 
 
-def _terminals(function: Function, facts: HostFacts) -> Iterator[tuple[Line, str]]:
+def _terminals(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
     """Consoles that a driver of Linux serves: where it is known on which device one is, only there."""
     code = function.class_code or 0
     for line, name in _named(facts):
@@ -193,6 +193,6 @@ def _terminals(function: Function, facts: HostFacts) -> Iterator[tuple[Line, str
             yield line, f"a console of a virtual machine, and {name} is in use"
 
 
-def _home(facts: HostFacts, name: str) -> Line | None:
+def _home(facts: HostFacts, name: str) -> FactLine | None:
     """Where a terminal's device is."""
     return next((line for line in facts.lines("tty") if line.text.startswith(f"{name} realpath ")), None)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.lab.safety.facts.facts import HostFacts, Line, Thing
+from harness.lab.safety.facts.facts import FactLine, HostFacts, Thing
 
 _GUESTS = r"/backend/(?:vbd|vbd3|qdisk|tap)/.*"
 # In memory, in a file (whose file system is mounted), in a pool of ZFS, far away, or without anything below.
@@ -101,12 +101,12 @@ class Disks:
     # -- who uses what
 
     @cached_property
-    def uses(self) -> list[tuple[Line, str | None]]:
+    def uses(self) -> list[tuple[FactLine, str | None]]:
         """Each use, and the block device used; None when it is one that nobody knows."""
         ways = (self._mounts, self._swaps, self._pools, self._words, self._guests, self._open, self._hiding)
         return [use for way in ways for use in way()]
 
-    def _mounts(self) -> Iterator[tuple[Line, str | None]]:
+    def _mounts(self) -> Iterator[tuple[FactLine, str | None]]:
         """By number, by source (`/dev/a:/dev/b` of bcachefs), by options (`logdev=`, `rtdev=`, `journal_dev=`...)."""
         for line in self.facts.lines("mounts"):
             words = line.text.split(" ")
@@ -140,13 +140,13 @@ class Disks:
         for part in re.split(r":(?=/dev/)", text):
             yield self.name(part) or self.whole(part)
 
-    def _swaps(self) -> Iterator[tuple[Line, str | None]]:
+    def _swaps(self) -> Iterator[tuple[FactLine, str | None]]:
         for line in self.facts.lines("swaps"):
             path = _unescaped(line.text.split()[0])
             if path.startswith("/dev/"):
                 yield line, self.name(path) or self.whole(path)
 
-    def _pools(self) -> Iterator[tuple[Line, str | None]]:
+    def _pools(self) -> Iterator[tuple[FactLine, str | None]]:
         for line in self.facts.lines("btrfs"):
             if not line.text.startswith("missing "):
                 yield line, self.name(line.text.strip())
@@ -155,7 +155,7 @@ class Disks:
                 if word.startswith("/dev/"):
                     yield line, self.name(word) or self.whole(word)
 
-    def _words(self) -> Iterator[tuple[Line, str | None]]:
+    def _words(self) -> Iterator[tuple[FactLine, str | None]]:
         """What the command line names: `root=`, `resume=`, `cryptdevice=A:B`; a name that is not here is no use."""
         for line in self.facts.lines("cmdline"):
             for word in re.split(r"[\s=,]+", line.text):
@@ -164,7 +164,7 @@ class Disks:
                     if name is not None:
                         yield line, name
 
-    def _guests(self) -> Iterator[tuple[Line, str | None]]:
+    def _guests(self) -> Iterator[tuple[FactLine, str | None]]:
         for line in self.facts.lines("backends"):
             number = re.search(rf'{_GUESTS}/physical-device = "(.*)"', line.text)
             if number and decimal(number[1]) not in ("", "0:0"):
@@ -173,7 +173,7 @@ class Disks:
             if path and not path[1].startswith("/dev/shm/"):  # noqa: S108
                 yield line, self.name(path[1]) or self.whole(path[1]) or self._by_number_beside(line)
 
-    def _by_number_beside(self, line: Line) -> str | None:
+    def _by_number_beside(self, line: FactLine) -> str | None:
         """By the number of the same backend, where its path is a node of its own (`/dev/sm/backend/...`)."""
         folder = line.text.partition(" = ")[0].rpartition("/")[0]
         for other in self.facts.lines("backends"):
@@ -182,7 +182,7 @@ class Disks:
                 return self.numbers.get(decimal(match[1]))
         return None
 
-    def _open(self) -> Iterator[tuple[Line, str | None]]:
+    def _open(self) -> Iterator[tuple[FactLine, str | None]]:
         """Programs that have a disk open, and disks that somebody has for himself."""
         nodes = {line.text.split(" ")[0]: line.text for line in self.facts.lines("chars")}
         for line in self.facts.lines("users"):
@@ -200,7 +200,7 @@ class Disks:
             if state == "busy":
                 yield line, name
 
-    def _hiding(self) -> Iterator[tuple[Line, str | None]]:
+    def _hiding(self) -> Iterator[tuple[FactLine, str | None]]:
         """Block devices that must stand on others and do not tell on which.
 
         Whoever stands on a disk has it for himself, so that nothing is open where that could be tried.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.lab.safety.checks.wires import is_address
-from harness.lab.safety.facts.facts import HostFacts, Line
+from harness.lab.safety.facts.facts import FactLine, HostFacts
 
 _FILE_SYSTEMS = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "afs", "coda", "ncpfs", "ocfs2", "gfs2", "lustre"),
@@ -37,7 +37,7 @@ _IMAGE = re.compile(r"(?:^|:)(?:rbd|nbd|iscsi|iser|gluster|sheepdog|ssh|https?|f
 class Far:
     """One thing stored elsewhere; `servers`: addresses, empty when nothing tells them."""
 
-    line: Line
+    line: FactLine
     servers: tuple[str, ...]
 
 
@@ -79,7 +79,7 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
 
 def _blocks(facts: HostFacts) -> Iterator[Far]:
     """Disks of no controller in this machine. iSCSI by a card of its own hangs below that card."""
-    controllers: dict[str, list[Line]] = {}
+    controllers: dict[str, list[FactLine]] = {}
     for line in facts.lines("nvme"):
         controllers.setdefault(line.text.split(" ")[0], []).append(line)
     for lines in controllers.values():

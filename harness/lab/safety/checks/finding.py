@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.lab.safety.facts.facts import Function, Line
+from harness.lab.safety.facts.facts import FactLine, Function
 from harness.model.address import Bdf
 
 
@@ -30,11 +30,11 @@ class Finding:
     check: str
     level: Level
     reason: str
-    evidence: tuple[Line, ...] = ()
+    evidence: tuple[FactLine, ...] = ()
 
 
 @dataclass(frozen=True)
-class Context:
+class Lending:
     """`ours`: devices our open journal answers for; `lent`: where the devices of the inventory are."""
 
     ours: frozenset[Bdf] = frozenset()

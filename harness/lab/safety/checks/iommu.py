@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.lab.safety.checks.finding import Context, Finding, Level
+from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.facts import Function, HostFacts
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
     """DENY: no Xen, or Xen without an IOMMU (`virt_caps` of xl info lacks hvm_directio)."""
     gone = facts.missing("xen")
     if gone:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.lab.safety.checks.finding import Context, Finding, Level
+from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.facts import Function, HostFacts
 
 _BRIDGE, _MEMORY, _SYSTEM = 0x06, 0x05, 0x08
@@ -12,7 +12,7 @@ _SYSTEM_DEVICES = {0x05, 0x80}  # SD host controllers, and what has no subclass;
 _KNOWN = {*range(0x01, 0x06), *range(0x07, 0x14), 0x40, 0xFF}  # PCI ID database, device classes
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
     """LETHAL: a bridge, memory, a part of the machine itself, or nothing that Xen can name.
 
     DENY: a class that cannot be told, or a function of which the host said two things. 0x00ff is what virtio's entropy

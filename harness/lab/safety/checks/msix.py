@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.lab.safety.checks.finding import Context, Finding, Level
-from harness.lab.safety.facts.facts import Function, HostFacts, Line
+from harness.lab.safety.checks.finding import Finding, Lending, Level
+from harness.lab.safety.facts.facts import FactLine, Function, HostFacts
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
     """DENY: no answer, no MSI-X, or MASKALL set before anything was done. What our guests left in it is ours."""
     if context.holds(function):
         return
@@ -20,7 +20,7 @@ def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Fi
     elif (capability := config.msix) is None:
         yield Finding("msix", Level.DENY, "it has no MSI-X")
     elif capability.control.masked:
-        line = Line("config", 0, f"{function.bdf} MSI-X control {capability.control.value:04x}")
+        line = FactLine("config", 0, f"{function.bdf} MSI-X control {capability.control.value:04x}")
         yield Finding("msix", Level.DENY, "MASKALL is set already", (line,))
     else:
         yield Finding("msix", Level.OK, f"MSI-X, {capability.control.table_size} vectors, {capability.control}")

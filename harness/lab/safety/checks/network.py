@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.lab.safety.checks.far import far
-from harness.lab.safety.checks.finding import Context, Finding, Level
+from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.checks.owner import owners_of
 from harness.lab.safety.checks.wires import Wires, link_local
-from harness.lab.safety.facts.facts import Function, HostFacts, Line
+from harness.lab.safety.facts.facts import FactLine, Function, HostFacts
 
 _STORAGE, _NETWORK, _WIRELESS = 0x01, 0x02, 0x0D
 _INFINIBAND = 0x0C06
@@ -25,10 +25,10 @@ class _Hole:
     """What about the network cannot be explained."""
 
     reason: str
-    lines: tuple[Line, ...] = ()
+    lines: tuple[FactLine, ...] = ()
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
     """LETHAL: it carries our session, a default route or storage, or it could and nobody can tell; DENY: it is used.
 
     What stands on an interface (bridge, bond, VLAN, tunnel, Open vSwitch) is carried by the cards below it. Where none
@@ -159,7 +159,7 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
         yield Finding("network", Level.DENY, "its interface is up and has an address or a route", tuple(used))
 
 
-def _consoles(facts: HostFacts) -> Iterator[tuple[Line, str]]:
+def _consoles(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
     """Interfaces over which netconsole sends (Documentation/networking/netconsole.rst): `[+][r]PORT@IP/DEV,...`."""
     for line in facts.lines("cmdline"):
         for match in re.finditer(r"\bnetconsole(?:\.netconsole)?=[^/\s]*/([^,;\s]+)", line.text):
@@ -170,7 +170,7 @@ def _consoles(facts: HostFacts) -> Iterator[tuple[Line, str]]:
             yield line, words[2]
 
 
-def _lines(facts: HostFacts, name: str) -> tuple[Line, ...]:
+def _lines(facts: HostFacts, name: str) -> tuple[FactLine, ...]:
     card = facts.interfaces.get(name)
     return card.lines[:1] if card else ()
 

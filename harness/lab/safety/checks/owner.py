@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator
 
 from harness.lab.safety.checks.disks import decimal
-from harness.lab.safety.checks.finding import Context, Finding, Level
-from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Line
+from harness.lab.safety.checks.finding import Finding, Lending, Level
+from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts
 
 _OURS = re.compile(r"maskall-[a-z0-9-]+")
 _PASSING = {"pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic", "igb_uio"}
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
     """DENY: a domain has it or it waits for one, a program has it open, its virtual functions are there."""
     gone = facts.missing("drivers", "owners", "backends", "chars", "users")
     if gone:
@@ -35,17 +35,17 @@ def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Fi
     if owners:
         yield Finding("owner", Level.DENY, "a domain owns it", owners)
     if function.driver in _PASSING:
-        line = Line("drivers", 0, f"{function.bdf} {function.driver}")
+        line = FactLine("drivers", 0, f"{function.bdf} {function.driver}")
         yield Finding("owner", Level.DENY, f"somebody else bound it to {function.driver}", (line,))
     if function.override in _PASSING and function.driver not in _PASSING:
-        line = Line("pci", 0, f"{function.bdf} driver_override {function.override}")
+        line = FactLine("pci", 0, f"{function.bdf} driver_override {function.override}")
         yield Finding("owner", Level.DENY, f"somebody else means it for {function.override}", (line,))
     users = tuple(_users(function, facts))
     if users:
         yield Finding("owner", Level.DENY, "a program has it open", users)
 
 
-def owners_of(function: Function, facts: HostFacts) -> list[Line]:
+def owners_of(function: Function, facts: HostFacts) -> list[FactLine]:
     """What says that a domain has it.
 
     libxl writes /libxl/pci/0000-04-00-0/domid; the backend keeps `dev-0 = "0000:04:00.0"`.
@@ -58,14 +58,14 @@ def owners_of(function: Function, facts: HostFacts) -> list[Line]:
     return found
 
 
-def _foreign(line: Line, facts: HostFacts) -> bool:
+def _foreign(line: FactLine, facts: HostFacts) -> bool:
     """Whether a backend serves a domain of another name than ours have; libxl's own notes bear none."""
     folder = line.text.partition(" = ")[0].rpartition("/")[0]
     names = (re.fullmatch(rf'{re.escape(folder)}/domain = "(.*)"', one.text) for one in facts.lines("backends"))
     return any(match is not None and not _OURS.fullmatch(match[1]) for match in names)
 
 
-def _users(function: Function, facts: HostFacts) -> Iterator[Line]:
+def _users(function: Function, facts: HostFacts) -> Iterator[FactLine]:
     """Programs with a character device of it open: an accelerator, a display, a keyboard, a drive's admin queue."""
     bdf = str(function.bdf)
     mine = {line.text.split(" ")[0] for line in facts.lines("chars") if bdf in PCI_PATH.findall(line.text)}

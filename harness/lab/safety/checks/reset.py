@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.lab.safety.checks.finding import Context, Finding, Level
+from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.facts import Function, HostFacts
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
     """DENY: no reset method; WARN: the power state comes first, or the kernel (before 5.15) does not tell which."""
     methods = function.reset_methods
     evidence = tuple(line for line in function.lines if " reset" in line.text)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.base.errors import ParseError
 from harness.lab.safety.checks import console, network, storage
-from harness.lab.safety.checks.finding import Context, Finding, Level
+from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Thing
 from harness.model.address import Bdf
 
@@ -17,7 +17,7 @@ _ROOT_PORT, _UPSTREAM, _DOWNSTREAM = 4, 5, 6  # PCIe capabilities register, bits
 _ISOLATING = 0x1D  # source validation, request and completion redirect, upstream forwarding (REQ_ACS_FLAGS, iommu.c)
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
     """DENY: another function of its slot, or below a bridge it shares, is in use or is not in the inventory.
 
     A bus reset hits all below one bridge. Without ACS they could also talk past the IOMMU; Xen shows no groups. That
@@ -61,7 +61,7 @@ def _near(thing: Thing, slot: str, shared: tuple[str, ...], joined: set[str]) ->
     return address.rpartition(":")[0] == slot.rpartition(":")[0]  # of one bus
 
 
-def _used(other: Function, facts: HostFacts, context: Context) -> bool:
+def _used(other: Function, facts: HostFacts, context: Lending) -> bool:
     """Being in the inventory is no leave to reset what the machine lives on; what our journal answers for is idle."""
     return not context.holds(other) and any(
         finding.level >= Level.DENY

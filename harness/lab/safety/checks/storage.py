@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from harness.lab.safety.checks.disks import Disks
-from harness.lab.safety.checks.finding import Context, Finding, Level
+from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.checks.owner import owners_of
-from harness.lab.safety.facts.facts import Function, HostFacts, Line, Thing
+from harness.lab.safety.facts.facts import FactLine, Function, HostFacts, Thing
 
 _NEEDED = ("block", "devlinks", "nvme", "btrfs", "mounts", "swaps", "zpool", "backends", "cmdline", "users")
 _STORAGE = 0x01
@@ -16,7 +16,7 @@ _FIBRE_CHANNEL, _SD = 0x0C04, 0x0805
 _SAMPLES = 5  # of a disk, each a row and `*` when it is zero: see facts.sh
 
 
-def check(function: Function, facts: HostFacts, context: Context) -> Iterator[Finding]:
+def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
     """LETHAL: in use, directly or through dm, md, LVM, crypt..., or it holds data and who uses what cannot be known.
 
     DENY: it holds something; or nobody could look.
@@ -61,13 +61,13 @@ def _stores(function: Function) -> bool:
     return bool(function.blocks) or code is None or code >> 16 == _STORAGE or code >> 8 in (_FIBRE_CHANNEL, _SD)
 
 
-def _held(function: Function, stack: set[str], facts: HostFacts) -> Iterator[Line]:
+def _held(function: Function, stack: set[str], facts: HostFacts) -> Iterator[FactLine]:
     """Signs of data; a disk that nobody could look at counts."""
-    looked: dict[str, list[Line]] = {}
+    looked: dict[str, list[FactLine]] = {}
     for line in facts.lines("signatures"):
         looked.setdefault(line.text.split(" ")[0], []).append(line)
     for name in sorted(stack - function.blocks):
-        yield facts.blocks[name].lines[0] if name in facts.blocks else Line("block", 0, name)
+        yield facts.blocks[name].lines[0] if name in facts.blocks else FactLine("block", 0, name)
     for name in sorted(function.blocks):
         block, lines = facts.blocks[name], looked.get(name, [])
         if block.attributes.get("partition"):
@@ -75,12 +75,12 @@ def _held(function: Function, stack: set[str], facts: HostFacts) -> Iterator[Lin
         elif _empty(block, function, facts):
             continue
         elif not lines:
-            yield facts.missing("signatures") or Line("signatures", 0, f"{name} was not looked at")
+            yield facts.missing("signatures") or FactLine("signatures", 0, f"{name} was not looked at")
         else:
             yield from (line for line in lines if not blank(line.text, facts.version))
 
 
-def _unknown_holders(function: Function, facts: HostFacts) -> Iterator[Line]:
+def _unknown_holders(function: Function, facts: HostFacts) -> Iterator[FactLine]:
     """Disks of which nobody could say whether they can be had exclusively."""
     if "exclusive" not in facts.sections and facts.version < 2:
         return
@@ -90,7 +90,7 @@ def _unknown_holders(function: Function, facts: HostFacts) -> Iterator[Line]:
         if _empty(block, function, facts):
             continue
         if line is None:
-            yield facts.missing("exclusive") or Line("exclusive", 0, f"{name} was not tried")
+            yield facts.missing("exclusive") or FactLine("exclusive", 0, f"{name} was not tried")
         elif line.text.partition(" ")[2] not in ("free", "busy"):
             yield line
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from harness.lab.safety.facts.facts import HostFacts, Line, Thing
+from harness.lab.safety.facts.facts import FactLine, HostFacts, Thing
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Net = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -34,7 +34,7 @@ class Route:
     interface: str
     network: Net
     table: str
-    line: Line
+    line: FactLine
 
     @property
     def default(self) -> bool:
@@ -54,7 +54,7 @@ class At:
     interface: str
     address: Address
     network: Net
-    line: Line
+    line: FactLine
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Wires:
         return found
 
     @cached_property
-    def strange(self) -> list[Line]:
+    def strange(self) -> list[FactLine]:
         """Lines about addresses and routes that say something nobody understands."""
         found = [
             line
@@ -252,7 +252,7 @@ def is_address(text: str) -> bool:
     return _plain(text)[0] is not None
 
 
-def _address(line: Line) -> At | None:
+def _address(line: FactLine) -> At | None:
     match = re.match(r"\d+: ([^@ ]+)\S*\s+inet6? ([0-9a-f.:]+)(?:/(\d+))?(?: peer ([0-9a-f.:]+)(?:/(\d+))?)?(?: |$)",
                      line.text)  # fmt: skip
     if match is None:
@@ -270,7 +270,7 @@ def _address(line: Line) -> At | None:
 _HEX8 = re.compile(r"[0-9A-Fa-f]{8}")
 
 
-def _understood4(line: Line) -> bool:
+def _understood4(line: FactLine) -> bool:
     words = line.text.split()
     return words[0] == "Iface" or (
         len(words) > 7
@@ -279,7 +279,7 @@ def _understood4(line: Line) -> bool:
     )
 
 
-def _route4(line: Line) -> Iterator[Route]:
+def _route4(line: FactLine) -> Iterator[Route]:
     """/proc/net/route (proc(5)): little-endian words, and of several next hops only the first."""
     words = line.text.split()
     if words[0] == "Iface" or not _understood4(line) or int(words[3], 16) & _REJECT:
@@ -288,7 +288,7 @@ def _route4(line: Line) -> Iterator[Route]:
     yield Route(words[0], ipaddress.IPv4Network((place, bits), strict=False), "main", line)
 
 
-def _understood6(line: Line) -> bool:
+def _understood6(line: FactLine) -> bool:
     words = line.text.split()
     return (
         len(words) == 10
@@ -298,7 +298,7 @@ def _understood6(line: Line) -> bool:
     )
 
 
-def _route6(line: Line) -> Iterator[Route]:
+def _route6(line: FactLine) -> Iterator[Route]:
     """/proc/net/ipv6_route (proc(5)): a line for each next hop, of all tables together."""
     words = line.text.split()
     if not _understood6(line) or int(words[8], 16) & _REJECT:
@@ -306,14 +306,14 @@ def _route6(line: Line) -> Iterator[Route]:
     yield Route(words[9], ipaddress.IPv6Network((int(words[0], 16), int(words[1], 16)), strict=False), "main", line)
 
 
-def _understood_table(line: Line) -> bool:
+def _understood_table(line: FactLine) -> bool:
     words = line.text.replace("\\", " ").split() or [""]
     if words[0] in _NO_WAY:
         return True
     return bool(_destination(line)) and ("dev" in words[:-1])
 
 
-def _destination(line: Line) -> str:
+def _destination(line: FactLine) -> str:
     words = line.text.split()
     if words[0] == "unicast" and len(words) > 1:
         words = words[1:]
@@ -327,7 +327,7 @@ def _destination(line: Line) -> str:
         return ""
 
 
-def _table(line: Line) -> Iterator[Route]:
+def _table(line: FactLine) -> Iterator[Route]:
     """Lines of `ip -o route show table all`: `[TYPE] TO via GATEWAY dev NAME table T \\ nexthop via ... dev NAME`."""
     words = line.text.replace("\\", " ").split() or [""]
     to = "" if words[0] in _NO_WAY else _destination(line)

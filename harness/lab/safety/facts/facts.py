@@ -24,7 +24,7 @@ SECTIONS = LATER | {
 
 
 @dataclass(frozen=True)
-class Line:
+class FactLine:
     """One line of what the host answered: the evidence of a finding."""
 
     section: str
@@ -39,7 +39,7 @@ class Thing:
     name: str
     attributes: Mapping[str, str]
     relations: frozenset[tuple[str, str]]  # (kind, other name)
-    lines: tuple[Line, ...]
+    lines: tuple[FactLine, ...]
 
     @property
     def place(self) -> str:
@@ -70,13 +70,13 @@ class Function:
     config: ConfigSpace | None
     slot: str | None
     doubts: tuple[
-        tuple[str, Line], ...
+        tuple[str, FactLine], ...
     ]  # what was listed twice, contradicts or was lost, in words; then it is not lent
     macs: frozenset[str]
     netdevs: frozenset[str]
     blocks: frozenset[str]
     serials: frozenset[str]  # Device Serial Number, and those of its NVMe controllers
-    lines: tuple[Line, ...]
+    lines: tuple[FactLine, ...]
 
     @property
     def chain(self) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ class HostFacts:
     functions: Mapping[Bdf, Function]
     blocks: Mapping[str, Thing]
     interfaces: Mapping[str, Thing]
-    sections: Mapping[str, tuple[Line, ...]]
+    sections: Mapping[str, tuple[FactLine, ...]]
     boot_id: str
     kernel: str
     os_name: str
@@ -118,18 +118,18 @@ class HostFacts:
     strange: tuple[Thing, ...] = ()
     """Functions whose address or place cannot be read: nobody lends them, and they may be anybody's siblings."""
 
-    def missing(self, *names: str) -> Line | None:
+    def missing(self, *names: str) -> FactLine | None:
         """The first of these sections that is not there or says that it could not be read."""
         for name in names:
             if name not in self.sections:
                 if name in LATER and self.version < 2:
                     continue
-                return Line(name, 0, "not read")
+                return FactLine(name, 0, "not read")
             for line in self.sections[name]:
                 if line.text.startswith("missing "):
                     return line
         return None
 
-    def lines(self, name: str) -> tuple[Line, ...]:
+    def lines(self, name: str) -> tuple[FactLine, ...]:
         """Lines of a section; empty ones are left out."""
         return self.sections.get(name, ())

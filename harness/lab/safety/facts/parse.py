@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.base.errors import ParseError
-from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Line, Thing
+from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts, Thing
 from harness.model.address import Bdf
 from harness.model.config import ConfigSpace
 
@@ -22,7 +22,7 @@ def parse_facts(sections: Mapping[str, bytes]) -> HostFacts:
     """
     lines = {
         name: tuple(
-            Line(name, number, text.rstrip())
+            FactLine(name, number, text.rstrip())
             for number, text in enumerate(data.decode("utf-8", "replace").split("\n"), start=1)
             if text.strip()
         )
@@ -58,18 +58,18 @@ def parse_facts(sections: Mapping[str, bytes]) -> HostFacts:
     )
 
 
-def _first(lines: Mapping[str, tuple[Line, ...]], name: str) -> str:
+def _first(lines: Mapping[str, tuple[FactLine, ...]], name: str) -> str:
     return lines[name][0].text.strip() if lines.get(name) else ""
 
 
-def _pairs(lines: Mapping[str, tuple[Line, ...]], name: str, sign: str) -> dict[str, str]:
+def _pairs(lines: Mapping[str, tuple[FactLine, ...]], name: str, sign: str) -> dict[str, str]:
     split = (line.text.partition(sign) for line in lines.get(name, ()))
     return {key.strip(): value.strip() for key, _, value in split}
 
 
-def _things(lines: Mapping[str, tuple[Line, ...]], name: str) -> dict[str, Thing]:
+def _things(lines: Mapping[str, tuple[FactLine, ...]], name: str) -> dict[str, Thing]:
     """`NAME KIND VALUE` lines; neighbours keep their last path component."""
-    found: dict[str, list[tuple[str, str, Line]]] = {}
+    found: dict[str, list[tuple[str, str, FactLine]]] = {}
     for line in lines.get(name, ()):
         words = line.text.split(" ", 2)
         if len(words) < 3 or words[0] == "missing":
@@ -87,7 +87,7 @@ def _things(lines: Mapping[str, tuple[Line, ...]], name: str) -> dict[str, Thing
 
 
 def _functions(
-    lines: Mapping[str, tuple[Line, ...]], blocks: Mapping[str, Thing], interfaces: Mapping[str, Thing]
+    lines: Mapping[str, tuple[FactLine, ...]], blocks: Mapping[str, Thing], interfaces: Mapping[str, Thing]
 ) -> tuple[dict[Bdf, Function], tuple[Thing, ...]]:
     """The functions, and those of which one cannot say which they are."""
     things = _things(lines, "pci")
@@ -157,9 +157,9 @@ def _functions(
     return found, tuple(strange)
 
 
-def _twice(thing: Thing) -> list[tuple[str, Line]]:
+def _twice(thing: Thing) -> list[tuple[str, FactLine]]:
     """What is said of a function more than once."""
-    seen: dict[str, Line] = {}
+    seen: dict[str, FactLine] = {}
     return [
         ("it is listed twice", line)
         for line in thing.lines
@@ -167,9 +167,9 @@ def _twice(thing: Thing) -> list[tuple[str, Line]]:
     ]
 
 
-def _drivers(lines: tuple[Line, ...]) -> dict[str, list[Line]]:
+def _drivers(lines: tuple[FactLine, ...]) -> dict[str, list[FactLine]]:
     """Lines `BDF DRIVER` by function, each driver once."""
-    found: dict[str, list[Line]] = {}
+    found: dict[str, list[FactLine]] = {}
     for line in lines:
         same = found.setdefault(line.text.partition(" ")[0], [])
         if all(one.text != line.text for one in same):
@@ -191,7 +191,7 @@ def _hex(values: Mapping[str, str], name: str, digits: int) -> str:
     return match[1] if match else ""
 
 
-def _permanent(lines: Mapping[str, tuple[Line, ...]]) -> dict[str, str]:
+def _permanent(lines: Mapping[str, tuple[FactLine, ...]]) -> dict[str, str]:
     """Permanent address of each interface; ip(8) tells it where it is not the one in use, a bond where it is a port."""
     found = {}
     asked = {match[1] for line in lines.get("links", ()) if (match := re.match(r"\d+: ([^:@ ]+)[:@]", line.text))}
@@ -211,19 +211,19 @@ class _Configs:
     """Config space by address, and what is wrong with what was printed of it; then there is none."""
 
     spaces: dict[str, ConfigSpace] = field(default_factory=dict)
-    doubts: dict[str, list[tuple[str, Line]]] = field(default_factory=dict)
+    doubts: dict[str, list[tuple[str, FactLine]]] = field(default_factory=dict)
 
 
 _SIZES = (64, 256, 4096)  # without privilege; conventional; PCI Express (linux/pci.h: pci_cfg_space_size)
 
 
-def _configs(lines: tuple[Line, ...]) -> _Configs:
+def _configs(lines: tuple[FactLine, ...]) -> _Configs:
     """`function BDF`, then what `od -Ax -tx1` prints: rows of 16 bytes, and at last the size alone.
 
     A `*` stands for rows equal to the one before, so that the next row differs. Nothing is filled in where one is lost.
     """
     found = _Configs()
-    blocks: list[list[Line]] = []
+    blocks: list[list[FactLine]] = []
     for line in lines:
         words = line.text.split()
         if words[0] == "function" and len(words) == 2:
@@ -254,12 +254,12 @@ def _configs(lines: tuple[Line, ...]) -> _Configs:
 class _Lost(Exception):
     """Bytes are missing or contradict."""
 
-    def __init__(self, why: str, line: Line | None = None) -> None:
+    def __init__(self, why: str, line: FactLine | None = None) -> None:
         super().__init__(why)
         self.why, self.line = why, line
 
 
-def _dumped(rows: list[Line]) -> bytes:
+def _dumped(rows: list[FactLine]) -> bytes:
     """The bytes of one dump; none when nothing was printed. _Lost."""
     data, row, repeat, ended = bytearray(), b"", False, not rows
     for line in rows:

@@ -27,7 +27,7 @@ _SCHEMES = {"http", "https", "ftp", "mirror+file"}
 
 
 @dataclass(frozen=True)
-class Mirrors:
+class AptMirrors:
     """Where packages come from: the archive and, if known, its security archive (URIs)."""
 
     main: str
@@ -106,15 +106,15 @@ def parse_deb822(text: str) -> Iterator[AptSource]:
                 yield AptSource(uri, suite, tuple(fields.get("components", "").split()), fields.get("signed-by", ""))
 
 
-def choose(sources: Iterable[AptSource]) -> Mirrors | None:
+def choose(sources: Iterable[AptSource]) -> AptMirrors | None:
     """The first Debian archive and the first Debian security archive among `sources`; None without an archive."""
     debian = [source for source in sources if source.is_debian]
     main = next((source.uri for source in debian if source.is_release), None)
     security = next((source.uri for source in debian if source.is_security), None)
-    return Mirrors(main, security) if main else None
+    return AptMirrors(main, security) if main else None
 
 
-def from_option(text: str) -> Mirrors:
+def from_option(text: str) -> AptMirrors:
     """`URI` or `URI SECURITY-URI`, from an option or the environment. Raises UsageError."""
     try:
         words = shlex.split(text)
@@ -122,7 +122,7 @@ def from_option(text: str) -> Mirrors:
         words = []
     if not 1 <= len(words) <= 2 or any(urlsplit(word).scheme not in _SCHEMES for word in words):
         raise UsageError(f"not a Debian mirror: {text!r}", hint="give a URI, or two: archive and security archive")
-    return Mirrors(*words)
+    return AptMirrors(*words)
 
 
 def use_mirror(text: str | None) -> None:
@@ -132,7 +132,7 @@ def use_mirror(text: str | None) -> None:
         os.environ[VARIABLE] = text
 
 
-def find_mirrors(option: str | None = None, *, apt: Path = APT) -> Mirrors | None:
+def find_mirrors(option: str | None = None, *, apt: Path = APT) -> AptMirrors | None:
     """The option, else $MASKALL_MIRROR, else this machine's apt sources; None: leave mmdebstrap its own default."""
     given = option or os.environ.get(VARIABLE)
     if given:
@@ -147,7 +147,7 @@ def find_mirrors(option: str | None = None, *, apt: Path = APT) -> Mirrors | Non
                 continue  # missing, or private to root: apt's own business
             sources += parse(text)
     found = choose(sources)
-    return found and Mirrors(_resolved(found.main), found.security and _resolved(found.security))
+    return found and AptMirrors(_resolved(found.main), found.security and _resolved(found.security))
 
 
 def _resolved(uri: str) -> str:
@@ -161,7 +161,7 @@ def _resolved(uri: str) -> str:
     return next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), uri)
 
 
-def apt_lines(mirrors: Mirrors, suite: str, security_suite: str) -> list[str]:
+def apt_lines(mirrors: AptMirrors, suite: str, security_suite: str) -> list[str]:
     """The sources an image of `suite` is built from, one line each."""
     lines = [f"deb {mirrors.main} {suite} main"]
     if mirrors.security:

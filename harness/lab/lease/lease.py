@@ -24,20 +24,20 @@ from harness.base.errors import (
 )
 from harness.base.text import inert
 from harness.lab.lease import baseline as baselines
-from harness.lab.lease import holdings
+from harness.lab.lease import leftovers as holdings
 from harness.lab.lease.claim import Claim, owner_of
+from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.deadman import disarm_all
-from harness.lab.lease.entry import Machine, What
+from harness.lab.lease.entry import MachineIdentity, What
 from harness.lab.lease.fence import Fenced
 from harness.lab.lease.holder import Claimed
-from harness.lab.lease.holdings import Holdings, Ours
 from harness.lab.lease.ledger import Found, HostJournal, adopt, boot_id, close_remote, found, is_dirty, machine
+from harness.lab.lease.leftovers import Leftovers, Ours
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
 from harness.lab.lease.undo import Touched, Undo
-from harness.lab.lease.wishes import Wishes
 from harness.model.address import Bdf
-from harness.model.change import Change, Kind
+from harness.model.change import Change, ChangeKind
 from harness.xen.toolstack.xl import REMOTE_RUN
 
 CONNECT_SECONDS = 30.0
@@ -45,7 +45,7 @@ Notice = Callable[[str], None]
 
 
 @dataclass
-class Visit:
+class Lease:
     """A claimed host. Made by `begin`; `end` gives it free. What changes the host goes over `transport`, which is
     fenced: it is refused there once the claim is somebody else's."""
 
@@ -53,16 +53,16 @@ class Visit:
     transport: Fenced
     state: HostState
     claim: Claim
-    machine: Machine
+    machine: MachineIdentity
     journal: HostJournal
     notice: Notice
-    before: Holdings | None = None
+    before: Leftovers | None = None
     addresses: dict[tuple[str, ...], Bdf] = field(default_factory=dict)  # where each identity was found
     domids: set[int] = field(default_factory=set)  # of our domains, as far as they were met
     _left: bool = False
 
     @classmethod
-    def begin(cls, site: Site, wishes: Wishes, notice: Notice) -> Self:
+    def begin(cls, site: Site, wishes: ClaimOptions, notice: Notice) -> Self:
         """Connect and claim; what an earlier run left in its journal is taken over, not undone yet.
 
         HostUnreachable, HostKeyMismatch, LockHeld, JournalDamaged, AnotherMachine. A host with a journal that nobody
@@ -106,7 +106,7 @@ class Visit:
             raise
 
     @classmethod
-    def _arrived(cls, site: Site, fenced: Fenced, state: HostState, wishes: Wishes, notice: Notice) -> Self:
+    def _arrived(cls, site: Site, fenced: Fenced, state: HostState, wishes: ClaimOptions, notice: Notice) -> Self:
         """The claim is ours: what is on record, and of which machine?"""
         token = fenced.claim.holder.token
         try:
@@ -170,7 +170,7 @@ class Visit:
         deadline = Deadline.after(CONNECT_SECONDS)
         if self.transport.run(["test", "-d", path], deadline=deadline).ok:
             return
-        self.journal.about_to(Change(Kind.MODULE, name, f"load the kernel module {name}", f"unload {name}"))
+        self.journal.about_to(Change(ChangeKind.MODULE, name, f"load the kernel module {name}", f"unload {name}"))
         self.transport.run(["modprobe", name], deadline=deadline, changes=True).check()
 
     def undo(self) -> Undo:

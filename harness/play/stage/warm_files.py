@@ -10,8 +10,8 @@ from pathlib import Path
 from harness.base.errors import LabError
 from harness.evidence.observe import observe
 from harness.evidence.store import EvidenceStore
-from harness.play.stage.opening import FOLDER, OpenedPart, Opening, works_at_c2
 from harness.play.stage.stage import Stage
+from harness.play.stage.warm_start import FOLDER, WarmDevice, WarmStart, works_at_c2
 
 TAKE_OVER = "take over what was seen until C2"  # a phase
 _NAME = "opening.json"
@@ -38,11 +38,11 @@ def evidence_of(folder: Path) -> EvidenceStore:
 
 def store_opening(stage: Stage, folder: Path) -> None:
     """Write down a stage that has come to C2, its consoles closed. LabError when guest A does not work there."""
-    opening = Opening(
+    opening = WarmStart(
         played=datetime.now(UTC),
         seconds=stage.collector.seconds,
         parts=tuple(
-            OpenedPart(
+            WarmDevice(
                 part.device.address,
                 part.device.original_driver,
                 tuple(part.collector.readings),
@@ -63,8 +63,8 @@ def resume(stage: Stage, folder: Path, store: EvidenceStore) -> None:
     """Bring a stage whose host was frozen at C2 to where it was then; copies of the evidence go to `store`."""
     with stage.progress.phase(TAKE_OVER):
         stored = (folder / _NAME).read_bytes()
-        store.take_over(Opening.from_json(stored).evidence, evidence_of(folder))
-        opening = Opening.from_json(stored, store.folder)
+        store.take_over(WarmStart.from_json(stored).evidence, evidence_of(folder))
+        opening = WarmStart.from_json(stored, store.folder)
         for part, opened in zip(stage.parts, opening.parts, strict=True):
             if part.device.address != opened.address:
                 raise LabError(f"{part.device.target.name} is at {part.device.address}, and was at {opened.address}")

@@ -9,7 +9,7 @@ from harness.base.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ClaimOptions:
     """`accepted`: checks of the safety gate whose DENY is accepted, with the reason. `wait` in seconds."""
 
     accepted: Mapping[str, str] = field(default_factory=dict)

@@ -25,7 +25,7 @@ SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Thing:
+class Leftover:
     """Something countable. Its name carries no number that a run may change; `ties` do: addresses, domains (`d5` and
     names), paths that it belongs to."""
 
@@ -51,11 +51,11 @@ class Ours:
 
 
 @dataclass(frozen=True)
-class Holdings:
+class Leftovers:
     """Everything countable, with how often it is there. `domids`: of our domains, as noted on the host."""
 
     boot_id: str
-    things: Mapping[Thing, int]
+    things: Mapping[Leftover, int]
     domids: frozenset[int] = frozenset()
 
     @property
@@ -63,7 +63,7 @@ class Holdings:
         """Domains that are dead and not gone."""
         return sorted(one.name for one in self.things if one.kind == "domain" and one.name.startswith("zombie "))
 
-    def more_than(self, before: Holdings, ours: Ours) -> tuple[list[str], list[str]]:
+    def more_than(self, before: Leftovers, ours: Ours) -> tuple[list[str], list[str]]:
         """What is there more often than before, one line each, in words for a person: what is tied to us, and the rest.
 
         The rest is other people's business: a login mounts a file system, somebody starts a guest. After a reboot the
@@ -83,53 +83,53 @@ def read(transport: Transport, deadline: Deadline) -> dict[str, bytes]:
     return ask(transport, _PROGRAM, deadline=deadline)
 
 
-def parse(sections: Mapping[str, bytes]) -> Holdings:
+def parse(sections: Mapping[str, bytes]) -> Leftovers:
     """Accepted format: the sections of holdings.sh; those of Xen are empty on a host without it."""
     missing = [name for name in _SECTIONS if name not in sections]
     if missing:
         raise ParseError(f"no section {missing[0]}", file="holdings", expected=", ".join(_SECTIONS))
     text = {name: data.decode("utf-8", "replace") for name, data in sections.items()}
     domids = frozenset(int(word) for word in text["domids"].split() if re.fullmatch(r"[0-9]{1,5}", word))
-    return Holdings(text["boot_id"].strip(), Counter(_things(text)), domids)
+    return Leftovers(text["boot_id"].strip(), Counter(_things(text)), domids)
 
 
-def _things(text: Mapping[str, str]) -> Iterator[Thing]:
+def _things(text: Mapping[str, str]) -> Iterator[Leftover]:
     if text["domains"].strip():
         for row in parse_list(text["domains"], file="domains"):
             name = f"zombie {row.domid}" if row.zombie else row.name
-            yield Thing("domain", name, frozenset({name, f"d{row.domid}"}))
+            yield Leftover("domain", name, frozenset({name, f"d{row.domid}"}))
     if text["assignable"].strip():
         for device in parse_assignable(text["assignable"], file="assignable"):
-            yield Thing("device on pciback", str(device), frozenset({str(device)}))
+            yield Leftover("device on pciback", str(device), frozenset({str(device)}))
     for line in text["owners"].splitlines():
         match = re.match(r'/libxl/pci/(\S+)/domid = "(\d*)"', line)
         if match:
             address = re.sub(r"^(\w+)-(\w+)-(\w+)-(\w)$", r"\1:\2:\3.\4", match[1])
-            yield Thing("libxl owner of device", match[1], frozenset({address, f"d{match[2]}"}))
+            yield Leftover("libxl owner of device", match[1], frozenset({address, f"d{match[2]}"}))
     for line in text["backends"].splitlines():
         match = re.match(r"/local/domain/0/backend/(\w+)/([1-9]\d*)/(\d+) ", line)
         if match:
-            yield Thing("xenstore backend", f"{match[1]} of domain {match[2]}", frozenset({f"d{match[2]}"}))
+            yield Leftover("xenstore backend", f"{match[1]} of domain {match[2]}", frozenset({f"d{match[2]}"}))
     for line in text["mounts"].splitlines():
         words = line.split()
         if len(words) > 1:
-            yield Thing("mount", words[1], _paths(words[1]))
+            yield Leftover("mount", words[1], _paths(words[1]))
     for line in text["interrupts"].splitlines():
         match = re.match(r" *\d+: (?: *\d+)+ +(\S+)(?: +\S*-\S*)? +(.*)", line)
         if match:
             addresses = frozenset(re.findall(FUNCTION, match[2]))
-            yield Thing("dom0 irq", f"{match[1]} {re.sub(r'[0-9]+', 'N', match[2])}".strip(), addresses)
+            yield Leftover("dom0 irq", f"{match[1]} {re.sub(r'[0-9]+', 'N', match[2])}".strip(), addresses)
     for line in text["processes"].splitlines():
         _, name, command = [*line.split(" ", 2), "", ""][:3]
         if name:
-            yield Thing("process", name, _served(command))
+            yield Leftover("process", name, _served(command))
     if "IRQ information:" in text["irqs"]:
         for irq in parse_irqs(text["irqs"], file="irqs"):
             if irq.unbound:
-                yield Thing("Xen irq", "mapped, unbound")
+                yield Leftover("Xen irq", "mapped, unbound")
             for domain in irq.domains:
                 if irq.is_msi:
-                    yield Thing("Xen irq", f"bound to {domain}", frozenset({domain}))
+                    yield Leftover("Xen irq", f"bound to {domain}", frozenset({domain}))
 
 
 def _served(command: str) -> frozenset[str]:
@@ -142,6 +142,6 @@ def _paths(text: str) -> frozenset[str]:
     return frozenset({_RUN} if re.search(rf"(?:^|[ =]){_RUN}(?:/|$)", text) else ())
 
 
-def survey(transport: Transport) -> Holdings:
+def survey(transport: Transport) -> Leftovers:
     """Read and parse in one."""
     return parse(read(transport, Deadline.after(SECONDS)))

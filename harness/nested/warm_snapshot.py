@@ -34,7 +34,7 @@ Live = Callable[[Path, Path], AbstractContextManager[tuple[Machine, Host]]]
 
 
 @dataclass(frozen=True)
-class OpenedSnapshot(Snapshot):
+class WarmSnapshot(Snapshot):
     """A snapshot of a host on which an opening was played."""
 
     @property
@@ -43,7 +43,7 @@ class OpenedSnapshot(Snapshot):
 
 
 @dataclass(frozen=True)
-class OpenedRecipe:
+class WarmRecipe:
     """Restore the base on copies of its files, play the opening, freeze."""
 
     base: Snapshot
@@ -66,7 +66,7 @@ class OpenedRecipe:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def build(self, directory: Path) -> None:
-        snapshot = OpenedSnapshot(directory)
+        snapshot = WarmSnapshot(directory)
         snapshot.opening.mkdir()
         with self.progress.phase("copy the frozen host", 2):
             for file in (self.base.disk, self.base.ram):
@@ -82,7 +82,7 @@ class OpenedRecipe:
                 machine.save(snapshot.state)
 
 
-class Openings:
+class WarmSnapshots:
     """The opened snapshots of one lab; several threads may ask."""
 
     def __init__(self, cache: Cache) -> None:
@@ -90,7 +90,7 @@ class Openings:
         self._lock = threading.Lock()
         self._failed: set[str] = set()  # digests, so that what cannot be made is not tried for every scenario
 
-    def obtain(self, recipe: OpenedRecipe) -> OpenedSnapshot | None:
+    def obtain(self, recipe: WarmRecipe) -> WarmSnapshot | None:
         """The snapshot of `recipe`, made if that pays; None where there is none: the scenario begins at its beginning.
 
         Emulator faults and guests that die are tried again, as in a scenario.
@@ -109,7 +109,7 @@ class Openings:
                         break
                 else:
                     self._cache.trim(recipe.prefix, KEPT_BYTES)
-                    return OpenedSnapshot(entry.path)
+                    return WarmSnapshot(entry.path)
             self._failed.add(recipe.digest)
             return None
 

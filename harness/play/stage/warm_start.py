@@ -14,9 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.base.errors import ParseError
 from harness.evidence.references import moved
 from harness.model.address import Bdf
-from harness.model.checkpoint import Checkpoint
-from harness.model.raw import Position, RawRef
-from harness.model.reading import Reading
+from harness.model.observation import Checkpoint, Position, RawRef, Reading
 from harness.scenario.record import Action, Record
 from harness.scenario.spec import Fate, Next, Scenario
 
@@ -25,7 +23,7 @@ FOLDER = "raw"
 
 
 @dataclass(frozen=True)
-class OpenedPart:
+class WarmDevice:
     """One device: whose it was, what was read of it, and how far its collector has come."""
 
     address: Bdf
@@ -42,12 +40,12 @@ def works_at_c2(record: Record) -> bool:
 
 
 @dataclass(frozen=True)
-class Opening:
+class WarmStart:
     """`seconds` from the scenario's begin to the freeze; `guests` label -> domid; `evidence`: every raw file."""
 
     played: datetime
     seconds: float
-    parts: tuple[OpenedPart, ...]
+    parts: tuple[WarmDevice, ...]
     actions: tuple[Action, ...]
     guests: dict[str, int]
     evidence: tuple[RawRef, ...]
@@ -56,7 +54,7 @@ class Opening:
         return _ADAPTER.dump_json(self, indent=1)
 
     @classmethod
-    def from_json(cls, data: bytes, folder: str = FOLDER) -> Opening:
+    def from_json(cls, data: bytes, folder: str = FOLDER) -> WarmStart:
         """An opening whose evidence is in `folder` now. ParseError for anything that `to_json` does not write."""
         try:
             return _ADAPTER.validate_python(moved(json.loads(data), FOLDER, folder))
@@ -68,7 +66,7 @@ class Opening:
             raise ParseError(str(error), file="opening", expected="JSON") from error
 
 
-_ADAPTER = TypeAdapter(Opening)
+_ADAPTER = TypeAdapter(WarmStart)
 
 
 def opening_key(scenario: Scenario) -> str | None:
