@@ -112,7 +112,7 @@ class _Scale:
         return round(_GUTTER + (self._columns.index(at) + 0.5) * self.wide, 1)
 
     def time(self, seconds: float) -> float:
-        return round(_GUTTER + 8 + seconds / self.latest * (WIDTH - _GUTTER - 40), 1)
+        return round(_GUTTER + 8 + seconds / self.latest * (WIDTH - _GUTTER - 56), 1)
 
 
 def _axis(
