@@ -15,6 +15,7 @@ from harness.cli import (
     coverage,
     doctor,
     explain,
+    init,
     judge,
     list,
     mutants,
@@ -59,6 +60,7 @@ def top(
 
 for command in (
     run,
+    init,
     list,
     coverage,
     report,

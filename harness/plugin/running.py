@@ -12,7 +12,6 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-from harness.base.deadline import Deadline, poll
 from harness.base.errors import MaskallError
 from harness.run.options import RunOptions
 
@@ -155,6 +154,8 @@ class Running:
         if not hasattr(self._config, "workerinput"):
             yield
             return
+        from harness.base.deadline import Deadline, poll
+
         files = [self.results / f".place-{number}" for number in range(self.options.hosts_at_a_time)]
         handles = [file.open("w") for file in files]
         try:
