@@ -133,7 +133,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Ended(config), "maskall-ended")
     if OPTIONS not in config.stash and any(config.getoption(_destination(row)) is not None for row in TABLE):
         try:
-            options(config).scenarios()
+            options(config).check()
         except MaskallError as error:
             raise pytest.UsageError(f"maskall: {error}") from None
 

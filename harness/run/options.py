@@ -183,6 +183,15 @@ class RunOptions:
 
         return chosen(self)
 
+    def check(self) -> None:
+        """Raises UsageError or InventoryError for any option that is wrong, whether scenarios are played or not."""
+        from harness.run.selection import checked
+
+        if self.scenario:
+            self.scenarios()
+        else:
+            checked(self)
+
     @cached_property
     def _entry(self) -> HostEntry:
         from harness.lab.inventory.models import NestedEntry, load_inventory

@@ -17,14 +17,20 @@ from harness.scenario.choose import Candidate, select, why_not_through
 from harness.scenario.spec import Next, Scenario
 
 
-def chosen(options: RunOptions) -> list[Scenario]:
-    """The rows asked for. Raises UsageError or InventoryError for any option that is wrong."""
+def checked(options: RunOptions) -> list[Candidate]:
+    """The devices that the options name. Raises UsageError or InventoryError for any option that is wrong by itself."""
     _refuse_for_another_kind(options)
     devices = _lab_candidates(options) if options.in_lab else _nested_candidates(options)
     options.toolstack_name()
     options.known_mutants()
     options.issues()
     _refuse_used(options.results)
+    return devices
+
+
+def chosen(options: RunOptions) -> list[Scenario]:
+    """The rows asked for. Raises as `checked`, and UsageError where there are none."""
+    devices = checked(options)
     rows = _playable(options, select(catalogue(), devices, list(options.scenario), options.profile))
     _refuse_to_strand(options, rows)
     if not options.rounds:

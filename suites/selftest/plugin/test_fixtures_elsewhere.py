@@ -1,0 +1,109 @@
+"""The fixtures on a lab host, in pytest-xdist's processes, and what they cost a pytest that uses none of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness.plugin.case
+import harness.run.prepare
+from harness.guest.initramfs import GuestFiles
+from harness.model.verdict import Conclusion, Verdict
+from harness.report.results import RunResult
+from harness.run import store
+from suites.selftest.fakes.fakehost import board
+from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
+
+__all__ = ["fake_host"]
+pytest_plugins = ("pytester",)
+PRELOADED = harness.plugin.case, harness.run.prepare
+
+BORROWS = """
+def test_it(xen_host, pci_device):
+    assert pci_device.driver == "pciback"
+    {line}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"),
+    [("pass", Verdict.PASS), ("assert 0", Verdict.FAIL), ("xen_host.xl('no-such-verb')", Verdict.PASS)],
+)
+def test_a_lab_host_is_leased_journaled_and_given_back(
+    pytester: pytest.Pytester, fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch, line: str, verdict: Verdict
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "controller"))
+    monkeypatch.setattr("harness.lab.lease.undo.GONE_SECONDS", 0.1)
+    monkeypatch.setattr("harness.lab.real.install", lambda *_: GuestFiles("/boot/vmlinuz", "/guest.cpio"))
+    before = fake_host.fake.state()
+    pytester.makepyfile(test_mine=BORROWS.format(line=line))
+    folder = pytester.path / "results"
+    options = [f"--maskall-inventory={fake_host.inventory}", f"--maskall-host={NAME}", f"--maskall-results={folder}"]
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *options, "--maskall-device=nic0")
+    assert result.ret == (0 if verdict is Verdict.PASS else 1), result.stdout.str()
+    run = store.load(folder / "results.json", RunResult)
+    assert (run.host.name, run.host.nested, run.cases[0].stock.verdict) == (NAME, False, verdict)
+    assert fake_host.fake.ran(f"pci-assignable-add {board.NIC}") == 1
+    assert fake_host.fake.state() == before
+
+
+def test_processes_of_xdist_share_one_result(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        "import harness.run.prepare\n"
+        "from suites.selftest.fakes.caselab import CaseLab\n"
+        "harness.run.prepare.lab_for = lambda *_: CaseLab()\n"
+    )
+    pytester.makepyfile(
+        test_mine="import pytest\n"
+        "@pytest.mark.parametrize('number', range(3))\n"
+        "@pytest.mark.control('no-maskall-reset')\n"
+        "def test_it(pci_device, make_guest, number):\n"
+        "    make_guest(pci_device).destroy()\n"
+        "    assert make_guest(pci_device).interrupts(pci_device)\n"
+    )
+    folder = pytester.path / "results"
+    result = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "-p", "xdist", "-n", "2", f"--maskall-results={folder}"
+    )
+    assert result.ret == 0, result.stdout.str()
+    run = store.load(folder / "results.json", RunResult)
+    assert [case.conclusion for case in run.cases] == [Conclusion.PROVEN] * 3
+    assert sorted(case.id for case in run.cases) == [f"test_mine.py::test_it[{number}]" for number in range(3)]
+
+
+_LOADED = """
+import sys, pytest
+pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", {file!r}])
+print("LOADED", sorted(one for one in sys.modules if one.split(".")[0] in ("harness", "paramiko", "pydantic", "yaml")))
+"""
+_LIGHT = {
+    "harness",
+    "harness.base",
+    "harness.base.errors",
+    "harness.plugin",
+    "harness.plugin.fixtures",
+    "harness.plugin.marks",
+    "harness.plugin.running",
+    "harness.run",
+    "harness.run.option",
+    "harness.run.options",
+}
+
+
+def test_a_pytest_that_uses_none_of_it_loads_nothing_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "test_plain.py"
+    file.write_text("def test_plain(): pass\n")
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", _LOADED.format(file=str(file))],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("LOADED")]
+    assert "1 passed" in done.stdout
+    assert set(eval(line.removeprefix("LOADED "))) <= _LIGHT  # noqa: S307 - a list we have just printed
