@@ -11,7 +11,7 @@ import pytest
 import harness.plugin.case
 import harness.run.prepare
 from harness.guest.initramfs import GuestFiles
-from harness.model.verdict import Conclusion, Verdict
+from harness.judge.judgement import Conclusion, Verdict
 from harness.report.results import RunResult
 from harness.run import store
 from suites.selftest.fakes.fakehost import board
