@@ -40,6 +40,12 @@ class MakeGuest(Protocol):
     ) -> Guest: ...
 
 
+class TakeCheckpoint(Protocol):
+    """What checkpoint hands out."""
+
+    def __call__(self, name: str) -> Seen: ...
+
+
 @pytest.fixture
 def maskall_hypervisor(request: pytest.FixtureRequest) -> str:
     """On which hypervisor this item is played: 'stock', or the name of a mutant."""
