@@ -20,7 +20,7 @@ from harness.evidence.sealed import bytes_of
 from harness.judge.judgement import Conclusion
 from harness.model.observation import RawRef
 from harness.report.page.cited import Cited, link
-from harness.report.page.divergence import Fact, first_divergence
+from harness.report.page.divergence import ShownFact, first_divergence
 from harness.report.page.mail import COLUMNS
 from harness.report.page.page import page
 from harness.report.page.sentence import sentence
@@ -185,10 +185,10 @@ def test_what_a_boot_deals_out_is_no_difference(run: RunResult) -> None:
     dealt.observations[1] = replace(dealt.observations[1], xen=replace(dealt.observations[1].xen, owner="d9"))  # type: ignore[type-var]
     found = first_divergence(*sides)
     assert found is not None and found.checkpoint == "C4"
-    assert found.facts == (Fact("Xen", "owner", "DomIO", "guest A (d9)"),)
+    assert found.facts == (ShownFact("Xen", "owner", "DomIO", "guest A (d9)"),)
     del dealt.observations[1]
     found = first_divergence(*sides)
-    assert found is not None and found.facts == (Fact("scenario", "checkpoint", "reached", "not reached"),)
+    assert found is not None and found.facts == (ShownFact("scenario", "checkpoint", "reached", "not reached"),)
 
 
 def test_marks_and_rows_lead_to_lines_on_the_page_where_they_are_cited(
