@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from harness.host.device import Device
     from harness.host.guest import Guest
@@ -43,7 +43,7 @@ class MakeGuest(Protocol):
 class TakeCheckpoint(Protocol):
     """What checkpoint hands out."""
 
-    def __call__(self, name: str) -> Seen: ...
+    def __call__(self, name: str) -> CaseView: ...
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def toolstack(maskall_trial: Trial) -> Toolstack:
 
 
 @pytest.fixture
-def checkpoint(maskall_trial: Trial) -> Callable[[str], CaseView]:
+def checkpoint(maskall_trial: Trial) -> TakeCheckpoint:
     """checkpoint("after the fault") keeps all views of every borrowed device as evidence, under that name.
 
     Hardware (config space), the vector table where it can be read, Xen (debug keys M, Q, i), the guest's as of its last

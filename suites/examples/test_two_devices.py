@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from harness.host.device import Device
-from harness.plugin.fixtures import MakeGuest
-from harness.scenario.case import Seen
+from harness.plugin.fixtures import MakeGuest, TakeCheckpoint
 
 
 @pytest.mark.device("nvme", "virtio-rng")
 @pytest.mark.control("no-maskall-reset")
-def test_neighbour_is_not_touched(
-    pci_devices: list[Device], make_guest: MakeGuest, checkpoint: Callable[[str], Seen]
-) -> None:
+def test_neighbour_is_not_touched(pci_devices: list[Device], make_guest: MakeGuest, checkpoint: TakeCheckpoint) -> None:
     """The first is masked and goes to its next owner; the second works before, meanwhile and after."""
     disk, random = pci_devices
     guest, neighbour = make_guest(disk), make_guest(random)
