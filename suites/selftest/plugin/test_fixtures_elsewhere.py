@@ -107,3 +107,13 @@ def test_a_pytest_that_uses_none_of_it_loads_nothing_of_it(tmp_path: Path) -> No
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("LOADED")]
     assert "1 passed" in done.stdout
     assert set(eval(line.removeprefix("LOADED "))) <= _LIGHT  # noqa: S307 - a list we have just printed
+
+
+def test_a_lab_host_plays_one_test_at_a_time(pytester: pytest.Pytester, fake_host: FakeLab) -> None:
+    before = fake_host.fake.state()
+    pytester.makepyfile(test_mine="def test_it(xen_host): pass\n")
+    options = [f"--maskall-inventory={fake_host.inventory}", f"--maskall-host={NAME}", "--maskall-device=nic0"]
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "xdist", "-n", "2", *options)
+    assert result.ret != 0
+    assert "maskall: test_mine.py:1: test_it: -n 2: a lab host plays one test at a time" in result.stdout.str()
+    assert fake_host.fake.state() == before
