@@ -82,7 +82,7 @@ def fake_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, objec
         def stop(self) -> None:
             """Nothing is under way."""
 
-        def finish(self) -> object:
+        def finish(self, *_: object) -> object:
             return build(self.finished)
 
     monkeypatch.setattr("harness.run.prepare.prepared_lab", lambda *_, **__: Lab())
