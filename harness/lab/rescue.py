@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, JournalDamaged, LabError, NotRecorded, PowerFailed, Unreachable
-from harness.lab.lease import leftovers as holdings
+from harness.lab.lease import leftovers
 from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.entry import open_part
 from harness.lab.lease.ladder import Climb, Offer, Rung, climb
@@ -168,7 +168,7 @@ class Rescue:
             visit.state.keep(f"{name}-console.txt", self.console.text()[-_TAIL:])
         if visit.transport.connected:
             try:
-                for section, data in holdings.read(visit.transport, Deadline.after(_SECONDS)).items():
+                for section, data in leftovers.read(visit.transport, Deadline.after(_SECONDS)).items():
                     visit.state.keep(f"{name}-{section}.txt", data)
             except HostUnreachable as error:
                 raise LabError(f"the host cannot be asked: {error.message}") from error

@@ -20,7 +20,7 @@ from harness.base.errors import ExitStatus, LabError, LockHeld
 from harness.cli import main
 from harness.lab.inventory.models import DeviceEntry
 from harness.lab.lease import baseline as baselines
-from harness.lab.lease import leftovers as holdings
+from harness.lab.lease import leftovers
 from harness.lab.lease.baseline import Baseline
 from harness.lab.lease.claim import look
 from harness.lab.lease.claim_options import ClaimOptions
@@ -72,11 +72,11 @@ def site(practice: Practice) -> Site:
 def as_before(site: Site) -> Iterator[Baseline]:
     """How the device is; afterwards it must be the same, nothing may be left, and nobody may hold the host."""
 
-    def seen() -> tuple[Baseline, holdings.Leftovers]:
+    def seen() -> tuple[Baseline, leftovers.Leftovers]:
         link = site.transport()
         link.connect(Deadline.after(site.entry.boot_seconds))
         try:
-            return baselines.read(link, Bdf.parse("0000:02:00.0")), holdings.survey(link)
+            return baselines.read(link, Bdf.parse("0000:02:00.0")), leftovers.survey(link)
         finally:
             link.close()
 

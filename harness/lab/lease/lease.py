@@ -24,7 +24,7 @@ from harness.base.errors import (
 )
 from harness.base.text import inert
 from harness.lab.lease import baseline as baselines
-from harness.lab.lease import leftovers as holdings
+from harness.lab.lease import leftovers
 from harness.lab.lease.claim import Claim, owner_of
 from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.deadman import disarm_all
@@ -150,7 +150,7 @@ class Lease:
     def open_journal(self, reason: str) -> None:
         """The first line of a run, and how the host was before it: what it held."""
         self.journal.run = _fresh_run()
-        self.before = holdings.survey(self.transport)
+        self.before = leftovers.survey(self.transport)
         if self.before.zombies:
             raise LabError(
                 f"{self.site.name} holds on to dead domains: {', '.join(self.before.zombies)}",
@@ -195,7 +195,7 @@ class Lease:
         """What is tied to us must be gone; whatever else is there more than before is somebody else's, and told."""
         if self.before is None:
             return
-        after = holdings.survey(self.transport)
+        after = leftovers.survey(self.transport)
         if after.boot_id != self.before.boot_id:
             return
         touched = self.touched

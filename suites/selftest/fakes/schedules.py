@@ -20,7 +20,7 @@ import pytest
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, MaskallError
-from harness.lab.lease import baseline, claim, fence, holdings, ledger, owners, undo, visit
+from harness.lab.lease import baseline, claim, fence, lease, ledger, leftovers, owners, undo
 from harness.lab.lease.baseline import Baseline
 from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.lease import Lease
@@ -336,7 +336,7 @@ def played(schedule: Schedule) -> Iterator[None]:
         return schedule.host.device
 
     def survey(transport: Any) -> Leftovers:  # noqa: ANN401
-        transport.run(["read", "holdings"], deadline=Deadline.after(1))
+        transport.run(["read", "leftovers"], deadline=Deadline.after(1))
         return Leftovers(f"boot {schedule.host.boot}", {})
 
     def ask(transport: Any, ours: Any) -> owners.Owners:  # noqa: ANN401
@@ -359,7 +359,7 @@ def played(schedule: Schedule) -> Iterator[None]:
         patch.setattr(owners, "unless_taken", lambda command, device, ours: Played("ask", "ask", command))
         patch.setattr(owners, "ask", ask)
         patch.setattr(baseline, "read", read)
-        patch.setattr(holdings, "survey", survey)
+        patch.setattr(leftovers, "survey", survey)
         patch.setattr(undo, "GONE_SECONDS", 0.0)
         patch.setattr(
             claim.Claim, "beating", property(lambda self: self._stream is not None and not self._stream.ended)
@@ -367,7 +367,7 @@ def played(schedule: Schedule) -> Iterator[None]:
         patch.setattr(
             HostState, "of", classmethod(lambda cls, name: cls(name, Path(threading.current_thread().folder)))
         )  # type: ignore[attr-defined]
-        patch.setattr(visit, "owner_of", lambda _: threading.current_thread().who)  # type: ignore[attr-defined]
+        patch.setattr(lease, "owner_of", lambda _: threading.current_thread().who)  # type: ignore[attr-defined]
         patch.setattr(threading.Thread, "start", _no_beat(threading.Thread.start))
         yield
 

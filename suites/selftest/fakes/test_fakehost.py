@@ -14,7 +14,7 @@ from harness.guest.initramfs import GuestFiles
 from harness.host.device import Device
 from harness.host.host import Host, TargetDevice
 from harness.host.pciback import driver_of
-from harness.lab.lease import leftovers as holdings
+from harness.lab.lease import leftovers
 from harness.lab.lease.baseline import read
 from harness.lab.lease.deadman import DeadMan
 from harness.lab.lease.leftovers import Ours
@@ -85,11 +85,11 @@ class TestHost:
 
     def test_everything_that_runs_is_counted_by_the_leak_check(self, fake_host: FakeLab) -> None:
         link = fake_host.transport()
-        before = holdings.survey(link)
+        before = leftovers.survey(link)
         run(link, ADD, changes=True)
-        assert holdings.survey(link).more_than(before, Ours(frozenset({NIC})))[0]
+        assert leftovers.survey(link).more_than(before, Ours(frozenset({NIC})))[0]
         run(link, ["xl", "pci-assignable-remove", "-r", NIC], changes=True)
-        assert holdings.survey(link).more_than(before, Ours(frozenset({NIC}))) == ([], [])
+        assert leftovers.survey(link).more_than(before, Ours(frozenset({NIC}))) == ([], [])
 
     def test_inventory_names_its_devices(self, fake_host: FakeLab) -> None:
         assert list(fake_host.entry.devices) == ["nic0", "disk0"]

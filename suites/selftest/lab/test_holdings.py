@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.base.errors import EvidenceError, ParseError
-from harness.lab.lease import leftovers as holdings
+from harness.lab.lease import leftovers
 from harness.lab.lease.leftovers import Leftover, Leftovers, Ours
 from harness.transport.sections import ask, split
 from suites.selftest.fakes.localtransport import LocalTransport
@@ -43,7 +43,7 @@ def seen(**changed: bytes) -> Leftovers:
         "domids": b"",
         "irqs": (DATA / "nvme_assignable.debugkey_i.txt").read_bytes(),
     }
-    return holdings.parse({**sections, **changed})
+    return leftovers.parse({**sections, **changed})
 
 
 def test_a_host_that_did_not_change_has_no_leaks() -> None:
@@ -107,13 +107,13 @@ def test_one_more_of_the_same_is_counted() -> None:
 
 def test_a_missing_section_is_no_empty_one() -> None:
     with pytest.raises(ParseError, match="no section"):
-        holdings.parse({"boot_id": b"x"})
+        leftovers.parse({"boot_id": b"x"})
 
 
 def test_the_program_runs_without_xen_too() -> None:
     transport = LocalTransport()
     transport.connect(soon())
-    here = holdings.survey(transport)
+    here = leftovers.survey(transport)
     assert Leftover("mount", "/proc") in here.things
     assert here.boot_id
 
