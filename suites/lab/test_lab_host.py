@@ -157,8 +157,8 @@ def test_a_scenario_from_inventory_to_verdict(
     assert status == ExitStatus.OK
     result = json.loads((tmp_path / "results/results.json").read_text())
     (scenario,) = result["scenarios"]
-    assert scenario["stock"]["verdict"] == "PASS"
-    assert scenario["stock"]["hazard"]["taken"] is True
+    assert scenario["stock"]["judgement"]["verdict"] == "PASS"
+    assert scenario["stock"]["judgement"]["hazard"]["taken"] is True
     assert result["host"]["name"] == practice.name
     assert not result["host"]["nested"]
 
