@@ -20,6 +20,7 @@ COMES_TO = {
     "known-save": (Conclusion.KNOWN, Verdict.FAIL),
     "known-stopped-device-model": (Conclusion.KNOWN, Verdict.FAIL),
     "lab-error": (Conclusion.UNDECIDED, Verdict.ERROR),
+    "lab-host": (Conclusion.UNPROVEN, Verdict.PASS),
     "libvirt-known-quarantine": (Conclusion.KNOWN, Verdict.FAIL),
     "libvirt-pass": (Conclusion.UNPROVEN, Verdict.PASS),
     "no-op-reset": (Conclusion.UNPROVEN, Verdict.PASS),
