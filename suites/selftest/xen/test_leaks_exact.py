@@ -11,7 +11,7 @@ from suites.selftest.fakes.readings import READINGS, files_of
 
 NVME = Bdf.parse("04:00.0")
 
-# As the readings were looked through; another number here is another meaning of a counter.
+# What the counters give today, pinned and not counted by hand; another number here is another meaning of a counter.
 EXACT = {
     "4.20/no_guest_alive": {
         "device_irqs": 0, "msi_irqs": 17, "unbound_irqs": 3, "foreign_irqs": 0, "dom0_irqs": 40, "domain_irqs": 0,
