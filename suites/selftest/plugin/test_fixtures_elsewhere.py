@@ -50,7 +50,9 @@ def test_a_lab_host_is_leased_journaled_and_given_back(
     assert fake_host.fake.state() == before
 
 
-def test_processes_of_xdist_share_one_result(pytester: pytest.Pytester) -> None:
+def test_processes_of_xdist_share_one_result(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the installed package has no suites; the processes find the fake lab in the checkout
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     pytester.makeconftest(
         "import harness.run.prepare\n"
         "from suites.selftest.fakes.caselab import CaseLab\n"
