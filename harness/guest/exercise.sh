@@ -1,5 +1,6 @@
 # Prints the device as its owner sees it, around a burst of traffic. Runs in a guest (busybox sh) and in dom0 (dash).
-# Expects ready() and traffic(), and in $1 the device's vendor:device, in $2 the seconds of patience.
+# Expects ready() and traffic(), and in $1 the device's vendor:device, in $2 the seconds of patience. With any $3 it only
+# waits for the driver, makes no traffic, and its status says whether the driver is ready.
 #
 # A driver whose vectors are set up but of which none has fired within the patience will not get better: waiting for
 # its own timeout (60 s for nvme) would tell nothing more.
@@ -18,7 +19,7 @@ while [ -z "$device" ]; do
   [ -n "$device" ] || sleep 0.1
 done
 section device
-[ -n "$device" ] || { echo none; section end; exit 0; }
+[ -n "$device" ] || { echo none; section end; exit 1; }
 echo "${device##*/}"
 vectors() { ls "$device/msi_irqs" 2>/dev/null; }
 # what interrupts: its MSI or MSI-X vectors, or the one line of INTx
@@ -45,6 +46,7 @@ while :; do
 done
 section ready
 echo $is_ready
+[ -z "$3" ] || { [ $is_ready = yes ]; exit; }
 section interrupts_before
 cat /proc/interrupts
 section traffic

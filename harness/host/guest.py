@@ -80,6 +80,8 @@ class Guest:
     spec: GuestSpec
     label: str = ""
     """What evidence and results call it: A suffers, B follows, C stands by."""
+    devices: tuple[Device, ...] = ()
+    """Those of its `spec`, where its drivers shall be waited for."""
     agent: Agent | None = None
     """None before it was created, and once its console was closed."""
     views: dict[Bdf, GuestView] = field(default_factory=dict, init=False)
@@ -134,6 +136,13 @@ class Guest:
     def wait_up(self, seconds: float = UP_SECONDS) -> bool:
         """Whether its userland came up within `seconds` and its agent answers."""
         return self.agent is not None and self.agent.await_up(Deadline.after(seconds))
+
+    def wait_ready(self, device: Device, patience: int = PATIENCE_SECONDS) -> bool:
+        """Whether its driver can take traffic to the device; it comes a while after userland. Makes no traffic.
+
+        A driver whose vectors are set up and silent for `patience` seconds is not waited for. Errors as `run`.
+        """
+        return self.run(f"{_exercise(device, patience)} wait").status == 0
 
     def destroy(self, *, wait: bool = True) -> Done:
         """By the toolstack; with `wait` it must be gone within 30 s, and libxl must have forgotten its devices."""
@@ -197,7 +206,7 @@ class Guest:
         return poll(successor, Deadline.after(seconds), every=0.3)
 
     def restarted(self) -> Guest:
-        """The domain that the toolstack has made instead of it (`on_reboot`, `on_crash`), its userland up.
+        """The domain that the toolstack has made instead of it (`on_reboot`, `on_crash`), up as `make_guest` has it.
 
         CommandFailed when there is none within 60 s, GuestDied when its userland does not come up.
         """
@@ -206,11 +215,13 @@ class Guest:
             act.end(domid is not None, f"d{domid}" if domid is not None else "not restarted")
         if domid is None:
             raise CommandFailed(f"the toolstack has made no domain instead of {self}")
-        successor = Guest(self.host, self.tools, self.spec, self.label)
+        successor = Guest(self.host, self.tools, self.spec, self.label, self.devices)
         successor.adopt(domid)
         self.successor = successor
         if not successor.wait_up():
             raise GuestDied(f"{successor} did not reach its userland")
+        for device in successor.devices:
+            successor.wait_ready(device)
         return successor
 
     def save(self) -> Done:
@@ -275,7 +286,7 @@ class Guest:
         `patience`: seconds that a burst of traffic may wait for an interrupt. HostHung when the guest does not answer,
         CommandFailed when its console has ended, ParseError when a line was lost twice.
         """
-        command = f"sh /exercise/{device.target.driver} {device.identity} {patience}"
+        command = _exercise(device, patience)
         try:
             view = self._exercised(command)
         except ParseError:  # a console may lose a line; what came is kept, and the driver works once more
@@ -387,3 +398,8 @@ class Guest:
     def _listed(self) -> tuple[bytes, tuple[DomainRow, ...]]:
         output = self.host.transport.run(["xl", "list"], deadline=self._soon()).check().stdout
         return output, tuple(parse_list(output.decode("utf-8", "replace"), file="xl list"))
+
+
+def _exercise(device: Device, patience: int) -> str:
+    """The guest's command line that runs exercise.sh."""
+    return f"sh /exercise/{device.target.driver} {device.identity} {patience}"

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, overload
+from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostHung, HostUnreachable, LabError, OutcomeUnknown, UsageError
-from harness.base.progress import Progress
 from harness.guest.initramfs import GuestFiles
 from harness.host.boot import await_boot, boot_id
 from harness.host.deeds import Deeds
@@ -33,6 +32,9 @@ from harness.xen.keys.domainkeys import (
     parse_free_memory,
 )
 from harness.xen.toolstack.choice import ToolstackName
+
+if TYPE_CHECKING:
+    from harness.base.progress import Progress
 
 _SECONDS = 60.0
 _BOOT_SECONDS = 300.0

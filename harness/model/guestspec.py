@@ -22,6 +22,18 @@ class OnEvent(enum.StrEnum):
     RESTART = "restart"
 
 
+@dataclass(frozen=True)
+class GuestWishes:
+    """How a guest is made where a test does not say it; the fields are those of the fixture `make_guest`."""
+
+    type: GuestType = GuestType.HVM
+    vcpus: int = 1
+    memory: int = 128  # MiB
+    cmdline: str = ""
+    on_reboot: OnEvent = OnEvent.PRESERVE
+    on_crash: OnEvent = OnEvent.PRESERVE
+
+
 # Where a guest's boot time goes under an emulator, and what takes it away. No option here touches MSI-X.
 #   pci=noearly            two scans for AGP bridges of 5 s each
 #   i8042.*, 8250.*        probing hardware that is not there, by port I/O: each access is a VM exit

@@ -20,7 +20,7 @@ from harness.host.deeds import Deeds
 from harness.host.device import Device
 from harness.host.guest import Guest
 from harness.host.host import Host
-from harness.model.guestspec import GuestSpec, GuestType, OnEvent
+from harness.model.guestspec import GuestSpec, GuestWishes
 from harness.model.message import Marker
 from harness.model.observation import Checkpoint, DomainView, GuestView, RawRef
 from harness.scenario.case import CaseRecord, CaseView
@@ -39,18 +39,6 @@ _ENDS = ("destroy", "wait_gone", "shut_down", "power_off_with_msix_on")
 
 class RefusedDeed(AssertionError):
     """The product would not do what a test cannot go on without; it is no assertion of the test itself."""
-
-
-@dataclass(frozen=True)
-class GuestWishes:
-    """How a guest is made where the test does not say it; the fields are those of `make_guest`."""
-
-    type: GuestType = GuestType.HVM
-    vcpus: int = 1
-    memory: int = 128  # MiB
-    cmdline: str = ""
-    on_reboot: OnEvent = OnEvent.PRESERVE
-    on_crash: OnEvent = OnEvent.PRESERVE
 
 
 @dataclass
@@ -125,7 +113,7 @@ class Trial:
             on_reboot=wishes.on_reboot,
             on_crash=wishes.on_crash,
         )
-        guest = Guest(self.host, self.tools, spec, label)
+        guest = Guest(self.host, self.tools, spec, label, tuple(devices))
         self.guests.append(guest)
         if start:
             self._start(guest)
@@ -240,6 +228,9 @@ class Trial:
             raise self.emulator_fault() or GuestDied(
                 f"{guest} did not reach its userland", hint="its console is among the raw files"
             )
+        for device in guest.devices:
+            with self.progress.phase(f"guest {guest.label}: driver of {device.target.name}"):
+                guest.wait_ready(device)
 
     def _label(self) -> str:
         letters, number = string.ascii_uppercase, len(self.guests)

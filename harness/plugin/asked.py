@@ -12,7 +12,7 @@ from harness.plugin.marks import usage
 if TYPE_CHECKING:
     import pytest
 
-    from harness.play.trial import GuestWishes
+    from harness.model.guestspec import GuestWishes
     from harness.run.options import RunOptions
 
 STOCK = "stock"
@@ -29,7 +29,7 @@ class Asked:
     guest: dict[str, Any] = field(default_factory=dict)
 
     def wishes(self) -> GuestWishes:
-        from harness.play.trial import GuestWishes
+        from harness.model.guestspec import GuestWishes
 
         return guest_wishes(GuestWishes(), self.guest)
 

@@ -249,13 +249,16 @@ class RunOptions:
         return ToolstackName.of(self.toolstack)
 
     def known_mutants(self) -> dict[str, Mutant]:
-        """Ours and the user's, once the one asked for is among them and each names endings that there are."""
+        """Ours and the user's, once the one asked for is among them and theirs name endings that there are."""
         from harness.base.yamlfile import nearest
         from harness.mutants.catalogue import catalogue, pick
-        from harness.play.catalogue import catalogue as scenarios
 
         known = catalogue(self.mutants)
         pick(self.mutant or DEFAULT_CONTROL, known)
+        if self.mutants is None:
+            return known
+        from harness.play.catalogue import catalogue as scenarios
+
         endings = scenarios().endings
         for name, mutant in known.items():
             for ending in mutant.notices:

@@ -31,7 +31,6 @@ from harness.lab import console, power
 from harness.lab.console.base import ConsoleEntry
 from harness.lab.power.base import PowerEntry
 from harness.model.identity import Identity
-from harness.play.catalogue import catalogue
 
 if TYPE_CHECKING:
     AnyPower = PowerEntry
@@ -187,7 +186,13 @@ def check_names(document: YamlDocument, inventory: Inventory) -> None:
             at: Loc = ("hosts", name, "devices", role)
             _check_name(document, device.driver, (*at, "driver"), drivers())
             for number, ending in enumerate(device.endings):
-                _check_name(document, ending, (*at, "endings", number), catalogue().endings)
+                _check_name(document, ending, (*at, "endings", number), _endings())
+
+
+def _endings() -> Collection[str]:
+    from harness.play.catalogue import catalogue  # with all verbs, which an inventory of nested hosts does not need
+
+    return catalogue().endings
 
 
 def _check_name(document: YamlDocument, name: str, loc: Loc, known: Collection[str]) -> None:

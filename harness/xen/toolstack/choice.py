@@ -7,7 +7,6 @@ import enum
 from harness.base.errors import UsageError
 from harness.base.yamlfile import nearest
 from harness.transport.base import Transport
-from harness.xen.toolstack.libvirt import LibvirtToolstack
 from harness.xen.toolstack.xl import Toolstack, XlToolstack
 
 
@@ -25,4 +24,8 @@ class ToolstackName(enum.StrEnum):
 
     def on(self, transport: Transport) -> Toolstack:
         """It, for the host at the other end; nothing is sent yet."""
-        return LibvirtToolstack(transport) if self is ToolstackName.LIBVIRT else XlToolstack(transport)
+        if self is ToolstackName.XL:
+            return XlToolstack(transport)
+        from harness.xen.toolstack.libvirt import LibvirtToolstack
+
+        return LibvirtToolstack(transport)

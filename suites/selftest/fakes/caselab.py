@@ -46,7 +46,9 @@ class CaseLab:
     restore: Callable[[], None] | None = None
     unreachable: Exception | None = None
     refuses: Sequence[str] = ()
+    restarts: bool = False
     log: list[str] = field(default_factory=list)
+    dom0: Dom0 | None = None  # of the host that was made last
 
     @contextlib.contextmanager
     def host(
@@ -57,7 +59,13 @@ class CaseLab:
             raise self.unreachable
         machine = FakeMachine()
         machine.put(ENTRY, FITTING)
-        dom0 = Dom0({PLACES[name][0]: Bdf.parse(PLACES[name][1]) for name in devices}, refuses=self.refuses, lists=True)
+        dom0 = Dom0(
+            {PLACES[name][0]: Bdf.parse(PLACES[name][1]) for name in devices},
+            refuses=self.refuses,
+            restarts=self.restarts,
+            lists=True,
+        )
+        self.dom0 = dom0
         dom0.deaf = lambda: len(dom0.names) > 1 and machine.memory[ENTRY] == BROKEN[0]
         self.log.append(f"host with {' '.join(devices) or 'nothing'}")
         try:

@@ -58,15 +58,25 @@ class Machine:
             (self.device / "msi_irqs" / irq).parent.mkdir(exist_ok=True)
             (self.device / "msi_irqs" / irq).touch()
 
-    def exercise(self, *, ready: str, traffic: str, identity: str = "1b36:0010", patience: int = 3) -> str:
+    def exercise(
+        self,
+        *,
+        ready: str,
+        traffic: str,
+        identity: str = "1b36:0010",
+        patience: int = 3,
+        wait: bool = False,
+        ends: int = 0,
+    ) -> str:
+        """What it prints; `wait`: it is only asked to wait, `ends`: with which status it must end."""
         common = (GUEST / "exercise.sh").read_text()
         for prefix in ("/sys/", "/proc/"):
             common = common.replace(prefix, f"{self.root}{prefix}")
         functions = f"ready() {{\n{ready}\n}}\ntraffic() {{\n{traffic}\n}}\n"
         program = _CLOCK.replace("ROOT", str(self.root)) + functions + common
-        words = [*self.shell, "-c", program, "exercise", identity, str(patience)]
+        words = [*self.shell, "-c", program, "exercise", identity, str(patience), *(["wait"] if wait else [])]
         done = subprocess.run(words, capture_output=True, timeout=FOREVER, check=False)  # noqa: S603 - our own script
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == ends, done.stderr
         return done.stdout.decode()
 
     def clock(self) -> int:
@@ -101,7 +111,7 @@ def test_every_drivers_script_parses(shell: list[str], name: str) -> None:
 
 
 def test_an_absent_device_is_none(machine: Machine) -> None:
-    output = machine.exercise(ready="true", traffic="true", identity="8086:10d3")
+    output = machine.exercise(ready="true", traffic="true", identity="8086:10d3", ends=1)
     assert parse_exercise(output, "d3", RAW).vectors == 0
     assert output.split() == ["==", "device", "none", "==", "end"]
 
@@ -162,3 +172,15 @@ def test_traffic_that_prints_a_status_of_its_own_is_judged_by_the_last(machine: 
 def test_a_device_without_a_driver(machine: Machine) -> None:
     (machine.device / "driver").unlink()
     assert seen(machine.exercise(ready="false", traffic="true", patience=1)).driver is None
+
+
+def test_who_only_waits_makes_no_traffic(machine: Machine) -> None:
+    ready = f"read -r up rest < {machine.root}/proc/uptime; [ $up -ge 105 ]"
+    output = machine.exercise(ready=ready, traffic="echo never", wait=True)
+    assert (output.split()[-1], machine.clock()) == ("yes", 105)
+
+
+def test_who_only_waits_is_told_of_a_silent_device(machine: Machine) -> None:
+    machine.interrupts("silent")
+    machine.exercise(ready="false", traffic="echo never", wait=True, ends=1)
+    machine.exercise(ready="true", traffic="echo never", wait=True, identity="8086:10d3", ends=1)

@@ -104,6 +104,16 @@ def test_a_test_that_fails_on_its_control_is_proven(play: Play) -> None:
     assert (element.get("classname"), element.get("name")) == ("test_mine.py", "test_next_guest")
 
 
+@pytest.mark.parametrize("line", ["guest = make_guest(pci_device)", "guest = make_guest(pci_device).restarted()"])
+def test_a_guest_is_handed_out_once_its_driver_is_ready(play: Play, line: str) -> None:
+    """Userland is up before the driver is: a qemu that was stopped then would have no vectors to keep."""
+    play.lab.restarts = "restarted" in line
+    played = play(f"def test_it(pci_device, make_guest):\n    {line}\n    guest.run('the test goes on')\n")
+    assert played.status == 0, played.text
+    assert played.lab.dom0 is not None
+    assert played.lab.dom0.said[-2:] == ["sh /exercise/nvme 1b36:0010 6 wait", "the test goes on"]
+
+
 def test_a_mutant_under_test_is_a_failure_that_teaches(play: Play) -> None:
     played = play(REPORT_OF_2019, "--maskall-mutant=no-maskall-reset", "--maskall-no-control")
     assert played.status == 1

@@ -78,8 +78,21 @@ def test_processes_of_xdist_share_one_result(pytester: pytest.Pytester, monkeypa
 
 _LOADED = """
 import sys, pytest
-pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", {file!r}])
-print("LOADED", sorted(one for one in sys.modules if one.split(".")[0] in ("harness", "paramiko", "pydantic", "yaml")))
+pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *{words!r}])
+print("LOADED", sorted(sys.modules))
+"""
+COLLECTED = """
+import pytest
+from harness.host.device import Device
+from harness.host.guest import Guest
+from harness.host.host import Host
+from harness.plugin.fixtures import MakeGuest, TakeCheckpoint
+
+@pytest.mark.control("no-maskall-reset")
+@pytest.mark.device("virtio-rng")
+@pytest.mark.stack("trixie")
+@pytest.mark.guest(type="pv")
+def test_it(xen_host, pci_device, make_guest, toolstack, checkpoint): ...
 """
 _LIGHT = {
     "harness",
@@ -95,20 +108,36 @@ _LIGHT = {
 }
 
 
-def test_a_pytest_that_uses_none_of_it_loads_nothing_of_it(tmp_path: Path) -> None:
-    file = tmp_path / "test_plain.py"
-    file.write_text("def test_plain(): pass\n")
+def loaded(folder: Path, text: str, *words: str) -> tuple[str, set[str]]:
+    """What a pytest says that has a process of its own, and the modules it ended with."""
+    file = folder / "test_it.py"
+    file.write_text(text)
     done = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-c", _LOADED.format(file=str(file))],
-        cwd=tmp_path,
+        [sys.executable, "-c", _LOADED.format(words=[*words, str(file)])],
+        cwd=folder,
         env={"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("LOADED")]
-    assert "1 passed" in done.stdout
-    assert set(eval(line.removeprefix("LOADED "))) <= _LIGHT  # noqa: S307 - a list we have just printed
+    return done.stdout, set(eval(line.removeprefix("LOADED ")))  # noqa: S307 - a list we have just printed
+
+
+def test_a_pytest_that_uses_none_of_it_loads_nothing_of_it(tmp_path: Path) -> None:
+    said, modules = loaded(tmp_path, "def test_plain(): pass\n")
+    assert "1 passed" in said
+    ours = {one for one in modules if one.split(".")[0] in ("harness", "paramiko", "pydantic", "yaml", "rich")}
+    assert ours <= _LIGHT
+
+
+def test_collecting_loads_neither_players_nor_reports(tmp_path: Path) -> None:
+    """What a test asks for is checked by what is cheap to load: names, the inventory, the types of its words."""
+    said, modules = loaded(tmp_path, COLLECTED, "--collect-only")
+    assert "test_it[no-maskall-reset]" in said
+    players = ("play", "evidence", "judge", "report", "nested.lab", "nested.snapshot", "run.prepare", "plugin.case")
+    heavy = {*(f"harness.{name}" for name in players), "rich", "paramiko", "libvirt"}
+    assert not heavy & modules
 
 
 def test_a_lab_host_plays_one_test_at_a_time(pytester: pytest.Pytester, fake_host: FakeLab) -> None:
