@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.base.deadline import Deadline
-from harness.evidence.anchor import DOM0_MARK, XEN_MARK, advice, gained
-from harness.evidence.observe import TABLE, Logs, config_space, lost_file, observe, whole_file
+from harness.evidence.observe import TABLE, Logs, config_space, console_file, lost_file, observe, whole_file
 from harness.evidence.store import EvidenceStore
+from harness.host.logs import Console, read_on
 from harness.host.vectortable import ENTRY_WORDS, read_table
 from harness.model.address import Bdf
 from harness.model.message import Marker, Message
@@ -19,10 +19,9 @@ from harness.transport.base import Transport
 from harness.transport.debugger import PhysicalMemory
 from harness.transport.sections import ask
 from harness.xen.keys.messages import Log
+from harness.xen.keys.ring import gained
 
 SNAPSHOT_SECONDS = 60.0
-_RINGS = {Log.XEN: (XEN_MARK, "xl dmesg", "conring_size"), Log.DOM0: (DOM0_MARK, "dmesg", "log_buf_len")}
-_DUMP_BYTES = 40 << 10  # of keys M, Q and i on eight cores
 
 
 @dataclass
@@ -36,6 +35,7 @@ class Collector:
     device: Bdf
     store: EvidenceStore
     memory: PhysicalMemory | None = None
+    console: Console | None = None
     prefix: str = ""  # of the names in the store: empty, or a folder with a slash at its end
     started: float = field(default_factory=time.monotonic)
     readings: list[Reading] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Collector:
     def read_silence(self) -> RawRef:
         """What Xen's console has said since it was read last, when a guest does not answer."""
         now = self.transport.run(["xl", "dmesg"], deadline=Deadline.after(SNAPSHOT_SECONDS)).check().stdout
-        return self.keep("xl_dmesg_after_silence.txt", gained(self._read_last.get(Log.XEN), now, XEN_MARK).data)
+        return self.keep("xl_dmesg_after_silence.txt", gained(Log.XEN, self._read_last.get(Log.XEN), now).data)
 
     def close_logs(self, at: Checkpoint) -> None:
         """Read what the logs have gained since the last observation; it belongs to that one's checkpoint."""
@@ -140,20 +140,20 @@ class Collector:
         return reading
 
     def _gained(self, log: Log, now: bytes, *, presses: bool) -> dict[str, bytes]:
-        """The files of a log: what it has gained; where lines may be missing, why, and the whole of it as it reads now.
+        """The files of a log: what it has gained; where the ring has lost some of it, the whole ring, and what of the
+        console stands for that, or why lines may be missing.
 
-        `presses`: debug keys were pressed before, so that their mark must be in it.
+        `presses`: debug keys were pressed before, so that a mark before the dumps and one behind them must be in it.
         """
-        mark, command, option = _RINGS[log]
-        gain = gained(self._read_last.get(log), now, mark)
+        before, least = self._read_last.get(log), 2 if presses and log is Log.XEN else 0
+        news = read_on(log, before, now, self.transport, self.console, least=least, boot=self._booted)
         self._read_last[log] = now
-        why = gain.lost
-        if presses and log is Log.XEN and len(mark.findall(gain.data)) < 2:  # one before the dumps, one behind
-            why = "what the debug keys print does not fit"
-        if not why:
-            return {log: gain.data}
-        told = f"{command}: {why}; {advice(option, now, max(len(gain.data), _DUMP_BYTES))}\n"
-        return {log: gain.data, lost_file(log): told.encode(), whole_file(log): now}
+        files: dict[str, bytes] = {log: news.data}
+        if news.console is not None:
+            files |= {console_file(log): news.console.raw, whole_file(log): now}
+        if news.lost:
+            files |= {lost_file(log): f"{news.lost}\n".encode(), whole_file(log): now}
+        return files
 
     def _read_table(self, reading: Reading) -> bool:
         """The device's own vector table, from the memory that its config space names; false where it cannot be read."""

@@ -4,6 +4,7 @@ section() { printf '\n%s %s\n' "$separator" "$1"; }
 separator=$1
 section dom0_dmesg.txt
 dmesg
+xl debug-keys t >&2  # a line that no other is like: what was lost before it may stand on the recorded console
 section xl_dmesg.txt
 xl dmesg
 section end

@@ -95,7 +95,7 @@ def observe(device: Bdf, reading: Reading, files: Files) -> Observation:
         seconds=reading.seconds,
         hardware=_hardware(below),
         table=_table(below) if TABLE in reading.files else None,
-        xen=_xen(device, below, lossy=lost_file(Log.XEN) in reading.files),
+        xen=_xen(device, below, lossy=not {lost_file(Log.XEN), console_file(Log.XEN)}.isdisjoint(reading.files)),
         guest=exercised(reading.guest, files) if reading.guest else None,
         domains=_domains(below),
     )
@@ -148,6 +148,18 @@ def whole_file(log: Log) -> str:
     return log.replace(".txt", "_whole.txt")
 
 
+def console_file(log: Log) -> str:
+    """What the ring has lost, as the host's console has it; the log of this reading has it in its place."""
+    return log.replace(".txt", "_console.txt")
+
+
+def _from_console(log: Log, checkpoint: Checkpoint, raw: RawRef) -> Message:
+    origin = Origin.XEN if log is Log.XEN else Origin.DOM0
+    text = f"{log}: the ring has lost lines, and what the host's console recorded of them stands in their place"
+    reason = "both ends of the stretch stand in the ring too"
+    return Message(checkpoint, origin, Meaning.HARMLESS, text, raw, name="lines-from-console", reason=reason)
+
+
 def _loss(log: Log, checkpoint: Checkpoint, raw: RawRef, why: str) -> Message:
     origin = Origin.XEN if log is Log.XEN else Origin.DOM0
     reason = "lines may be missing: whether something was said is not known"
@@ -174,11 +186,14 @@ class Logs:
             if lost_file(log) in reading.files:
                 raw, data = files.below(reading.folder).read(lost_file(log))
                 self._losses.append(_loss(log, reading.checkpoint, raw, _text(data).strip()))
+            if console_file(log) in reading.files:
+                raw, _ = files.below(reading.folder).read(console_file(log))
+                self._losses.append(_from_console(log, reading.checkpoint, raw))
 
     def messages(self, expected: Collection[str]) -> list[Message]:
         """Every line since the first reading, with its meaning; `expected` are rules that the ending provokes.
 
-        And a message for each place where lines may be missing.
+        And a message for each place where lines may be missing, or come from the host's console.
         """
         said = [one for log, parts in self._parts.items() for one in read_log(parts, log, self.rules, expected)]
         return [*said, *self._losses]
@@ -212,7 +227,7 @@ def _table(files: Files) -> TableView:
 
 
 def _xen(device: Bdf, files: Files, *, lossy: bool) -> XenView | None:
-    """None where the dumps of the debug keys are not whole because lines were lost."""
+    """None where the dumps of the debug keys are not whole because lines were lost, or dom0 wrote into them."""
     raw, data = files.read(_KEYS)
     text = _text(data)
     try:
@@ -232,10 +247,12 @@ def _xen(device: Bdf, files: Files, *, lossy: bool) -> XenView | None:
 def _domains(files: Files) -> DomainView:
     raw, data = files.read("xl_list.txt")
     owner = _text(files.read("owner_domid.txt")[1]).strip()
+    told = owner.isdecimal() or "couldn't read path" in owner  # the one word of xenstore-read for what is not there
     return DomainView(
         names={row.domid: row.name for row in parse_list(_text(data), file=raw.path)},
         device_owner=int(owner) if owner.isdecimal() else None,
         raw=raw,
+        owner_unread="" if told else owner.partition("\n")[0] or "nothing",
     )
 
 

@@ -65,12 +65,6 @@ status=$?
 echo "write to reset: status $status"
 """
 
-# only what these keys have just printed: the last dump of the first key and all behind it
-_KEYS = """\
-xl debug-keys MQi >&2 || exit 2
-xl dmesg | tac | sed '/) MSI information:/q' | tac
-"""
-
 
 @dataclass(frozen=True, repr=False)
 class Msix:
@@ -268,13 +262,13 @@ class Device:
     @property
     def xen(self) -> XenView:
         """The device and its vectors as Xen's debug keys M, Q and i print them now."""
-        dump = self.host.transport.run(Script(_KEYS), deadline=Deadline.after(_SECONDS)).check()
-        raw = self.host.deeds.keep(f"keys-{self._name}.txt", dump.stdout)
+        text = self.host.dump("MQi")
+        raw = self.host.deeds.keep(f"keys-{self._name}.txt", text.encode())
         return xen_view(
             self.address,
-            parse_masks(dump.text, file=raw.path),
-            parse_pci_devices(dump.text, file=raw.path),
-            parse_irqs(dump.text, file=raw.path),
+            parse_masks(text, file=raw.path),
+            parse_pci_devices(text, file=raw.path),
+            parse_irqs(text, file=raw.path),
             raw,
         )
 

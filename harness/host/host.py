@@ -17,7 +17,7 @@ from harness.base.errors import HostHung, HostUnreachable, LabError, OutcomeUnkn
 from harness.guest.initramfs import GuestFiles
 from harness.host.boot import await_boot, boot_id
 from harness.host.deeds import Deeds
-from harness.host.logs import LogEnd, Mark
+from harness.host.logs import Console, Mark, read_on
 from harness.host.pciback import Gate, Guard, ungated, unguarded
 from harness.model.address import Bdf
 from harness.model.change import Change, ChangeKind, Deed, Ledger, NoLedger
@@ -31,6 +31,8 @@ from harness.xen.keys.domainkeys import (
     parse_event_channels,
     parse_free_memory,
 )
+from harness.xen.keys.messages import Log
+from harness.xen.keys.ring import COMMANDS, advice, marks
 from harness.xen.toolstack.choice import ToolstackName
 
 if TYPE_CHECKING:
@@ -38,13 +40,6 @@ if TYPE_CHECKING:
 
 _SECONDS = 60.0
 _BOOT_SECONDS = 300.0
-_XEN, _DOM0 = ["xl", "dmesg"], ["dmesg"]
-
-
-class Console(Protocol):
-    """The host's console as recorded from before power-on."""
-
-    def text(self) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -135,18 +130,19 @@ class Host:
 
     def mark(self) -> Mark:
         """This moment in both logs."""
-        return Mark(LogEnd.of(self._log(_XEN)), LogEnd.of(self._log(_DOM0)))
+        self._press("t")  # prints a line that no other is like
+        return Mark(self._log(Log.XEN), self._log(Log.DOM0))
 
     def xen_console(self, since: Mark | None = None) -> str:
         """What Xen has said, of all that its console ring still holds. LabError when some of it is lost.
 
         Without `since` from `began` on, where that is set.
         """
-        return self._said(_XEN, "xl_dmesg.txt", since, lambda mark: mark.xen)
+        return self._said(Log.XEN, since)
 
     def dmesg(self, since: Mark | None = None) -> str:
         """What dom0's kernel has said, as `xen_console`."""
-        return self._said(_DOM0, "dom0_dmesg.txt", since, lambda mark: mark.dom0)
+        return self._said(Log.DOM0, since)
 
     def said(self, pattern: str, since: Mark | None = None) -> tuple[str, ...]:
         """The lines of `xen_console` in which this regular expression is found."""
@@ -174,22 +170,39 @@ class Host:
         """
         if not re.fullmatch(r"[A-Za-z0-9*%+?]", key):
             raise UsageError(f"{key!r} is no debug key", hint="one character, as 'xl debug-keys h' lists them")
-        before = self.mark()
-        self.transport.run(["xl", "debug-keys", key], deadline=Deadline.after(_SECONDS)).check()
-        text = self.xen_console(before)
+        text = self.dump(key)
         parser = _KEYS.get(key)
         return parser(text) if parser else text
 
-    def _log(self, command: list[str]) -> bytes:
-        return self.transport.run(command, deadline=Deadline.after(_SECONDS)).check().stdout
+    def dump(self, keys: str) -> str:
+        """All that Xen prints for these debug keys. LabError when its ring is too small for that."""
+        before = self._log(Log.XEN)
+        self._press(f"t{keys}t")
+        now = self._log(Log.XEN)
+        fresh = [mark for mark in marks(Log.XEN, now) if mark.group() not in before]
+        if len(fresh) < 2:
+            told = f"{self.name}: what the debug keys print does not fit into Xen's ring"
+            raise LabError(told, hint=advice(Log.XEN, now, b""))
+        first, last = now.find(b"\n", fresh[0].end()), now.rfind(b"\n", 0, fresh[-1].start())
+        return now[first + 1 : last + 1].decode("utf-8", "replace")
 
-    def _said(self, command: list[str], name: str, since: Mark | None, part: Callable[[Mark], LogEnd]) -> str:
-        log, mark = self._log(command), since or self.began
-        self.deeds.keep(name, log)
-        try:
-            return (part(mark).new_in(log) if mark else log).decode("utf-8", "replace")
-        except LabError as error:
-            raise LabError(f"{self.name}: {' '.join(command)}: {error.message}", hint=error.hint) from error
+    def _press(self, keys: str) -> None:
+        self.transport.run(["xl", "debug-keys", keys], deadline=Deadline.after(_SECONDS)).check()
+
+    def _log(self, log: Log) -> bytes:
+        return self.transport.run(COMMANDS[log], deadline=Deadline.after(_SECONDS)).check().stdout
+
+    def _said(self, log: Log, since: Mark | None) -> str:
+        now, mark = self._log(log), since or self.began
+        self.deeds.keep(log, now)
+        if mark is None:
+            return now.decode("utf-8", "replace")
+        news = read_on(log, mark.xen if log is Log.XEN else mark.dom0, now, self.transport, self.console)
+        if news.console is not None:
+            self.deeds.keep(f"console-{log}", news.console.raw)
+        if news.lost:
+            raise LabError(f"{self.name}: {news.lost}")
+        return news.data.decode("utf-8", "replace")
 
     # -- the machine ---------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from harness.judge.judgement import Check, Outcome
 from harness.model.address import Bdf
 from harness.model.message import Marker, MarkerKind, Meaning, Message, Origin, kinds
-from harness.model.observation import Checkpoint, GuestView, HardwareView, Observation, RawRef, XenView
+from harness.model.observation import Checkpoint, DomainView, GuestView, HardwareView, Observation, RawRef, XenView
 from harness.scenario.record import Record
 from harness.scenario.spec import GUEST_A, Fate, InterruptKind, Next, makes_next_guest
 
@@ -230,9 +230,7 @@ def _fate(
     name = view.names.get(domid)
     shown = "gone" if name is None else name
     yield check(at, "toolstack", f"domain {domid}", wanted, shown, name in names, view.raw)
-    note = view.device_owner
-    owned = note if note is not None else "none"
-    yield check(at, "toolstack", "libxl's owner of the device", f"not {domid}", owned, note != domid, view.raw)
+    yield _owner(at, view, f"not {domid}", view.device_owner != domid)
 
 
 def never_there(at: Checkpoint, seen: Observation, name: str) -> Iterator[Check]:
@@ -244,9 +242,17 @@ def never_there(at: Checkpoint, seen: Observation, name: str) -> Iterator[Check]
     found = [domid for domid, other in view.names.items() if other in (name, ZOMBIE)]
     shown = " ".join(f"domain {domid}" for domid in found) or "none"
     yield check(at, "toolstack", f"domains called {name}", "none", shown, not found, view.raw)
-    note = view.device_owner
-    shown = "none" if note is None else str(note)
-    yield check(at, "toolstack", "libxl's owner of the device", "none", shown, note is None, view.raw)
+    yield _owner(at, view, "none", view.device_owner is None)
+
+
+def _owner(at: Checkpoint, view: DomainView, wanted: str, good: bool) -> Check:
+    """Whom libxl notes as the device's owner; missing where xenstore did not answer."""
+    subject = "libxl's owner of the device"
+    if view.owner_unread:
+        seen = f"xenstore-read: {view.owner_unread}"
+        return Check(at, "toolstack", subject, wanted, seen, Outcome.MISSING, view.raw)
+    shown = "none" if view.device_owner is None else view.device_owner
+    return check(at, "toolstack", subject, wanted, shown, good, view.raw)
 
 
 def messages(at: Checkpoint, said: Iterable[Message] | None, *, strict: bool) -> Iterator[Check]:

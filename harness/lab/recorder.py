@@ -44,6 +44,7 @@ class Recorder:
     notice: Callable[[str], None] = lambda _: None
     _size: int = 0
     _attached: bool = False
+    _breaks: list[int] = field(default_factory=list)
     _told: str = ""
     _stop: threading.Event = field(default_factory=threading.Event)
     _news: threading.Condition = field(default_factory=threading.Condition)
@@ -80,6 +81,11 @@ class Recorder:
     def text(self) -> bytes:
         """Everything so far."""
         return self.path.read_bytes() if self.path.exists() else b""
+
+    @property
+    def breaks(self) -> tuple[int, ...]:
+        """Where in `text` something may be missing: the source was attached anew there."""
+        return tuple(self._breaks)
 
     def panics(self) -> tuple[Marker, ...]:
         """Crashes of Xen or dom0 that the console has told."""
@@ -127,6 +133,7 @@ class Recorder:
                 try:
                     with self.source.attach() as attached:
                         self._mark(times, f"attached to {self.source.name}")
+                        self._breaks.append(self._size)
                         self._attached = True
                         came = self._read(attached, raw, times)
                     self._mark(times, "stopped" if self._stop.is_set() else "the source ended")

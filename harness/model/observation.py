@@ -139,6 +139,7 @@ class DomainView:
     names: dict[int, str]  # domid -> name; a zombie's is "(null)"
     device_owner: int | None  # xenstore /libxl/pci/<bdf>/domid
     raw: RawRef
+    owner_unread: str = ""  # what xenstore-read said instead of an owner or of none
 
 
 @dataclass(frozen=True)

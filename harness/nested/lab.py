@@ -40,6 +40,10 @@ class ConsoleLog:
     def text(self) -> bytes:
         return self.path.read_bytes() if self.path.exists() else b""
 
+    @property
+    def breaks(self) -> tuple[int, ...]:
+        return ()
+
 
 class NestedLab:
     """One stack, and the devices wanted of it."""

@@ -161,7 +161,7 @@ def _part(scenario: Scenario, host: Host, name: str, tools: Toolstack, store: Ev
     # dom0's driver is only made to work where it gets the device back and both moments are compared
     dom0_traffic = device.guest_driver.in_dom0 and scenario.follow.next is Next.BACK_TO_DOM0
     record = Record(scenario, device.target.reset_effective, device.original_driver, dom0_traffic, tools.quarantines)
-    collector = Collector(host.transport, device.address, store, host.memory, prefix)
+    collector = Collector(host.transport, device.address, store, host.memory, host.console, prefix)
     record.device, record.readings = device.address, collector.readings
     return DevicePart(device, collector, record)
 

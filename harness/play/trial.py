@@ -82,7 +82,10 @@ class Trial:
         self.devices.append(device)
         self.record.devices.append(str(device))
         prefix = f"{str(device.address).replace(':', '-')}/"
-        self._collectors.append(Collector(self.host.transport, device.address, self.store, self.host.memory, prefix))
+        host = self.host
+        self._collectors.append(
+            Collector(host.transport, device.address, self.store, host.memory, host.console, prefix)
+        )
         return device
 
     def bound(self) -> None:

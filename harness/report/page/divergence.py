@@ -104,7 +104,8 @@ def _facts(seen: Observation, record: Record) -> dict[tuple[str, str], tuple[str
         (guest.delta > 0, guest.vectors) if guest else NOT_READ,
     )
     add("guest", "traffic", ("passed" if guest.traffic_ok else "failed") if guest else NOT_READ)
-    shown = domain(domains.device_owner, record.guests) if domains else NOT_READ
+    told = domains is not None and not domains.owner_unread
+    shown = domain(domains.device_owner, record.guests) if domains and told else NOT_READ
     add("toolstack", "device belongs to", shown, _part(shown))
     return {key: (found[key], compared[key]) for key in found}
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.errors import EvidenceError, ParseError
-from harness.evidence.anchor import DOM0_MARK, gained
 from harness.model.message import MarkerKind, Meaning
 from harness.model.observation import Checkpoint
+from harness.xen.keys.messages import Log
+from harness.xen.keys.ring import gained
 from suites.selftest.fakes.hostile import CAPTURED
 from suites.selftest.fakes.snapshots import KEYS, MARKER, NVME, STATE, Dom0, dump
 
@@ -140,7 +141,16 @@ def test_a_device_that_is_gone(tmp_path: Path) -> None:
     seen = host.collector(tmp_path).observe(Checkpoint.C4)
     assert seen.hardware is not None and seen.domains is not None
     assert (seen.hardware.gone, seen.hardware.control, seen.hardware.command) == (True, None, None)
-    assert (seen.hardware.driver, seen.domains.device_owner) == (None, None)
+    assert (seen.hardware.driver, seen.domains.device_owner, seen.domains.owner_unread) == (None, None, "")
+
+
+@pytest.mark.parametrize("said", [b"", b"xenstore-read: xs_open: Connection refused\n"])
+def test_an_owner_that_xenstore_does_not_tell(tmp_path: Path, said: bytes) -> None:
+    host = Dom0()
+    host.sections["owner_domid.txt"] = said
+    seen = host.collector(tmp_path).observe(Checkpoint.C4)
+    assert seen.domains is not None
+    assert (seen.domains.device_owner, bool(seen.domains.owner_unread)) == (None, True)
 
 
 class Memory:
@@ -238,6 +248,57 @@ class TestRings:
         collector.close_logs(Checkpoint.C1)
         assert [one.name for one in collector.messages([]) if one.loses] == ["lines-missing"]
 
+    def test_what_xen_s_ring_has_lost_is_on_the_console(self, tmp_path: Path) -> None:
+        host = Dom0()
+        host.ring_size, host.options = 1 << 10, "console=com1 sync_console"
+        collector = host.collector(tmp_path, console=host)
+        assert collector.observe(Checkpoint.C1).xen is not None
+        host.ring += MARKER + "(XEN) HVM d1v0 save: CPU\n" * 2000
+        seen = collector.observe(Checkpoint.C2)
+        assert seen.xen is not None and seen.xen.owner == "d2"
+        said = collector.messages([])
+        assert not any(one.loses for one in said)
+        (marker, raw) = collector.markers[0]
+        assert (marker.device, raw.path, raw.line) == (NVME, "raw/02-C2/xl_dmesg.txt", 1)
+        told = [one for one in said if one.name == "lines-from-console"]
+        assert [one.raw.path for one in told] == ["raw/01-C1/xl_dmesg_console.txt", "raw/02-C2/xl_dmesg_console.txt"]
+        assert (tmp_path / told[1].raw.path).read_bytes().startswith(MARKER.replace("\n", "\r\n").encode())
+
+    @pytest.mark.parametrize("options", ["console=com1", "no_sync_console", "sync_console=0", "xsync_console"])
+    def test_a_console_that_may_lose_lines_itself_fills_nothing(self, tmp_path: Path, options: str) -> None:
+        host = Dom0()
+        host.ring_size, host.options = 24 << 10, options
+        collector = host.collector(tmp_path, console=host)
+        collector.observe(Checkpoint.C1)
+        host.ring += MARKER + "(XEN) HVM d1v0 save: CPU\n" * 2000
+        collector.observe(Checkpoint.C2)
+        assert [one.name for one in collector.messages([]) if one.loses] == ["lines-missing"]
+
+    @pytest.mark.parametrize(("levels", "filled"), [("4 4 1 7 N", False), ("8 4 1 7 N", True), ("4 4 1 7 Y", True)])
+    def test_dom0_s_lines_are_on_the_console_if_it_prints_all_of_them(
+        self, tmp_path: Path, levels: str, filled: bool
+    ) -> None:
+        host = Dom0()
+        host.options, host.levels = "sync_console", levels
+        host.log, host.log_size = lines(200), len(lines(100))
+        collector = host.collector(tmp_path, console=host)
+        collector.observe(Checkpoint.C1)
+        host.log += OOPS + lines(150, first=200)
+        collector.observe(Checkpoint.C2)
+        said = collector.messages([])
+        assert any(one.loses for one in said) != filled
+        assert any(one.name == "linux-oops" and one.raw.line == 1 for one in said) == filled
+
+    def test_a_boot_whose_beginning_has_dropped_out_is_noticed(self, tmp_path: Path) -> None:
+        host = Dom0()
+        collector = host.collector(tmp_path)
+        collector.observe(Checkpoint.C1)
+        host.ring, host.log = "(XEN) Xen version 4.20\n", "[    1.000000] somewhere in it\n"
+        collector.host_rebooted()
+        collector.observe(Checkpoint.C5)
+        (lost,) = [one for one in collector.messages([]) if one.loses]
+        assert "dmesg: the beginning of the boot has dropped out" in lost.text
+
     def test_a_log_of_dom0_that_turned_over_is_noticed(self, tmp_path: Path) -> None:
         host = Dom0()
         host.log, host.log_size = lines(200), len(lines(100))
@@ -264,7 +325,7 @@ class TestRings:
         collector = host.collector(tmp_path)
         collector.observe(Checkpoint.C1)
         collector.host_rebooted()
-        host.ring, host.log = "(XEN) Xen version 4.20\n", "[    0.000001] Linux\n"
+        host.ring, host.log = "(XEN) Xen version 4.20\n", "[    0.000001] Linux version 6.12\n"
         collector.observe(Checkpoint.C4)
         assert not any(one.loses for one in collector.messages([]))
 
@@ -276,7 +337,7 @@ class TestRings:
         second.resume(first.readings, first.position, 1.0)
         host.ring += MARKER
         second.close_logs(Checkpoint.C1)
-        assert (tmp_path / "raw/02-end/xl_dmesg.txt").read_text() == MARKER
+        assert (tmp_path / "raw/02-end/xl_dmesg.txt").read_text().startswith(MARKER)
         assert not any(one.loses for one in second.messages([]))
 
 
@@ -289,7 +350,7 @@ def test_what_is_not_lost_is_read_once_and_what_is_lost_is_told(gains: list[int]
             number += 1
             ring += f"[{number:5d}.000001] a line of the kernel\n".encode()
         now = ring[-size:]
-        new = gained(before, now, DOM0_MARK)
+        new = gained(Log.DOM0, before, now)
         lost = lost or bool(new.lost)
         read += new.data
         before = now

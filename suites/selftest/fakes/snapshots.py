@@ -43,11 +43,25 @@ class Dom0:
         }
         self.keys = KEYS
         self.ring = "(XEN) Xen version 4.20\n"
-        self.log = "[    0.0] Linux\n"
+        self.log = "[    0.0] Linux version 6.12\n"
         self.spoil: Callable[[bytes], bytes] = lambda output: output
         self.ring_size = self.log_size = 1 << 20  # bytes that dom0's and Xen's rings hold
-        self.pressed = 0
-        self.transport = FakeTransport(connected=True, commands={"sh -c 'set -- @.*": self.snapshot})
+        self.pressed = self.closed = 0
+        self.options = self.levels = ""  # of Xen, and of dom0's printk
+        self.breaks: tuple[int, ...] = ()
+        self.transport = FakeTransport(
+            connected=True,
+            commands={
+                "sh -c 'set -- @.*": self.snapshot,
+                "sh -c 'xl info xen_commandline.*": lambda _: Reply(
+                    f"{self.options}\nprintk: {self.levels}\n".encode()
+                ),
+            },
+        )
+
+    def text(self) -> bytes:
+        """The host's console: first all that dom0's kernel has said."""
+        return (self.log + self.ring).replace("\n", "\r\n").encode()
 
     def printed(self, number: int) -> str:
         """What Xen prints for the debug keys the n-th time, key t before and behind the dumps."""
@@ -60,6 +74,9 @@ class Dom0:
         if match[2]:
             self.pressed += 1
             self.ring += self.printed(self.pressed)
+        else:
+            self.closed += 1
+            self.ring += f"(XEN) Synced stime skew: max=9ns avg=9ns samples={10**6 + self.closed} current=9ns\n"
         self.sections["xl_dmesg.txt"] = self.ring.encode()[-self.ring_size :]
         log = self.log.encode()[-self.log_size :]
         self.sections["dom0_dmesg.txt"] = log if len(log) < self.log_size else log[log.index(b"\n") + 1 :]

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from harness.base.errors import HostUnreachable, LabError, UsageError
 from harness.evidence.store import EvidenceStore
@@ -15,17 +13,28 @@ from harness.guest.initramfs import GuestFiles
 from harness.host.deeds import Deeds
 from harness.host.device import Device
 from harness.host.host import Host, TargetDevice
-from harness.host.logs import LogEnd
 from harness.model.address import Bdf
 from harness.model.change import Change, ChangeKind
 from harness.scenario.record import Action
 from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
 from suites.selftest.fakes.hostile import CAPTURED, captured
-from suites.selftest.fakes.snapshots import KEYS, STATE
+from suites.selftest.fakes.snapshots import STATE
 
 NVME = Bdf.parse("04:00.0")
 MARKER = "(XEN) cannot mask IRQ 45: masking MSI-X on Dom32753's 0000:04:00.0\n"
+
+
+@dataclass
+class FakeConsole:
+    """What the host's console has recorded, and Xen's options."""
+
+    options: str
+    recorded: str = ""
+    breaks: tuple[int, ...] = ()
+
+    def text(self) -> bytes:
+        return self.recorded.replace("\n", "\r\n").encode()
 
 
 @dataclass
@@ -35,6 +44,9 @@ class Dom0:
     folder: Path
     ring: str = "(XEN) Xen version 4.20\n"
     dmesg: str = "[    0.0] Linux\n"
+    console: FakeConsole = field(default_factory=lambda: FakeConsole(""))
+    size: int = 1 << 20
+    marks: int = 0
     boots: list[str] = field(default_factory=lambda: ["one"])
     log: list[str] = field(default_factory=list)
     done: list[Action] = field(default_factory=list)
@@ -45,12 +57,14 @@ class Dom0:
             commands={
                 "xl dmesg": lambda _: Reply(self.ring.encode()),
                 "dmesg": lambda _: Reply(self.dmesg.encode()),
-                "xl debug-keys .": self.key,
-                r"sh -c 'xl debug-keys MQi.*": Reply(KEYS.encode()),
+                "xl debug-keys .*": self.key,
                 "cat /proc/sys/kernel/random/boot_id": lambda _: Reply(f"{self.boots[0]}\n".encode()),
                 "systemctl reboot": lambda _: self.boot("reboot"),
                 "xl pci-assignable-add .*": lambda one: self.did(one.shown),
                 "xl info": Reply(b"host: fake\n"),
+                "sh -c 'xl info xen_commandline.*": lambda _: Reply(
+                    f"{self.console.options}\nprintk: 4 4 1 7 N".encode()
+                ),
                 r"cat /sys/.*/config": Reply((CAPTURED / f"{STATE}.config.bin").read_bytes()),
                 r"lspci -n -vvv -s .*": Reply(captured(f"{STATE}.lspci.txt").encode()),
                 r"(setpci|sh -c 'cd /sys/bus/pci).*": lambda one: self.did(one.shown),
@@ -72,8 +86,12 @@ class Dom0:
         return Reply()
 
     def key(self, executed: Executed) -> Reply:
-        key = executed.shown[-1]
-        self.ring += captured(f"{STATE}.debugkey_{key}.txt") if key in "MQi" else f"(XEN) key {key}\n"
+        for key in executed.shown.split()[-1]:
+            self.marks += key == "t"
+            mark = f"Synced stime skew: max=9ns avg=9ns samples={self.marks} current=9ns"
+            said = captured(f"{STATE}.debugkey_{key}.txt") if key in "MQi" else f"(XEN) key {key}\n"
+            self.ring += f"(XEN) {mark}\n" if key == "t" else said
+        self.ring = self.ring[-self.size :]
         return Reply()
 
     def boot(self, how: str) -> Reply:
@@ -133,27 +151,29 @@ class TestLogs:
         dom0.ring = (dom0.ring + MARKER)[-size:]
         assert dom0.host.xen_console(mark) == MARKER
         dom0.ring = (dom0.ring + "(XEN) other\n" * 2000)[-size:]
-        with pytest.raises(LabError, match=r"fake: xl dmesg: its ring has run over .*conring_size"):
+        with pytest.raises(LabError, match=r"fake: xl dmesg: it has turned over .*conring_size=1M"):
             dom0.host.said("cannot mask", mark)
 
     def test_a_log_that_was_cleared(self, dom0: Dom0) -> None:
         mark = dom0.host.mark()
         dom0.ring = ""
-        with pytest.raises(LabError, match="run over"):
+        with pytest.raises(LabError, match="turned over"):
             dom0.host.xen_console(mark)
 
-    @given(st.binary(min_size=50, max_size=60), st.lists(st.binary(max_size=60), max_size=80), st.integers(2100, 9000))
-    def test_nothing_is_missed(self, before: bytes, after: list[bytes], size: int) -> None:
-        """Whatever a ring of this size still holds: all that is new, or a word that some of it is lost."""
-        old = b"".join(b"%d %b\n" % (number, before) for number in range(60))
-        new = b"".join(b"%d %b\n" % (number, line) for number, line in enumerate(after, 60))
-        end = LogEnd.of(old[-size:])
-        try:
-            found = end.new_in((old + new)[-size:])
-        except LabError:
-            assert len(old + new) > size
-        else:
-            assert found.endswith(new)
+    def test_what_a_ring_has_lost_is_taken_from_the_console(self, dom0: Dom0) -> None:
+        console = dom0.console = FakeConsole("sync_console")
+        dom0.host.console = console
+        mark = dom0.host.mark()
+        console.recorded += dom0.ring
+        more = MARKER + "(XEN) other\n" * 2000
+        dom0.ring += more
+        dom0.key(Executed("xl debug-keys t", False, b""))
+        console.recorded += dom0.ring.removeprefix(mark.xen.decode())
+        dom0.ring = dom0.ring[-300:]
+        assert dom0.host.said("cannot mask", mark) == (MARKER.strip(),)
+        console.options = "console=com1"
+        with pytest.raises(LabError, match="turned over"):
+            dom0.host.said("cannot mask", mark)
 
 
 class TestDebugKeys:
@@ -163,6 +183,18 @@ class TestDebugKeys:
         assert {str(row.device): row.owner for row in host.debug_key("Q")}[str(NVME)] == "d2"
         assert any(row.is_msi for row in host.debug_key("i"))
         assert host.debug_key("z") == "(XEN) key z\n"
+
+    def test_a_dump_that_the_ring_does_not_hold(self, dom0: Dom0) -> None:
+        dom0.size = 1000
+        with pytest.raises(LabError, match=r"does not fit into Xen's ring .*conring_size=1M"):
+            dom0.host.debug_key("i")
+        with pytest.raises(LabError, match="does not fit"):
+            _ = dom0.device.owner
+
+    def test_of_an_old_and_a_new_dump_the_new_one(self, dom0: Dom0) -> None:
+        dom0.host.dump("i")
+        dom0.ring += MARKER
+        assert dom0.host.dump("Q") == captured(f"{STATE}.debugkey_Q.txt")
 
     @pytest.mark.parametrize("key", ["", "MQ", " ", "-", "\n"])
     def test_what_is_no_key(self, dom0: Dom0, key: str) -> None:

@@ -228,6 +228,15 @@ def test_what_must_have_become_of_guest_a(ending: str, follow_on: str, mutation:
     assert reason in judge(record).reason
 
 
+@pytest.mark.parametrize(("ending", "follow_on"), [("E9", "F2"), ("E13", "F1")])
+def test_an_owner_that_xenstore_did_not_tell_is_not_no_owner(ending: str, follow_on: str) -> None:
+    record = good(ending, follow_on)
+    view(C4, "domains", device_owner=None, owner_unread="Connection refused")(record)
+    judged = judge(record)
+    assert judged.verdict is V.UNDECIDED
+    assert "libxl's owner of the device" in judged.reason and "Connection refused" in judged.reason
+
+
 def test_a_hazard_that_was_not_planted_proves_nothing() -> None:
     record = good("E17", "F1")
     record.planted = None
