@@ -1,4 +1,4 @@
-"""`maskall doctor`: a lab host examined, over ssh or by facts in a file, and nothing on it changed."""
+"""`maskall doctor`: a lab host examined, over ssh or by facts in a file; nothing on it changed but by a trial reset."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ _BRIDGE = 0x06
                                              'sh facts.sh > facts.txt', and bring the answer here
   maskall doctor --facts facts.txt --device 0000:41:00.0 --device 8086:1521
   maskall doctor xenbox1 --facts facts.txt --inventory inventory/lab.yaml
+  maskall doctor xenbox1 --try-reset nic0    borrow it, reset it by each method that Linux has, give it back
 
 Exit status: 0 ready; 1 not usable as it is; 2 wrong options or files; 3 the host does not answer."""
 )
@@ -53,24 +54,37 @@ def doctor(
     facts: Annotated[
         Path | None, typer.Option(help="Decide by the facts in this file; no host is asked.", metavar="FILE")
     ] = None,
+    try_reset: Annotated[
+        str | None,
+        typer.Option(
+            "--try-reset",
+            help="Borrow this device, reset it by each method Linux has, and give it back, journaled as a run: does it "
+            "come back, and without MASKALL?",
+            metavar="DEVICE",
+        ),
+    ] = None,
     print_program: Annotated[
         bool, typer.Option("--print-program", help="Print the program that reads the facts, to run it by hand.")
     ] = False,
 ) -> int:
     """Say whether a lab host can be used, is safe to use, what is missing and how to mend it.
 
-    Reads only; nothing on the host is changed.
+    Reads only; nothing on the host is changed, but for --try-reset.
     """
     from harness.lab.safety.facts import stored
     from harness.lab.safety.gate import refuse_unknown
 
     del device  # as `options` has it
     if print_program:
-        if host or facts or raw or options.device:
+        if host or facts or raw or options.device or try_reset:
             raise UsageError("--print-program asks nothing of any host: it stands alone")
         typer.echo(stored.program(), nl=False)
         return ExitStatus.OK
     refuse_unknown(options.accepted)
+    if try_reset is not None:
+        if facts is not None or raw is not None or options.device or host is None:
+            raise UsageError("--try-reset goes with a HOST alone", hint="maskall doctor HOST --try-reset DEVICE")
+        return _try_reset(options, try_reset)
     if facts is not None:
         if raw is not None:
             raise UsageError("--raw keeps what a host answers, and with --facts none is asked")
@@ -78,6 +92,27 @@ def doctor(
     if host is None:
         raise UsageError("which host?", hint="maskall doctor HOST, or maskall doctor --facts FILE")
     return _online(options, raw)
+
+
+def _try_reset(options: RunOptions, name: str) -> int:
+    """0 when every reset brought the device back whole, else 1. UsageError, SafetyRefusal, LabError."""
+    from rich.console import Console
+
+    from harness.base.progress import progress_for
+    from harness.base.text import inert
+    from harness.lab.real import RealLab
+    from harness.lab.tryreset import try_resets
+
+    with progress_for(Console(stderr=True)) as progress:
+        lab = RealLab.opened(options.site, [name], options.wishes("maskall doctor --try-reset"), progress)
+        try:
+            tried = try_resets(lab, name, progress)
+        finally:
+            lab.close()
+    for one in tried:
+        typer.echo(inert(f"{'ok' if one.good else 'NOT OK':<8}reset of {name} by {one.method}: {one.seen}"))
+    typer.echo(f"\n{name} was given back")
+    return ExitStatus.OK if all(one.good for one in tried) else ExitStatus.FAILED
 
 
 def _online(options: RunOptions, raw: Path | None) -> int:

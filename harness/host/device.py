@@ -56,12 +56,13 @@ RESET = {
 # A write to `reset` may report an error and reset the device all the same, so the register is judged, not the status.
 # reset_method exists since Linux 5.15; before, a device without FLR that sits behind its own bridge gets the bus reset.
 _RESET = """\
-cd /sys/bus/pci/devices/{device} || exit 2
-old=$(cat reset_method 2>/dev/null)
-[ -z "$old" ] || echo {method} > reset_method || exit 3
-echo 1 > reset
+device=/sys/bus/pci/devices/{device}
+[ -e $device/reset ] || exit 2
+old=$(cat $device/reset_method 2>/dev/null)
+[ -z "$old" ] || echo {method} > $device/reset_method || exit 3
+echo 1 > $device/reset
 status=$?
-[ -z "$old" ] || echo "$old" > reset_method || exit 4
+[ -z "$old" ] || echo "$old" > $device/reset_method || exit 4
 echo "write to reset: status $status"
 """
 

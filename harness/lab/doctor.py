@@ -72,7 +72,8 @@ def _xen(facts: HostFacts) -> Iterator[HostFinding]:
     told = dict(line.text.partition(":")[::2] for line in facts.lines("xen"))
     fields = {key.strip(): value.strip() for key, value in told.items()}
     if "xen_commandline" in fields:
-        yield HostFinding("log rings", True, _rings(fields["xen_commandline"], fields.get("nr_cpus", "")))
+        dom0 = " ".join(line.text for line in facts.lines("cmdline"))
+        yield HostFinding("log rings", True, _rings(fields["xen_commandline"], fields.get("nr_cpus", ""), dom0))
         yield HostFinding("vectors", True, _vectors(fields["xen_commandline"], facts))
 
 
@@ -92,20 +93,26 @@ _KEYS_PER_CPU = 5 << 10  # bytes that keys M, Q and i print: 39 KiB with 8 proce
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30}
 
 
-def _rings(commandline: str, cpus: str) -> str:
+def _rings(commandline: str, cpus: str, dom0: str) -> str:
     """Whether Xen's ring holds what a run makes it say: four times a dump of the debug keys, 1 MiB at least.
 
-    No question: a smaller one loses lines, and what rests on them is UNDECIDED.
+    No question: a smaller one loses lines, and what rests on them is UNDECIDED. `dom0`: the command line of its kernel.
     """
     wanted = 1 << 20
     while wanted < 4 * _KEYS_PER_CPU * (int(cpus) if cpus.isdecimal() else 8):
         wanted *= 2
-    ask = f"ask for conring_size={wanted >> 20}M on Xen's command line and log_buf_len=1M on dom0's"
-    found = re.search(r"(?:^|\s)conring_size=([0-9]{1,9})([kKmMgG]?)(?=\s|$)", commandline)
+    told = [_ring("conring_size", commandline, wanted, "Xen's default may not hold one dump of the debug keys")]
+    told.append(_ring("log_buf_len", dom0, 1 << 20, "the kernel's default may be 128 KiB"))
+    return "; ".join(told)
+
+
+def _ring(option: str, commandline: str, wanted: int, default: str) -> str:
+    ask = f"boot with {option}={wanted >> 20}M"
+    found = re.search(rf"(?:^|\s){option}=([0-9]{{1,9}})([kKmMgG]?)(?=\s|$)", commandline)
     if found is None:
-        return f"conring_size is not set, and Xen's default may not hold one dump of the debug keys: {ask}"
+        return f"{option} is not set, and {default}: {ask}"
     size = int(found[1]) << _UNITS[found[2].lower()]
-    shown = f"conring_size={found[1]}{found[2]}"
+    shown = f"{option}={found[1]}{found[2]}"
     return shown if size >= wanted else f"{shown} loses lines: {ask}"
 
 

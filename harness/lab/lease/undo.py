@@ -274,7 +274,7 @@ class Undo:
         seen = self._read(wanted)
         if wanted.command is None or seen.command is None:
             return
-        if seen.msix_control != wanted.msix_control and wanted.driver is None:
+        if not wanted.has_msix_of(seen) and wanted.driver is None:
             self._write(wanted.device, self._sysfs(wanted.device, "reset"), "1")
             seen = self._read(wanted)
         if seen.command is not None and (seen.command ^ wanted.command) & COMMAND_BITS:

@@ -60,8 +60,8 @@ def grub_text(cmdline: str) -> str:
         "# 1: the Xen entry is the default (/etc/default/grub.d/xen.cfg)\n"
         "XEN_OVERRIDE_GRUB_DEFAULT=1\n"
         f'GRUB_CMDLINE_XEN_DEFAULT="{options}"\n'
-        "# the serial line is Xen's now, dom0 speaks through it\n"
-        'GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT console=hvc0"\n'
+        "# the serial line is Xen's now, dom0 speaks through it; neither log may lose lines\n"
+        'GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT console=hvc0 log_buf_len=1M"\n'
     )
 
 

@@ -67,7 +67,7 @@ class Dom0:
                 ),
                 r"cat /sys/.*/config": Reply((CAPTURED / f"{STATE}.config.bin").read_bytes()),
                 r"lspci -n -vvv -s .*": Reply(captured(f"{STATE}.lspci.txt").encode()),
-                r"(setpci|sh -c 'cd /sys/bus/pci).*": lambda one: self.did(one.shown),
+                r"(setpci|sh -c 'device=/sys/bus/pci).*": lambda one: self.did(one.shown),
             },
         )
         self.host = Host("fake", self.transport, {}, GuestFiles("/k", "/i"))
@@ -271,6 +271,6 @@ class TestDevice:
     def test_a_reset_by_name(self, dom0: Dom0) -> None:
         assert dom0.device.reset("bus")
         assert dom0.log[0] == f"about to reset {NVME} by bus"
-        assert "echo bus > reset_method" in dom0.log[1]
+        assert "echo bus > $device/reset_method" in dom0.log[1]
         with pytest.raises(UsageError, match=r"no reset method 'flt'.*'flr'"):
             dom0.device.reset("flt")

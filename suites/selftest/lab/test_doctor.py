@@ -17,15 +17,21 @@ from suites.selftest.fakes.hostile import CAPTURED
     [
         ("placeholder conring_size=1M loglvl=all", "8", "conring_size=1M"),
         ("conring_size=4M", "128", "conring_size=4M"),
-        ("loglvl=all", "8", "conring_size is not set, .*: ask for conring_size=1M .* log_buf_len=1M"),
-        ("conring_size=16k", "8", "conring_size=16k loses lines: ask for conring_size=1M"),
-        ("conring_size=16384", "", "conring_size=16384 loses lines: ask for conring_size=1M"),
-        ("conring_size=1M", "128", "conring_size=1M loses lines: ask for conring_size=4M"),
+        ("loglvl=all", "8", "conring_size is not set, .*: boot with conring_size=1M; log_buf_len=1M$"),
+        ("conring_size=16k", "8", "conring_size=16k loses lines: boot with conring_size=1M"),
+        ("conring_size=16384", "", "conring_size=16384 loses lines: boot with conring_size=1M"),
+        ("conring_size=1M", "128", "conring_size=1M loses lines: boot with conring_size=4M"),
         ("xconring_size=1M conring_size=", "4", "conring_size is not set"),
     ],
 )
 def test_the_ring_that_is_asked_for(commandline: str, cpus: str, told: str) -> None:
-    assert re.match(told, _rings(commandline, cpus))
+    assert re.match(told, _rings(commandline, cpus, "quiet log_buf_len=1M"))
+
+
+def test_the_ring_of_dom0() -> None:
+    for dom0, told in (("quiet", "log_buf_len is not set"), ("log_buf_len=256k", "log_buf_len=256k loses lines")):
+        assert f"conring_size=1M; {told}" in _rings("conring_size=1M", "8", dom0)
+        assert _rings("conring_size=1M", "8", dom0).endswith("boot with log_buf_len=1M")
 
 
 @pytest.mark.parametrize(

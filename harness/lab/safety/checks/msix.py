@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.facts import FactLine, Function, HostFacts
 
+_MASKED = (
+    "MASKALL is set already: an earlier owner or the firmware left it, and a reset that works clears it. To have that "
+    "done: maskall doctor HOST --try-reset DEVICE --accept 'msix=it is masked already'"
+)
+
 
 def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
     """DENY: no answer, no MSI-X, or MASKALL set before anything was done. What our guests left in it is ours."""
@@ -21,6 +26,6 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         yield Finding("msix", Level.DENY, "it has no MSI-X")
     elif capability.control.masked:
         line = FactLine("config", 0, f"{function.bdf} MSI-X control {capability.control.value:04x}")
-        yield Finding("msix", Level.DENY, "MASKALL is set already", (line,))
+        yield Finding("msix", Level.DENY, _MASKED, (line,))
     else:
         yield Finding("msix", Level.OK, f"MSI-X, {capability.control.table_size} vectors, {capability.control}")
