@@ -37,6 +37,8 @@ _QUIETLY = ("-p", "no:terminal", "-p", "no:cacheprovider")
   maskall run --stack all E14-F1-hvm-nvme  the same on every stack, side by side at the end
   maskall run E3-F7-hvm-nvme --rounds 5  a guest killed five times: does anything stay behind?
   maskall run E14 --keep                 leave host and guests up; prints how to get in
+  maskall run --resume results/20260102-030405   go on after Ctrl-C, a crash or a power cut
+  maskall run --failed results/20260102-030405   a new run of what was not as expected there
   maskall run --mutant no-maskall-reset --no-control
                                          the broken hypervisor as the one under test: exit status 1
 
@@ -64,6 +66,10 @@ def run(
     from harness.cli.stacks import named
 
     names = named(stacks or ())
+    if options.resume or options.failed:
+        if names:
+            raise UsageError("--stack cannot be changed by --resume or --failed", hint="leave it out")
+        return run_scenarios(options.settled())
     if len(names) > 1:
         return run_on(names, options)
     return run_scenarios(replace(options, stack=names[0] if names else None))
@@ -94,6 +100,8 @@ def play(options: RunOptions) -> Running:
     width, colour = shutil.get_terminal_size().columns, sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for line in running.report(width=width, colour=colour, failures=True):
         typer.echo(line)
+    if running.may_go_on:
+        typer.echo(f"go on with: maskall run --resume {running.results}")
     if running.interrupted:
         raise KeyboardInterrupt
     return running

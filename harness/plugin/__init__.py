@@ -103,7 +103,7 @@ def options(config: pytest.Config) -> RunOptions:
     """What is asked for: by the command line, else by the ini file."""
     if OPTIONS not in config.stash:
         values = {row.name: _value(row, config) for row in TABLE}
-        config.stash[OPTIONS] = RunOptions(**values)
+        config.stash[OPTIONS] = RunOptions(**values).settled()
     return config.stash[OPTIONS]
 
 

@@ -81,6 +81,10 @@ class Running:
             plan = self.options.plan(self._scenarios, results=self.results)
             progress.note(f"results: {plan.results}")
             session = Session(lab, plan, progress)
+            if self.options.resume is not None:
+                session.go_on()
+                left, all_ = len(self._scenarios) - len(session.finished), len(self._scenarios)
+                progress.note(f"going on with {plan.results}: {left} of {all_} scenarios are left")
             for line in announced({row.id: session.forecast(row) for row in self._scenarios}):
                 progress.note(line)
             return session
@@ -206,6 +210,12 @@ class Running:
         if lab is None or not self.options.keep:
             return []
         return [path for path in lab.kept() if path not in self._kept_before]
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether scenarios are left of a run that was begun."""
+        session: Session | None = self.__dict__.get("session")
+        return session is not None and session.begun and len(session.finished) < len(self._scenarios)
 
     def report(self, *, width: int, colour: bool, failures: bool) -> Iterator[str]:
         """The lines that end the run; `failures` adds what is not as expected, one paragraph each."""

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from pydantic import AwareDatetime, Field
 
 from harness.base.strict import StrictModel
-from harness.report.results import HostSummary
+from harness.report.results import HostSummary, Parent
 from harness.scenario.spec import ControlRole, Scenario
 
 NAME = "run.json"
@@ -32,6 +32,7 @@ class Begun(StrictModel):
     notices: tuple[str, ...] = Field(description="endings that must see the control")
     known_issues: str | None = Field(description="SHA-256 of the user's own known_issues.yaml, of which this is a copy")
     repeat_options: str
+    parent: Parent | None = Field(default=None, description="the run that this one supplements")
 
     def role(self, scenario: Scenario) -> ControlRole:
         """What the scenario promises of the control."""

@@ -47,6 +47,7 @@ class Side(StrictModel):
     judgement: Judgement
     record: Record
     leaks: tuple[Growth, ...] = Field(default=(), description="every counter over the rounds, leaked or not")
+    began: AwareDatetime | None = Field(default=None, description="when it was played: a run may go on another day")
     phases: dict[str, Seconds] = Field(default={}, description="seconds by phase")
     attempts: tuple[Attempt, ...] = ()
     raw_directory: str
@@ -217,6 +218,15 @@ class Control(StrictModel):
     changes: tuple[Replaced, ...]
 
 
+class Parent(StrictModel):
+    """The run of which this one plays again what was not as expected (`--failed`)."""
+
+    run_id: str
+    started: AwareDatetime
+    results: str = Field(description="SHA-256 of its results.json")
+    stands: dict[str, Conclusion] = Field(description="what its other scenarios came to, on its word")
+
+
 class RunResult(StrictModel):
     """A whole run. Build it with `of`, which counts."""
 
@@ -229,6 +239,7 @@ class RunResult(StrictModel):
     controls: tuple[Control, ...]
     scenarios: tuple[ScenarioResult, ...]
     cases: tuple[CaseResult, ...] = Field(default=(), description="tests that somebody wrote with the fixtures")
+    parent: Parent | None = Field(default=None, description="the run that this one supplements")
     counts: dict[Conclusion, int] = Field(description="scenarios and cases per conclusion; absent means none")
     emulator_faults: int = Field(ge=0, description="attempts that the emulator spoiled, of all sides")
     overhead_seconds: Seconds = Field(description="wall time not spent inside host or guest operations")
@@ -247,6 +258,7 @@ class RunResult(StrictModel):
         controls: Iterable[Control],
         overhead_seconds: float,
         cases: Sequence[CaseResult] = (),
+        parent: Parent | None = None,
         status: ExitStatus | None = None,
     ) -> RunResult:
         """A whole run, counted. `status` only where the run ended for a reason no scenario shows (a lost host).
@@ -263,6 +275,7 @@ class RunResult(StrictModel):
             controls=tuple(controls),
             scenarios=tuple(scenarios),
             cases=tuple(cases),
+            parent=parent,
             counts=dict(Counter(conclusions)),
             emulator_faults=_emulator_faults(scenarios),
             overhead_seconds=round(overhead_seconds, 3),

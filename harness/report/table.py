@@ -18,6 +18,7 @@ from rich.text import Text
 from harness.base.text import inert
 from harness.judge.judgement import Conclusion, Verdict
 from harness.report import messages
+from harness.report.days import days
 from harness.report.results import Control, RunResult, ScenarioResult, Side
 from harness.report.rounds import leaks
 from harness.report.story import gist
@@ -62,6 +63,8 @@ def report(run: RunResult, *, width: int = 80) -> Group:
     parts += traces(run)
     parts += [Text("\n".join(leaks(scenario.id, side))) for scenario, side in _sides(run) if side.leaks]
     if said := messages.of_run(run):
+        parts.append(Text("\n".join(said)))
+    if said := days(run):
         parts.append(Text("\n".join(said)))
     parts.append(summary(run))
     spaced = [part for one in parts for part in (one, Text(""))]

@@ -46,6 +46,13 @@ class SideAgain:
         return not again or len(self.tries) > MAX_EMULATOR_RETRIES
 
     @property
+    def spoiled(self) -> list[Attempt]:
+        """Every try, of a side that is to be tried once more."""
+        last = self.tries[-1]
+        assert self.side.stored is not None  # noqa: S101 - a side that was read from disk
+        return [*self.side.attempts, _attempt(last, self.record, self.side.stored)]
+
+    @property
     def began(self) -> datetime:
         return self.tries[0].began
 
@@ -88,6 +95,7 @@ class RunAgain:
             host=self.begun.host,
             controls=self.controls,
             overhead_seconds=max(0.0, busy - covered),
+            parent=self.begun.parent,
             status=status,
         )
 
@@ -199,6 +207,7 @@ def _side(root: Path, name: str, hypervisor: str, tries: int, stored: Side | Non
             phases=file.phases,
             attempts=[_attempt(*one) for one in zip(files, spoiled, raws, strict=False)],
             stored=raw,
+            began=files[-1].began,
         )
     except ValidationError as error:  # a number that no address or time can be
         raise EvidenceError(f"{raw.path!r}: {error.errors(include_url=False)[0]['msg']}") from error

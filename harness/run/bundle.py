@@ -27,9 +27,10 @@ from harness.report.bundle.fidelity import Fidelity, Look, fidelity
 from harness.report.bundle.sshsig import parse_signature
 from harness.report.bundle.statement import NAMESPACE, Evidence, Statement
 from harness.report.results import RunResult
+from harness.run import chain
 from harness.run.again import begun_in
-from harness.run.comparison import RESULTS
 from harness.run.rules import this_tool
+from harness.run.store import RESULTS, under_way
 
 JUNIT = "junit.xml"
 FOLDERS = ("logs", "raw")
@@ -105,16 +106,17 @@ def _look(root: Path, side: str, reading: Reading) -> Look:
 
 def _results(root: Path) -> RunResult:
     if not (root / RESULTS).exists():
+        if under_way(root):
+            raise UsageError(f"{root}: the run is still under way", hint="wait for its end")
         raise UsageError(
-            f"{root} has no {RESULTS}: the run was cut short, or is still under way",
-            hint=f"see 'maskall report {root}'",
+            f"{root} has no {RESULTS}: the run was cut short", hint=f"go on with it: maskall run --resume {root}"
         )
     return from_json(RunResult, read_inside(root, RESULTS), file=str(root / RESULTS))
 
 
 def _files(root: Path, begun: Begun) -> Iterator[tuple[str, int]]:
     """What goes into the bundle, in the order of the names, with its size. UsageError for what is no ordinary file."""
-    top = [NAME, RESULTS, JUNIT, *([KNOWN_ISSUES] if begun.known_issues else [])]
+    top = [NAME, RESULTS, JUNIT, chain.NAME, *([KNOWN_ISSUES] if begun.known_issues else [])]
     found = [root / name for name in top]
     for folder in FOLDERS:
         found += (path for path in (root / folder).rglob("*") if path.is_symlink() or not path.is_dir())

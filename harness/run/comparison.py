@@ -15,9 +15,8 @@ from harness.play.catalogue import catalogue
 from harness.report.differences import Difference, of_scenario, of_values
 from harness.report.results import RunResult, ScenarioResult
 from harness.run.again import RunAgain, judged_again, testimony
+from harness.run.store import RESULTS
 from harness.scenario.spec import Ending, FollowOn, Scenario
-
-RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ def _scenarios(stored: RunResult, again: RunAgain) -> Iterator[Compared]:
 
 def _of_run(stored: RunResult, now: RunResult) -> list[Difference]:
     """What the scenarios add up to, and what was tested."""
-    names = {"host", "controls", "counts", "emulator_faults", "exit_status", "run_id"}
+    names = {"host", "controls", "counts", "emulator_faults", "exit_status", "run_id", "parent"}
     before, after = (one.model_dump(mode="json", include=names) for one in (stored, now))
     for one in (before, after):
         one["controls"].sort(key=lambda control: control["name"])

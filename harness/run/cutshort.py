@@ -10,6 +10,7 @@ from harness.base.text import inert
 from harness.report.begun import NAME
 from harness.report.results import RunResult
 from harness.run.again import RunAgain, begun_in, judged_again
+from harness.run.store import under_way
 
 
 def cut_short(root: Path) -> tuple[RunResult, list[str]] | None:
@@ -22,8 +23,7 @@ def cut_short(root: Path) -> tuple[RunResult, list[str]] | None:
     if not (root / NAME).exists():
         return None
     again = judged_again(root)
-    told = _cut(len(again.finished), len(again.begun.scenarios))
-    lines = [f"{told} (unless the run is still under way)", *(f"  {one}" for one in _missing(again))]
+    lines = _cut(root, len(again.finished), len(again.begun.scenarios), [f"  {one}" for one in _missing(again)])
     failed = again.result().exit_status is ExitStatus.FAILED
     return again.result(ExitStatus.FAILED if failed else ExitStatus.UNDECIDED), lines
 
@@ -38,11 +38,14 @@ def left_out(results: Path, result: RunResult) -> tuple[RunResult, list[str]]:
         return result, []
     if result.exit_status is ExitStatus.OK:
         result = result.model_copy(update={"exit_status": ExitStatus.UNDECIDED})
-    return result, [_cut(len(played), len(played) + len(missing)), *(f"  {one}: not played" for one in missing)]
+    return result, _cut(root, len(played), len(played) + len(missing), [f"  {one}: not played" for one in missing])
 
 
-def _cut(played: int, wanted: int) -> str:
-    return f"CUT SHORT: {played} of {wanted} scenarios were played to their end"
+def _cut(root: Path, played: int, wanted: int, missing: list[str]) -> list[str]:
+    count = f"{played} of {wanted} scenarios were played to their end"
+    if under_way(root):
+        return [f"UNDER WAY: so far {count}", *missing]
+    return [f"CUT SHORT: {count}", *missing, inert(f"go on with: maskall run --resume {root}")]
 
 
 def _missing(again: RunAgain) -> Iterator[str]:

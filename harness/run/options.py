@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.base.errors import UsageError
 from harness.run.option import Only, joined, option, table_of
@@ -94,6 +94,8 @@ class RunOptions:
     results: Path | None = option(
         None, "New directory for the results (default: results/<UTC time>).", "DIR", on="run mutants soak"
     )
+    resume: Path | None = option(None, "Go on with the run in this directory, which was interrupted.", "RUN", on="run")
+    failed: Path | None = option(None, "Play again what was not as expected in this run.", "RUN", on="run")
     keep: bool = option(
         False, "Leave host and guests running.", on="run", only=Only.NESTED, why="a lab host is always given back"
     )
@@ -176,6 +178,27 @@ class RunOptions:
     def under_test(self) -> str | None:
         """The mutant that takes the place of the stock hypervisor."""
         return self.mutant if self.no_control else None
+
+    def settled(self) -> RunOptions:
+        """With all that --resume or --failed stands for. UsageError for a run that cannot be gone on with."""
+        if self.resume is None and self.failed is None:
+            return self
+        from harness.run.resume import settled
+
+        return settled(self)
+
+    @classmethod
+    def of_words(cls, text: str) -> RunOptions:
+        """What `repeat_options` wrote. UsageError for a word that is none of this maskall's."""
+        rows, words, values = {row.flag: row for row in TABLE}, iter(shlex.split(text)), dict[str, list[Any]]()
+        for word in words:
+            if word not in rows:
+                raise UsageError(f"there is no option {word}", hint="the maskall that wrote it is another")
+            row = rows[word]
+            values.setdefault(row.name, []).append(True if row.is_switch else row.read(next(words, "")))
+        named = {row.name: row for row in rows.values()}
+        given = {name: many if named[name].several else many[-1] for name, many in values.items()}
+        return cls(**{name: named[name].stored(value) for name, value in given.items()})
 
     def scenarios(self) -> list[Scenario]:
         """The rows asked for. Raises UsageError or InventoryError for any option that is wrong: this is the check."""
@@ -283,6 +306,8 @@ class RunOptions:
 
     def results_directory(self, *, make: bool = True) -> Path:
         """A new directory, made unless somebody else shall do it. Raises UsageError."""
+        if self.resume is not None:
+            return self.resume.absolute()
         named = self.results
         first = named or Path("results") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
         for number in range(1, 100):

@@ -24,7 +24,8 @@ def checked(options: RunOptions) -> list[Candidate]:
     options.toolstack_name()
     options.known_mutants()
     options.issues()
-    _refuse_used(options.results)
+    if options.resume is None:
+        _refuse_used(options.results)
     return devices
 
 

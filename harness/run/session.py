@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Event
+from typing import IO
 
 from harness.base.errors import UsageError
 from harness.base.progress import Progress
@@ -19,10 +20,21 @@ from harness.host.host import Lab
 from harness.judge.forecast import Forecast, foresee
 from harness.report.begun import KNOWN_ISSUES, NAME, Begun
 from harness.report.formats.base import written
-from harness.report.results import CaseResult, Control, HostSummary, RunResult, ScenarioResult
+from harness.report.results import (
+    Attempt,
+    CaseResult,
+    Control,
+    HostSummary,
+    Parent,
+    RunResult,
+    ScenarioResult,
+    Side,
+)
 from harness.report.sidelog import side_log
 from harness.report.told import Told
-from harness.run import store
+from harness.run import resume, store
+from harness.run.again import RunAgain
+from harness.run.chain import Chain
 from harness.run.plan import Plan
 from harness.run.schedule import Schedule
 from harness.run.side import SideOutcome, SidePlayer, concluded, wall
@@ -41,12 +53,21 @@ class Session:
     finished: list[ScenarioResult] = field(default_factory=list)
     controls: dict[str, Control] = field(default_factory=dict)  # the mutants that were planted, by name
     _outcomes: dict[tuple[str, str], SideOutcome] = field(default_factory=dict)  # by scenario and hypervisor
+    _again: RunAgain | None = None  # what had ended before this run was gone on with
+    _spoiled: dict[tuple[str, str], list[Attempt]] = field(default_factory=dict)  # tries of sides that had not ended
+    _held: IO[bytes] | None = None
+    _chain: Chain | None = None
     _begun: float = field(default_factory=time.monotonic)
     _broken_off: Event = field(default_factory=Event)
 
     @property
     def run_id(self) -> str:
         return self.plan.results.name
+
+    @property
+    def begun(self) -> bool:
+        """Whether run.json says what is to be done."""
+        return self._held is not None
 
     @cached_property
     def _facts(self) -> dict[str, str]:
@@ -67,20 +88,52 @@ class Session:
     @cached_property
     def _sides_left(self) -> list[tuple[Scenario, str]]:
         """Sides that have not begun, both of a scenario side by side."""
-        return [(scenario, name) for scenario in self.plan.scenarios for name in self.plan.hypervisors(scenario)]
+        every = [(scenario, name) for scenario in self.plan.scenarios for name in self.plan.hypervisors(scenario)]
+        return [(scenario, name) for scenario, name in every if (scenario.id, name) not in self._outcomes]
 
     def _next_side(self) -> Callable[[], SideOutcome] | None:
         if not self._sides_left:
             return None
-        if not (self.plan.results / NAME).exists():
+        if self._held is None:
             self.begin()
         scenario, name = self._sides_left.pop(0)
         label = name if name == self.plan.hypervisors(scenario)[0] else "control"
         progress = self.progress.side(f"{scenario.id} {label}")
-        return SidePlayer(self.lab, self.plan, scenario, name, progress, broken_off=self._broken_off)
+        before = self._spoiled.get((scenario.id, name), ())
+        return SidePlayer(self.lab, self.plan, scenario, name, progress, broken_off=self._broken_off, before=before)
+
+    def go_on(self) -> None:
+        """Take what had ended of the run in this directory. UsageError when it cannot be gone on with."""
+        root = self.plan.results
+        self._held = store.held(root)
+        again = self._again = resume.gone_on(root, self.host)
+        resume.set_aside(root, again)
+        self.started = again.begun.started
+        self._chain = Chain(root)
+        self._chain.add("gone on", NAME, digest((root / NAME).read_bytes()))
+        for one in again.sides:
+            self._chained(one.side, [*one.spoiled] if not one.finished else one.side.attempts, ended=one.finished)
+        rows = {row.id: row for row in self.plan.scenarios}
+        for one in again.sides:
+            row, name = rows[one.record.scenario.id], one.side.hypervisor
+            if not one.finished:
+                self._spoiled[row.id, name] = one.spoiled
+                continue
+            took = (one.ended - one.began).total_seconds()
+            planted, began = one.tries[-1].planted, self._begun - took
+            self._outcomes[row.id, name] = SideOutcome(row, name, one.side, planted, began, self._begun, 0)
+            if planted is not None:
+                self.controls[name] = planted
+        self.finished += again.finished.values()
 
     def begin(self) -> None:
         """Write run.json: what is about to be done."""
+        self._write_begun()
+        self._held = store.held(self.plan.results)
+        self._chain = Chain(self.plan.results)
+        self._chain.add("begun", NAME, digest((self.plan.results / NAME).read_bytes()))
+
+    def _write_begun(self) -> None:
         plan, control = self.plan, self.plan.options.control
         begun = Begun(
             tool_version=importlib.metadata.version("maskall"),
@@ -93,8 +146,17 @@ class Session:
             notices=plan.mutants[control].notices if control else (),
             known_issues=self._copy_of_issues(),
             repeat_options=plan.options.repeat_options,
+            parent=self.parent,
         )
         store.write_atomically(plan.results / NAME, begun.model_dump_json(indent=1).encode() + b"\n")
+
+    @cached_property
+    def parent(self) -> Parent | None:
+        """The run of which this one plays again what was not as expected."""
+        if self._again is not None:
+            return self._again.begun.parent
+        failed = self.plan.options.failed
+        return resume.parent(failed, (row.id for row in self.plan.scenarios)) if failed else None
 
     def _copy_of_issues(self) -> str | None:
         """The SHA-256 of the copy."""
@@ -130,9 +192,21 @@ class Session:
     def take(self, outcome: SideOutcome) -> None:
         """A side has ended: what is told about it is stored at once, whatever becomes of the others."""
         store.write_atomically(self.plan.results / outcome.side.log, side_log(outcome.side).encode())
+        self._chained(outcome.side, outcome.side.attempts)
         self._outcomes[outcome.scenario.id, outcome.name] = outcome
         if outcome.planted is not None:
             self.controls[outcome.name] = outcome.planted
+
+    def _chained(self, side: Side, spoiled: Iterable[Attempt], *, ended: bool = True) -> None:
+        """An event for each of its tries that has none yet."""
+        if self._chain is None:  # somebody else's book, as a campaign's
+            return
+        tries = [("spoiled", one.raw) for one in spoiled]
+        tries += [("ended", side.stored)] if ended else []
+        told = {one.file for one in self._chain.events}
+        for what, raw in tries:
+            if raw is not None and raw.path not in told:
+                self._chain.add(what, raw.path, raw.sha256)
 
     def conclude(self, scenario: Scenario) -> ScenarioResult:
         """What the scenario's sides say together, all of which were taken."""
@@ -171,9 +245,14 @@ class Session:
             host=self.host,
             cases=cases,
             controls=({one.name: one for one in controls} | self.controls).values(),
-            overhead_seconds=max(0.0, took - wall(self._outcomes.values())),
+            overhead_seconds=max(0.0, took - wall(one for one in self._outcomes.values() if one.ended > self._begun)),
+            parent=self.parent,
         )
         store_run(result, self.plan.results)
+        if self._chain is not None:
+            self._chain.add("finished", store.RESULTS, digest((self.plan.results / store.RESULTS).read_bytes()))
+        if self._held is not None:
+            self._held.close()
         return result
 
 

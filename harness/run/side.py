@@ -60,12 +60,14 @@ class SidePlayer:
     enough: StopCondition | None = None
     broken_off: Event = field(default_factory=Event)  # set when all is ended: what this comes to is no result
     _planted: Control | None = None
+    before: Sequence[Attempt] = ()  # tries that are stored already, of a run that goes on
     _stored: RawRef | None = None
+    _began: datetime | None = None
 
     def __call__(self) -> SideOutcome:
         """The emulator's own faults are tried again, each on a fresh host and from the scenario's beginning."""
         began = time.monotonic()
-        attempts: list[Attempt] = []
+        attempts = list(self.before)
         while True:
             tried = time.monotonic()
             folder = f"raw/{self.scenario.id}/{self.name}" + (f"-retry{len(attempts)}" if attempts else "")
@@ -88,6 +90,7 @@ class SidePlayer:
                 phases=self.progress.phases.seconds,
                 attempts=attempts,
                 stored=self._stored,
+                began=self._began,
             ),
             planted=self._planted,
             began=began,
@@ -97,7 +100,7 @@ class SidePlayer:
 
     def _try(self, evidence: EvidenceStore, opener: Opener | None) -> PlayedSide:
         """One try, its record on disk beside the raw files whatever becomes of the run."""
-        began = datetime.now(UTC)
+        began = self._began = datetime.now(UTC)
         self._planted = None
         played = self._attempt(evidence, opener)
         if not self.broken_off.is_set():
@@ -160,6 +163,7 @@ def side_of(
     phases: Mapping[str, float],
     attempts: Sequence[Attempt],
     stored: RawRef | None,
+    began: datetime | None,
 ) -> Side:
     """What results say of a side, of one that was just played and of one that is judged anew."""
     return Side(
@@ -172,6 +176,7 @@ def side_of(
         raw_directory=folder,
         log=f"logs/{record.scenario.id}.{hypervisor}.log",
         stored=stored,
+        began=began,
     )
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from pydantic import BaseModel
 
 from harness.base.errors import EvidenceError, UsageError
 from harness.base.stored import Model, from_json, to_json
+from harness.report.begun import NAME
+
+RESULTS = "results.json"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -60,3 +65,25 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def held(root: Path) -> IO[bytes]:
+    """run.json, locked for as long as it is open: the run is under way. UsageError when it is by somebody else."""
+    file = (root / NAME).open("rb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise UsageError(f"{root}: the run is still under way", hint="wait for its end, or end it") from None
+    return file
+
+
+def under_way(root: Path) -> bool:
+    """Whether somebody plays the run in `root` right now, on this machine."""
+    try:
+        held(root).close()
+    except UsageError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -29,11 +29,14 @@ from harness.report.bundle.sshsig import parse_signature
 from harness.report.bundle.statement import NAMESPACE, Evidence, Statement, parse_statement
 from harness.report.differences import of_values
 from harness.report.results import RunResult, Side
+from harness.run import chain, sidefile
 from harness.run.again import RunAgain, begun_in, judged_again
 from harness.run.bundle import JUNIT, looks
-from harness.run.comparison import RESULTS, Comparison, compared
+from harness.run.comparison import Comparison, compared
 from harness.run.plan import STOCK
+from harness.run.resume import BROKEN_OFF
 from harness.run.rules import this_tool
+from harness.run.store import RESULTS
 from harness.run.unpack import Unpacked, unpacked
 from harness.scenario.choose import Candidate, select, why_not_through
 
@@ -98,6 +101,9 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification) -> None:
     begun = begun_in(root)
     first = looks(root, results)
     shown = fidelity(first)
+    of_run = {name.removeprefix(bag.DATA): sha for name, sha in files.digests.items()}
+    told = f"{NAME}, every try and {RESULTS} are those of {chain.NAME}, each with the SHA-256 of what went before it"
+    found.layers.append(Layer.of("chain", _few(list(chain.broken(root, results, of_run))), [told]))
     read = _Read(begun, results, statement, [machine(one) for one in first], shown, compared(root, None))
     found.layers.append(
         Layer.of(
@@ -282,7 +288,7 @@ def _rows(read: _Read) -> Iterator[str]:
 
 def _strays(files: Unpacked, read: _Read) -> Iterator[str]:
     """Every file is of the run, of a side or of one of its tries."""
-    known = {NAME, RESULTS, JUNIT, *([KNOWN_ISSUES] if read.begun.known_issues else [])}
+    known = {NAME, RESULTS, JUNIT, chain.NAME, *([KNOWN_ISSUES] if read.begun.known_issues else [])}
     for name, side in read.sides:
         known.add(side.log)
         for number in range(len(side.attempts) + 1):
@@ -293,8 +299,14 @@ def _strays(files: Unpacked, read: _Read) -> Iterator[str]:
             folder = f"{base}-retry{number}" if number else base
             known |= {f"{folder}/{name}" for name in file.files}
     for name in files.digests:
-        if name.removeprefix(bag.DATA) not in known:
+        if name.removeprefix(bag.DATA) not in known and not _of_broken_off(name):
             yield f"{name!r} is of no scenario, side or try of this run"
+
+
+def _of_broken_off(name: str) -> bool:
+    """What a side left behind that was broken off before it could come to anything: it has no record."""
+    folder = "/".join(name.removeprefix(bag.DATA).split("/")[:3])
+    return bool(BROKEN_OFF.search(folder)) and not name.endswith(f"/{sidefile.NAME}")
 
 
 def _of_profile(read: _Read, profile: str | None) -> Iterator[str]:

@@ -27,6 +27,7 @@ NAMES = (
     "manifest",
     "signature",
     "freshness",
+    "chain",
     "consistency",
     "completeness",
     "control",

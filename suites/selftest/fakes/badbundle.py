@@ -21,8 +21,9 @@ from harness.report.bundle.layers import Verification
 from harness.report.bundle.signers import Signers, parse_keys, parse_signers
 from harness.report.bundle.statement import NAMESPACE
 from harness.report.formats.junit import junit
+from harness.report.results import RunResult
 from harness.report.sidelog import side_log
-from harness.run import sidefile, store
+from harness.run import chain, sidefile, store
 from harness.run.again import judged_again
 from harness.run.bundle import bundle
 from harness.run.verify import Wanted, verified
@@ -65,6 +66,26 @@ def finish(root: Path) -> None:
     for scenario in result.scenarios:
         for _, side in scenario.sides:
             store.write_atomically(root / side.log, side_log(side).encode())
+    chained(root)
+
+
+def chained(root: Path) -> None:
+    """Write run.jsonl as fits the files of the run, as somebody does who wants it to be found in order."""
+    (root / chain.NAME).unlink(missing_ok=True)
+    made = chain.Chain(root)
+
+    def add(what: str, path: str) -> None:
+        made.add(what, path, hashlib.sha256((root / path).read_bytes()).hexdigest())
+
+    add("begun", "run.json")
+    result = store.load(root / store.RESULTS, RunResult)
+    for one in result.scenarios:
+        for _, side in one.sides:
+            for tried in [*side.attempts, None]:
+                raw = side.stored if tried is None else tried.raw
+                if raw is not None and (root / raw.path).exists():
+                    add("ended" if tried is None else "spoiled", raw.path)
+    add("finished", store.RESULTS)
 
 
 def edit_json(path: Path, change: Callable[[Any], object]) -> None:
@@ -110,7 +131,10 @@ class Forger:
         key = new_key(folder, "trusted")
         return cls(folder, key, f'lab@example.com namespaces="{NAMESPACE}" {public(key)}\n')
 
-    def bundled(self, root: Path, challenge: str | None = None) -> Path:
+    def bundled(self, root: Path, challenge: str | None = None, *, chain_anew: bool = True) -> Path:
+        """Signed; with a chain of events that was written anew, whatever was changed."""
+        if chain_anew and (root / store.RESULTS).exists():
+            chained(root)
         return bundle(root, self.folder / "made.tar.gz", keys=[self.key], challenge=challenge).path
 
     def verify(

@@ -41,7 +41,8 @@ def recorded_play(
     stop_at: Collection[str] = (), halt: Callable[[str], None] = lambda _: None
 ) -> Callable[..., PlayedSide]:
     """In place of harness.play.run.play: what was recorded of E14-F1, stored and observed as if it were played now."""
-    run = unpacked("proven", Path(tempfile.mkdtemp(prefix="replay-")))
+    folder = tempfile.TemporaryDirectory(prefix="replay-")  # gone with the function that holds it
+    run = unpacked("proven", Path(folder.name))
 
     def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> PlayedSide:
         name = MUTANT if mutated(host) else "stock"
@@ -49,6 +50,7 @@ def recorded_play(
             halt(name)
         if not (run / evidence.folder).exists():  # another try
             shutil.copytree(run / f"raw/{RECORDED.id}/{name}", run / evidence.folder)
+        assert folder
         file, sealed, _ = load_side(run, evidence.folder)
         with progress.phase("play"):
             for one in file.files:
@@ -59,9 +61,9 @@ def recorded_play(
     return play
 
 
-def session(results: Path, own_issues: Path | None = None) -> Session:
-    """Of both scenarios, one side at a time."""
-    options = RunOptions(workers=1, known_issues=own_issues)
+def session(results: Path, own_issues: Path | None = None, **more: Path) -> Session:
+    """Of both scenarios, one side at a time; `more` options."""
+    options = RunOptions(workers=1, known_issues=own_issues, **more)  # type: ignore[arg-type]  # all are paths
     plan = Plan((RECORDED, NEVER), options, dict(MUTANTS), known_issues(own_issues), results)
     return Session(FakeLab(), plan, PlainProgress(io.StringIO()))
 

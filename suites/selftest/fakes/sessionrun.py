@@ -161,6 +161,7 @@ def essence(results: list[ScenarioResult]) -> list[object]:
 def replace_seconds(result: dict[str, object]) -> dict[str, object]:
     for side in (result["stock"], result["control"]):
         if isinstance(side, dict):
+            side.pop("began")
             side["phases"] = sorted(side["phases"])
             side.pop("stored")  # record.json has the times of its side
     return result

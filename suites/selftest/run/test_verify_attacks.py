@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from harness.report.bundle.container import BASE
 from harness.report.bundle.layers import Verification, Word
 from harness.report.bundle.sshsig import parse_signature
 from harness.run import again
+from harness.run.chain import Chain
 from harness.run.rules import this_tool
 from suites.selftest.fakes.badbundle import (
     CONTROL,
@@ -82,7 +84,7 @@ def only(found: Verification, layer: str, told: str, word: Word = Word.FAILS) ->
 def test_the_good_one_holds(forger: Forger, good: Path) -> None:
     found = forger.verify(good)
     assert found.status == 0, list(found.lines)
-    assert [one.word for one in found.layers] == [Word.OK] * 3 + [Word.NOT_ASKED] + [Word.OK] * 5
+    assert [one.word for one in found.layers] == [Word.OK] * 3 + [Word.NOT_ASKED] + [Word.OK] * 6
 
 
 class TestEveryByte:
@@ -229,7 +231,7 @@ class TestContainer:
         caught(found, "container", "no name or size" if b"\\" in SPECIAL[kind] else "")
         (told,) = found.layers[0].said
         assert told.startswith("the header of") or "is no name or size of a file in a bundle" in told
-        assert [one.word for one in found.layers[1:]] == [Word.NOT_REACHED] * 8
+        assert [one.word for one in found.layers[1:]] == [Word.NOT_REACHED] * 9
 
     def test_something_between_two_files(self, forger: Forger, good: Path) -> None:
         archive = bytearray(archive_of(good))
@@ -473,7 +475,58 @@ class TestForgerWithAKey:
         other = root / f"{SIDE}-retry3"
         other.mkdir()
         (other / "record.json").write_bytes((root / SIDE / "record.json").read_bytes())
-        only(forger.verify(forger.bundled(root)), "completeness", "stock-retry3/record.json' is of no scenario")
+        found = forger.verify(forger.bundled(root))
+        caught(found, "completeness", "stock-retry3/record.json' is of no scenario")
+        caught(found, "chain", "stock-retry3/record.json' is in no event")
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (lambda lines: lines.pop(1), "run.jsonl:2: the line before it was changed, taken out or put in"),
+            (lambda lines: lines.insert(1, lines[1]), "run.jsonl:3: the line before it"),
+            (lambda lines: lines.reverse(), "run.jsonl:1: the line before it"),
+            (lambda lines: lines.insert(0, b"{}\n"), "run.jsonl:1: "),
+            (lambda lines: lines.pop(), "does not end with results.json"),
+            (lambda lines: lines.clear(), "does not begin with run.json"),
+            (lambda lines: lines.__setitem__(1, lines[1].replace(b"ended", b"spoiled")), "run.jsonl:3: the line"),
+        ],
+    )
+    def test_an_event_is_edited(
+        self, forger: Forger, root: Path, change: Callable[[list[bytes]], object], told: str
+    ) -> None:
+        path = root / "run.jsonl"
+        lines = path.read_bytes().splitlines(keepends=True)
+        change(lines)
+        path.write_bytes(b"".join(lines))
+        only(forger.verify(forger.bundled(root, chain_anew=False)), "chain", told)
+
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("run.json", "run.json is not the one of run.jsonl"),
+            (f"{SIDE}/record.json", "record.json' is not the one that was ended at"),
+            ("results.json", "results.json is not the one of run.jsonl"),
+        ],
+    )
+    def test_a_file_is_another_than_when_it_happened(self, forger: Forger, root: Path, name: str, told: str) -> None:
+        with (root / name).open("ab") as file:
+            file.write(b"\n")
+        caught(forger.verify(forger.bundled(root, chain_anew=False)), "chain", told)
+
+    def test_the_better_of_two_tries_is_taken(self, forger: Forger, root: Path) -> None:
+        """One that ended is taken away, and the side played once more: the chain remembers it."""
+        chain = Chain(root)
+        chain.add("ended", f"{CONTROL}/record.json", "0" * 64)
+        chain.add("finished", "results.json", hashlib.sha256((root / "results.json").read_bytes()).hexdigest())
+        caught(forger.verify(forger.bundled(root, chain_anew=False)), "chain", "record.json' was played twice")
+
+    def test_what_a_side_left_behind_that_was_broken_off_belongs_to_the_run(self, forger: Forger, root: Path) -> None:
+        left = root / f"{SIDE}.before-1"
+        left.mkdir()
+        (left / "01.txt").write_text("as far as it came")
+        assert forger.verify(forger.bundled(root)).status == 0
+        (left / "record.json").write_bytes((root / SIDE / "record.json").read_bytes())
+        caught(forger.verify(forger.bundled(root)), "completeness", "before-1/record.json' is of no scenario")
 
     def test_nested_is_sold_as_hardware(self, forger: Forger, root: Path) -> None:
         def sell(begun: Any) -> None:  # noqa: ANN401

@@ -1,0 +1,114 @@
+"""Going on with a run in its own directory (`--resume`), and playing again what was not as expected (`--failed`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from harness.base.errors import EvidenceError, UsageError
+from harness.evidence.sealed import read_inside
+from harness.evidence.store import digest
+from harness.judge.judgement import Conclusion
+from harness.report.begun import KNOWN_ISSUES, NAME, Begun
+from harness.report.results import HostSummary, Parent, RunResult
+from harness.run import store
+from harness.run.again import RunAgain, begun_in, judged_again
+from harness.run.cutshort import cut_short
+from harness.run.options import TABLE, RunOptions
+from harness.run.store import RESULTS
+
+_FREE = frozenset({"resume", "failed", "results", "workers", "mirror", "yes", "wait", "take_over"})
+"""Options that change nothing of what is proven, so they may be others than the first time."""
+_AS_EXPECTED = frozenset({Conclusion.PROVEN, Conclusion.UNPROVEN, Conclusion.KNOWN, Conclusion.SKIPPED})
+
+
+def settled(options: RunOptions) -> RunOptions:
+    """The options with all that --resume or --failed stands for; the same where neither was given.
+
+    UsageError for a run that cannot be gone on with, and for an option that says something else than the run's.
+    """
+    if options.resume is None and options.failed is None:
+        return options
+    if options.resume is not None and options.failed is not None:
+        raise UsageError("--resume and --failed are two things", hint="--resume goes on, --failed plays again")
+    root = options.resume or options.failed
+    flag = "--resume" if options.resume else "--failed"
+    try:
+        begun = begun_in(Path(str(root)))
+        rows = begun.scenarios if options.resume else _not_as_expected(Path(str(root)), begun)
+    except EvidenceError as error:
+        raise UsageError(error.message, hint=f"{flag} wants the directory of a run") from error
+    if not rows:
+        raise UsageError(f"{root}: every scenario was as expected", hint="there is nothing to play again")
+    was = RunOptions.of_words(begun.repeat_options)
+    if begun.known_issues:  # as they were then
+        was = replace(was, known_issues=Path(str(root)) / KNOWN_ISSUES)
+    devices = dict.fromkeys(name for row in rows for name in "-".join(row.split("-")[3:]).split("+"))
+    was = replace(was, scenario=tuple(rows), device=tuple(devices))
+    same = [row for row in TABLE if row.name not in _FREE]
+    for row in same:
+        if getattr(options, row.name) not in (row.default, getattr(was, row.name)):
+            raise UsageError(f"{row.flag} cannot be changed by {flag}", hint="leave it out, or begin a new run")
+    given = {row.name: getattr(was, row.name) for row in same}
+    return replace(options, **given)
+
+
+def _results(root: Path) -> RunResult:
+    """As far as they came."""
+    if not (root / RESULTS).exists():
+        partly = cut_short(root)
+        if partly is None:
+            raise EvidenceError(f"{root} has no {NAME}")
+        return partly[0]
+    return store.load(root / RESULTS, RunResult)
+
+
+def _not_as_expected(root: Path, begun: Begun) -> list[str]:
+    good = {one.id for one in _results(root).scenarios if one.conclusion in _AS_EXPECTED}
+    return [one for one in begun.scenarios if one not in good]
+
+
+def parent(root: Path, rows: Iterable[str]) -> Parent:
+    """The run in `root`, of which `rows` are played again. UsageError when it was cut short."""
+    begun, again = begun_in(root), set(rows)
+    if not (root / RESULTS).exists():
+        raise UsageError(f"{root} was cut short", hint=f"first go on with it: maskall run --resume {root}")
+    stands = {one.id: one.conclusion for one in _results(root).scenarios if one.id not in again}
+    sha256 = digest(read_inside(root, RESULTS))
+    return Parent(run_id=begun.run_id, started=begun.started, results=sha256, stands=stands)
+
+
+def gone_on(root: Path, host: HostSummary) -> RunAgain:
+    """What of the run in `root` has ended, once it is sure that it goes on where it began.
+
+    UsageError when the host is another by now, or a file was changed.
+    """
+    again = judged_again(root)
+    begun = again.begun.host
+    for name in dict.fromkeys([*begun.facts, *host.facts]):
+        was, now = begun.facts.get(name), host.facts.get(name)
+        if was != now:
+            raise UsageError(f"the run was begun with {name} {was}, here it is {now}", hint="begin a new run")
+    for name, lines in again.unreadable.items():
+        raise UsageError(f"{name}: {lines[0]}", hint="what was changed is no evidence: begin a new run")
+    return again
+
+
+def set_aside(root: Path, again: RunAgain) -> None:
+    """What sides left behind that were broken off stays, under another name, for it is evidence too."""
+    kept = {
+        f"raw/{one.record.scenario.id}/{one.side.hypervisor}{f'-retry{number}' if number else ''}"
+        for one in again.sides
+        for number in range(len(one.tries))
+    }
+    for folder in sorted(root.glob("raw/*/*")):
+        name = folder.relative_to(root).as_posix()
+        if folder.is_dir() and name not in kept and not BROKEN_OFF.search(name):
+            numbers = (folder.with_name(f"{folder.name}.before-{number}") for number in range(1, 1000))
+            folder.rename(next(one for one in numbers if not one.exists()))
+
+
+BROKEN_OFF = re.compile(r"\.before-[0-9]+$")
+"""Ends the name of a folder of raw files that a side left behind when it was broken off."""
