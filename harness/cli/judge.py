@@ -16,6 +16,7 @@ app = typer.Typer()
 \b
   maskall judge results/20260102-030405                  every verdict of the run, made anew
   maskall judge results/20260102-030405 --scenario 'E5-*'
+  maskall judge results/ALL-STACKS                       each run of 'maskall run --stack all'
   maskall judge results/20260102-030405 --json | jq '.judged[] | select(.answer != "SAME")'
 
 What it goes by: run.json, and of each side record.json with the raw files beside it, whose SHA-256 it checks. Known
@@ -27,7 +28,7 @@ docs/evidence.md has the files and their formats.
 Exit status: 0 same, 1 differs, 2 a file is missing, was changed or cannot be read."""
 )
 def judge(
-    results: Annotated[Path, typer.Argument(help="The directory of a run, or the results.json in it.")],
+    results: Annotated[Path, typer.Argument(help="The directory of a run, or of one on several stacks.")],
     scenario: Annotated[str | None, typer.Option(help="Only these: an id or a glob.", metavar="ID")] = None,
     json: Annotated[bool, typer.Option("--json", help="For a program: every scenario, every difference.")] = False,
 ) -> int:
@@ -38,8 +39,16 @@ def judge(
     from json import dumps
 
     from harness.run.comparison import compared, run_directory
+    from harness.run.store import RESULTS
 
-    comparison = compared(run_directory(results), scenario)
-    for line in [dumps(comparison.as_json, indent=2)] if json else comparison.lines:
-        typer.echo(line)
-    return comparison.status
+    root = run_directory(results)
+    several = [] if (root / RESULTS).exists() else sorted(path.parent for path in root.glob(f"*/{RESULTS}"))
+    comparisons = {one: compared(one, scenario) for one in several or [root]}
+    if json:
+        told = {one.name: each.as_json for one, each in comparisons.items()} if several else comparisons[root].as_json
+        typer.echo(dumps(told, indent=2))
+    else:
+        for one, each in comparisons.items():
+            for line in [*([f"{one.name}:"] if several else []), *each.lines]:
+                typer.echo(line)
+    return max(each.status for each in comparisons.values())

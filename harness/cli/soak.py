@@ -103,11 +103,11 @@ def begin(options: RunOptions, *, runs: int | None, duration: str | None) -> int
 def go_on(folder: Path, options: RunOptions, *, runs: int | None, duration: str | None) -> int:
     """Go on with a soak that was broken off, or add runs to one that was not."""
     from harness.report.soak import Soak
-    from harness.run.soak import FILE
+    from harness.run.many import SOAK
     from harness.run.store import load
 
     limit = seconds_of(duration) if duration else None
-    begun = load(folder / FILE, Soak, hint="--resume wants a soak's directory")
+    begun = load(folder / SOAK, Soak, hint="--resume wants a soak's directory")
     if runs is not None and runs < len(begun.runs):
         raise UsageError(f"--runs {runs}: {len(begun.runs)} are done already", hint="leave it out, or give more")
     begun = begun.model_copy(update={"wanted": runs or begun.wanted})

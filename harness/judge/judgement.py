@@ -41,6 +41,11 @@ class Conclusion(enum.StrEnum):
     UNDECIDED = "UNDECIDED"  # a lab error or missing evidence on either side, or a control that died instead of failing
     SKIPPED = "SKIPPED"
 
+    @property
+    def as_expected(self) -> bool:
+        """Nobody has to look."""
+        return self in (Conclusion.PROVEN, Conclusion.UNPROVEN, Conclusion.KNOWN, Conclusion.SKIPPED)
+
 
 def conclude(
     stock: Verdict, control: Verdict | None, role: ControlRole, *, due: bool = False, known: bool = False

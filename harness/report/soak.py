@@ -174,6 +174,16 @@ def confidence(soak: Soak) -> str:
     )
 
 
+def rate(times: int, of: int) -> str:
+    """A share with its 95 % interval (Wilson), as text; `not known` of nothing."""
+    if not of:
+        return "not known"
+    z, share = 1.959964, times / of
+    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return f"{100 * share:.1f} % ({100 * max(0.0, middle - half):.1f} to {100 * min(1.0, middle + half):.1f} %) of {of}"
+
+
 def upper_bound(alarms: int, decided: int) -> float:
     """One-sided 95 % upper bound of a rate (Clopper-Pearson); with none seen it is about 3/n, the rule of three."""
     low, high = alarms / decided, 1.0

@@ -16,13 +16,13 @@ from harness.base.progress import Progress
 from harness.judge.judge import judge
 from harness.mutants.catalogue import Mutant
 from harness.play.stage.stage import StopCondition
-from harness.report.matrix import FILE, KillMatrix, MatrixCell, Row, cell, signatures
+from harness.report.matrix import KillMatrix, MatrixCell, Row, cell, signatures
 from harness.report.results import Control
+from harness.run.many import store_matrix
 from harness.run.plan import STOCK
 from harness.run.schedule import Schedule
 from harness.run.session import Session
 from harness.run.side import SideOutcome, SidePlayer
-from harness.run.store import dump
 from harness.scenario.spec import Scenario
 
 
@@ -154,7 +154,7 @@ class Campaign:
             stock=self._cells_of(STOCK),
             mutants=tuple(self._rows()),
         )
-        dump(matrix, plan.results / FILE)
+        store_matrix(matrix, plan.results)
         return matrix
 
     def _rows(self) -> Iterable[Row]:

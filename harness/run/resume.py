@@ -10,7 +10,6 @@ from pathlib import Path
 from harness.base.errors import EvidenceError, UsageError
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
-from harness.judge.judgement import Conclusion
 from harness.report.begun import KNOWN_ISSUES, NAME, Begun
 from harness.report.results import HostSummary, Parent, RunResult
 from harness.run import store
@@ -21,7 +20,6 @@ from harness.run.store import RESULTS
 
 _FREE = frozenset({"resume", "failed", "results", "workers", "mirror", "yes", "wait", "take_over"})
 """Options that change nothing of what is proven, so they may be others than the first time."""
-_AS_EXPECTED = frozenset({Conclusion.PROVEN, Conclusion.UNPROVEN, Conclusion.KNOWN, Conclusion.SKIPPED})
 
 
 def settled(options: RunOptions) -> RunOptions:
@@ -66,7 +64,7 @@ def _results(root: Path) -> RunResult:
 
 
 def _not_as_expected(root: Path, begun: Begun) -> list[str]:
-    good = {one.id for one in _results(root).scenarios if one.conclusion in _AS_EXPECTED}
+    good = {one.id for one in _results(root).scenarios if one.conclusion.as_expected}
     return [one for one in begun.scenarios if one not in good]
 
 

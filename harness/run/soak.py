@@ -10,14 +10,12 @@ from pathlib import Path
 from harness.base.progress import Progress
 from harness.host.host import Lab
 from harness.report.soak import Soak, SoakRun, running_line, soak_run
+from harness.run.many import store_soak
 from harness.run.plan import STOCK, Plan
 from harness.run.schedule import Schedule
 from harness.run.session import Session
 from harness.run.side import SideOutcome, SidePlayer
-from harness.run.store import dump
 from harness.scenario.spec import Scenario
-
-FILE = "soak.json"
 
 
 @dataclass
@@ -70,4 +68,4 @@ class Soaking:
         self.progress.note(running_line(self.soak, run))
 
     def _store(self) -> None:
-        dump(self.soak, self.plan.results / FILE)
+        store_soak(self.soak, self.plan.results)

@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from harness.base.text import inert
+from harness.report.days import days
 from harness.report.page import view
 from harness.report.page.sentence import UNEXPECTED, sentence
 from harness.report.table import duration
@@ -25,25 +26,39 @@ _LARGEST = WHOLE_BYTES // 4
 
 def page(told: Told) -> bytes:
     """The document in UTF-8."""
-    run, made = told.run, _environment()
+    run = told.run
+    said = sentence(run, told.missing)
+    return document(
+        "page.html.j2",
+        title=f"maskall {run.run_id}: {said}",
+        run=run,
+        sentence=said,
+        bad=bool(told.missing) or any(one.conclusion in UNEXPECTED for one in run.scenarios),
+        missing=told.missing[1:],
+        days=days(run),
+        tested=view.tested(run),
+        command=view.command(run),
+        matrix=view.matrix(run),
+        sections=_sections(told, _environment()),
+    )
+
+
+def document(template: str, *, title: str, **shown: object) -> bytes:
+    """One file that needs nothing else: a template with our style and script, and a policy that lets in no other."""
     style, script = _text("page.css"), _text("page.js")
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     )
-    text = made.get_template(
-        "page.html.j2"
-    ).render(
-        run=run,
-        policy=policy,
-        style=Markup(style),  # noqa: S704 - a file of ours
-        script=Markup(script),  # noqa: S704 - a file of ours
-        sentence=sentence(run, told.missing),
-        bad=bool(told.missing) or any(one.conclusion in UNEXPECTED for one in run.scenarios),
-        missing=told.missing[1:],
-        tested=view.tested(run),
-        command=view.command(run),
-        matrix=view.matrix(run),
-        sections=_sections(told, made),
+    text = (
+        _environment()
+        .get_template(template)
+        .render(
+            title=title,
+            policy=policy,
+            style=Markup(style),  # noqa: S704 - a file of ours
+            script=Markup(script),  # noqa: S704 - a file of ours
+            **shown,
+        )
     )
     return text.encode("utf-8", "backslashreplace")
 

@@ -23,9 +23,10 @@ from harness.play.run import PlayedSide
 from harness.report.results import RunResult
 from harness.report.soak import Soak, SoakKind, confidence, soak_run, summary, upper_bound
 from harness.run import side, store
+from harness.run.many import SOAK as FILE
 from harness.run.options import RunOptions
 from harness.run.plan import Plan
-from harness.run.soak import FILE, Soaking
+from harness.run.soak import Soaking
 from harness.scenario.spec import Scenario
 from suites.selftest.fakes.goodrecord import scenario
 from suites.selftest.fakes.recordfaults import both_masked
