@@ -66,10 +66,6 @@ def run(
     from harness.cli.stacks import named
 
     names = named(stacks or ())
-    if options.resume or options.failed:
-        if names:
-            raise UsageError("--stack cannot be changed by --resume or --failed", hint="leave it out")
-        return run_scenarios(options.settled())
     if len(names) > 1:
         return run_on(names, options)
     return run_scenarios(replace(options, stack=names[0] if names else None))
@@ -77,6 +73,7 @@ def run(
 
 def run_scenarios(options: RunOptions) -> int:
     """Play them; the exit status is the verdicts', not pytest's."""
+    options = options.settled()
     options.scenarios()  # whatever is wrong with the options is said before pytest starts
     running = play(options)
     status = running.result.exit_status if running.result is not None else ExitStatus.NOTHING_RAN
@@ -114,6 +111,8 @@ def run_on(names: Sequence[str], options: RunOptions) -> int:
     """
     from harness.cli.stacks import told, worst
 
+    if options.resume or options.failed:
+        raise UsageError("--resume and --failed are for one run", hint="leave --stack out: the run knows its own")
     for name in names:  # whatever is wrong with the options is said before anything begins
         replace(options, stack=name).scenarios()
     root = options.results_directory()

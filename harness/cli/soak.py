@@ -58,7 +58,7 @@ def soak(
     """
     if resume is None:
         return begin(options, runs=runs, duration=duration)
-    for row in TABLE:
+    for row in (row for row in TABLE if "soak" in row.on):
         source = context.get_parameter_source(row.name)
         if source is not None and source.name == "COMMANDLINE" and row.name not in _FREE:
             raise UsageError(f"{row.flag} cannot be changed by --resume", hint="leave it out, or begin a new soak")

@@ -103,7 +103,7 @@ def options(config: pytest.Config) -> RunOptions:
     """What is asked for: by the command line, else by the ini file."""
     if OPTIONS not in config.stash:
         values = {row.name: _value(row, config) for row in TABLE}
-        config.stash[OPTIONS] = RunOptions(**values).settled()
+        config.stash[OPTIONS] = RunOptions(**values)
     return config.stash[OPTIONS]
 
 
@@ -133,6 +133,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Ended(config), "maskall-ended")
     if OPTIONS not in config.stash and any(config.getoption(_destination(row)) is not None for row in TABLE):
         try:
+            config.stash[OPTIONS] = options(config).settled()
             options(config).check()
         except MaskallError as error:
             raise pytest.UsageError(f"maskall: {error}") from None

@@ -65,6 +65,8 @@ def fake_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, objec
             """Nothing runs."""
 
     class FakeSession:
+        begun = False
+
         def __init__(self, lab: object, plan: object, progress: object) -> None:
             self.lab, self.plan, self.finished = lab, plan, []
 
