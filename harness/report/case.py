@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.base.text import inert
 from harness.judge.judgement import Conclusion, Verdict
-from harness.model.observation import GuestView, Observation, VectorMask
+from harness.model.observation import GuestView, Observation, RawRef, VectorMask
 from harness.report.results import CaseResult, CaseSide, RunResult
 from harness.scenario.case import CaseView, parting
 
@@ -14,10 +14,11 @@ _QUIET = (Conclusion.PROVEN, Conclusion.UNPROVEN, Conclusion.SKIPPED, Conclusion
 
 def views(seen: Observation) -> list[str]:
     """Hardware, table, Xen and guest of one device, a line each with the raw file."""
-    return [inert(f"{name:<{_WIDTH}}{text}" + (f"   {raw}" if raw else "")) for name, text, raw in _rows(seen)]
+    return [inert(f"{name:<{_WIDTH}}{text}" + (f"   {raw}" if raw else "")) for name, text, raw in rows(seen)]
 
 
-def _rows(seen: Observation) -> list[tuple[str, str, str]]:
+def rows(seen: Observation) -> list[tuple[str, str, RawRef | None]]:
+    """The same as (view, what it says, its raw file)."""
     return [
         ("hardware", *_hardware(seen)),
         ("table", *_table(seen)),
@@ -26,29 +27,29 @@ def _rows(seen: Observation) -> list[tuple[str, str, str]]:
     ]
 
 
-def _hardware(seen: Observation) -> tuple[str, str]:
+def _hardware(seen: Observation) -> tuple[str, RawRef | None]:
     view = seen.hardware
     if view is None:
-        return "not read", ""
+        return "not read", None
     if view.gone:
-        return "gone: every byte of config space reads 0xff", str(view.raw)
-    return f"{view.control or 'no MSI-X'}, {view.command}, dom0's driver {view.driver or 'none'}", str(view.raw)
+        return "gone: every byte of config space reads 0xff", view.raw
+    return f"{view.control or 'no MSI-X'}, {view.command}, dom0's driver {view.driver or 'none'}", view.raw
 
 
-def _table(seen: Observation) -> tuple[str, str]:
+def _table(seen: Observation) -> tuple[str, RawRef | None]:
     if seen.table is None:
-        return "not read: it takes memory decoding, and a host whose memory is read from outside", ""
+        return "not read: it takes memory decoding, and a host whose memory is read from outside", None
     masked = [str(number) for number, one in enumerate(seen.table.masked) if one]
-    return f"{len(masked)} of {len(seen.table.masked)} entries masked", str(seen.table.raw)
+    return f"{len(masked)} of {len(seen.table.masked)} entries masked", seen.table.raw
 
 
-def _xen(seen: Observation) -> tuple[str, str]:
+def _xen(seen: Observation) -> tuple[str, RawRef | None]:
     view = seen.xen
     if view is None:
-        return "not read", ""
+        return "not read", None
     masks = ", ".join(map(_mask, view.masks)) or "no vectors"
     stale = f"; bound to nobody: {' '.join(map(str, view.unbound))}" if view.unbound else ""
-    return f"owner {view.owner or 'none'}; {masks}{stale}", str(view.raw_keys.at(view.owner_line))
+    return f"owner {view.owner or 'none'}; {masks}{stale}", view.raw_keys.at(view.owner_line)
 
 
 def _mask(one: VectorMask) -> str:
@@ -57,12 +58,12 @@ def _mask(one: VectorMask) -> str:
     return f"irq {one.irq} " + (f"masked by {' and '.join(by)}" if by else "not masked")
 
 
-def _guest(view: GuestView | None) -> tuple[str, str]:
+def _guest(view: GuestView | None) -> tuple[str, RawRef | None]:
     if view is None:
-        return "no guest has shown its view", ""
+        return "no guest has shown its view", None
     traffic = "" if view.traffic_ok else ", the traffic failed"
     told = f"{view.domain}: {view.delta} interrupts on {view.vectors} vectors under traffic{traffic}; {view.control}"
-    return told, str(view.raw)
+    return told, view.raw
 
 
 def moment(seen: CaseView, devices: tuple[str, ...] | list[str]) -> list[str]:
@@ -82,7 +83,7 @@ def parts(case: CaseResult) -> list[str]:
         return []
     name, left, right = found
     lines = [inert(f"  stock and control part at the checkpoint {name!r}:")]
-    for number, (mine, other) in enumerate(zip(_rows(left), _rows(right), strict=True)):
+    for number, (mine, other) in enumerate(zip(rows(left), rows(right), strict=True)):
         if mine[:2] != other[:2]:
             lines += [f"    stock    {views(left)[number]}", f"    control  {views(right)[number]}"]
     return lines

@@ -186,10 +186,26 @@ class CaseResult(StrictModel):
         )
 
     @property
+    def reason(self) -> str:
+        """Why it came to its conclusion, in one line, from the side that made it so."""
+        stock, control = self.stock, self.control
+        if self.conclusion is Conclusion.CHANGED:
+            return "it passes, and is marked as one that fails"
+        if control is None or stock.verdict is not Verdict.PASS:
+            return _first_line(stock)
+        if control.verdict is Verdict.PASS:
+            return f"it passes on the control {control.hypervisor} too"
+        return f"on the control {control.hypervisor}: {_first_line(control)}"
+
+    @property
     def sides(self) -> tuple[tuple[str, CaseSide], ...]:
         """('stock', side) and, if it was run, ('control', side)."""
         stock = (("stock", self.stock),)
         return stock if self.control is None else (*stock, ("control", self.control))
+
+
+def _first_line(side: CaseSide) -> str:
+    return side.reason.partition("\n")[0] or str(side.verdict)
 
 
 class HostSummary(StrictModel):
@@ -290,6 +306,11 @@ class RunResult(StrictModel):
         if self.emulator_faults != _emulator_faults(self.scenarios):
             raise ValueError("emulator_faults does not agree with the attempts of the sides")
         return self
+
+    @property
+    def played(self) -> tuple[ScenarioResult | CaseResult, ...]:
+        """Scenarios, and tests that somebody wrote behind them."""
+        return (*self.scenarios, *self.cases)
 
     @property
     def seconds(self) -> float:

@@ -2,7 +2,8 @@
 
 By the specification 0.0.0 of ctrf.io, whose schema allows nothing beyond its own names; what it has no name for stands
 in `extra`. One test for each scenario, and red, grey and green where junit.xml has them. UNDECIDED is `other`, for it
-is neither passed nor failed. Times are whole milliseconds.
+is neither passed nor failed. Tests that somebody wrote with the fixtures stand behind the scenarios. Times are whole
+milliseconds.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any
 from harness.base.stored import storable_json
 from harness.base.text import inert
 from harness.judge.judgement import Conclusion
+from harness.report import case
 from harness.report.failure import explain
 from harness.report.formats.base import Format
-from harness.report.results import RunResult, ScenarioResult
+from harness.report.results import CaseResult, RunResult, ScenarioResult
 from harness.report.told import Told
 
 _STATUS = {
@@ -43,7 +45,7 @@ class Ctrf(Format):
 
 
 def _document(run: RunResult, missing: tuple[str, ...]) -> dict[str, Any]:
-    tests = [_test(one) for one in run.scenarios]
+    tests = [*(_test(one) for one in run.scenarios), *(_case(one) for one in run.cases)]
     counts = Counter(one["status"] for one in tests)
     return {
         "reportFormat": "CTRF",
@@ -106,6 +108,40 @@ def _test(scenario: ScenarioResult) -> dict[str, Any]:
                     "log": side.log,
                 }
                 for name, side in scenario.sides
+            },
+        },
+    }
+
+
+def _case(result: CaseResult) -> dict[str, Any]:
+    conclusion = result.conclusion
+    told: dict[str, Any] = {}
+    if conclusion in _EXPLAINED:
+        told = {"message": inert(result.reason), "trace": "\n".join(case.explain(result))}
+    elif conclusion is Conclusion.SKIPPED:
+        told = {"message": inert(result.reason)}
+    return {
+        "name": result.id,
+        "status": _STATUS[conclusion],
+        "duration": round(result.seconds * 1000),
+        "suite": ["maskall", result.id.partition("::")[0]],
+        **told,
+        "rawStatus": conclusion.value,
+        "extra": {
+            "title": result.title,
+            "remark": result.remark,
+            "repeat": result.command_to_repeat,
+            **{
+                name: {
+                    "hypervisor": side.hypervisor,
+                    "verdict": side.verdict.value,
+                    "reason": side.reason,
+                    "place": side.place,
+                    "hazard_taken": side.record.hazard is not None,
+                    "raw_directory": side.raw_directory,
+                    "log": side.log,
+                }
+                for name, side in result.sides
             },
         },
     }

@@ -12,7 +12,7 @@ from collections import Counter
 from xml.etree import ElementTree as ET
 
 from harness.base.text import inert
-from harness.judge.judgement import Conclusion, Verdict
+from harness.judge.judgement import Conclusion
 from harness.report import messages
 from harness.report.case import explain as explain_case
 from harness.report.failure import explain
@@ -119,10 +119,7 @@ def _written(suite: ET.Element, case: CaseResult) -> None:
     _properties(element, properties)
     tag = _TAGS.get(case.conclusion)
     if tag is not None:
-        stock_decides = case.control is None or case.stock.verdict is not Verdict.PASS
-        decisive = case.stock if stock_decides or case.control is None else case.control
-        first = decisive.reason.splitlines()[0] if decisive.reason else decisive.verdict.value
-        outcome = ET.SubElement(element, tag, {"message": inert(first), "type": case.conclusion.value})
+        outcome = ET.SubElement(element, tag, {"message": inert(case.reason), "type": case.conclusion.value})
         if tag != "skipped":
             outcome.text = "\n".join(explain_case(case))
     elif case.conclusion is Conclusion.KNOWN:

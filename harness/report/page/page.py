@@ -14,6 +14,7 @@ from markupsafe import Markup
 from harness.base.text import inert
 from harness.report.days import days
 from harness.report.page import view
+from harness.report.page.casesection import CaseSection
 from harness.report.page.sentence import UNEXPECTED, sentence
 from harness.report.table import duration
 from harness.report.told import Told
@@ -33,13 +34,14 @@ def page(told: Told) -> bytes:
         title=f"maskall {run.run_id}: {said}",
         run=run,
         sentence=said,
-        bad=bool(told.missing) or any(one.conclusion in UNEXPECTED for one in run.scenarios),
+        bad=bool(told.missing) or any(one in UNEXPECTED for one in run.counts),
         missing=told.missing[1:],
         days=days(run),
         tested=view.tested(run),
         command=view.command(run),
         matrix=view.matrix(run),
         sections=_sections(told, _environment()),
+        cases=[CaseSection.of(number, case) for number, case in enumerate(run.cases)],
     )
 
 

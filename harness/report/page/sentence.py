@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.judge.judgement import Conclusion, Verdict
-from harness.report.results import RunResult, ScenarioResult, Side
+from harness.report.results import CaseResult, RunResult, ScenarioResult, Side
 
 UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED, Conclusion.UNDECIDED)
 _COUNTED = (Conclusion.PROVEN, Conclusion.KNOWN, Conclusion.UNPROVEN, Conclusion.SKIPPED)
@@ -21,18 +21,22 @@ def sentence(run: RunResult, missing: Sequence[str] = ()) -> str:
     """`1 regression: E5-F2-hvm-nvme, interrupts +0 at C6; 22 proven; 1 known`."""
     parts = [missing[0]] if missing else []
     for conclusion in UNEXPECTED:
-        found = [one for one in run.scenarios if one.conclusion is conclusion]
+        found = [one for one in run.played if one.conclusion is conclusion]
         if found:
             named = [f"{one.id}{_device(one)}, {gist(one)}" for one in found[:_MOST_NAMED]]
             more = [f"and {len(found) - _MOST_NAMED} more"] if len(found) > _MOST_NAMED else []
             parts.append(f"{_several(len(found), conclusion)}: {'; '.join([*named, *more])}")
     parts += [f"{run.counts[one]} {one.lower()}" for one in _COUNTED if run.counts.get(one)]
-    parts += [] if run.scenarios else ["nothing ran"]
+    parts += [] if run.played else ["nothing ran"]
     return "; ".join(parts)
 
 
-def _device(scenario: ScenarioResult) -> str:
-    return "" if scenario.id.endswith(f"-{scenario.device_kind}") else f" on {scenario.device_kind}"
+def _device(scenario: ScenarioResult | CaseResult) -> str:
+    return (
+        ""
+        if isinstance(scenario, CaseResult) or scenario.id.endswith(f"-{scenario.device_kind}")
+        else f" on {scenario.device_kind}"
+    )
 
 
 def _several(count: int, what: Conclusion) -> str:
@@ -40,11 +44,11 @@ def _several(count: int, what: Conclusion) -> str:
     return f"{count} {what.lower()}{plural}"
 
 
-def gist(scenario: ScenarioResult) -> str:
+def gist(scenario: ScenarioResult | CaseResult) -> str:
     """Why, in a few words: the first expectation that was not met, or the reason itself."""
     if scenario.conclusion in _PLAIN:
         return _PLAIN[scenario.conclusion]
-    side = _to_blame(scenario)
+    side = _to_blame(scenario) if isinstance(scenario, ScenarioResult) else None
     if side is not None and side.verdict is Verdict.FAIL and side.judgement.violations:
         first = side.judgement.violations[0]
         return clipped(f"{first.subject} {first.seen or 'not seen'} at {first.checkpoint}", _WORDS)

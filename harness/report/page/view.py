@@ -144,7 +144,8 @@ def tested(run: RunResult) -> list[tuple[str, str]]:
     rows = [(word, clipped(run.host.facts[name], _LONG)) for word, name in FACTS if name in run.host.facts]
     kinds = list(dict.fromkeys(one.device_kind for one in run.scenarios))
     guests = list(dict.fromkeys(one.guest for one in run.scenarios))
-    rows += [("devices", ", ".join(kinds))] if kinds else []
+    kinds += [device for one in run.cases for device in one.devices if device not in kinds]
+    rows += [("devices", ", ".join(dict.fromkeys(kinds)))] if kinds else []
     rows += [("guests", ", ".join(guests))] if guests else []
     for control in run.controls:
         changes = "; ".join(str(one) for one in control.changes)
@@ -155,7 +156,7 @@ def tested(run: RunResult) -> list[tuple[str, str]]:
 
 def command(run: RunResult) -> str:
     """What plays it again: all of it where that is short, else what is not as expected, else the first scenario."""
-    ordered = sorted(run.scenarios, key=lambda one: WEIGHT.index(one.conclusion))
+    ordered = sorted(run.played, key=lambda one: WEIGHT.index(one.conclusion))
     wanted = [one for one in ordered if one.conclusion in UNEXPECTED] or ordered
     if not wanted:
         return ""
