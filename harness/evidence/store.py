@@ -67,6 +67,10 @@ class EvidenceStore:
         paths = sorted(path for path in (self.root / self.folder).rglob("*") if path.is_file())
         return tuple(RawRef(str(path.relative_to(self.root)), digest(path.read_bytes())) for path in paths)
 
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of all that was stored, by its name here."""
+        return {self.name_of(raw): raw.sha256 for raw in self.files()}
+
     def take_over(self, files: Iterable[RawRef], source: EvidenceStore) -> None:
         """Copies of another store's files, under their names there. EvidenceError unless each is what it was."""
         for file in files:

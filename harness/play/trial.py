@@ -15,6 +15,7 @@ from harness.base.errors import EmulatorFault, GuestDied, HarnessBug, MaskallErr
 from harness.base.progress import Progress
 from harness.base.text import inert
 from harness.evidence.collector import Collector
+from harness.evidence.observe import host_crashes
 from harness.evidence.store import EvidenceStore
 from harness.host.deeds import Deeds
 from harness.host.device import Device
@@ -25,7 +26,7 @@ from harness.model.message import Marker
 from harness.model.observation import Checkpoint, DomainView, GuestView, RawRef
 from harness.scenario.case import CaseRecord, CaseView
 from harness.scenario.record import Action
-from harness.xen.keys.console import emulator_triple_fault, find_markers
+from harness.xen.keys.console import emulator_triple_fault
 from harness.xen.toolstack.xl import Toolstack
 
 OUR_NAMES = re.compile(r"maskall-[a-z0-9-]{1,40}")
@@ -83,9 +84,9 @@ class Trial:
         self.record.devices.append(str(device))
         prefix = f"{str(device.address).replace(':', '-')}/"
         host = self.host
-        self._collectors.append(
-            Collector(host.transport, device.address, self.store, host.memory, host.console, prefix)
-        )
+        collector = Collector(host.transport, device.address, self.store, host.memory, host.console, prefix)
+        self._collectors.append(collector)
+        self.record.readings.append(collector.readings)
         return device
 
     def bound(self) -> None:
@@ -154,8 +155,8 @@ class Trial:
             for collector in self._collectors[:1]:
                 self.record.markers += collector.markers
             if self.host.console is not None:
-                raw = self.keep("host_console.txt", self.host.console.text())
-                self.record.markers += [(one, raw.at(one.line)) for one in _crashes(self.host.console.text())]
+                self.record.console = self.keep("host_console.txt", self.host.console.text())
+                self.record.markers += host_crashes(self.store.name_of(self.record.console), self.store)
             self.tools.close()
 
     @property
@@ -211,7 +212,10 @@ class Trial:
         with self.progress.phase(f"observe {name}"):
             for device, collector in zip(self.devices, self._collectors, strict=True):
                 one = collector.observe(self.moment, name=folder)
-                observed.append(replace(one, guest=self._view(device, one.domains)))
+                view = self._view(device, one.domains)
+                if view is not None:
+                    collector.readings[-1] = replace(collector.readings[-1], guest=collector.as_exercised(view))
+                observed.append(replace(one, guest=view))
         seen = CaseView(name, tuple(observed))
         self.record.seen.append(seen)
         return seen
@@ -242,10 +246,6 @@ class Trial:
     def _refuse_late(self, what: str) -> None:
         if self.over:
             raise UsageError(f"{what} was asked for when the test was over: {self.host.name} is given back")
-
-
-def _crashes(console: bytes) -> list[Marker]:
-    return [one for one in find_markers(console.decode("utf-8", "replace")) if one.kind.is_host_crash]
 
 
 Checkpointer = Callable[[str], CaseView]

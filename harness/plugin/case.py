@@ -185,6 +185,7 @@ class Case:
             phases={name: round(seconds, 3) for name, seconds in self.progress.phases.seconds.items()},
             raw_directory=self.folder,
             log=self.log,
+            files=self.trial.store.digests() if self.trial is not None else {},
         )
 
     def _shown(self, missing: str) -> list[str]:

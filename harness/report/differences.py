@@ -1,4 +1,4 @@
-"""What differs between two results of one scenario: checks by what they are about, the rest by its path. Pure."""
+"""What differs between two results of a scenario or a test: checks by their subject, the rest by its path. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.base.text import inert
-from harness.report.results import ScenarioResult
+from harness.report.results import CaseResult, ScenarioResult
 
 _NOT_JUDGED = frozenset({"phases", "log", "stored", "command_to_repeat"})
 """What a clock said, or where something is written."""
@@ -61,6 +61,13 @@ def of_scenario(stored: ScenarioResult, now: ScenarioResult) -> list[Difference]
         found += _of_checks(side, first, second)
     before.pop("seconds"), after.pop("seconds")
     return [*_of_values("scenario", "", before, after), *found]
+
+
+def of_case(stored: CaseResult, now: CaseResult) -> list[Difference]:
+    """What was seen at its checkpoints, what Xen and dom0 said, and the conclusion of its verdicts."""
+    before, after = stored.model_dump(mode="json"), now.model_dump(mode="json")
+    found = [one for side in ("stock", "control") for one in _of_values(side, "", before.pop(side), after.pop(side))]
+    return [*_of_values("test", "", before, after), *found]
 
 
 def of_values(where: str, stored: object, now: object) -> list[Difference]:

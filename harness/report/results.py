@@ -154,6 +154,7 @@ class CaseSide(StrictModel):
     phases: dict[str, Seconds] = Field(default={}, description="seconds by phase")
     raw_directory: str
     log: str
+    files: dict[str, str] = Field(default={}, description="SHA-256 of every raw file, by its name in raw_directory")
 
 
 class CaseResult(StrictModel):

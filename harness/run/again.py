@@ -21,8 +21,9 @@ from harness.judge.judge import judge
 from harness.judge.known import KnownIssue, known_issues
 from harness.model.observation import RawRef
 from harness.report.begun import KNOWN_ISSUES, NAME, VERSION, Begun
-from harness.report.results import Attempt, Control, RunResult, ScenarioResult, Side
+from harness.report.results import Attempt, CaseResult, CaseSide, Control, RunResult, ScenarioResult, Side
 from harness.run import sidefile
+from harness.run.caseagain import case_again
 from harness.run.side import MAX_EMULATOR_RETRIES, RETRIED, attempt, concluded, side_of
 from harness.run.sidefile import SideFile, load_side
 from harness.scenario.record import Record
@@ -74,12 +75,28 @@ class RunAgain:
     parts: dict[str, tuple[Side, ...]] = field(default_factory=dict)
     unreadable: dict[str, tuple[str, ...]] = field(default_factory=dict)
     sides: list[SideAgain] = field(default_factory=list)
+    cases: dict[str, CaseResult] = field(default_factory=dict)
+    planted_for_cases: tuple[Control, ...] = ()
 
     @cached_property
     def controls(self) -> tuple[Control, ...]:
         """The mutants that were planted."""
         found = {one.planted.name: one.planted for side in self.sides for one in side.tries if one.planted}
-        return tuple(found.values())
+        return tuple(({one.name: one for one in self.planted_for_cases} | found).values())
+
+    @property
+    def case_sides(self) -> list[CaseSide]:
+        return [side for case in self.cases.values() for _, side in case.sides]
+
+    @property
+    def sides_read(self) -> int:
+        """How many sides were made anew."""
+        return len(self.sides) + len(self.case_sides)
+
+    @property
+    def raw_files(self) -> int:
+        """From how many files."""
+        return sum(one.files for one in self.sides) + sum(len(one.files) for one in self.case_sides)
 
     def result(self, status: ExitStatus | None = None) -> RunResult:
         """What results.json says, or would have said; with the exit status of a run that did not come to its end."""
@@ -96,6 +113,7 @@ class RunAgain:
             controls=self.controls,
             overhead_seconds=max(0.0, busy - covered),
             parent=self.begun.parent,
+            cases=list(self.cases.values()),
             status=status,
         )
 
@@ -112,7 +130,7 @@ def begun_in(root: Path) -> Begun:
 
 
 def judged_again(root: Path, only: str = "*", stored: RunResult | None = None, *, own_issues: bool = True) -> RunAgain:
-    """The run in `root`: all of its scenarios that the glob `only` names.
+    """The run in `root`: all of its scenarios, and of the tests in its `stored` results, that the glob `only` names.
 
     With `stored` results the records must be those that these name. Without `own_issues` a known_issues.yaml that the
     run brings along counts for nothing. EvidenceError when run.json cannot be read,
@@ -120,8 +138,10 @@ def judged_again(root: Path, only: str = "*", stored: RunResult | None = None, *
     """
     begun = begun_in(root)
     named = [one for one in begun.scenarios if fnmatchcase(one, only)]
-    if not named and only != "*":
-        raise UsageError(f"the run has no scenario {only!r}", hint=f"it has {', '.join(begun.scenarios)}")
+    cases = [one for one in stored.cases if fnmatchcase(one.id, only)] if stored else []
+    if not named and not cases and only != "*":
+        known = [*begun.scenarios, *(one.id for one in stored.cases)] if stored else begun.scenarios
+        raise UsageError(f"the run has no scenario {only!r}", hint=f"it has {', '.join(known)}")
     again = RunAgain(root, begun)
     issues = _issues(root, begun) if own_issues else known_issues()
     results = {one.id: one for one in stored.scenarios} if stored else {}
@@ -130,7 +150,20 @@ def judged_again(root: Path, only: str = "*", stored: RunResult | None = None, *
             _add(again, name, results.get(name), issues)
         except EvidenceError as error:
             again.unreadable[name] = tuple(str(error).split("\n"))
+    if stored is not None and cases:
+        again.planted_for_cases = _planted_for(cases, stored)
+    for case in cases:
+        try:
+            again.cases[case.id] = case_again(root, case)
+        except EvidenceError as error:
+            again.unreadable[case.id] = tuple(str(error).split("\n"))
     return again
+
+
+def _planted_for(cases: Iterable[CaseResult], stored: RunResult) -> tuple[Control, ...]:
+    """The mutants of tests, for which the results' word is taken."""
+    played = {side.hypervisor for case in cases for _, side in case.sides}
+    return tuple(one for one in stored.controls if one.name in played)
 
 
 def _issues(root: Path, begun: Begun) -> Mapping[str, KnownIssue]:
@@ -218,10 +251,13 @@ def _attempt(file: SideFile, record: Record, raw: RawRef) -> Attempt:
     return attempt(record.broken.message if record.broken else "", (file.ended - file.began).total_seconds(), raw)
 
 
-def testimony(sides: Iterable[SideAgain]) -> dict[str, int]:
+def testimony(again: RunAgain) -> dict[str, int]:
     """What no raw byte shows and is taken from the records: how often, by kind."""
     found = {"actions": 0, "domids": 0, "call chains": 0, "events of traces": 0, "skipped or broken off": 0}
-    for one in sides:
+    played = again.case_sides
+    found["verdicts of tests"] = len(played)
+    found["actions"] += sum(len(side.record.actions) for side in played)
+    for one in again.sides:
         record = one.record
         found["actions"] += len(record.actions)
         found["domids"] += len(record.guests)

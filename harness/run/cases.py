@@ -9,8 +9,10 @@ from pathlib import Path
 
 from harness.base.strict import StrictModel
 from harness.judge.judgement import Verdict
+from harness.report.begun import NAME, Begun
 from harness.report.results import CaseResult, CaseSide, Control, HostSummary, RunResult
 from harness.run.session import store_run
+from harness.run.store import write_atomically
 from harness.scenario.case import CaseRecord
 
 NOT_PLAYED = "was not played"
@@ -71,6 +73,7 @@ def _absent(one: CasePlayed) -> CaseSide:
 def finish(played: Sequence[CasePlayed], folder: Path, started: datetime, ended: datetime) -> RunResult:
     """The run of these tests alone, written to results.json and junit.xml in `folder`."""
     cases = results(played)
+    _begin(played, folder, started)
     result = RunResult.of(
         [],
         tool_version=importlib.metadata.version("maskall"),
@@ -84,3 +87,20 @@ def finish(played: Sequence[CasePlayed], folder: Path, started: datetime, ended:
     )
     store_run(result, folder)
     return result
+
+
+def _begin(played: Sequence[CasePlayed], folder: Path, started: datetime) -> None:
+    """run.json, by which `maskall judge` knows the host; tests have no part in it that is not in their results."""
+    begun = Begun(
+        tool_version=importlib.metadata.version("maskall"),
+        run_id=folder.name,
+        started=started,
+        host=played[0].host,
+        scenarios=(),
+        under_test=played[0].tested,
+        control=next((one.control for one in played if one.control), None),
+        notices=(),
+        known_issues=None,
+        repeat_options="",
+    )
+    write_atomically(folder / NAME, begun.model_dump_json(indent=1).encode() + b"\n")

@@ -12,8 +12,8 @@ from harness.base.stored import from_json
 from harness.base.text import inert
 from harness.evidence.sealed import read_inside
 from harness.play.catalogue import catalogue
-from harness.report.differences import Difference, of_scenario, of_values
-from harness.report.results import RunResult, ScenarioResult
+from harness.report.differences import Difference, of_case, of_scenario, of_values
+from harness.report.results import CaseResult, RunResult, ScenarioResult
 from harness.run.again import RunAgain, judged_again, testimony
 from harness.run.store import RESULTS
 from harness.scenario.spec import Ending, FollowOn, Scenario
@@ -26,7 +26,7 @@ class Compared:
     name: str
     differences: Sequence[Difference] = ()
     unreadable: Sequence[str] = ()
-    now: ScenarioResult | None = None
+    now: ScenarioResult | CaseResult | None = None
 
     @property
     def word(self) -> str:
@@ -61,10 +61,9 @@ class Comparison:
     def lines(self) -> Iterator[str]:
         for one in self.parts:
             yield from one.lines
-        sides = self.again.sides
         told = [f"{sum(one.word == word for one in self.parts)} {word}" for word in ("SAME", "DIFFERS", "UNREADABLE")]
-        files = sum(one.files for one in sides)
-        yield f"{', '.join(told)}; {len(sides)} sides and {files} raw files, each by its SHA-256"
+        files = self.again.raw_files
+        yield f"{', '.join(told)}; {self.again.sides_read} sides and {files} raw files, each by its SHA-256"
         ours = importlib.metadata.version("maskall")
         if self.tool != ours:
             yield f"made by maskall {self.tool}, judged by maskall {ours}"
@@ -88,8 +87,8 @@ class Comparison:
                 }
                 for one in self.parts
             ],
-            "sides": len(self.again.sides),
-            "raw_files": sum(one.files for one in self.again.sides),
+            "sides": self.again.sides_read,
+            "raw_files": self.again.raw_files,
             "redefined": self.redefined,
             "testimony": self.words,
         }
@@ -138,7 +137,7 @@ def _compared(root: Path, only: str | None) -> Comparison:
     parts = list(_scenarios(stored, again))
     if only is None and not any(one.unreadable for one in parts):  # else there is nothing that adds up
         parts.append(Compared("the run as a whole", _of_run(stored, again.result())))
-    return Comparison(parts, again, stored.tool_version, testimony(again.sides))
+    return Comparison(parts, again, stored.tool_version, testimony(again))
 
 
 def _scenarios(stored: RunResult, again: RunAgain) -> Iterator[Compared]:
@@ -152,6 +151,12 @@ def _scenarios(stored: RunResult, again: RunAgain) -> Iterator[Compared]:
             yield Compared(one.id, [Difference("scenario", "sides", "all ended", "one did not end")])
         elif one.id not in again.begun.scenarios:
             yield Compared(one.id, unreadable=["run.json does not name this scenario"])
+    for case in stored.cases:
+        if case.id in again.unreadable:
+            yield Compared(case.id, unreadable=again.unreadable[case.id])
+        elif case.id in again.cases:
+            made = again.cases[case.id]
+            yield Compared(case.id, of_case(case, made), now=made)
 
 
 def _of_run(stored: RunResult, now: RunResult) -> list[Difference]:
@@ -163,6 +168,9 @@ def _of_run(stored: RunResult, now: RunResult) -> list[Difference]:
     return of_values("run", before, after)
 
 
-def _came_to(result: ScenarioResult) -> str:
+def _came_to(result: ScenarioResult | CaseResult) -> str:
+    if isinstance(result, CaseResult):
+        sides = "; ".join(f"{name} {side.verdict}, {len(side.record.seen)} checkpoints" for name, side in result.sides)
+        return f"{sides}; {result.conclusion}"
     sides = "; ".join(f"{name} {side.verdict}, {len(side.judgement.checks)} checks" for name, side in result.sides)
     return f"{sides}; {result.conclusion}"

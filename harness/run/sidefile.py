@@ -61,9 +61,8 @@ def store_side(
 ) -> RawRef:
     """Write record.json of the raw files in `store`, all of which are there by now. EvidenceError."""
     folder = f"{store.folder}/"
-    files = {raw.path.removeprefix(folder): raw.sha256 for raw in store.files()}
     version = importlib.metadata.version("maskall")
-    side = SideFile(VERSION, version, hypervisor, began, ended, dict(phases), planted, record, files)
+    side = SideFile(VERSION, version, hypervisor, began, ended, dict(phases), planted, record, store.digests())
     without = _SHOWN_BY_FILES | {"actions": {"__all__": {"said": True}}}
     of_second = _SHOWN_BY_FILES | {"actions": True, "scenario": True}
     excluded = {"record": without | ({"second": of_second} if record.second else {})}

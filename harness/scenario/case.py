@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from harness.model.message import Marker
-from harness.model.observation import Observation, RawRef
+from harness.model.observation import Observation, RawRef, Reading
 from harness.scenario.record import Action
 
 
@@ -25,6 +25,8 @@ class CaseRecord:
     actions: list[Action] = field(default_factory=list)
     seen: list[CaseView] = field(default_factory=list)
     markers: list[tuple[Marker, RawRef]] = field(default_factory=list)  # what Xen and dom0 said that matters
+    readings: list[list[Reading]] = field(default_factory=list)  # of each device; the logs count in those of the first
+    console: RawRef | None = None  # the host's own
 
     @property
     def hazard(self) -> tuple[Marker, RawRef] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,11 @@ import harness.plugin.case
 import harness.run.prepare
 from harness.base.errors import HostUnreachable, RestoreFailed, SafetyRefusal
 from harness.judge.judgement import Conclusion, Verdict
+from harness.report.formats.base import load
 from harness.report.results import CaseResult, RunResult
+from harness.report.told import Told
 from harness.run import store
+from harness.run.comparison import compared
 from suites.selftest.fakes.caselab import CaseLab
 
 pytest_plugins = ("pytester",)
@@ -100,6 +104,8 @@ def test_a_test_that_fails_on_its_control_is_proven(play: Play) -> None:
         assert (played.folder / side.log).read_text().startswith(f"{case.id} on {side.hypervisor}: {side.verdict}")
         assert list((played.folder / side.raw_directory).glob("*/*-end/config.hex"))
     assert "guest     d2: 0 interrupts" in played.text, "where stock and control part"
+    assert json.loads(load("ctrf").render(Told(played.run)))["results"]["summary"]["passed"] == 1
+    assert case.id in (played.folder / "report.html").read_text()
     (element,) = ElementTree.parse(played.folder / "junit.xml").iter("testcase")  # noqa: S314 - our own
     assert (element.get("classname"), element.get("name")) == ("test_mine.py", "test_next_guest")
 
@@ -189,6 +195,28 @@ def test_a_guest_that_is_refused_fails_the_test_under_test_alone(play: Play) -> 
     assert played.case.control is not None
     assert (played.case.control.verdict, played.case.control.place) == (Verdict.ERROR, "test_mine.py:9")
     assert "no assertion of the test" in played.case.control.reason
+
+
+def test_its_checkpoints_are_judged_again_from_its_raw_files(play: Play) -> None:
+    played = play(REPORT_OF_2019)
+    again = compared(played.folder, None)
+    assert [one.word for one in again.parts] == ["SAME", "SAME"], list(again.lines)
+    assert (again.status, again.again.sides_read, again.words["verdicts of tests"]) == (0, 2, 2)
+    assert [one.name for one in compared(played.folder, "*next_guest").parts] == [played.case.id]
+
+    results = played.folder / "results.json"
+    whole = results.read_text()
+    told = json.loads(whole)
+    told["cases"][0]["stock"]["record"]["seen"][0]["observations"][0]["xen"]["owner"] = "d7"
+    results.write_text(json.dumps(told))
+    (changed, *_) = compared(played.folder, None).parts
+    assert [one.what for one in changed.differences] == ["record.seen[0].observations[0].xen.owner"]
+
+    results.write_text(whole)
+    (file,) = (played.folder / played.case.stock.raw_directory).glob("*/01-bound/config.hex")
+    file.write_text(file.read_text().replace("1b", "1c", 1))
+    (damaged, *_) = compared(played.folder, None).parts
+    assert damaged.word == "UNREADABLE" and "was changed after it was stored" in damaged.unreadable[0]
 
 
 XFAIL = """
