@@ -55,6 +55,7 @@ class ObligingDom0:
                 r"xl pci-assignable-remove -r .*": self._bind(lambda _: self.driver),
                 r"xl pci-assignable-remove .*": self._bind(lambda _: None),
                 r"xl (destroy|pci-attach|pci-detach|save) .*": Reply(),
+                r"xl debug-keys .*": Reply(),
                 r"xl list": lambda _: self._list(),
                 r"xl dmesg": Reply(_MCFG.encode()),
                 r"cat /proc/xen/xensyms": Reply(_XENSYMS.encode()),
