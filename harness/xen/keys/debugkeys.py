@@ -211,15 +211,19 @@ class IrqRow:
 
 
 _OWNER = r"d[0-9]{1,5}: *-?[0-9]{1,9}\([P?-][M?-][M-]\)"
+_OLD_OWNER = r"[0-9]{1,5}: *-?[0-9]{1,9}\([P?-][M?-][M-]\),"
 _BOUND = re.compile(r"(d[0-9]{1,5}): *-?[0-9]+\([^()]*\)")
 IRQS = Form(
     row=re.compile(
         r" +IRQ: *([0-9]{1,9}) vec:([0-9a-f]{2,8}) (\S+) +status=([0-9a-f]{3,8}) aff:\{[0-9,-]*\}/\{[0-9,-]*\}"
         rf"(?: Z=\S+)? +(mapped, unbound|in-flight=[0-9]+ {_OWNER}(?:,{_OWNER})*|[\w./#]+\(\))"
+        # before 4.13
+        r"| +IRQ: *([0-9]{1,9}) affinity:[0-9a-f,]+ vec:([0-9a-f]{2,8}) type=(\S+) +status=([0-9a-f]{8})"
+        rf"(?: Z=\S+)? +(mapped, unbound|in-flight=[0-9]+ domain-list=(?:{_OLD_OWNER})*|[\w./#]+\(\))"
     ),
     piece=re.compile(
-        r"IRQ: *[0-9]+ |\bvec:[0-9a-f]|\bstatus=[0-9a-f]{3} |\baff:\{|in-flight=|mapped, unbound|\bd[0-9]+: *-?[0-9]+\("
-        r"|\([P?-][M?-][M-]\)"
+        r"IRQ: *[0-9]+ |\baffinity:[0-9a-f,]+ |\bdomain-list=|\bvec:[0-9a-f]|\bstatus=[0-9a-f]{3} |\baff:\{|in-flight="
+        r"|mapped, unbound|\bd[0-9]+: *-?[0-9]+\(|\([P?-][M?-][M-]\)"
     ),
     expected="IRQ, vec, status, aff, owner",
 )
@@ -234,6 +238,8 @@ def parse_irqs(text: str, *, file: str = "<text>") -> tuple[IrqRow, ...]:
         (XEN)    IRQ:  44 vec:b2 PCI-MSI/-X      status=030 aff:{0}/{0} in-flight=0 d2: 55(-M-)
         (XEN)    IRQ:  45 vec:ac PCI-MSI/-X      status=022 aff:{1}/{1} mapped, unbound
         (XEN) Direct vector information:
+
+    Before 4.13 `IRQ:  44 affinity:01 vec:b2 type=PCI-MSI/-X status=00000030 in-flight=0 domain-list=2: 55(-M-),`.
     """
     lines = _last_dump(text, "IRQ information:", "i", file)
     ends = (place for place, line in enumerate(lines) if line.text.strip() == "Direct vector information:")
@@ -250,5 +256,6 @@ def parse_irqs(text: str, *, file: str = "<text>") -> tuple[IrqRow, ...]:
 
 def irq_row(match: re.Match[str], line: int) -> IrqRow:
     """A row that `IRQS` took."""
-    irq, vector, kind, status, rest = match.groups()
+    irq, vector, kind, status, rest = (group for group in match.groups() if group is not None)
+    rest = re.sub(r"domain-list=(.*)", lambda old: re.sub(r"([0-9]+:)", r"d\1", old[1]).rstrip(","), rest).rstrip()
     return IrqRow(int(irq), int(vector, 16), kind, int(status, 16), rest, line)

@@ -38,6 +38,11 @@ class Log(enum.StrEnum):
 
 
 _STAMP = re.compile(f"^{LINUX_STAMP}")
+# where a message of Xen's comes from: file and line (dprintk, a debug build), who called (gprintk), AMD's IOMMU
+_SPOKEN = re.compile(
+    r"(?:[\w./-]{1,80}\.[ch][:#][0-9]{1,5}: ?)?(?:d(?:[0-9]{1,5}|\[[A-Z]+\])v(?:[0-9]{1,4}|\?) )?"
+    r"(?:AMD-Vi: (?:Warning: |Error: )?)?"
+)
 
 
 def _expression(pattern: str) -> str:
@@ -106,7 +111,13 @@ class Rule(StrictModel):
         return Log.DOM0 if self.origin is Origin.DOM0 else Log.XEN
 
     def fits(self, line: ConsoleLine) -> bool:
-        return line.origin is self.origin and re.fullmatch(self.pattern, line.text) is not None
+        """With or without what Xen puts in front of a message to say where it comes from."""
+        if line.origin is not self.origin:
+            return False
+        if re.fullmatch(self.pattern, line.text):
+            return True
+        front = _SPOKEN.match(line.text) if self.origin is Origin.XEN else None
+        return bool(front and front.end() and re.fullmatch(self.pattern, line.text[front.end() :]))
 
     @property
     def spoken_by(self) -> str:

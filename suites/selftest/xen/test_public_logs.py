@@ -9,7 +9,7 @@ import pytest
 from harness.base.errors import ParseError
 from harness.model.address import Bdf
 from harness.model.identity import find_device
-from harness.model.message import MarkerKind, Meaning
+from harness.model.message import MarkerKind, Meaning, Origin
 from harness.xen.keys.console import find_markers
 from harness.xen.keys.debugkeys import parse_irqs, parse_masks, parse_pci_devices
 from harness.xen.keys.lspci import parse_lspci
@@ -147,3 +147,47 @@ def test_lines_that_the_rate_limit_ate() -> None:
     assert (first.name, first.rule.loses) == ("xen-suppressed", True)
     (hazard,) = find_markers(log("suppressed.console.txt"))
     assert hazard.domain == "d2"
+
+
+HARMLESS = {
+    "device-enabled", "dom0-goes-on", "driver-speaks", "gsi-registered", "link-back", "linux-slow", "nvme-up",
+    "pci-found", "pciback-noted", "pciback-slot", "pcifront-noted", "port-services", "reset-told",
+}  # fmt: skip
+
+
+def test_what_dom0_says_of_anybody_s_device_is_known() -> None:
+    """`certify` fails a line that nobody can explain: a driver that is content says nothing of that kind."""
+    seen = classify(log("drivers_and_devices.dom0.txt"), Log.DOM0, catalogue())
+    assert [one.line.text for one in seen if one.name is None] == []
+    assert {one.name for one in seen if one.meaning is Meaning.HARMLESS} == HARMLESS
+    hurt = {one.line.text for one in seen if one.meaning is Meaning.SYMPTOM}
+    assert {
+        "igb 0000:41:00.0: Detected Tx Unit Hang", "ixgbe 0000:41:00.0: Adapter removed", "mpt3sas_cm0: Command Timeout"
+    } <= hurt  # fmt: skip
+    assert not any("Link is Up" in one or "timeout set to" in one for one in hurt)
+
+
+def test_where_a_debug_build_says_that_a_message_comes_from() -> None:
+    seen = classify(log("debug_build.console.txt"), Log.XEN, catalogue())
+    assert [one.name for one in seen] == [
+        "pirq-already-mapped", "forced-unbind", "evtchn-failed", "evtchn-failed", "vpci-msi", "vpci-msi",
+        "msix-table-unmapped", "iommu-missing", "iommu-table-failed", "iommu-mapped", "iommu-mapped",
+        "iommu-context-taken", "iommu-wait-failed", "access-not-emulated", "pirq-invalid",
+    ]  # fmt: skip
+
+
+def test_every_line_of_the_suppressed_log_is_known() -> None:
+    seen = classify(log("suppressed.console.txt"), Log.XEN, catalogue())
+    assert [one.line.text for one in seen if one.name is None and one.line.origin is Origin.XEN] == []
+
+
+def test_key_i_before_4_13() -> None:
+    text = """\
+(XEN) IRQ information:
+(XEN)    IRQ:   0 affinity:00000000,00000001 vec:f0 type=IO-APIC-edge    status=00000000 time.c#timer_interrupt()
+(XEN)    IRQ:  44 affinity:01 vec:b2 type=PCI-MSI/-X      status=00000030 in-flight=0 domain-list=2: 55(-M-),3: 54(---),
+(XEN)    IRQ:  45 affinity:ff vec:ac type=PCI-MSI/-X      status=00000002 mapped, unbound
+(XEN) Direct vector information:
+"""
+    rows = {row.irq: row for row in parse_irqs(text)}
+    assert (rows[44].domains, rows[45].unbound, rows[0].domains) == (("d2", "d3"), True, ())
