@@ -1,1 +1,8 @@
-"""Nothing to do here: the plugin (harness/plugin) comes with the installed package, see pyproject.toml."""
+"""What every suite needs; fixtures and options come with the installed plugin (harness/plugin, see pyproject.toml)."""
+
+from __future__ import annotations
+
+import signal
+
+# A shell that starts pytest in the background has SIGINT ignored; tests of Ctrl-C and their children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
