@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import signal
 
-# A shell that starts pytest in the background has SIGINT ignored; tests of Ctrl-C and their children would inherit that.
+# A shell that starts pytest in the background has SIGINT ignored, and so would tests of Ctrl-C and their children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
