@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,9 +14,9 @@ from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, SEGMENT, Bdf
 from harness.model.config import MAX_BYTES, ConfigSpace, MsixControl
 from harness.model.message import Marker, MarkerKind, Origin
-from harness.report.explain.lines import PastedLine, PastedPlace, Speaker, Unreadable, clean, encoding
+from harness.report.explain.lines import PastedLine, PastedPlace, Speaker, Unreadable, clean, encoding, plain
 from harness.report.explain.rounds import PastedRound, merged
-from harness.xen.keys.console import ConsoleLine, find_markers
+from harness.xen.keys.console import ASSIGN, ConsoleLine, find_markers
 from harness.xen.keys.debugkeys import (
     DEVICES,
     HEADER,
@@ -40,6 +41,8 @@ _JOINS = 3  # lines that may belong to one that was wrapped or torn
 _LSPCI_LINES = 200  # of one device
 _CARRY = 48 << 10  # characters kept until more is read, for what stands on several lines
 LONGEST_LINE = 64 << 10
+_HEAD_BYTES = 64 << 10  # by which it is told how a file is written
+_LONGEST_ENTITY = 12
 
 
 @dataclass
@@ -152,7 +155,9 @@ class Facts:
 _WANTED = {
     "annot ": r"annot (?:mask|disable) ",
     "masking MSI": r"masking MSI",
-    "assign ": r"assign (?:\(|phantom)",
+    "assign ": r"assign (?:\(|phantom|[0-9a-f]{4,}:)",
+    "MSI-X on ": r"MSI-X on ",
+    "buffer overrun": r"buffer overrun",
     "initial MSI": r"initial MSI",
     "MSI information": r"MSI information",
     "PCI devices ==": r"PCI devices ==",
@@ -226,8 +231,11 @@ _MSIX_BEGUN = re.compile(r"Capabilities: \[[0-9a-f]{2}\] MSI-X: ")
 _CONTROL = re.compile(r"Control: I/O[+-] .*DisINTx[+-]")
 _HAZARD = re.compile(rf"cannot (?:mask|disable) IRQ \d+: masking MSI-X on .*{FUNCTION}")
 _HAZARD_BEGUN = re.compile(r"annot (?:mask|disable) |masking MSI")
-_ASSIGN = re.compile(rf"assign (?:phantom function )?\({FUNCTION}\) failed \(-\d+\)")
-_ASSIGN_BEGUN = re.compile(r"(?:d\d+|d\[\w+\]|Dom\w+): assign (?:\(|phantom)")
+_ASSIGN_BEGUN = re.compile(
+    r"(?:d\d+|d\[\w+\]|Dom\w+): assign (?:\(|phantom|[0-9a-f]{4})|\bassign [0-9a-f:]{7,}\.[0-7] to d"
+)
+_CUT = re.compile(rf"[a-zA-Z0-9: ]*MSI-X on (?:(?:Dom\w+|d\[?\w+\]?)'s )?{FUNCTION}\W*")
+_LOST = re.compile(r"Missed \d+ kernel messages|/dev/kmsg buffer overrun|messages lost due to rate-limiting")
 _INITIAL = re.compile(rf"{FUNCTION}: unexpected initial MSI-X state \(MASKALL=[01], ENABLE=[01]\), fixing")
 _INITIAL_BEGUN = re.compile(r"unexpected initial MSI")
 _XEN_VERSION = re.compile(r"(?:Xen version:? |xen_version +: )([0-9][0-9A-Za-z.+~-]*)")
@@ -246,7 +254,9 @@ _HEX = re.compile(r"^[> |]*(?:([0-9a-f]{2,3}): ?)?((?:[0-9a-f]{2} ){15}[0-9a-f]{
 _MOST_CONFIGS = 256
 _MOST_PIECES = 4
 _IO_APIC = re.compile(r" +(?:Apic 0x[0-9a-f]+, Pin|IRQ *[0-9]+ Vec)")  # the end of key i
-_LINUX_BEGINS = ("pciback ", "xen:", "pcieport ", "nvme ", "DMAR:", "irq ", "Disabling IRQ", "** ", "pci ")
+_LINUX_BEGINS = re.compile(
+    rf"[A-Za-z][\w-]* (?:{FUNCTION}|nvme[0-9]+|pci-[0-9]+)[ :]|xen:|DMAR:|AMD-Vi:|irq [0-9]|Disabling IRQ|\*\* [0-9]"
+)
 _HEXADECIMAL = str.maketrans("", "", "0123456789abcdef")
 
 
@@ -265,26 +275,28 @@ class Reader:
         self._rows: dict[str, tuple[PastedHost, str, Row]] = {}
         self._saving = False
         self._file = FileFacts("")
-        self._text = ""
+        self._text = self._entity = ""
         self._base = 0  # lines before the text
 
     def read(self, name: str, blocks: Iterable[bytes]) -> None:
         """One file, in blocks of any size."""
         self._file = FileFacts(name)
         self.facts.files.append(self._file)
-        self._text, self._base, self._saving = "", 0, False
-        decoder: codecs.IncrementalDecoder | None = None
-        for block in blocks:
-            if decoder is None:
-                try:
-                    decoder = codecs.getincrementaldecoder(encoding(block))("replace")
-                except Unreadable as error:
-                    self._file.refused = str(error)
-                    return
-            self._take(decoder.decode(block), last=False)
-        if decoder is None:
+        self._text, self._entity, self._base, self._saving = "", "", 0, False
+        rest = iter(blocks)
+        head = b""
+        while len(head) < _HEAD_BYTES and (block := next(rest, b"")):
+            head += block
+        if not head:
             self._file.refused = "empty"
             return
+        try:
+            decoder = codecs.getincrementaldecoder(encoding(head))("replace")
+        except Unreadable as error:
+            self._file.refused = str(error)
+            return
+        for block in itertools.chain([head], rest):
+            self._take(decoder.decode(block), last=False)
         self._take(decoder.decode(b"", True), last=True)
         if self._base <= len(self._text) and "(XEN)" not in self._text:
             self._configs(self._text)
@@ -319,6 +331,11 @@ class Reader:
     def _take(self, more: str, *, last: bool) -> None:
         if "\r" in more:
             more = more.replace("\r\n", "\n").replace("\r", "\n")
+        more, self._entity = self._entity + more, ""
+        begun = -1 if last else more.rfind("&", max(0, len(more) - _LONGEST_ENTITY))
+        if begun >= 0:
+            more, self._entity = more[:begun], more[begun:]
+        more = plain(more)
         self._text += more
         if len(self._text) > LONGEST_LINE + _CARRY and self._text.find("\n", 0, LONGEST_LINE) < 0:
             self._file.note = "lines longer than 64 KiB were cut"
@@ -385,6 +402,8 @@ class Reader:
         if wanted.search(line.text):
             return line.text
         text = tight = line.text.rstrip()
+        if text.endswith("="):  # quoted-printable
+            text, tight = text[:-1].rstrip(), text[:-1]
         for other, _ in self._following(at, _JOINS, line.number):
             if other.speaker is Speaker.XEN or other.speaker is Speaker.GUEST:
                 continue
@@ -427,7 +446,7 @@ class Reader:
         elif _HAZARD_BEGUN.search(text):
             self._marker(host, line, at, _HAZARD)
         elif _ASSIGN_BEGUN.search(text):
-            self._marker(host, line, at, _ASSIGN)
+            self._marker(host, line, at, ASSIGN)
         elif _INITIAL_BEGUN.search(text):
             self._marker(host, line, at, _INITIAL)
         elif not self._row(host, line, at):
@@ -611,15 +630,17 @@ class Reader:
             self._version(host, version.group(1), boot=False)
         elif version := _LINUX_VERSION.search(text):
             self._kernel(host, line, at)
+        elif _LOST.search(text):
+            host.losses.append(self._place(line))
+        elif _CUT.fullmatch(text):
+            self._unreadable(host, line)  # the beginning of it is missing, so that nobody knows who said it
         elif _SAVED.search(text):
             self._saving = True
         elif _BUSY.search(text):
             host.show("assign-busy", self._place(line))
         elif self._saving and _UNANSWERED.search(text):
             host.show("saved-with-device", self._place(line))
-        elif text.startswith(
-            ("pciback ", "xen:", "pcieport ", "nvme ", "DMAR:", "irq ", "Disabling IRQ", "** ", "pci ")
-        ):
+        elif _LINUX_BEGINS.match(text):
             self._file.linux += 1
             self._kernel(host, line, at)  # dmesg -t
         return at - 1

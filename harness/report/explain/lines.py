@@ -42,15 +42,25 @@ class PastedPlace:
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\ufeff]")
 _QUOTE = re.compile(r"(?: {0,3}[>|])+ ?")
-_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-_SYSLOG = re.compile(
-    rf"(?:{_MONTH} [ 0-9][0-9] [0-9:]{{8}}(?:\.[0-9]+)?|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9:]{{8}}[0-9.,:+-]*Z?)"
-    r" ([A-Za-z0-9][A-Za-z0-9_.-]*) (?:kernel|xen|hypervisor|[\w.-]+(?:\[[0-9]+\])?): ?"
+_DATE = (  # `Jan  5`, `5. Januar`, `janv. 05`, `1月 05`: in any language
+    r"(?:(?:[^\W\d_]{2,10}\.?|[0-9]{1,2}[月월]) {1,2}[0-9]{1,2}\.?|[0-9]{1,2}\.? {1,2}[^\W\d_]{2,10}\.?)"
 )
+_SYSLOG = re.compile(
+    rf"(?:{_DATE} [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:\.[0-9]+)?"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(?!,)[0-9.:+-]*Z?)"  # with a comma it is dmesg
+    r" ([A-Za-z0-9][A-Za-z0-9_.-]*) (?:kernel|xen|hypervisor|[A-Za-z_][\w.-]*(?:\[[0-9]+\])?): ?"
+)
+_MONOTONIC = re.compile(
+    r"\[ *[0-9]+\.[0-9]{6}\] ([A-Za-z0-9][A-Za-z0-9_.-]*) kernel: ?"
+)  # journalctl -o short-monotonic
 _STAMP = re.compile(
     r"(?:\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
     r"(?: ?(?:Z|UTC|[+-][0-9]{2}:?[0-9]{2}))?\]?"
-    rf"|\[?(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?{_MONTH} [ 0-9][0-9] [0-9:]{{8}}(?: [0-9]{{4}})?\]?"
+    # dmesg -T in any language, -H, --reltime; conserver
+    r"|\[[^\]()]{0,30}[0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:[.,][0-9]{1,9})?(?: [A-Z]{3,4})?(?: [0-9]{4})?\]"
+    r"|\[ *\+[0-9]+[.,][0-9]+\]"
+    r"|(?:kern|user|daemon|syslog) *:[a-z]+ *:(?= )"  # dmesg -x
+    rf"|(?:[^\W\d_]{{2,4}}\.?,? )?{_DATE} [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:\.[0-9]{{1,6}})?(?: [0-9]{{4}})?"
     r"|\[?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,6})?\]?(?=[ |>\]]))[:|>]? ?"
 )
 _NAMED = re.compile(
@@ -75,7 +85,7 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
     host = ""
     kernel = False
     for _ in range(3):
-        if logged := _SYSLOG.match(text):
+        if logged := _SYSLOG.match(text) or _MONOTONIC.match(text):
             host, kernel = logged.group(1), "kernel:" in logged.group()
         elif named := _NAMED.match(text):
             logged, host = named, named.group(1)
@@ -98,6 +108,30 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
         yield PastedLine(number, Speaker.LINUX, text[stamp.end() if stamp else 0 :], host, shown)
     else:
         yield PastedLine(number, Speaker.TEXT, text, host, shown)
+
+
+_TYPOGRAPHY = str.maketrans(
+    dict.fromkeys("\u2018\u2019", "'")
+    | dict.fromkeys("\u201c\u201d", '"')
+    | dict.fromkeys("\u2010\u2011\u2013\u2212", "-")
+    | dict.fromkeys("\u00a0\u2007\u202f", " ")
+    | dict.fromkeys("\u00ad\u200b\u2060", "")
+)
+_ENTITY = re.compile(r"&(?:amp;)?(?:(lt|gt|quot|apos|nbsp|amp)|#(39|34|60|62|160|x27|x22|x3[cCeE]|xA0|xa0));")
+_NAMES = {"lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "amp": "&"}
+_CODES = {"39": "'", "34": '"', "60": "<", "62": ">", "160": " ", "x27": "'", "x22": '"'}
+_CODES |= {"x3c": "<", "x3e": ">", "xa0": " "}
+_TAG = re.compile(r"</?(?:br|pre|code|p|div|span|tt|b|i|font|li|td|tr|blockquote)(?: [^<>\n]*)? ?/?>")
+
+
+def plain(text: str) -> str:
+    """What a forum or a word processor has made of signs, taken back; as many lines as before."""
+    if "&" in text:
+        text = _ENTITY.sub(lambda found: _NAMES[found[1]] if found[1] else _CODES[found[2].lower()], text)
+        text = _TAG.sub("", text)
+    elif "<br" in text or "</" in text:
+        text = _TAG.sub("", text)
+    return text if text.isascii() else text.translate(_TYPOGRAPHY)
 
 
 class Unreadable(Exception):

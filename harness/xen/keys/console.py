@@ -115,16 +115,25 @@ def _maskall_set(line: ConsoleLine) -> Marker | None:
     return Marker(MarkerKind.MASKALL_SET, line.number, line.text, Bdf.parse(device), owner, int(irq))
 
 
-_ASSIGN = re.compile(rf"({_WHO}): assign (?:phantom function )?\(({FUNCTION})\) failed \((-[0-9]{{1,5}})\)")
+ASSIGN = re.compile(
+    rf"\b(?P<who>{_WHO}): assign (?:phantom function )?(?:\((?P<device>{FUNCTION})\)|(?P<bare>{FUNCTION})) failed"
+    rf" \((?P<error>-[0-9]{{1,5}})\)"
+    rf"|\bassign (?P<given>{FUNCTION}) to (?P<to>[Dd]om[0-9]{{1,5}}|d[0-9]{{1,5}}) failed \((?P<why>-[0-9]{{1,5}})\)"
+)
 
 
 def _assign_failed(line: ConsoleLine) -> Marker | None:
-    """`d6: assign (0000:01:00.0) failed (-16)`, or `d[IO]: ...` while going to quarantine (Xen assign_device)."""
-    match = _ASSIGN.search(line.text)
+    """`d6: assign (0000:01:00.0) failed (-16)`, or `d[IO]: ...` while going to quarantine (Xen assign_device).
+
+    Up to 4.13 without the brackets, and again as `assign 0000:01:00.0 to dom6 failed (-16)` (iommu_do_pci_domctl).
+    """
+    match = ASSIGN.search(line.text)
     if match is None:
         return None
-    who, device, error = match.group(1), Bdf.parse(match.group(2)), int(match.group(3))
-    return Marker(MarkerKind.ASSIGN_FAILED, line.number, line.text, device, domain_name(who), error=error)
+    device = Bdf.parse(match["device"] or match["bare"] or match["given"])
+    who = domain_name((match["who"] or match["to"]).replace("dom", "d"))
+    error = int(match["error"] or match["why"])
+    return Marker(MarkerKind.ASSIGN_FAILED, line.number, line.text, device, who, error=error)
 
 
 _INITIAL = re.compile(rf"({FUNCTION}): unexpected initial MSI-X state \(MASKALL=[01], ENABLE=[01]\), fixing")
