@@ -24,11 +24,13 @@ from harness.report.begun import KNOWN_ISSUES, NAME, Begun
 from harness.report.bundle import bag
 from harness.report.bundle.container import Writer, good_name
 from harness.report.bundle.fidelity import Fidelity, Look, fidelity
+from harness.report.bundle.redact import Redaction
 from harness.report.bundle.sshsig import parse_signature
 from harness.report.bundle.statement import NAMESPACE, Evidence, Statement
 from harness.report.results import RunResult
 from harness.run import chain
 from harness.run.again import begun_in
+from harness.run.redacted import redacted_copy
 from harness.run.rules import this_tool
 from harness.run.store import RESULTS, under_way
 
@@ -49,7 +51,24 @@ class Bundled:
     fidelity: Fidelity
 
 
-def bundle(root: Path, output: Path, *, keys: Sequence[Path] = (), challenge: str | None = None) -> Bundled:
+def redacted_bundle(
+    root: Path, output: Path, key: bytes, *, keys: Sequence[Path] = (), challenge: str | None = None
+) -> tuple[Bundled, Redaction]:
+    """The bundle of the run without names and addresses, by the lab's `key`. As `bundle`, and as `redacted_copy`."""
+    with tempfile.TemporaryDirectory(prefix="maskall-redacted-") as made:
+        copy = Path(made) / root.resolve().name
+        copy.mkdir()
+        try:
+            _results(root)
+            redaction = redacted_copy(root, dict(_files(root, begun_in(root))), copy, key)
+        except EvidenceError as error:
+            raise UsageError(error.message, hint=error.hint) from error
+        return bundle(copy, output, keys=keys, challenge=challenge, redacted=True), redaction
+
+
+def bundle(
+    root: Path, output: Path, *, keys: Sequence[Path] = (), challenge: str | None = None, redacted: bool = False
+) -> Bundled:
     """Write the bundle of the run in `root` to `output`, whole or not at all.
 
     UsageError for a run that has not come to its end, is of another schema or has files that no run has, and for a
@@ -63,7 +82,9 @@ def bundle(root: Path, output: Path, *, keys: Sequence[Path] = (), challenge: st
         shown = fidelity(looks(root, results))
     except EvidenceError as error:
         raise UsageError(error.message, hint=error.hint) from error
-    statement = Statement.of(digest(manifest), Evidence.of(begun, results, shown, this_tool(), challenge)).content
+    statement = Statement.of(
+        digest(manifest), Evidence.of(begun, results, shown, this_tool(), challenge, redacted=redacted)
+    ).content
     signatures = [_signed(statement, key) for key in keys]
     named = {bag.SIGNATURES + parse_signature(one).file_name: one for one in signatures}
     octets = sum(sizes.values())

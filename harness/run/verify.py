@@ -202,7 +202,7 @@ def _statement(files: Unpacked, read: _Read) -> Iterator[str]:
     if statement.subject[0].digest != {"sha256": digest(files.tags[bag.MANIFEST_NAME])}:
         yield "the statement is about another manifest"
     tool = given.bundled_by
-    made = Evidence.of(read.begun, read.results, read.shown, tool, given.challenge)
+    made = Evidence.of(read.begun, read.results, read.shown, tool, given.challenge, redacted=given.redacted)
     for one in of_values("statement", given.model_dump(mode="json"), made.model_dump(mode="json")):
         yield f"{one.where}: {one.what}: says {one.stored}, and the payload says {one.now}"
     if files.tags[bag.INFO_NAME] != bag.info(given.run.id, tool.version, files.octets, len(files.digests)):
@@ -435,6 +435,8 @@ def _notes(read: _Read) -> Iterator[str]:
         changed = [name for name, sha in ours.rules.items() if given.rules.get(name) != sha]
         if changed:
             yield f"  whose rules are others than ours: {', '.join(changed)}"
+    if read.statement.predicate.redacted:
+        yield "redacted: names of hosts and users, addresses, UUIDs and serial numbers are pseudonyms"
     yield from (
         f"accepted by whoever ran it: {name.removeprefix('accepted ')}: {why}"
         for name, why in read.begun.host.facts.items()

@@ -48,6 +48,7 @@ class Evidence(StrictModel):
     run: Run
     bundled_by: Tool
     challenge: str | None
+    redacted: bool = Field(default=False, description="names and addresses are pseudonyms")
     host: str
     nested: bool
     product: dict[str, str] = Field(description="facts of the host, accepted refusals among them")
@@ -59,7 +60,16 @@ class Evidence(StrictModel):
     exit_status: ExitStatus
 
     @classmethod
-    def of(cls, begun: Begun, results: RunResult, fidelity: Fidelity, tool: Tool, challenge: str | None) -> Evidence:
+    def of(
+        cls,
+        begun: Begun,
+        results: RunResult,
+        fidelity: Fidelity,
+        tool: Tool,
+        challenge: str | None,
+        *,
+        redacted: bool = False,
+    ) -> Evidence:
         return cls(
             run=Run(
                 id=results.run_id,
@@ -73,6 +83,7 @@ class Evidence(StrictModel):
             ),
             bundled_by=tool,
             challenge=challenge,
+            redacted=redacted,
             host=results.host.name,
             nested=results.host.nested,
             product=results.host.facts,
