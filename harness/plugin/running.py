@@ -189,6 +189,10 @@ class Running:
                 self.result = session.finish(cases.results(self.played), planted)
             elif self.played and self.result is None:
                 self.result = cases.finish(self.played, self.results, self._began, datetime.now(UTC))
+            if self.result is not None and self.options.history is not None:
+                from harness.run import history
+
+                history.add(self.options.history, self.result)
         except MaskallError as error:
             self.error = self.error or error
         self._close()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.base import private
 from harness.base.errors import EvidenceError, UsageError
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
+from harness.lab.lease.state import root as state_root
 from harness.report.begun import NAME
 from harness.report.bundle.redact import Redaction, with_digests
 from harness.run import chain, sidefile
@@ -23,17 +25,11 @@ _LAST = (sidefile.NAME, "known_issues.yaml", NAME, RESULTS, chain.NAME)
 
 def own_key() -> bytes:
     """The key of whoever runs this, made when it is first wanted: a lab's bundles have the same pseudonyms."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-    path = state / "maskall/redaction.key"
+    path = state_root() / "redaction.key"
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with os.fdopen(handle, "wb") as file:
-                file.write(secrets.token_bytes(32))
+        private.folder(path.parent)
+        with contextlib.suppress(FileExistsError):
+            private.new_file(path, secrets.token_bytes(32))
         key = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read or made: {error.strerror}") from error

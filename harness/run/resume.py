@@ -18,7 +18,7 @@ from harness.run.cutshort import cut_short
 from harness.run.options import TABLE, RunOptions
 from harness.run.store import RESULTS
 
-_FREE = frozenset({"resume", "failed", "results", "workers", "mirror", "yes", "wait", "take_over"})
+_FREE = frozenset({"resume", "failed", "results", "history", "workers", "mirror", "yes", "wait", "take_over"})
 """Options that change nothing of what is proven, so they may be others than the first time."""
 
 

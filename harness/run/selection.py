@@ -11,8 +11,10 @@ from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as models
 from harness.nested.devices import select as select_devices
 from harness.play.catalogue import catalogue
+from harness.run.history import check, times
 from harness.run.option import Only
 from harness.run.options import TABLE, RunOptions
+from harness.run.shard import parsed, shard
 from harness.scenario.choose import Candidate, select, why_not_through
 from harness.scenario.spec import Next, Scenario
 
@@ -24,6 +26,10 @@ def checked(options: RunOptions) -> list[Candidate]:
     options.toolstack_name()
     options.known_mutants()
     options.issues()
+    if options.shard is not None:
+        parsed(options.shard)
+    if options.history is not None:
+        check(options.history)
     if options.resume is None:
         _refuse_used(options.results)
     return devices
@@ -34,6 +40,9 @@ def chosen(options: RunOptions) -> list[Scenario]:
     devices = checked(options)
     rows = _playable(options, select(catalogue(), devices, list(options.scenario), options.profile))
     _refuse_to_strand(options, rows)
+    if options.shard is not None:
+        known = options.history is not None and options.history.exists()
+        rows = shard(rows, options.shard, times(options.history) if known and options.history else {})
     if not options.rounds:
         return rows
     if not any(row.follow.rounds for row in rows):
