@@ -12,6 +12,7 @@ import typer
 from harness.cli import (
     bench,
     bundle,
+    certify,
     coverage,
     doctor,
     explain,
@@ -68,6 +69,7 @@ for command in (
     judge,
     bundle,
     verify,
+    certify,
     history,
     explain,
     shell,

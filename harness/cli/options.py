@@ -32,11 +32,16 @@ def takes(command: str, **otherwise: Any) -> Callable[[Callable[..., Any]], Call
         if command in row.on and row.name not in arguments
     ]
 
+    taken = {one.name for one in offered}  # a command may have another option of the same name
+
     def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(function, eval_str=True).parameters
 
         def called(**given: Any) -> Any:  # noqa: ANN401
-            values = {name: _ROWS[name].stored(given.get(name, defaults.get(name))) for name in _ROWS}
+            values = {
+                name: row.stored(given.get(name, defaults.get(name)) if name in taken else defaults.get(name))
+                for name, row in _ROWS.items()
+            }
             return function(options=RunOptions(**values), **{name: given[name] for name in own if name != "options"})
 
         parameters = [

@@ -23,11 +23,15 @@ def schema(
     mutants: Annotated[
         bool, typer.Option("--mutants", help="Of mutants.json, which 'maskall mutants' writes.")
     ] = False,
+    certificate: Annotated[
+        bool, typer.Option("--certificate", help="Of certificate.json, which 'maskall certify' writes.")
+    ] = False,
 ) -> None:
     """Print the JSON Schema of results.json."""
     from harness.report import schema as schemas
 
-    typer.echo(schemas.schema_text(schemas.mutants_schema() if mutants else schemas.schema()), nl=False)
+    made = schemas.certificate_schema if certificate else schemas.mutants_schema if mutants else schemas.schema
+    typer.echo(schemas.schema_text(made()), nl=False)
 
 
 @app.command(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from harness.report.bundle.signers import Signers
 
 app = typer.Typer()
 
@@ -46,9 +49,19 @@ def verify(
     from datetime import UTC, datetime
     from json import dumps
 
+    from harness.run.verify import Wanted, verified
+
+    signers = signers_of(allowed_signers, revoked)
+    found = verified(file, Wanted(signers, datetime.now(UTC), challenge, profile))
+    for line in [dumps(found.as_json, indent=2)] if json else found.lines:
+        typer.echo(line)
+    return found.status
+
+
+def signers_of(allowed: Path, revoked: Path | None) -> Signers:
+    """UsageError, InventoryError for a file that cannot be read or understood."""
     from harness.base.errors import UsageError
     from harness.report.bundle.signers import Signers, parse_keys, parse_signers
-    from harness.run.verify import Wanted, verified
 
     def text(path: Path) -> str:
         try:
@@ -56,11 +69,6 @@ def verify(
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
-    signers = Signers(
-        parse_signers(text(allowed_signers), str(allowed_signers)),
-        parse_keys(text(revoked), str(revoked)) if revoked else frozenset(),
+    return Signers(
+        parse_signers(text(allowed), str(allowed)), parse_keys(text(revoked), str(revoked)) if revoked else frozenset()
     )
-    found = verified(file, Wanted(signers, datetime.now(UTC), challenge, profile))
-    for line in [dumps(found.as_json, indent=2)] if json else found.lines:
-        typer.echo(line)
-    return found.status

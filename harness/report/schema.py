@@ -1,9 +1,10 @@
-"""The JSON Schemas of `results.json` and `mutants.json`, published as docs/{results,mutants}.schema.json. Pure.
+"""The JSON Schemas of results.json, mutants.json and certificate.json, published as docs/*.schema.json. Pure.
 
 Publish them again after a change of the models:
 
     ./tools/maskall schema > docs/results.schema.json
     ./tools/maskall schema --mutants > docs/mutants.schema.json
+    ./tools/maskall schema --certificate > docs/certificate.schema.json
 
 A self-test fails while a published file is not what this module says.
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from harness.report import matrix, results
+from harness.report import certificate, matrix, results
 
 
 def schema() -> dict[str, Any]:
@@ -26,6 +27,11 @@ def schema() -> dict[str, Any]:
 def mutants_schema() -> dict[str, Any]:
     """The schema of what `maskall mutants` writes."""
     return _schema(matrix.KillMatrix, f"maskall kill matrix, schema version {matrix.SCHEMA_VERSION}")
+
+
+def certificate_schema() -> dict[str, Any]:
+    """The schema of certificate.json, which `maskall certify` writes."""
+    return _schema(certificate.Certificate, f"maskall certificate, schema version {certificate.VERSION}")
 
 
 def schema_text(made: dict[str, Any]) -> str:

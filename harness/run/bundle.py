@@ -35,7 +35,9 @@ from harness.run.rules import this_tool
 from harness.run.store import RESULTS, under_way
 
 JUNIT = "junit.xml"
-FOLDERS = ("logs", "raw")
+FOLDERS = ("environment", "logs", "raw")
+ENVIRONMENT = ("environment/before.txt", "environment/after.txt")
+"""What dom0 consisted of, of a run for a certificate."""
 _CHUNK = 1 << 16
 _SIGN_SECONDS = 120.0  # somebody types a passphrase, or touches a key
 
@@ -85,7 +87,7 @@ def bundle(
     statement = Statement.of(
         digest(manifest), Evidence.of(begun, results, shown, this_tool(), challenge, redacted=redacted)
     ).content
-    signatures = [_signed(statement, key) for key in keys]
+    signatures = [signed(statement, key) for key in keys]
     named = {bag.SIGNATURES + parse_signature(one).file_name: one for one in signatures}
     octets = sum(sizes.values())
     tags = {
@@ -163,8 +165,9 @@ def _unchanged(root: Path, name: str, wanted: str) -> Iterator[bytes]:
     yield from (content[at : at + _CHUNK] for at in range(0, len(content), _CHUNK))
 
 
-def _signed(statement: bytes, key: Path) -> bytes:
-    argv = ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", str(key)]
+def signed(statement: bytes, key: Path, namespace: str = NAMESPACE) -> bytes:
+    """The signature of ssh-keygen. UsageError for a key that does not sign."""
+    argv = ["ssh-keygen", "-q", "-Y", "sign", "-n", namespace, "-f", str(key)]
     if not key.is_file():
         raise UsageError(f"there is no key {key}", hint="a private key, or the .pub of one that ssh-agent holds")
     done = run(argv, deadline=Deadline.after(_SIGN_SECONDS), stdin=statement, check=False)

@@ -54,7 +54,7 @@ class RunOptions:
         None,
         "The hosts (default: inventory/nested.yaml).",
         "FILE",
-        on="run doctor plan provision unprovision restore",
+        on="run doctor plan provision unprovision restore certify",
         repeat=True,
         ini=True,
     )
@@ -70,10 +70,19 @@ class RunOptions:
         ini=True,
     )
     toolstack: str = option(
-        DEFAULT_TOOLSTACK, "xl or libvirt: who makes and ends the domains.", "NAME", on="run", repeat=True, ini=True
+        DEFAULT_TOOLSTACK,
+        "xl or libvirt: who makes and ends the domains.",
+        "NAME",
+        on="run certify",
+        repeat=True,
+        ini=True,
     )
     device: tuple[str, ...] = option(
-        (), "Target device, may be repeated (default: the inventory's).", "DEVICE", on="run mutants soak plan", ini=True
+        (),
+        "Target device, may be repeated (default: the inventory's).",
+        "DEVICE",
+        on="run mutants soak plan certify",
+        ini=True,
     )
     mutant: str | None = option(
         None,
@@ -130,7 +139,7 @@ class RunOptions:
         (),
         "Accept one refusal that can be accepted, with the reason; may be repeated.",
         "CHECK=REASON",
-        on="run doctor plan",
+        on="run doctor plan certify",
         only=Only.LAB,
         repeat=True,
     )
@@ -138,7 +147,7 @@ class RunOptions:
         0,
         "Seconds to wait for a host that somebody else uses.",
         "SECONDS",
-        on="run provision unprovision restore",
+        on="run provision unprovision restore certify",
         least=0,
         only=Only.LAB,
     )
@@ -146,7 +155,7 @@ class RunOptions:
         None,
         "Take a host from whoever claims it; the reason is recorded.",
         "REASON",
-        on="run provision unprovision restore",
+        on="run provision unprovision restore certify",
         only=Only.LAB,
     )
     mirror: str | None = option(

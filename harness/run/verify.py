@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from harness.nested import devices as nested
 from harness.play.catalogue import catalogue
 from harness.report.begun import KNOWN_ISSUES, NAME, Begun
 from harness.report.bundle import bag
-from harness.report.bundle.fidelity import Fidelity, MachineKind, fidelity, machine
+from harness.report.bundle.fidelity import Fidelity, Look, MachineKind, fidelity, machine
 from harness.report.bundle.layers import Layer, Verification, Word
 from harness.report.bundle.signers import Signers
 from harness.report.bundle.sshsig import parse_signature
@@ -31,7 +31,7 @@ from harness.report.differences import of_values
 from harness.report.results import RunResult, Side
 from harness.run import chain, sidefile
 from harness.run.again import RunAgain, begun_in, judged_again
-from harness.run.bundle import JUNIT, looks
+from harness.run.bundle import ENVIRONMENT, JUNIT, looks
 from harness.run.comparison import Comparison, compared
 from harness.run.plan import STOCK
 from harness.run.resume import BROKEN_OFF
@@ -54,15 +54,17 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """The run's own files of a bundle."""
+class Read:
+    """The run's own files of a bundle, which is unpacked in `root`."""
 
+    root: Path
     begun: Begun
     results: RunResult
     statement: Statement
     machines: list[MachineKind]
     shown: Fidelity
     comparison: Comparison
+    looks: list[Look]
 
     @property
     def sides(self) -> Iterator[tuple[str, Side]]:
@@ -71,14 +73,18 @@ class _Read:
             yield from ((scenario.id, side) for _, side in scenario.sides)
 
 
-def verified(path: Path, wanted: Wanted) -> Verification:
-    """Every layer as far as it can be looked at. UsageError when the file cannot be read or is no bundle of today."""
+def verified(path: Path, wanted: Wanted, see: Callable[[Read], None] = lambda _: None) -> Verification:
+    """Every layer as far as it can be looked at; `see` is shown the run while it is unpacked, once all were.
+
+    UsageError when the file cannot be read or is no bundle of today.
+    """
     if wanted.profile is not None:
         catalogue().profile(wanted.profile)
     found = Verification()
     with tempfile.TemporaryDirectory(prefix="maskall-verify-") as folder:
         try:
-            _look(unpacked(path, Path(folder)), wanted, found)
+            if (read := _look(unpacked(path, Path(folder)), wanted, found)) is not None:
+                see(read)
         except EvidenceError as error:
             name = "consistency" if found.layers else "container"
             found.layers.append(Layer(name, Word.FAILS, (error.message,)))
@@ -86,13 +92,13 @@ def verified(path: Path, wanted: Wanted) -> Verification:
     return found
 
 
-def _look(files: Unpacked, wanted: Wanted, found: Verification) -> None:
+def _look(files: Unpacked, wanted: Wanted, found: Verification) -> Read | None:
     total = len(files.tags) + len(files.digests)
     size = f"{files.octets / 1e6:.1f} MB of evidence in {files.compressed / 1e6:.1f} MB"
     found.layers.append(Layer("container", Word.OK, (f"{total} files, {size}, written as maskall writes them",)))
     found.layers.append(_manifest(files))
     if found.failed:
-        return
+        return None
     found.layers.append(_signature(files, wanted))
     statement = parse_statement(files.tags[bag.STATEMENT_NAME])
     found.layers.append(_freshness(statement.predicate, wanted))
@@ -104,7 +110,7 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification) -> None:
     of_run = {name.removeprefix(bag.DATA): sha for name, sha in files.digests.items()}
     told = f"{NAME}, every try and {RESULTS} are those of {chain.NAME}, each with the SHA-256 of what went before it"
     found.layers.append(Layer.of("chain", _few(list(chain.broken(root, results, of_run))), [told]))
-    read = _Read(begun, results, statement, [machine(one) for one in first], shown, compared(root, None))
+    read = Read(root, begun, results, statement, [machine(one) for one in first], shown, compared(root, None), first)
     found.layers.append(
         Layer.of(
             "consistency",
@@ -135,6 +141,7 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification) -> None:
     found.run = (
         f"run {results.run_id} on {results.host.name}, {shown.kind}: {counts}; exit status {results.exit_status:d}"
     )
+    return read
 
 
 def _few(lines: list[str]) -> list[str]:
@@ -196,7 +203,7 @@ def _freshness(evidence: Evidence, wanted: Wanted) -> Layer:
     return Layer("freshness", Word.OK, (f"it was signed for the challenge {wanted.challenge!r}",))
 
 
-def _statement(files: Unpacked, read: _Read) -> Iterator[str]:
+def _statement(files: Unpacked, read: Read) -> Iterator[str]:
     """The statement is about this payload and says nothing else than it."""
     statement, given = read.statement, read.statement.predicate
     if statement.subject[0].digest != {"sha256": digest(files.tags[bag.MANIFEST_NAME])}:
@@ -209,7 +216,7 @@ def _statement(files: Unpacked, read: _Read) -> Iterator[str]:
         yield f"{bag.INFO_NAME} is not that of this run and payload"
 
 
-def _product(read: _Read) -> Iterator[str]:
+def _product(read: Read) -> Iterator[str]:
     """What was tested is what the raw files show, the same on every side."""
     facts = read.begun.host.facts
     for one in read.machines:
@@ -224,7 +231,7 @@ def _product(read: _Read) -> Iterator[str]:
             yield f"raw files of more than one machine: {told}"
 
 
-def _times(read: _Read) -> Iterator[str]:
+def _times(read: Read) -> Iterator[str]:
     for side in read.comparison.again.sides:
         for file in side.tries:
             if not read.results.started <= file.began <= file.ended <= read.results.ended:
@@ -249,7 +256,7 @@ def _one_reading(root: Path) -> Iterator[str]:
             yield f"{name}: {error}"
 
 
-def _for_people(root: Path, read: _Read) -> Iterator[str]:
+def _for_people(root: Path, read: Read) -> Iterator[str]:
     """junit.xml and the logs: what programs and people go by tells the same conclusions."""
     try:
         document = ET.fromstring(read_inside(root, JUNIT))  # noqa: S314 - expat refuses what would blow up
@@ -268,7 +275,7 @@ def _for_people(root: Path, read: _Read) -> Iterator[str]:
             yield f"{side.log} tells another verdict than {RESULTS}: {first[:80]!r}"
 
 
-def _rows(read: _Read) -> Iterator[str]:
+def _rows(read: Read) -> Iterator[str]:
     wanted, found = list(read.begun.scenarios), [one.id for one in read.results.scenarios]
     if len(set(wanted)) != len(wanted):
         yield f"{NAME} names a scenario twice"
@@ -286,9 +293,9 @@ def _rows(read: _Read) -> Iterator[str]:
             yield f"{one.id} was played on {', '.join(sides)}, and another was promised"
 
 
-def _strays(files: Unpacked, read: _Read) -> Iterator[str]:
+def _strays(files: Unpacked, read: Read) -> Iterator[str]:
     """Every file is of the run, of a side or of one of its tries."""
-    known = {NAME, RESULTS, JUNIT, chain.NAME, *([KNOWN_ISSUES] if read.begun.known_issues else [])}
+    known = {*ENVIRONMENT, NAME, RESULTS, JUNIT, chain.NAME, *([KNOWN_ISSUES] if read.begun.known_issues else [])}
     for name, side in read.sides:
         known.add(side.log)
         for number in range(len(side.attempts) + 1):
@@ -309,7 +316,7 @@ def _of_broken_off(name: str) -> bool:
     return bool(BROKEN_OFF.search(folder)) and not name.endswith(f"/{sidefile.NAME}")
 
 
-def _of_profile(read: _Read, profile: str | None) -> Iterator[str]:
+def _of_profile(read: Read, profile: str | None) -> Iterator[str]:
     """Every row that the profile has for the devices of the run, on stock and against a control."""
     if profile is None:
         return
@@ -325,7 +332,7 @@ def _of_profile(read: _Read, profile: str | None) -> Iterator[str]:
             yield f"{row.id} of profile {profile} was not played"
 
 
-def _candidates(read: _Read) -> list[Candidate]:
+def _candidates(read: Read) -> list[Candidate]:
     """The devices of the run, each of which has to suffer every ending."""
     ours = {one.name: one for one in nested.candidates(nested.catalogue())}
     found: dict[str, Candidate] = {}
@@ -340,7 +347,7 @@ def _candidates(read: _Read) -> list[Candidate]:
     return list(found.values())
 
 
-def _control(read: _Read) -> Layer:
+def _control(read: Read) -> Layer:
     """The mutant is one of ours, and on every side that was played on it, its bytes were read back."""
     begun, ours = read.begun, mutants.catalogue()
     if begun.control is None and begun.under_test == STOCK:
@@ -384,7 +391,7 @@ def _misplanted(mutant: Mutant, made: tuple[Replaced, ...], stack: str | None) -
     return ""
 
 
-def _fidelity(read: _Read) -> Layer:
+def _fidelity(read: Read) -> Layer:
     host, kind = read.begun.host, read.shown.kind
     facts = [f"{one.path}:{one.line}: {one.shows}" for one in read.shown.facts]
     if host.nested != ("nested" in host.facts):
@@ -405,7 +412,7 @@ def _fidelity(read: _Read) -> Layer:
     return Layer("fidelity", Word.OK, (f"{kind}: {host.label or 'no sign of an emulator'}", *_few(facts)))
 
 
-def _rejudged(root: Path, read: _Read) -> Layer:
+def _rejudged(root: Path, read: Read) -> Layer:
     comparison = read.comparison
     wrong = [line.strip() for one in comparison.parts if one.word != "SAME" for line in one.lines]
     if read.begun.known_issues:
@@ -428,7 +435,7 @@ def _only_by_own_issues(ours: RunAgain, stored: RunResult) -> Iterator[str]:
             yield f"{one.id} is {one.conclusion} by the run's own known issues alone, and {now.conclusion} by ours"
 
 
-def _notes(read: _Read) -> Iterator[str]:
+def _notes(read: Read) -> Iterator[str]:
     given, ours = read.statement.predicate.bundled_by, this_tool()
     if given.sha256 != ours.sha256:
         yield f"bundled by an unknown build: maskall {given.version}, {given.sha256[:16]}; this is {ours.sha256[:16]}"

@@ -1,0 +1,191 @@
+"""`maskall certify` and `maskall countersign`: from a card on a bench to a certificate that others can make again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.base.errors import ExitStatus, UsageError
+from harness.cli.options import takes
+from harness.run.options import RunOptions
+
+if TYPE_CHECKING:
+    from harness.report.certificate import Certificate
+
+app = typer.Typer()
+_RUN = "run"
+
+
+@app.command(
+    epilog="""Examples:
+
+\b
+  maskall certify xenbox1 --inventory inventory/lab.yaml --device nic0 --sign ~/.ssh/id_ed25519 --challenge 7f3a9c
+  maskall certify --resume certificates/xenbox1-20260102-030405 --sign ~/.ssh/id_ed25519
+  maskall certify --only-failed certificates/xenbox1-20260102-030405 --sign ~/.ssh/id_ed25519
+
+One directory: run/, the bundle, certificate.json, certificate.txt. docs/certification.md goes through all of it.
+
+Exit status: 0 CERTIFIED; 1 NOT CERTIFIED, or the host is not ready; 2 wrong options or files; 3 INCOMPLETE."""
+)
+@takes("certify", profile="certify")
+def certify(
+    options: RunOptions,
+    host: Annotated[
+        str | None, typer.Argument(help="Name of a host in the inventory; none with --resume.", metavar="[HOST]")
+    ] = None,
+    sign: Annotated[
+        list[Path] | None, typer.Option(help="Sign the bundle with this ssh key; may be repeated.", metavar="KEY")
+    ] = None,
+    challenge: Annotated[
+        str | None, typer.Option(help="What the certifier gave you, to answer it.", metavar="N")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="New directory (default: certificates/HOST-<UTC time>).", metavar="DIR")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the certification in this directory.", metavar="DIR")
+    ] = None,
+    only_failed: Annotated[
+        Path | None,
+        typer.Option(help="A supplement: play again what this certification does not show.", metavar="DIR"),
+    ] = None,
+) -> int:
+    """Certify a device on a stack: examine the host, play profile certify, bundle, verify, and write a certificate.
+
+    What an emulator yields is labelled, and is never CERTIFIED.
+    """
+    from harness.cli.doctor import _online
+    from harness.cli.run import run_scenarios
+    from harness.lab.safety.facts.stored import kept
+    from harness.run import store
+    from harness.run.bundle import ENVIRONMENT
+
+    folder, options = _asked(options, host, output, resume, only_failed)
+    run, keep = folder / _RUN, [folder / Path(name).name for name in ENVIRONMENT]
+    options.scenarios()  # whatever is wrong is said before a directory is made
+    if options.in_lab and resume is None:
+        typer.echo("== is the host ready? (maskall doctor)")
+        if _online(options, None) != ExitStatus.OK:
+            return ExitStatus.FAILED
+    if options.in_lab and not keep[0].exists():
+        typer.echo("\n== what dom0 consists of, before")
+        store.write_atomically(keep[0], kept(_environment(options)))
+    typer.echo(f"\n== the run (maskall run --profile certify); should it break off: maskall certify --resume {folder}")
+    run_scenarios(options)
+    if options.in_lab:
+        store.write_atomically(keep[1], kept(_environment(options)))
+        for name, path in zip(ENVIRONMENT, keep, strict=True):
+            store.write_atomically(run / name, path.read_bytes())
+    return _certified(folder, sign or [], challenge, only_failed)
+
+
+def _asked(
+    options: RunOptions, host: str | None, output: Path | None, resume: Path | None, only_failed: Path | None
+) -> tuple[Path, RunOptions]:
+    """The directory, and what is to be played into its run. UsageError."""
+    before = resume or only_failed
+    if (host is None) == (before is None) or (resume and (only_failed or output)):
+        raise UsageError(
+            "which host?", hint="maskall certify HOST --device D; with --resume DIR or --only-failed DIR none is named"
+        )
+    if resume is not None:
+        return resume, replace(options, profile=RunOptions().profile, resume=resume / _RUN).settled()
+    folder = (
+        output or Path("certificates") / f"{host or (only_failed or Path()).name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} holds something already", hint="give --output a new directory")
+    if only_failed is not None:
+        again = replace(options, profile=RunOptions().profile, failed=only_failed / _RUN, results=folder / _RUN)
+        return folder, again.settled()
+    if len(options.device) != 1:
+        raise UsageError("one device is certified at a time", hint="name it: --device NAME")
+    return folder, replace(options, host=host, results=folder / _RUN)
+
+
+def _environment(options: RunOptions) -> dict[str, bytes]:
+    from harness.base.deadline import Deadline
+    from harness.cli.reading import FACTS_SECONDS, reading
+    from harness.lab.environment import read_environment
+
+    with reading(options.site) as (transport, progress), progress.phase("read what dom0 consists of"):
+        return read_environment(transport, Deadline.after(FACTS_SECONDS))
+
+
+def _certified(folder: Path, keys: list[Path], challenge: str | None, only_failed: Path | None) -> int:
+    from harness.report.certificate import NAME, text
+    from harness.run.bundle import bundle
+    from harness.run.certify import certificate, load_certificate, nobody, store_certificate
+
+    path = folder / f"{folder.resolve().name}.maskall.tar.gz"
+    bundle(folder / _RUN, path, keys=keys, challenge=challenge)
+    bundles = [path]
+    if only_failed is not None:
+        earlier = load_certificate(only_failed / NAME)
+        bundles = [*(only_failed / one.file for one in earlier.bundles), path]
+    made, verifications = certificate(folder, bundles, nobody())
+    store_certificate(made, folder)
+    typer.echo("\n== the bundle (maskall verify)")
+    for line in (line for one in verifications for line in one.lines):
+        typer.echo(line)
+    typer.echo(f"\n== the certificate\n{text(made)}")
+    typer.echo(f"certificate: {folder / NAME}\nbundle:      {path}\npage:        {folder / _RUN / 'report.html'}")
+    return _status(made)
+
+
+def _status(made: Certificate) -> int:
+    from harness.report.certificate import Result
+
+    return {Result.CERTIFIED: ExitStatus.OK, Result.NOT_CERTIFIED: ExitStatus.FAILED}.get(
+        made.result, ExitStatus.UNDECIDED
+    )
+
+
+@app.command(
+    epilog="""Examples:
+
+\b
+  maskall countersign certificates/nic0/certificate.json --allowed-signers vendors --challenge 7f3a9c
+  maskall countersign certificates/nic0/certificate.json --allowed-signers vendors --challenge 7f3a9c \\\\
+      --sign ~/.ssh/certifier --verifier https://certify.example.com/maskall
+  ssh-keygen -Y verify -f certifiers -I certifier@example.com -n maskall-certificate@v1 \\\\
+      -s certificate.svr.json.sig < certificate.svr.json
+
+Without --sign it only looks. Exit status: 0 the certificate is what its bundles say, whatever that is; 1 it is not, or
+who signed them may not; 2 wrong usage or files."""
+)
+def countersign(
+    certificate: Annotated[Path, typer.Argument(help="certificate.json, with its bundles beside it.", metavar="FILE")],
+    allowed_signers: Annotated[
+        Path, typer.Option(help="Who may sign bundles: a file as of ssh-keygen(1).", metavar="FILE")
+    ],
+    revoked: Annotated[
+        Path | None, typer.Option(help="Public keys that count no more, one a line.", metavar="FILE")
+    ] = None,
+    challenge: Annotated[str | None, typer.Option(help="What you gave the vendor.", metavar="N")] = None,
+    sign: Annotated[Path | None, typer.Option(help="Your ssh key.", metavar="KEY")] = None,
+    verifier: Annotated[str, typer.Option(help="Who you are, as a URI.", metavar="URI")] = "urn:maskall:certifier",
+) -> int:
+    """Make a certificate again from its bundles, offline, and sign that it is what they say."""
+    from harness.cli.verify import signers_of
+    from harness.report.certificate import text
+    from harness.run.certify import countersign as signed
+    from harness.run.verify import Wanted
+
+    wanted = Wanted(signers_of(allowed_signers, revoked), datetime.now(UTC), challenge)
+    found = signed(certificate, wanted, sign, verifier)
+    for line in (line for one in found.verifications for line in one.lines):
+        typer.echo(line)
+    typer.echo(f"\n{text(found.certificate)}")
+    for line in found.wrong:
+        typer.echo(f"NOT SO: {line}")
+    if found.wrong:
+        return ExitStatus.FAILED
+    told = f"{found.svr} and its .sig say so" if found.svr else "not countersigned: give --sign KEY"
+    typer.echo(f"the certificate is what its bundles say; {told}")
+    return ExitStatus.OK

@@ -1,0 +1,102 @@
+"""What dom0 consisted of when something was certified: read before and after, and held against each other.
+
+A certificate is of a product as it is shipped; so dom0's files must be those of their packages, Xen that of /boot,
+and nobody may have changed it meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from harness.base.deadline import Deadline
+from harness.base.text import inert
+from harness.lab.doctor import HostFinding
+from harness.transport.base import Transport
+from harness.transport.sections import ask
+
+PROGRAM = Path(__file__).with_name("environment.sh")
+_CLOCK_SECONDS = 300
+_SAME = {
+    "commandlines": "command lines",
+    "packages": "packages",
+    "build": "Xen's build-id",
+    "firmware": "firmware",
+}
+_MOST = 200  # letters of what was seen
+
+Sections = Mapping[str, bytes]
+
+
+def read_environment(transport: Transport, deadline: Deadline) -> dict[str, bytes]:
+    """The raw sections of environment.sh; nothing there is changed. LabError."""
+    return ask(transport, PROGRAM, deadline=deadline)
+
+
+def examined(before: Sections | None, after: Sections | None, *, seconds: float, reboots: bool) -> list[HostFinding]:
+    """Every question to the environment of a run of so many `seconds`; `reboots`: the host may have been booted anew.
+
+    Pure. What was not read is no good answer.
+    """
+    if before is None or after is None:
+        missing = "before the run" if before is None else "after the run"
+        return [HostFinding("environment", False, f"not read {missing}")]
+    return [
+        HostFinding(one.name, one.good, inert(one.seen)[:_MOST]) for one in _findings(before, after, seconds, reboots)
+    ]
+
+
+def _findings(before: Sections, after: Sections, seconds: float, reboots: bool) -> Iterator[HostFinding]:
+    then, now = _text(before), _text(after)
+    taint = {one.get("taint", "").strip() for one in (then, now)}
+    yield HostFinding("dom0's kernel", taint == {"0"}, "not tainted" if taint == {"0"} else f"tainted: {taint}")
+    packages = now.get("packages", "").split("\n")
+    known = any(line.startswith("xen-hypervisor") for line in packages)
+    yield HostFinding("packages", known, "; ".join(filter(None, packages)) or "no package of Xen is installed")
+    changed = [line for one in (then, now) for line in one.get("verify", "").split("\n") if line]
+    yield HostFinding(
+        "dpkg --verify", known and not changed, "; ".join(dict.fromkeys(changed)) or "every file as it was packed"
+    )
+    build = now.get("build", "").split("\n")
+    on_disk = [line.removeprefix("in ") for line in build if line.startswith("in ")]
+    running = build[0].removeprefix("running ").strip()
+    good = bool(running and on_disk)
+    told = f"{running}, as in {on_disk[0]}" if good else f"{running or 'not told'}: no file of /boot has it"
+    yield HostFinding("Xen that runs", good, told)
+    patched = [line for one in (then, now) for line in one.get("livepatches", "").split("\n") if _is_patch(line)]
+    yield HostFinding("livepatches", not patched, "; ".join(patched) or "none before and after")
+    modules = [line for line in now.get("modules", "").split("\n") if line]
+    strange = [line for line in modules if not line.split()[1].startswith("linux-image")]
+    yield HostFinding("modules", not strange, "; ".join(strange) or f"{len(modules)}, of the kernel's package")
+    for name, title in _SAME.items():
+        same = then.get(name) == now.get(name)
+        yield HostFinding(f"{title}, before and after", same, "the same" if same else _difference(then, now, name))
+    yield HostFinding("firmware", bool(now.get("firmware", "").strip()), "; ".join(now.get("firmware", "").split("\n")))
+    booted = then.get("boot", "").strip() != now.get("boot", "").strip()
+    told = "one boot" if not booted else "booted anew, as the run says" if reboots else "booted anew, nobody knows why"
+    yield HostFinding("boots", not booted or reboots, told)
+    yield _clock(then, now, seconds)
+
+
+def _clock(then: Mapping[str, str], now: Mapping[str, str], seconds: float) -> HostFinding:
+    try:
+        took = int(now.get("clock", "").split("\n")[0]) - int(then.get("clock", "").split("\n")[0])
+    except ValueError:
+        return HostFinding("clock", False, "not told")
+    good = abs(took - seconds) <= _CLOCK_SECONDS
+    return HostFinding("clock", good, f"{took} s passed there, and {seconds:.0f} s here")
+
+
+def _text(sections: Sections) -> dict[str, str]:
+    return {name: data.decode("utf-8", "replace").strip("\n") for name, data in sections.items()}
+
+
+def _is_patch(line: str) -> bool:
+    """A row of `xen-livepatch list` that is no heading."""
+    return "|" in line and not line.lstrip().startswith(("ID", "Name"))
+
+
+def _difference(then: Mapping[str, str], now: Mapping[str, str], name: str) -> str:
+    before, after = then.get(name, "").split("\n"), now.get(name, "").split("\n")
+    gone, new = [line for line in before if line not in after], [line for line in after if line not in before]
+    return f"was {'; '.join(gone) or 'without'}, is {'; '.join(new) or 'without'}"

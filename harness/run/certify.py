@@ -1,0 +1,244 @@
+"""A certificate made of bundles, and its countersignature: whoever has the bundles comes to the same."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.base.errors import EvidenceError, UsageError
+from harness.base.stored import from_json
+from harness.evidence.sealed import read_inside
+from harness.evidence.store import digest
+from harness.judge.judgement import Conclusion
+from harness.lab.environment import examined
+from harness.lab.safety.facts.stored import MARK
+from harness.report.bundle.fidelity import Kind, Look
+from harness.report.bundle.layers import Verification, Word
+from harness.report.bundle.signers import Signers
+from harness.report.bundle.statement import TYPE
+from harness.report.certificate import NAME, PROFILE, BundleOf, Certificate, Question, text
+from harness.run import store
+from harness.run.bundle import ENVIRONMENT, signed
+from harness.run.rules import this_tool
+from harness.run.verify import Read, Wanted, verified
+from harness.scenario.spec import Fate
+from harness.transport.sections import split
+
+TEXT = "certificate.txt"
+SVR = "certificate.svr.json"
+SVR_TYPE = "https://in-toto.io/attestation/svr/v0.1"
+NAMESPACE = "maskall-certificate@v1"
+_NOBODY = Signers(())
+
+
+@dataclass
+class _Run:
+    """What one bundle shows."""
+
+    verification: Verification | None = None
+    rows: dict[str, Conclusion] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    questions: list[Question] = field(default_factory=list)
+    read: Read | None = None
+    firmware: tuple[str, ...] = ()
+    results: str = ""  # SHA-256 of results.json
+
+    def see(self, read: Read) -> None:
+        results = read.results
+        self.read = read
+        self.rows = {one.id: one.conclusion for one in results.scenarios}
+        self.reasons = {one.id: one.reason for one in results.scenarios}
+        self.results = digest(read_inside(read.root, store.RESULTS))
+        before, after = (_sections(read.root, name) for name in ENVIRONMENT)
+        reboots = any(one.stock.record.scenario.end.fate is Fate.REBOOTED for one in results.scenarios)
+        reboots |= b'"gone on"' in read_inside(read.root, "run.jsonl")
+        found = examined(before, after, seconds=results.seconds, reboots=reboots)
+        self.questions = [Question(name=one.name, good=one.good, seen=one.seen) for one in found]
+        devices = {one.device for one in results.scenarios}
+        lines = (after or {}).get("firmware", b"").decode("utf-8", "replace").split("\n")
+        self.firmware = tuple(
+            line for line in lines if line.startswith(("bios", "sys", "product", "microcode", *devices)) and " " in line
+        )
+
+
+def _sections(root: Path, name: str) -> dict[str, bytes] | None:
+    try:
+        return split(read_inside(root, name), MARK)
+    except EvidenceError:
+        return None
+
+
+def certificate(folder: Path, bundles: Sequence[Path], wanted: Wanted) -> tuple[Certificate, list[Verification]]:
+    """What the bundles show, each after the first a supplement of the one before it; their paths as from `folder`.
+
+    Who signed them stands in the verifications and not in the certificate. UsageError for what are no such bundles.
+    """
+    runs: list[_Run] = []
+    for number, path in enumerate(bundles):
+        run = _Run()
+        asked = Wanted(wanted.signers, wanted.now, wanted.challenge, PROFILE if number == 0 else None)
+        run.verification = verified(path, asked, run.see)
+        runs.append(run)
+        if run.read is None:
+            failed = run.verification.failed[0]
+            raise UsageError(f"{path}: {failed.name}: {failed.said[0] if failed.said else failed.word}")
+    rows: dict[str, Conclusion] = {}
+    reasons: dict[str, str] = {}
+    doubts: list[str] = []
+    for number, run in enumerate(runs):
+        rows |= run.rows
+        reasons |= run.reasons
+        doubts += _doubts(run, supplement=number > 0)
+        if number:
+            doubts += _no_supplement(runs[number - 1], run)
+    first, last = _read(runs[0]), _read(runs[-1])
+    kinds: set[Kind] = {_read(run).shown.kind for run in runs}
+    kind: Kind = "emulated" if "emulated" in kinds else "unknown" if "unknown" in kinds else "hardware"
+    questions = [*runs[0].questions, *(one for run in runs[1:] for one in run.questions if not one.good)]
+    made = Certificate.of(
+        rows=rows,
+        reasons=reasons,
+        doubts=tuple(dict.fromkeys(doubts)),
+        fidelity=kind,
+        environment=questions,
+        device=", ".join(sorted({one.device_kind for one in first.results.scenarios})) or "none",
+        device_ids=tuple(sorted({ids for look in first.looks if (ids := _ids(look))})),
+        firmware=runs[-1].firmware,
+        machine=next((one.dmi for one in first.machines if one.dmi), ""),
+        stack={name: value for name, value in first.begun.host.facts.items() if not name.startswith("accepted ")},
+        packages=first.begun.host.packages,
+        played_from=first.results.started,
+        played_to=last.results.ended,
+        bundles=tuple(
+            BundleOf(
+                file=os.path.relpath(path, folder),
+                sha256=digest(path.read_bytes()),
+                run_id=_read(run).results.run_id,
+                challenge=_read(run).statement.predicate.challenge,
+            )
+            for path, run in zip(bundles, runs, strict=True)
+        ),
+        judged_by=this_tool(),
+    )
+    return made, [run.verification for run in runs if run.verification is not None]
+
+
+def _read(run: _Run) -> Read:
+    assert run.read is not None  # noqa: S101 - asked when it was looked at
+    return run.read
+
+
+def _doubts(run: _Run, *, supplement: bool) -> Iterator[str]:
+    """Layers that do not hold. Of the signature and the machine the certificate and its signers say more."""
+    if run.verification is None:
+        return
+    for one in run.verification.failed:
+        if one.name not in ("signature", "fidelity"):
+            yield from (f"{one.name} of the {'supplement' if supplement else 'bundle'}: {line}" for line in one.said)
+    if any(one.name == "control" and one.word is Word.NOT_ASKED for one in run.verification.layers):
+        yield "control: none was played, so nothing shows that a defect would have been seen"
+
+
+def _no_supplement(before: _Run, run: _Run) -> Iterator[str]:
+    parent, begun, earlier = _read(run).begun.parent, _read(run).begun, _read(before).begun
+    if parent is None or parent.results != before.results:
+        yield f"run {begun.run_id} is no supplement of run {earlier.run_id}"
+    for name in dict.fromkeys([*begun.host.facts, *earlier.host.facts]):
+        was, now = earlier.host.facts.get(name), begun.host.facts.get(name)
+        if was != now:
+            yield f"{name} was {was}, and is {now} in the supplement"
+
+
+def _ids(look: Look) -> str:
+    try:
+        data = bytes.fromhex(look.config.replace("\n", " "))[:0x30]
+    except ValueError:
+        return ""
+    if len(data) < 0x30:
+        return ""
+    vendor, device, sub_vendor, sub_device = (
+        int.from_bytes(data[at : at + 2], "little") for at in (0x00, 0x02, 0x2C, 0x2E)
+    )
+    return f"{vendor:04x}:{device:04x} rev {data[8]:02x}, subsystem {sub_vendor:04x}:{sub_device:04x}"
+
+
+def store_certificate(made: Certificate, folder: Path) -> None:
+    store.write_atomically(folder / NAME, content_of(made))
+    store.write_atomically(folder / TEXT, text(made).encode())
+
+
+def content_of(made: Certificate) -> bytes:
+    """certificate.json, byte for byte."""
+    return made.model_dump_json(indent=1).encode() + b"\n"
+
+
+def load_certificate(path: Path) -> Certificate:
+    """UsageError when it cannot be read or is none of this version."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="'maskall certify' makes it") from error
+    return from_json(Certificate, content, file=str(path))
+
+
+@dataclass(frozen=True)
+class Countersigned:
+    """What was looked at; `svr` is the file that says so, None when nothing was signed."""
+
+    certificate: Certificate
+    verifications: list[Verification]
+    wrong: list[str]
+    svr: Path | None
+
+
+def countersign(path: Path, wanted: Wanted, key: Path | None, verifier: str) -> Countersigned:
+    """Make the certificate `path` again from its bundles and, if it is the same and they are signed, sign that it is.
+
+    An in-toto Statement (Simple Verification Result) about certificate.json and the bundles, by `key`. UsageError.
+    """
+    stored = load_certificate(path)
+    folder = path.parent
+    made, verifications = certificate(folder, [folder / one.file for one in stored.bundles], wanted)
+    wrong = [
+        f"{name}: says {_short(getattr(stored, name))}, and the bundles say {_short(getattr(made, name))}"
+        for name in type(made).model_fields
+        if name != "judged_by" and getattr(stored, name) != getattr(made, name)
+    ]
+    if stored.judged_by != made.judged_by:
+        wrong.append(f"judged by maskall {stored.judged_by.sha256[:16]}, and this is {made.judged_by.sha256[:16]}")
+    for one in verifications:
+        wrong += [
+            f"{layer.name}: {layer.said[0] if layer.said else layer.word}"
+            for layer in one.failed
+            if layer.name in ("signature", "freshness")
+        ]
+    if wrong or key is None:
+        return Countersigned(made, verifications, wrong, None)
+    subject = [{"name": path.name, "digest": {"sha256": digest(path.read_bytes())}}]
+    subject += [{"name": one.file, "digest": {"sha256": one.sha256}} for one in made.bundles]
+    properties = [f"MASKALL_{layer.name.upper()}" for layer in verifications[0].layers if layer.word is Word.OK]
+    predicate = {
+        "verifier": {"id": verifier, "maskall": {"version": made.judged_by.version, "sha256": made.judged_by.sha256}},
+        "timeCreated": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "properties": [*properties, f"MASKALL_{made.result.replace(' ', '_')}"],
+    }
+    statement = {"_type": TYPE, "subject": subject, "predicateType": SVR_TYPE, "predicate": predicate}
+    content = json.dumps(statement, indent=1).encode() + b"\n"
+    signature = signed(content, key, NAMESPACE)
+    store.write_atomically(folder / SVR, content)
+    store.write_atomically(folder / f"{SVR}.sig", signature)
+    return Countersigned(made, verifications, wrong, folder / SVR)
+
+
+def _short(value: object) -> str:
+    told = str(value)
+    return told if len(told) < 100 else f"{told[:100]}..."
+
+
+def nobody() -> Wanted:
+    """For whoever makes the certificate: who may sign is for others to say."""
+    return Wanted(_NOBODY, datetime.now(UTC))

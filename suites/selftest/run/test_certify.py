@@ -1,0 +1,307 @@
+"""A certificate says what its bundles show, whoever makes it; and nothing that was not shown is CERTIFIED."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from harness.base.errors import EvidenceError
+from harness.cli.entry import main
+from harness.judge.judgement import Conclusion
+from harness.lab.environment import examined
+from harness.report.bundle.signers import Signers, parse_signers
+from harness.report.certificate import Certificate, Question, Result, text
+from harness.report.schema import certificate_schema, schema_text
+from harness.run.bundle import bundle
+from harness.run.certify import NAMESPACE, certificate, load_certificate, nobody, store_certificate
+from harness.run.rules import this_tool
+from harness.run.verify import Wanted
+from suites.selftest.fakes.badbundle import NOW, Forger, edit_json, finished_run, new_key, public
+
+PUBLISHED = Path(__file__).parents[3] / "docs/certificate.schema.json"
+ENVIRONMENT = {
+    "boot": b"a-boot",
+    "clock": b"1000\nyes",
+    "taint": b"0",
+    "commandlines": b"root=/dev/sda\nloglvl=all",
+    "packages": b"linux-image-6.12.1 6.12.1-1\nxen-hypervisor-4.20-amd64 4.20.1-1",
+    "verify": b"",
+    "build": b"running 576c0736\nin /boot/xen-4.20-amd64.gz",
+    "livepatches": b"ID                                     | status | metadata",
+    "modules": b"xen_pciback linux-image-6.12.1 /lib/modules/6.12.1/kernel/drivers/xen/xen-pciback.ko",
+    "firmware": b"bios_version 2.1\n0000:04:00.0 1.2.3",
+}
+QUESTION = Question(name="dom0's kernel", good=True, seen="not tainted")
+
+
+@pytest.fixture(scope="module")
+def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
+    return Forger.made(tmp_path_factory.mktemp("forger"))
+
+
+def decided(rows: dict[str, Conclusion], **more: object) -> Certificate:
+    given: dict[str, object] = {
+        "doubts": (),
+        "fidelity": "hardware",
+        "environment": [QUESTION],
+        "device": "nic0",
+        "device_ids": ("8086:1521 rev 01, subsystem 8086:0001",),
+        "firmware": ("bios_version 2.1",),
+        "machine": "Dell R640",
+        "stack": {"xen_version": "4.20.1"},
+        "packages": {},
+        "played_from": NOW,
+        "played_to": NOW,
+        "bundles": (),
+        "judged_by": this_tool(),
+    }
+    reasons = dict.fromkeys(rows, "because")
+    return Certificate.of(rows=rows, reasons=reasons, **{**given, **more})  # type: ignore[arg-type]
+
+
+class TestDecision:
+    PROVEN = {"E1": Conclusion.PROVEN}  # noqa: RUF012 - never changed
+
+    def test_all_proven_on_hardware(self) -> None:
+        assert decided(self.PROVEN).result is Result.CERTIFIED
+        assert text(decided(self.PROVEN)).startswith("CERTIFIED: nic0, on hardware\n")
+
+    @pytest.mark.parametrize(
+        ("rows", "more", "result", "because"),
+        [
+            ({"E1": Conclusion.REGRESSION}, {}, Result.NOT_CERTIFIED, "E1: REGRESSION: because"),
+            ({"E1": Conclusion.REGRESSION, "E2": Conclusion.UNDECIDED}, {}, Result.NOT_CERTIFIED, "E1: REGRESSION"),
+            ({"E1": Conclusion.UNDECIDED}, {}, Result.INCOMPLETE, "E1: UNDECIDED: because"),
+            ({"E1": Conclusion.UNPROVEN}, {}, Result.INCOMPLETE, "E1: UNPROVEN: because"),
+            ({"E1": Conclusion.BLIND}, {}, Result.INCOMPLETE, "E1: BLIND: because"),
+            ({"E1": Conclusion.CHANGED}, {}, Result.INCOMPLETE, "E1: CHANGED: because"),
+            ({"E1": Conclusion.SKIPPED}, {}, Result.INCOMPLETE, "E1: SKIPPED: because"),
+            (PROVEN, {"fidelity": "emulated"}, Result.INCOMPLETE, "on an emulator: nothing is said about hardware"),
+            (PROVEN, {"fidelity": "unknown"}, Result.INCOMPLETE, "nothing is said about hardware"),
+            (PROVEN, {"doubts": ("completeness: a row",)}, Result.INCOMPLETE, "completeness: a row"),
+            (PROVEN, {"environment": [Question(name="q", good=False, seen="s")]}, Result.INCOMPLETE, "q: s"),
+        ],
+    )
+    def test_what_keeps_it_from_being_certified(
+        self, rows: dict[str, Conclusion], more: dict[str, object], result: Result, because: str
+    ) -> None:
+        made = decided(rows, **more)
+        assert made.result is result and because in "\n".join(made.because)
+        assert because[:40] in " ".join(text(made).split())
+
+    def test_known_issues_of_the_stack_are_named(self) -> None:
+        made = decided(self.PROVEN | {"E2": Conclusion.KNOWN})
+        assert made.result is Result.CERTIFIED and made.known == ("E2",)
+        assert text(made).startswith("CERTIFIED, but for 1 known issues of the stack: ")
+
+
+class TestEnvironment:
+    AFTER = ENVIRONMENT | {"clock": b"1600\nyes"}
+
+    def test_all_is_well(self) -> None:
+        assert [one for one in examined(ENVIRONMENT, self.AFTER, seconds=590, reboots=False) if not one.good] == []
+
+    @pytest.mark.parametrize(
+        ("section", "content", "question"),
+        [
+            ("taint", b"4096", "dom0's kernel"),
+            ("verify", b"xen-utils-4.20: ??5?????? /usr/lib/xen-4.20/bin/xl", "dpkg --verify"),
+            ("packages", b"", "packages"),
+            ("build", b"running 576c0736", "Xen that runs"),
+            ("build", b"running \nin /boot/xen", "Xen that runs"),
+            ("livepatches", b"ID | status\nfix | APPLIED", "livepatches"),
+            ("modules", b"xen_pciback dkms-something /lib/modules/x.ko", "modules"),
+            ("commandlines", b"another", "command lines, before and after"),
+            ("firmware", b"bios_version 2.2", "firmware, before and after"),
+            ("boot", b"another", "boots"),
+            ("clock", b"9999", "clock"),
+            ("clock", b"", "clock"),
+        ],
+    )
+    def test_what_is_wrong(self, section: str, content: bytes, question: str) -> None:
+        after = self.AFTER | {section: content}
+        wrong = [one.name for one in examined(ENVIRONMENT, after, seconds=590, reboots=False) if not one.good]
+        assert question in wrong
+
+    def test_a_reboot_that_the_run_made(self) -> None:
+        after = self.AFTER | {"boot": b"another"}
+        assert all(one.good for one in examined(ENVIRONMENT, after, seconds=590, reboots=True))
+
+    def test_not_read(self) -> None:
+        (one,) = examined(ENVIRONMENT, None, seconds=1, reboots=False)
+        assert not one.good and one.seen == "not read after the run"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, forger: Forger) -> Path:
+    """A certification of a recorded run."""
+    root = finished_run("proven", tmp_path / "nic0/run")
+    for name in ("before", "after"):
+        path = root / f"environment/{name}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"".join(b"@@ %s\n%s\n" % (key.encode(), data) for key, data in ENVIRONMENT.items()))
+    path = tmp_path / "nic0/nic0.maskall.tar.gz"
+    bundle(root, path, keys=[forger.key], challenge="abc")
+    made, _ = certificate(tmp_path / "nic0", [path], nobody())
+    store_certificate(made, tmp_path / "nic0")
+    return tmp_path / "nic0"
+
+
+class TestOfBundles:
+    def test_an_emulator_is_never_certified_and_says_so(self, folder: Path) -> None:
+        made = load_certificate(folder / "certificate.json")
+        assert made.result is Result.INCOMPLETE
+        assert made.because[0] == "it was played on an emulator: nothing is said about hardware"
+        assert made.rows == {"E14-F1-hvm-virtio-rng": Conclusion.PROVEN}
+        assert "of profile certify was not played" in "\n".join(made.because)
+        assert "dom0's kernel" not in "\n".join(made.because)
+        assert (folder / "certificate.txt").read_text().startswith("INCOMPLETE: virtio-rng, on an emulator\n")
+        assert max(map(len, (folder / "certificate.txt").read_text().splitlines())) <= 78
+
+    def test_it_obeys_the_published_schema(self, folder: Path) -> None:
+        assert PUBLISHED.read_text() == schema_text(certificate_schema()), (
+            "publish it again, see harness/report/schema.py"
+        )
+        published = json.loads(PUBLISHED.read_text())
+        jsonschema.Draft202012Validator.check_schema(published)
+        jsonschema.Draft202012Validator(published).validate(json.loads((folder / "certificate.json").read_text()))
+
+
+def wanted(forger: Forger, challenge: str | None = "abc") -> Wanted:
+    return Wanted(Signers(parse_signers(forger.signers, "allowed")), NOW, challenge)
+
+
+class TestCountersign:
+    @pytest.fixture
+    def allowed(self, forger: Forger, tmp_path: Path) -> Path:
+        path = tmp_path / "vendors"
+        path.write_text(forger.signers)
+        return path
+
+    def test_there_and_from_outside(
+        self, folder: Path, allowed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        key = new_key(tmp_path, "certifier")
+        argv = ["countersign", str(folder / "certificate.json"), "--allowed-signers", str(allowed)]
+        assert main([*argv, "--challenge", "abc", "--sign", str(key), "--verifier", "https://certify.example.com"]) == 0
+        assert "the certificate is what its bundles say" in capsys.readouterr().out
+        svr = json.loads((folder / "certificate.svr.json").read_text())
+        assert svr["predicateType"] == "https://in-toto.io/attestation/svr/v0.1"
+        assert "MASKALL_REJUDGED" in svr["predicate"]["properties"]
+        assert "MASKALL_INCOMPLETE" in svr["predicate"]["properties"]
+        assert [one["name"] for one in svr["subject"]] == ["certificate.json", "nic0.maskall.tar.gz"]
+        (tmp_path / "certifiers").write_text(f"c@example.com {public(key)}\n")
+        check = ["ssh-keygen", "-Y", "verify", "-f", str(tmp_path / "certifiers"), "-I", "c@example.com"]
+        check += ["-n", NAMESPACE, "-s", str(folder / "certificate.svr.json.sig")]
+        content = (folder / "certificate.svr.json").read_bytes()
+        assert subprocess.run(check, input=content, capture_output=True, check=False).returncode == 0  # noqa: S603
+        assert subprocess.run(check, input=content + b" ", capture_output=True, check=False).returncode != 0  # noqa: S603
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (lambda data: data.update(result="CERTIFIED"), "NOT SO: result: says CERTIFIED"),
+            (lambda data: data.update(because=[]), "NOT SO: because: says ()"),
+            (lambda data: data.update(fidelity="hardware"), "NOT SO: fidelity: says hardware"),
+            (lambda data: data["rows"].update({"E99": "PROVEN"}), "NOT SO: rows: "),
+            (lambda data: data["environment"].pop(), "NOT SO: environment: "),
+            (lambda data: data["bundles"][0].update(sha256="0" * 64), "NOT SO: bundles: "),
+            (lambda data: data["judged_by"].update(sha256="0" * 64), "NOT SO: judged by maskall 0000"),
+        ],
+    )
+    def test_an_edited_certificate(
+        self,
+        folder: Path,
+        allowed: Path,
+        change: Callable[[dict[str, object]], object],
+        told: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        edit_json(folder / "certificate.json", change)
+        argv = ["countersign", str(folder / "certificate.json"), "--allowed-signers", str(allowed)]
+        assert main(argv) == 1
+        assert told in capsys.readouterr().out
+        assert not (folder / "certificate.svr.json").exists()
+
+    def test_by_a_stranger_and_for_somebody_else(
+        self, folder: Path, allowed: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        argv = ["countersign", str(folder / "certificate.json"), "--allowed-signers", str(allowed)]
+        assert main([*argv, "--challenge", "another"]) == 1
+        assert "NOT SO: freshness: the challenge is 'another'" in capsys.readouterr().out
+        allowed.write_text("")
+        assert main(argv) == 1
+        assert "NOT SO: signature: " in capsys.readouterr().out
+
+    def test_without_its_bundle(self, folder: Path, allowed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        argv = ["countersign", str(folder / "certificate.json"), "--allowed-signers", str(allowed)]
+        (folder / "nic0.maskall.tar.gz").write_bytes(b"other")
+        assert main(argv) == 2
+        (folder / "nic0.maskall.tar.gz").unlink()
+        assert main(argv) == 2
+        assert "Traceback" not in capsys.readouterr().err
+
+
+class TestSupplement:
+    @pytest.fixture
+    def second(self, folder: Path, forger: Forger) -> Path:
+        """What was played again, of the run in `folder`."""
+        root = folder.parent / "second"
+        shutil.copytree(folder / "run", root)
+        parent = json.loads((folder / "run/results.json").read_text())
+        sha256 = _sha256(folder / "run/results.json")
+        told = {"run_id": parent["run_id"], "started": parent["started"], "results": sha256, "stands": {}}
+        for name in ("run.json", "results.json"):
+            edit_json(root / name, lambda data: data.update(parent=told))
+        return root
+
+    def test_it_covers_both(self, folder: Path, second: Path, forger: Forger) -> None:
+        made = folder.parent / "second.tar.gz"
+        forger.bundled(second)
+        bundle(second, made, keys=[forger.key])
+        found, _ = certificate(folder, [folder / "nic0.maskall.tar.gz", made], wanted(forger, None))
+        assert [one.file for one in found.bundles] == ["nic0.maskall.tar.gz", "../second.tar.gz"]
+        assert not any("is no supplement" in one for one in found.because)
+
+    def test_of_another_run(self, folder: Path, second: Path, forger: Forger) -> None:
+        for name in ("run.json", "results.json"):
+            edit_json(second / name, lambda data: data["parent"].update(results="0" * 64))
+        forger.bundled(second)
+        bundle(second, folder.parent / "second.tar.gz", keys=[forger.key])
+        found, _ = certificate(folder, [folder / "nic0.maskall.tar.gz", folder.parent / "second.tar.gz"], nobody())
+        assert any("is no supplement of run" in one for one in found.because)
+
+
+def _sha256(path: Path) -> str:
+    from hashlib import sha256
+
+    return sha256(path.read_bytes()).hexdigest()
+
+
+class TestCommand:
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            ([], "which host?"),
+            (["x", "--resume", "y"], "which host?"),
+            (["--resume", "nowhere"], "run.json"),
+            (["--only-failed", "nowhere"], "run.json"),
+            (["nested"], "one device is certified at a time"),
+            (["nested", "--device", "nvme", "--device", "virtio-rng"], "one device is certified at a time"),
+            (["elsewhere", "--device", "nvme"], "elsewhere"),
+        ],
+    )
+    def test_wrong_usage(self, words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["certify", *words]) == 2
+        assert told in capsys.readouterr().err
+
+    def test_no_certificate(self, tmp_path: Path) -> None:
+        (tmp_path / "certificate.json").write_text("{}")
+        with pytest.raises(EvidenceError, match="schema_version: Field required"):
+            load_certificate(tmp_path / "certificate.json")
