@@ -1,4 +1,5 @@
-"""A plain Debian becomes a Xen dom0 and plain again, over a link that is cut in the middle of apt.
+"""A plain Debian becomes a Xen dom0 and plain again: over a link that is cut in the middle of apt, and with a Xen that
+cannot be loaded and one that dies, from which the host comes back by itself.
 
 In the order of the file: every test goes on where the one before it ended.
 """
@@ -12,19 +13,20 @@ from contextlib import contextmanager
 import pytest
 
 from harness.base.deadline import Deadline
-from harness.base.errors import SafetyRefusal
+from harness.base.errors import LabError, SafetyRefusal
 from harness.base.progress import PlainProgress
 from harness.cli import provision as cli
 from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.lease import Lease
-from harness.lab.provision import survey
+from harness.lab.provision import apply, survey
 from harness.lab.provision.apply import provision
+from harness.lab.provision.boot import boot_once
 from harness.lab.provision.facts import SystemFacts
 from harness.lab.provision.job import BASE
 from harness.lab.provision.plan import StepKind, plan
 from harness.lab.provision.takeback import unprovision
 from harness.lab.provision.wanted import GRUB_FILE, MENU
-from harness.transport.base import Script
+from harness.transport.base import Script, quote
 from suites.provision.conftest import Bench
 from suites.provision.plain.machine import NAME
 
@@ -36,9 +38,13 @@ _STATE = Script(
     "cd / && find etc boot -type f -exec sha256sum {} + -o -type l -printf '%l  %p\\n' | sort -k 2;"
     " find etc boot -printf '%m %U:%G %p\\n' | sort -k 3; dpkg-query -W -f '${Package} ${Version} ${Status}\\n'"
 )
-_MAKES_ITSELF = re.compile(r"etc/ld\.so\.cache|etc/mtab|boot/grub/grubenv|etc/(passwd|group|shadow|gshadow)-?$")
+_MAKES_ITSELF = re.compile(r"etc/ld\.so\.cache|etc/mtab|etc/(passwd|group|shadow|gshadow)-?$")
 
 kept: dict[str, object] = {}
+
+
+def on_host(bench: Bench, script: str) -> str:
+    return bench.link.run(Script(script), deadline=Deadline.after(SECONDS), changes=True).check().text
 
 
 def facts(bench: Bench) -> SystemFacts:
@@ -79,6 +85,7 @@ def test_a_plain_machine_is_recognised(bench: Bench) -> None:
     assert (found.os_id, found.domain, found.xen_version, found.grub, found.iommu) == ("debian", "", "", True, True)
     steps = plan(found, survey.wanted_of(found))
     assert {step.kind for step in steps} == set(StepKind)
+    assert survey.plan_lines(found)[0].startswith("1. write"), "nothing stands in the way"
     kept["facts"], kept["state"] = found, state(bench)
 
 
@@ -88,18 +95,57 @@ def test_without_leave_nothing_is_changed(bench: Bench) -> None:
     assert facts(bench) == kept["facts"] and state(bench) == kept["state"]
 
 
-def test_it_becomes_a_dom0_over_a_link_that_is_cut(bench: Bench) -> None:
-    before = facts(bench)
-    cutter = Cutter(bench)
-    with visit(bench) as stay:
-        steps = provision(stay, None, cutter)
+def plain_still(bench: Bench, boot_id: str) -> None:
+    """It was booted anew and came back by itself; Xen is on the menu, and what runs is the default."""
+    found, before = facts(bench), kept["facts"]
+    assert isinstance(before, SystemFacts)
+    assert (found.domain, found.kernel) == ("", before.kernel) and found.boot_id != boot_id
+    back = found.menu.back(found.environment)
+    assert found.environment == {} and back is not None and not back.hypervisor
+    assert found.menu.xen_with(found.running) is not None
+
+
+def test_a_hypervisor_that_cannot_be_loaded_over_a_link_that_is_cut(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cutter, before = Cutter(bench), facts(bench).boot_id
+
+    def broken(*given: object) -> None:
+        on_host(bench, "for one in /boot/xen-*.gz; do mv $one $one.good && echo rubbish > $one; done; sync")
+        boot_once(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(apply, "boot_once", broken)
+    with visit(bench) as stay, pytest.raises(LabError, match="Xen did not come up; it is back in plain Linux"):
+        provision(stay, None, cutter)
     assert cutter.cuts, "the link was to be cut"
-    assert {step.kind for step in steps} == set(StepKind)
+    jobs = on_host(bench, f"ls {BASE}/jobs").split()
+    assert len([job for job in jobs if job.startswith("install-")]) == 1, "apt ran once"
+    plain_still(bench, before)
+    on_host(bench, "for one in /boot/xen-*.good; do mv $one ${one%.good}; done; sync")
+
+
+def test_a_hypervisor_that_dies_while_it_boots(bench: Bench) -> None:
+    too_little = 'GRUB_CMDLINE_XEN_DEFAULT="$GRUB_CMDLINE_XEN_DEFAULT dom0_mem=2M,max:2M"'
+    on_host(bench, f"echo {quote([too_little])} > /etc/default/grub.d/zz-bench.cfg")
+    before = facts(bench).boot_id
+    with visit(bench) as stay, pytest.raises(LabError, match="Xen did not come up; it is back in plain Linux"):
+        provision(stay, None, bench.progress)
+    assert b"Panic on CPU 0" in bench.machine.console()
+    plain_still(bench, before)
+    on_host(bench, "rm /etc/default/grub.d/zz-bench.cfg")
+
+
+def test_it_becomes_a_dom0(bench: Bench) -> None:
+    before = facts(bench)
+    with visit(bench) as stay:
+        steps = provision(stay, None, bench.progress)
+    assert [step.kind for step in steps] == [StepKind.MENU, StepKind.TRY, StepKind.DEFAULT]
     found = facts(bench)
     assert found.boot_id != before.boot_id
     assert (found.domain, found.hvm_directio, found.pciback) == ("dom0", True, True)
-    jobs = bench.link.run(["ls", f"{BASE}/jobs"], deadline=Deadline.after(SECONDS)).check().text.split()
-    assert len([job for job in jobs if job.startswith("install-")]) == 1, "apt ran once"
+    back = found.menu.back(found.environment)
+    assert back is not None and back.hypervisor and back.kernel == found.running
+    assert found.environment == {}
 
 
 def test_a_second_time_there_is_nothing_to_do(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,17 +12,20 @@ from harness.lab.lease.lease import Lease
 from harness.lab.power.base import Power
 from harness.lab.provision import backup, survey
 from harness.lab.provision.backup import BackupManifest, parse_manifest
-from harness.lab.provision.boot import boot_anew, verify_xen
+from harness.lab.provision.boot import boot_once, verify_xen
 from harness.lab.provision.facts import SystemFacts
 from harness.lab.provision.job import BASE, Job, run_job
 from harness.lab.provision.plan import Step, StepKind, plan
 from harness.lab.provision.simulation import parse_simulation
-from harness.lab.provision.wanted import MENU
+from harness.lab.provision.wanted import GRUB_FILE, GRUBENV, MENU, grub_text
 from harness.model.change import Change, ChangeKind
 from harness.transport.base import Script, quote
 
 APT = ("apt-get", "--yes", "--option", "DPkg::Lock::Timeout=600", "--option", "Dpkg::Options::=--force-confold")
 _INSTALL = ("install", "--no-install-recommends")
+XEN = "xen-system-amd64"
+"""The package that keeps all others of Xen."""
+
 _ASK_SECONDS = 120.0
 _UPDATE_SECONDS = 900.0
 _INSTALL_SECONDS = 3600.0
@@ -48,10 +51,11 @@ def provision(visit: Lease, power: Power | None, progress: Progress) -> tuple[St
     known = replace(parse_manifest(facts.backup), exact=None) if facts.backup else BackupManifest(facts.kernels)
     with progress.phase("keep what is there now"):
         _record(visit, BASE, f"keep what is changed in {BASE}", "`maskall unprovision` removes it at its end")
-        paths = [*survey.wanted_of(facts).files, MENU, *facts.initrds]  # busybox-static has the initramfs made anew
+        # installing busybox-static has the initramfs made anew
+        paths = [*survey.wanted_of(facts).files, MENU, GRUBENV, *facts.initrds]
         manifest = backup.take(visit.transport, known, paths, new)
     for step in steps:
-        _do(visit, step, power, progress)
+        _do(visit, step, facts, power, progress)
     with progress.phase("verify"):
         verify_xen(visit)
         now = backup.sums(visit.transport, backup.generated(manifest))
@@ -97,21 +101,50 @@ def _fetch(visit: Lease, steps: Sequence[Step], progress: Progress) -> tuple[str
     return told.new
 
 
-def _do(visit: Lease, step: Step, power: Power | None, progress: Progress) -> None:
-    if step.kind is StepKind.REBOOT:
-        boot_anew(visit, power, progress, "Xen")
-        return
+def _do(visit: Lease, step: Step, facts: SystemFacts, power: Power | None, progress: Progress) -> None:
+    """`facts`: as they were before the first step."""
     visit.meet_again()
     _record(visit, step.subject, step.text, step.undo)
-    if step.kind is StepKind.PACKAGES:
-        words = [*APT, *_INSTALL, "--no-remove", "--", *step.packages]
-        install = f"dpkg --configure -a && {quote(words)}"
-        with progress.phase("install packages", 180):
-            run_job(visit, Job.fresh("install", install), Deadline.after(_INSTALL_SECONDS), progress.note)
-    elif step.kind is StepKind.FILE:
-        write_file(visit, step.subject, step.content)
-    else:
-        make_menu(visit, progress)
+    match step.kind:
+        case StepKind.PACKAGES:
+            with progress.phase("install packages", 180):
+                job = Job.fresh("install", _install(step, facts))
+                run_job(visit, job, Deadline.after(_INSTALL_SECONDS), progress.note)
+        case StepKind.FILE:
+            write_file(visit, step.subject, step.content)
+        case StepKind.MENU:
+            make_menu(visit, progress)
+        case StepKind.TRY:
+            boot_once(visit, _read(visit), power, progress)
+            verify_xen(visit)
+        case StepKind.DEFAULT:
+            _make_default(visit, progress)
+
+
+def _install(step: Step, facts: SystemFacts) -> str:
+    """What is half installed by now is ours, see `obstacles`. All but Xen itself count as installed by apt's own will:
+    whoever wants one to stay says so by apt-mark, and `unprovision` leaves it."""
+    words = quote([*APT, *_INSTALL, "--no-remove", "--", *step.packages])
+    helpers = [name for name in step.packages if name not in facts.packages and name != XEN]
+    marks = [f"apt-mark auto -- {quote(helpers)}"] if helpers else []
+    return " && ".join([*(["dpkg --configure -a"] if facts.half else []), words, *marks])
+
+
+def _make_default(visit: Lease, progress: Progress) -> None:
+    """The entry that runs now, confirmed by what GRUB's new menu says."""
+    before = _read(visit)
+    entry = before.menu.xen_with(before.running)
+    if entry is None:
+        raise LabError(f"{visit.site.name}: no entry of {MENU} boots Xen with {before.running}")
+    write_file(visit, GRUB_FILE, grub_text(before.cmdline, entry))
+    make_menu(visit, progress)
+    after = _read(visit)
+    back = after.menu.back(after.environment)
+    if back is None or not back.hypervisor or back.kernel != before.running:
+        raise LabError(
+            f"{visit.site.name}: GRUB's default is {back.title if back else 'unknown'!r} afterwards, not {entry!r}",
+            hint=f"Xen runs and the next boot is plain Linux; see {MENU} and /etc/default/grub there",
+        )
 
 
 def write_file(visit: Lease, path: str, content: str) -> None:

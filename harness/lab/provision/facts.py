@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 from harness.base.errors import ParseError
 from harness.lab.packages import parse_packages
+from harness.lab.provision.backup import parse_manifest
+from harness.lab.provision.menu import Menu, parse_environment, parse_menu
 from harness.xen.keys.xl_output import parse_info
 
 SECTIONS = (
     *("os-release", "boot_id", "architecture", "kernel", "kernels", "cmdline", "hypervisor", "xl_info"),
-    *("boot", "space", "packages", "files", "backup"),
+    *("boot", "loader", "menu", "grubenv", "half", "space", "packages", "files", "backup"),
 )
 _SHA256 = re.compile(r"\\?([0-9a-f]{64})  (/.*)")
 
@@ -34,7 +36,7 @@ class SystemFacts:
     architecture: str
     kernel: str
     kernels: tuple[str, ...]  # their names below /boot
-    initrds: tuple[str, ...]  # paths
+    initrds: Mapping[str, int]  # path to bytes
     cmdline: str
     domain: str  # "" on bare metal (or in a machine that is no Xen), "dom0" or "domU"
     xen_version: str  # "" where xl does not answer
@@ -46,6 +48,13 @@ class SystemFacts:
     iommu: bool  # the firmware describes one: ACPI table DMAR (Intel) or IVRS (AMD)
     hvm: bool  # the CPU offers vmx or svm; hidden from a PV dom0
     pciback: bool
+    grubenv: bool  # GRUB's environment block is a plain file, and whole
+    kexec: bool  # a reboot goes past the boot loader
+    custom_default: bool  # /boot/grub/custom.cfg chooses an entry
+    loader: Mapping[str, tuple[str, ...]]  # what was found out about what boots this system, by its first word
+    menu: Menu
+    environment: Mapping[str, str]  # GRUB's, those that are set
+    half: tuple[str, ...]
     free_mib: Mapping[str, int]
     packages: Mapping[str, str]
     files: Mapping[str, str]
@@ -54,6 +63,16 @@ class SystemFacts:
     @property
     def dom0(self) -> bool:
         return self.domain == "dom0"
+
+    @property
+    def running(self) -> str:
+        """The kernel that runs, by its name below /boot."""
+        return f"vmlinuz-{self.kernel}"
+
+    @property
+    def ours(self) -> tuple[str, ...]:
+        """The packages that provisioning brought; () where it never began. ParseError for a damaged backup."""
+        return parse_manifest(self.backup).packages if self.backup else ()
 
     @property
     def system(self) -> str:
@@ -71,6 +90,7 @@ def parse_facts(sections: Mapping[str, bytes]) -> SystemFacts:
     flags = set(text["boot"].split())
     info = text["xl_info"].strip()
     xen = parse_info(info, file="xl info") if info else None
+    sizes = _sizes(text["kernels"])
     return SystemFacts(
         os_id=release.get("ID", ""),
         os_like=frozenset(release.get("ID_LIKE", "").split()),
@@ -79,8 +99,8 @@ def parse_facts(sections: Mapping[str, bytes]) -> SystemFacts:
         boot_id=_one_word(text, "boot_id"),
         architecture=text["architecture"].strip(),
         kernel=_one_word(text, "kernel"),
-        kernels=tuple(sorted(name for name in text["kernels"].split() if name.startswith("vmlinu"))),
-        initrds=tuple(sorted(f"/boot/{name}" for name in text["kernels"].split() if name.startswith("initrd"))),
+        kernels=tuple(sorted(name for name in sizes if name.startswith("vmlinu"))),
+        initrds={f"/boot/{name}": size for name, size in sorted(sizes.items()) if name.startswith("initrd")},
         cmdline=text["cmdline"].strip(),
         domain=_domain(text["hypervisor"]),
         xen_version=xen.xen_version if xen else "",
@@ -92,6 +112,13 @@ def parse_facts(sections: Mapping[str, bytes]) -> SystemFacts:
         iommu="iommu" in flags,
         hvm="hvm" in flags,
         pciback="pciback" in flags,
+        grubenv="grubenv" in flags,
+        kexec="kexec" in flags,
+        custom_default="custom_default" in flags,
+        loader=_by_first_word(text["loader"]),
+        menu=parse_menu(text["menu"]),
+        environment=parse_environment(text["grubenv"]),
+        half=tuple(line.split()[0] for line in text["half"].splitlines() if line.split()),
         free_mib=_space(text["space"]),
         packages=parse_packages(text["packages"]),
         files=parse_sums(text["files"]),
@@ -109,6 +136,26 @@ def parse_sums(text: str) -> dict[str, str]:
         if match is None:
             raise ParseError(f"{line!r}", file="files", line=number, expected="a SHA-256 and an absolute path")
         found[match[2]] = match[1]
+    return found
+
+
+def _sizes(text: str) -> dict[str, int]:
+    """Accepted format: a file's name and its bytes, a line each."""
+    found: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        name, _, size = line.rpartition(" ")
+        if line and not (name and size.isdecimal()):
+            raise ParseError(f"{line!r}", file="kernels", line=number, expected="a name and its bytes")
+        if line:
+            found[name] = int(size)
+    return found
+
+
+def _by_first_word(text: str) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for word, _, rest in (line.strip().partition(" ") for line in text.splitlines()):
+        if rest.strip():
+            found[word] = (*found.get(word, ()), rest.strip())
     return found
 
 

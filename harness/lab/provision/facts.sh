@@ -17,7 +17,7 @@ dpkg --print-architecture
 section kernel
 uname -r
 section kernels
-ls /boot | grep -E '^(vmlinu[xz]|initrd[.]img)-'
+find /boot -maxdepth 1 -type f '(' -name 'vmlinu[xz]-*' -o -name 'initrd.img-*' ')' -printf '%f %s\n'
 section cmdline
 cat /proc/cmdline
 section hypervisor
@@ -34,6 +34,34 @@ command -v update-grub >/dev/null && echo update_grub
 [ -e /sys/firmware/acpi/tables/DMAR ] || [ -e /sys/firmware/acpi/tables/IVRS ] && echo iommu
 [ -d /sys/bus/pci/drivers/pciback ] && echo pciback
 grep -qE '^flags[[:space:]]*:.*[[:space:]](vmx|svm)([[:space:]]|$)' /proc/cpuinfo && echo hvm
+grubenv=/boot/grub/grubenv
+[ -f $grubenv ] && [ ! -L $grubenv ] && [ "$(stat -c %s $grubenv)" = 1024 ] &&
+    [ "$(head -n 1 $grubenv)" = '# GRUB Environment Block' ] && echo grubenv
+grep -qs '^LOAD_KEXEC=.*true' /etc/default/kexec && echo kexec
+grep -qsE '(^|[^_])default=' /boot/grub/custom.cfg && echo custom_default
+section loader
+{
+    echo "fs $(grub-probe --target=fs /boot/grub)"
+    for one in $(grub-probe --target=abstraction /boot/grub); do echo "abstraction $one"; done
+    echo "root $(findmnt -n -o FSTYPE /)"
+    for place in / /boot /boot/grub /etc /usr /var/lib; do
+        case $(findmnt -n -o OPTIONS -T $place) in ro | ro,*) echo "readonly $place" ;; esac
+        [ -d $place ] || echo "absent $place"
+    done
+    for place in /boot /boot/efi; do
+        awk -v place=$place '$1 !~ /^#/ && $2 == place { found = 1 } END { exit !found }' /etc/fstab &&
+            [ "$(findmnt -n -o TARGET -T $place)" != $place ] && echo "unmounted $place"
+    done
+    for one in /sys/firmware/efi/efivars/LoaderInfo-*; do
+        [ -e "$one" ] && echo "info $(tail -c +5 "$one" | tr -d '\000')"
+    done
+} 2>/dev/null
+section menu
+sed '/^[[:space:]]*password/d' /boot/grub/grub.cfg 2>/dev/null
+section grubenv
+grub-editenv $grubenv list 2>/dev/null
+section half
+dpkg-query -W -f '${Package} ${db:Status-Status}\n' 2>/dev/null | grep -vE ' (installed|not-installed|config-files)$'
 section space
 df -Pk / /boot /var 2>/dev/null
 section packages

@@ -12,13 +12,13 @@ from harness.base.text import inert
 from harness.lab.lease.lease import Lease
 from harness.lab.power.base import Power
 from harness.lab.provision import backup, survey
-from harness.lab.provision.apply import APT, make_menu
+from harness.lab.provision.apply import APT, XEN, make_menu
 from harness.lab.provision.backup import BackupManifest, Kept, parse_manifest
-from harness.lab.provision.boot import boot_anew
+from harness.lab.provision.boot import boot_anew, clear_environment
 from harness.lab.provision.facts import SystemFacts
 from harness.lab.provision.job import BASE, Job, run_job
 from harness.lab.provision.simulation import parse_simulation
-from harness.lab.provision.wanted import MENU
+from harness.lab.provision.wanted import GRUBENV, MENU
 from harness.model.change import Change, ChangeKind
 from harness.transport.base import quote
 from harness.xen.keys.xl_output import parse_list
@@ -41,17 +41,24 @@ def unprovision(visit: Lease, power: Power | None, progress: Progress) -> bool:
         return False
     manifest = parse_manifest(facts.backup)
     _refuse_guests(visit, facts)
-    leaving = known(visit, manifest.packages)
+    if facts.half and (others := sorted({*facts.half} - {*manifest.packages})):
+        told = ", ".join(others)
+        raise LabError(f"{name}: dpkg has work left with {told}", hint="dpkg --configure -a, then call again")
+    leaving = _leaving(visit, manifest)
     _refuse_needed(visit, leaving)
     visit.open_journal("unprovision")
+    if facts.grubenv:
+        _record(visit, GRUBENV, "forget what was to be booted once")
+        clear_environment(visit)
     if manifest.exact is None:
         now = backup.sums(visit.transport, backup.generated(manifest))
         manifest = replace(manifest, exact=backup.decide(manifest, facts.kernels, now))
         backup.write(visit.transport, manifest)
     if leaving:
-        _purge(visit, leaving, progress)
+        _purge(visit, leaving, progress, half=bool(facts.half))
     _restore_files(visit, manifest, progress)
     if facts.domain:
+        _refuse_xen(visit)
         boot_anew(visit, power, progress, "plain Linux")
     with progress.phase("verify"):
         _verify(visit, manifest)
@@ -60,9 +67,33 @@ def unprovision(visit: Lease, power: Power | None, progress: Progress) -> bool:
     return True
 
 
-def _purge(visit: Lease, packages: Sequence[str], progress: Progress) -> None:
+def _leaving(visit: Lease, manifest: BackupManifest) -> tuple[str, ...]:
+    """What goes: what dpkg still knows of that came with us, and nobody has said since that he wants it."""
+    there = known(visit, manifest.packages)
+    if not there:
+        return ()
+    command = ["apt-mark", "showmanual", "--", *there]
+    told = visit.transport.run(command, deadline=Deadline.after(_ASK_SECONDS)).check().text
+    wanted = {line.strip().partition(":")[0] for line in told.splitlines()} & {*there} - {XEN}
+    if wanted:
+        visit.notice(f"{', '.join(sorted(wanted))}: marked as installed by hand since, so it stays")
+    return tuple(name for name in there if name not in wanted)
+
+
+def _refuse_xen(visit: Lease) -> None:
+    """The reboot would be no way back."""
+    facts = survey.read(visit.transport)
+    back = facts.menu.back(facts.environment)
+    if back is None or back.hypervisor:
+        raise RestoreFailed(
+            f"{visit.site.name}: GRUB's default is {back.title if back else 'unknown'!r}, not plain Linux",
+            hint=f"see {MENU} and /etc/default/grub there, then call again; it was not rebooted",
+        )
+
+
+def _purge(visit: Lease, packages: Sequence[str], progress: Progress, *, half: bool) -> None:
     _record(visit, " ".join(packages), f"purge {len(packages)} packages that came with Xen")
-    purge = f"dpkg --configure -a; {quote([*APT, 'purge', '--', *packages])}"
+    purge = ("dpkg --configure -a; " if half else "") + quote([*APT, "purge", "--", *packages])
     with progress.phase("purge packages", 90):
         run_job(visit, Job.fresh("purge", purge), Deadline.after(_PURGE_SECONDS), progress.note)
 
@@ -139,7 +170,7 @@ def _verify(visit: Lease, manifest: BackupManifest) -> None:
     files = [file for file in manifest.files if file.path not in anew]
     told = [f"it still runs under Xen ({facts.domain})"] if facts.domain else []
     told += backup.differences(visit.transport, files)
-    left = known(visit, manifest.packages)
+    left = _leaving(visit, manifest)
     told += [f"still there: {', '.join(left)}"] if left else []
     if told:
         raise RestoreFailed(

@@ -6,12 +6,15 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from harness.transport.base import quote
+
 GRUB_FILE = "/etc/default/grub.d/maskall.cfg"
 """grub-mkconfig reads this folder in the order of its names; Debian's xen.cfg, which looks at what is set here, is
 behind it."""
 
 MODULES_FILE = "/etc/modules-load.d/maskall.conf"
 MENU = "/boot/grub/grub.cfg"
+GRUBENV = "/boot/grub/grubenv"
 
 EMULATOR = "qemu-system-xen"
 PACKAGES = ("xen-system-amd64", "xen-utils-common", EMULATOR, "pciutils", "busybox-static", "kmod", "iproute2")
@@ -39,7 +42,7 @@ _CONSOLE = re.compile(r"(?:^|\s)console=ttyS([01])(?:,([0-9]{1,7})([noe])?([78])
 
 @dataclass(frozen=True)
 class ProvisionGoal:
-    """`files`: path to its text."""
+    """`files`: path to its text, as it is until Xen was seen to run."""
 
     packages: tuple[str, ...]
     files: dict[str, str]
@@ -52,14 +55,18 @@ def wanted(os_id: str, os_version: str, cmdline: str) -> ProvisionGoal:
     return ProvisionGoal(packages, {GRUB_FILE: grub_text(cmdline), MODULES_FILE: "xen-pciback\n"})
 
 
-def grub_text(cmdline: str) -> str:
-    """A shell fragment for grub-mkconfig; no value from the host gets into it but a number."""
+def grub_text(cmdline: str, default: str = "") -> str:
+    """A shell fragment for grub-mkconfig: Xen's options; with `default` that entry of the menu is the default too.
+
+    Nothing else of the host gets into it but a number.
+    """
     options = " ".join([*_XEN_OPTIONS, *console_options(cmdline)])
     return (
         "# Written by maskall; `maskall unprovision` takes it back.\n"
-        "# 1: the Xen entry is the default (/etc/default/grub.d/xen.cfg)\n"
-        "XEN_OVERRIDE_GRUB_DEFAULT=1\n"
-        f'GRUB_CMDLINE_XEN_DEFAULT="{options}"\n'
+        "# 0: installing Xen does not make it the default (/etc/default/grub.d/xen.cfg)\n"
+        "XEN_OVERRIDE_GRUB_DEFAULT=0\n"
+        + (f"# Xen was booted once, and was seen to work\nGRUB_DEFAULT={quote([default])}\n" if default else "")
+        + f'GRUB_CMDLINE_XEN_DEFAULT="{options}"\n'
         "# the serial line is Xen's now, dom0 speaks through it; neither log may lose lines\n"
         'GRUB_CMDLINE_LINUX_XEN_REPLACE_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT console=hvc0 log_buf_len=1M"\n'
     )

@@ -139,9 +139,6 @@ class PlainRecipe:
             "--essential-hook=echo grub-pc grub-pc/install_devices_empty boolean true"
             ' | chroot "$1" debconf-set-selections',
             f"--customize-hook={plainfiles.DOWNLOAD}",
-            # Before our files take resolv.conf away: what the machine can install later.
-            '--customize-hook=chroot "$1" apt-get clean',
-            f'--customize-hook=chroot "$1" apt-get install --yes --download-only {" ".join(plainfiles.XEN_PACKAGES)}',
             f"--customize-hook=tar-in {archive} /",
             f'--customize-hook=chroot "$1" {plainfiles.SETUP}',
             self.stack.suite,

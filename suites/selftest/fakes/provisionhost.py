@@ -8,27 +8,39 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
 
+from harness.base.errors import HostUnreachable, Unreachable
 from harness.lab.inventory.models import LabEntry
 from harness.lab.lease.lease import Lease
-from harness.lab.provision.wanted import GRUB_FILE, MENU, MODULES_FILE, PACKAGES, sha256
+from harness.lab.provision.menu import parse_menu
+from harness.lab.provision.wanted import GRUB_FILE, GRUBENV, MENU, MODULES_FILE, PACKAGES, sha256
+from harness.lab.reboot import How
 from harness.model.change import Change
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
-from suites.selftest.fakes.provisionfacts import XL_INFO, sections
+from suites.selftest.fakes.provisionfacts import KERNEL, XL_INFO, menu, sections
 
 MANIFEST = "/var/lib/maskall/provision/manifest.json"
-INITRD = "/boot/initrd.img-1"
+INITRD = f"/boot/initrd.img-{KERNEL}"
 LIBRARY = "libxen-something"
 
 
 @dataclass
 class FakeSystem:
-    """`events`: what was announced (`told ...`) and what was done, in order. `simulated`: more lines of apt's."""
+    """`events`: what was announced (`told ...`) and what was done, in order. `simulated`: more lines of apt's.
+
+    `loads`: GRUB can load Xen. `comes_up`: Xen then boots dom0; else it hangs until it is power cycled.
+    """
 
     transport: FakeTransport = field(default_factory=FakeTransport)
     packages: set[str] = field(default_factory=lambda: {"kmod", "iproute2"})
     events: list[str] = field(default_factory=list)
     boots: int = 0
     xen: bool = False
+    loads: bool = True
+    comes_up: bool = True
+    environment: dict[str, str] = field(default_factory=dict)
+    manual: set[str] = field(default_factory=set)
+    half: set[str] = field(default_factory=set)
+    programs: list[str] = field(default_factory=list)
     iommu_works: bool = True
     simulated: str = ""
     update_status: int = 0
@@ -39,7 +51,8 @@ class FakeSystem:
 
     def __post_init__(self) -> None:
         self.transport.connected = True
-        self.transport.files[MENU] = (b"old menu", 0o600)
+        self.transport.files[MENU] = (menu().encode(), 0o600)
+        self.transport.files[GRUBENV] = (b"", 0o600)
         self.transport.files[INITRD] = (b"old initramfs", 0o600)
         self.kept: dict[str, bytes] = {}
         self.transport.commands = {
@@ -49,6 +62,8 @@ class FakeSystem:
             r"systemd-run .*": self._begin,
             r".*systemctl is-active.*": lambda _: Reply(b"ended 0\nlast line\n"),
             r"dpkg-query .*": self._known,
+            r"apt-mark .*": lambda _: Reply("".join(f"{name}\n" for name in sorted(self.manual)).encode()),
+            r"grub-editenv .*": self._environment,
             r"xl list": lambda _: Reply(self.domains.encode()),
             r".*xl dmesg.*": Reply(b"(XEN) I/O virtualisation disabled\n"),
             r".*rm -rf /var/lib/maskall/provision.*": self._forget,
@@ -70,11 +85,47 @@ class FakeSystem:
         )
         return cast(Lease, stay)
 
-    def reboot(self, *_: object) -> None:
-        """In the place of harness.lab.reboot.reboot."""
+    def reboot(self, _: object, power: object, deadline: object, how: How, before: object) -> None:
+        """In the place of harness.lab.reboot.reboot; GRUB does what its menu and its environment say."""
         self.boots += 1
-        self.xen = "xen-system-amd64" in self.packages
-        self.events.append("did reboot")
+        self.events.append("did reboot" if how is How.SOFT else "did power cycle")
+        shown = parse_menu(self.transport.files[MENU][0].decode())
+        once = self.environment.pop("next_entry", None)
+        self._keep_environment()
+        entry = shown.chosen(once or shown.default)
+        assert entry is not None
+        if entry.hypervisor and not self.loads:
+            entry = shown.chosen(self.environment["fallback"])
+            assert entry is not None
+        self.xen = bool(entry.hypervisor)
+        if self.xen and not self.comes_up:
+            raise HostUnreachable("box does not answer", why=Unreachable.SILENT)
+
+    def _environment(self, asked: Executed) -> Reply:
+        _, path, verb, *words = shlex.split(asked.shown)
+        assert path == GRUBENV
+        if verb == "set":
+            self.environment.update(word.split("=", 1) for word in words)
+            self.events.append(f"did set {' '.join(word.partition('=')[0] for word in words)}")
+        elif verb == "unset":
+            for word in words:
+                self.environment.pop(word, None)
+        self._keep_environment()
+        return Reply(self.transport.files[GRUBENV][0])
+
+    def _keep_environment(self) -> None:
+        lines = "".join(f"{name}={value}\n" for name, value in self.environment.items())
+        self.transport.files[GRUBENV] = (lines.encode(), 0o600)
+
+    def update_grub(self) -> None:
+        """As Debian's xen.cfg has it: unless told not to, Xen becomes the default as soon as it is installed."""
+        ours = self.transport.files.get(GRUB_FILE, (b"", 0))[0].decode()
+        xen = "xen-system-amd64" in self.packages
+        told = re.search(r"^GRUB_DEFAULT=(.*)$", ours, re.MULTILINE)
+        default = shlex.split(told[1])[0] if told else "0"
+        if xen and "XEN_OVERRIDE_GRUB_DEFAULT=0" not in ours:
+            default = "Debian GNU/Linux, with Xen hypervisor"
+        self.transport.files[MENU] = (menu(xen=xen, default=default).encode(), 0o600)
 
     @property
     def changes(self) -> list[str]:
@@ -92,7 +143,10 @@ class FakeSystem:
         files = {path: self.transport.files[path][0] for path in (GRUB_FILE, MODULES_FILE, MENU) if self._has(path)}
         told = sections(
             boot_id=f"boot-{self.boots}\n".encode(),
-            kernels=b"vmlinuz-1\ninitrd.img-1\n",
+            kernels=f"vmlinuz-{KERNEL} 1\ninitrd.img-{KERNEL} 1\n".encode(),
+            menu=self.transport.files[MENU][0],
+            grubenv=self.transport.files[GRUBENV][0],
+            half="".join(f"{name} half-configured\n" for name in sorted(self.half)).encode(),
             hypervisor=b"xen\ncontrol_d\n" if self.xen else b"",
             xl_info=info if self.xen else b"",
             boot=boot,
@@ -123,6 +177,8 @@ class FakeSystem:
             lines = [self._look(int(words[0]) + number, path) for number, path in enumerate(words[1:])]
             return Reply("\n".join(lines).encode() + b"\n")
         self.events.append(f"did back {words[0]}")
+        if words[0] == GRUBENV:
+            self.environment.clear()
         if words[1] == "absent":
             self.transport.files.pop(words[0], None)
         else:
@@ -141,14 +197,17 @@ class FakeSystem:
         verb = re.search(r"work|jobs/(\w+)-", program)
         assert verb is not None
         self.events.append(f"did {verb[1]}")
+        self.programs.append(program)
         if verb[1] == "install":
             self.packages |= {*PACKAGES, LIBRARY}
+            self.update_grub()
             self.transport.files[INITRD] = (b"new initramfs", 0o600)
         elif verb[1] == "purge":
-            self.packages -= {*PACKAGES, LIBRARY} - {"kmod", "iproute2"}
+            self.packages -= {*shlex.split(program.partition(" -- ")[2].partition(" )")[0])}
+            self.update_grub()
             self.transport.files[INITRD] = (b"newest initramfs", 0o600)
         elif verb[1] == "menu":
-            self.transport.files[MENU] = (b"menu with xen" if GRUB_FILE in self.transport.files else b"plain", 0o600)
+            self.update_grub()
         self.transport.files[path.replace("program", "log")] = (b"a log\n", 0o600)
         return Reply()
 
