@@ -20,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="A Xen host in QEMU that is reached like a machine on a bench: ssh, and a management controller.",
 )
+_BOOTS = 60.0  # seconds of an emulated one
 Machine = Annotated[str, typer.Argument(help="Name of the practice machine.", metavar="[NAME]")]
 
 
@@ -39,8 +40,9 @@ def up(
     stack: Stack = None,
     console: Annotated[str, typer.Option(help="How its console is read: log, sol or tcp.", metavar="WAY")] = "log",
     off: Annotated[bool, typer.Option("--off", help="Leave it switched off.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until it has booted.")] = False,
 ) -> None:
-    """Make a machine with a management controller, and switch it on.
+    """Make a machine with a management controller, switch it on, and wait until it answers on ssh and runs Xen.
 
     It stays until 'practice down': its disk outlives power cycles.
     """
@@ -56,7 +58,11 @@ def up(
     use_mirror(options.mirror)
     with progress_for(Console()) as progress:
         machine = practice.up(name, wanted, progress, power_on=not off, console=way, sudo=options.yes)
-    typer.echo(f"{name} is there and {'boots, which takes about a minute' if not off else 'switched off'}")
+        if not off and not no_wait:
+            with progress.phase(f"{name} boots", _BOOTS):
+                practice.await_answer(machine)
+    state = "switched off" if off else f"boots, which takes about {_BOOTS:.0f} s" if no_wait else "has booted"
+    typer.echo(f"{name} is there and {state}")
     typer.echo(f"  inventory:  {machine.inventory}")
     typer.echo(f"  console:    {machine.console_log}")
     typer.echo(f"  log in:     {shlex.join(machine.ssh_command)}")

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from harness.base.deadline import Deadline
 from harness.base.progress import Progress, progress_for
-from harness.lab.lease.lease import CONNECT_SECONDS
 from harness.lab.lease.site import Site
 from harness.transport.ssh import SshTransport
 
@@ -23,7 +21,7 @@ def reading(site: Site) -> Iterator[tuple[SshTransport, Progress]]:
     with progress_for(Console(stderr=True)) as progress:
         try:
             with progress.phase(f"connect to {site.name}"):
-                transport.connect(Deadline.after(CONNECT_SECONDS))
+                site.reach(transport, progress.note)
             yield transport, progress
         finally:
             transport.close()

@@ -25,9 +25,6 @@ from harness.model.change import Change, ChangeKind
 _TAIL = 64 * 1024  # bytes of console kept before each rung
 _SECONDS = 30.0
 
-BOOT_PATIENCE = 1.0
-"""How many of the inventory's `boot_seconds` a silent host gets, which may be booting by itself."""
-
 
 def arrive(site: Site, wishes: ClaimOptions, notice: Callable[[str], None]) -> Lease:
     """A stay on a host that an earlier run may have left in any state. Errors as `Lease.begin`.
@@ -37,7 +34,7 @@ def arrive(site: Site, wishes: ClaimOptions, notice: Callable[[str], None]) -> L
     """
     try:
         return Lease.begin(site, wishes, notice)
-    except HostUnreachable as error:
+    except HostUnreachable as error:  # as long as a boot may take
         power = site.power() if site.entry.allow_reboot else None
         why = "" if error.why is Unreachable.SILENT else error.why.value
         why = why or _no_power(site, wishes)
@@ -45,15 +42,8 @@ def arrive(site: Site, wishes: ClaimOptions, notice: Callable[[str], None]) -> L
             if power is not None:
                 notice(f"{site.name} is not power cycled: {why}")
             raise
-        notice(f"{error.message}; it may be booting: it gets {site.entry.boot_seconds} s")
-    try:
-        _wait_for(site, BOOT_PATIENCE)
-    except HostUnreachable as error:
-        if error.why is not Unreachable.SILENT:
-            raise
         notice(f"{error.message}; a run of ours is not undone there, so it is power cycled")
-        power.cycle(Deadline.after(site.entry.boot_seconds))
-        _wait_for(site)
+    power.cycle(Deadline.after(site.entry.boot_seconds))
     return Lease.begin(site, wishes, notice)
 
 
@@ -68,14 +58,6 @@ def _no_power(site: Site, wishes: ClaimOptions) -> str:
     if state.heard and not wishes.take_over:
         return f"when it was heard of last it was used by {state.heard} (--take-over REASON, if you know better)"
     return ""
-
-
-def _wait_for(site: Site, patience: float = 1.0) -> None:
-    link = site.transport()
-    try:
-        link.connect(Deadline.after(site.entry.boot_seconds * patience))
-    finally:
-        link.close()
 
 
 @dataclass
@@ -115,7 +97,7 @@ class Rescue:
         """A host that is booting by itself gets the time its inventory entry gives it."""
         self.visit.transport.close()
         with self._listening():
-            self.visit.transport.connect(Deadline.after(self.visit.site.entry.boot_seconds * BOOT_PATIENCE))
+            self.visit.transport.connect(Deadline.after(self.visit.site.patience))
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:

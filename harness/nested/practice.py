@@ -18,13 +18,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from harness.base.deadline import Deadline
-from harness.base.errors import LabError, LockHeld, UsageError
+from harness.base.deadline import Deadline, poll
+from harness.base.errors import HostUnreachable, LabError, LockHeld, UsageError
 from harness.base.process import find, run
 from harness.base.progress import Progress
 from harness.base.yamlfile import nearest
 from harness.host.stacks import Stack
 from harness.lab.inventory.models import LabEntry
+from harness.lab.lease.site import Site
 from harness.nested import access, bmc, prerequisites, rundir, workbench
 from harness.nested.bmc import Ports
 from harness.nested.cache import Cache, remove_tree
@@ -36,6 +37,7 @@ from harness.nested.workbench import ConsoleWay
 DEFAULT_NAME = "practice"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _PORTS = "ports.json"
+_ASK_SECONDS = 30.0
 
 
 class State(enum.StrEnum):
@@ -147,6 +149,23 @@ def up(
             _end(path)
             raise
     return Practice(path)
+
+
+def await_answer(machine: Practice) -> None:
+    """Until it answers on ssh and its Xen daemons answer xl; HostUnreachable or LabError, and it stays as it is."""
+    site = Site.find(machine.inventory, machine.name)
+    deadline = Deadline.after(site.entry.boot_seconds)
+    link = site.transport()
+    hint = f"see {machine.console_log}, or end it: maskall practice down {machine.name}"
+    try:
+        link.connect(deadline)
+        ready = poll(lambda: link.run(["xl", "info"], deadline=Deadline.after(_ASK_SECONDS)).ok, deadline, every=1.0)
+    except HostUnreachable as error:
+        raise HostUnreachable(error.message, hint=hint, why=error.why) from error
+    finally:
+        link.close()
+    if not ready:
+        raise LabError(f"{machine.name} answers on ssh, and xl does not", hint=hint)
 
 
 def down(name: str, cache: Cache | None = None) -> None:

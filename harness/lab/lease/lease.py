@@ -80,7 +80,7 @@ class Lease:
             state.hear(there.told if there is not None else "")
 
         try:
-            link.connect(Deadline.after(CONNECT_SECONDS))
+            site.reach(link, notice)
             boot = boot_id(link)
             claim = Claim.take(
                 link,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.base.errors import UsageError
+from harness.base.deadline import Deadline
+from harness.base.errors import HostUnreachable, Unreachable, UsageError
 from harness.base.yamlfile import nearest
 from harness.lab.inventory.models import DeviceEntry, LabEntry, load_inventory
 from harness.scenario.choose import Candidate
@@ -17,6 +18,12 @@ from harness.scenario.choose import Candidate
 if TYPE_CHECKING:
     from harness.lab.power.base import Power
     from harness.transport.ssh import SshTransport
+
+CONNECT_SECONDS = 30.0
+"""After this a person wants to know that somebody is waited for."""
+
+BOOT_PATIENCE = 1.0
+"""How many of the inventory's `boot_seconds` a host gets to answer."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,24 @@ class Site:
             host_key=entry.host_key,
             key_file=entry.private_key(self.inventory.absolute().parent),
         )
+
+    @property
+    def patience(self) -> float:
+        """The seconds that a silent host gets, which may be booting by itself."""
+        return self.entry.boot_seconds * BOOT_PATIENCE
+
+    def reach(self, link: SshTransport, notice: Callable[[str], None]) -> None:
+        """Connect. Where nobody answers, or refuses because sshd has not begun yet, a boot's time is waited, and told.
+
+        HostUnreachable says of the whole boot's time why there is no connection; and HostKeyMismatch.
+        """
+        try:
+            link.connect(Deadline.after(CONNECT_SECONDS))
+        except HostUnreachable as error:
+            if error.why not in (Unreachable.SILENT, Unreachable.SPEAKS):
+                raise
+            notice(f"{error.message}; it may be booting: it gets {self.entry.boot_seconds} s")
+            link.connect(Deadline.after(self.patience))
 
     @property
     def host_key_fingerprint(self) -> str:

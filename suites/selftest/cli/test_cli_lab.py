@@ -112,7 +112,8 @@ def test_a_host_that_is_none_of_a_lab(verb: str, capsys: pytest.CaptureFixture[s
 def test_a_host_that_does_not_answer(
     fake_host: FakeLab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.cli.reading.CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("harness.lab.lease.site.CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("harness.lab.lease.site.BOOT_PATIENCE", 0.03)
     inventory = fake_host.inventory
     inventory.write_text(fake_host.text.replace(f"port: {fake_host.wire.port}", "port: 1"))
     assert main(["doctor", NAME, "--inventory", str(inventory)]) == ExitStatus.UNDECIDED

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import paramiko
 import pytest
 
+from harness.base.deadline import Deadline
 from harness.base.errors import (
     CommandFailed,
     EvidenceError,
@@ -25,6 +25,7 @@ from harness.cli import main
 from harness.lab.lease.holder import STALE
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.site import Site
+from harness.transport.ssh import SshTransport
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.fakepower import FakePower
 from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller, die, site
@@ -37,8 +38,8 @@ def power(fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> FakePower:
     """The host's switch. A host that is silent is given up at once here."""
     switch = FakePower(changed=lambda what: fake_host.power_cycle() if what == "on" else None)
     monkeypatch.setattr(Site, "power", lambda self: switch)
-    monkeypatch.setattr("harness.lab.lease.lease.CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr("harness.lab.rescue.BOOT_PATIENCE", 0.1)
+    monkeypatch.setattr("harness.lab.lease.site.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("harness.lab.lease.site.BOOT_PATIENCE", 0.1)
     return switch
 
 
@@ -106,12 +107,28 @@ class TestSomebodyAnswers:
         assert restore(dirty) == ExitStatus.UNDECIDED
         assert power.orders == []
 
-    def test_a_host_that_is_still_booting(self, dirty: FakeLab, power: FakePower) -> None:
-        dirty.hang()
-        timer = threading.Timer(0.8, dirty.power_cycle)  # it has rebooted by itself, meanwhile
-        timer.start()
+    @pytest.mark.parametrize("how", ["silent", "refuses"])
+    def test_a_host_that_is_still_booting(
+        self, dirty: FakeLab, power: FakePower, how: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("harness.lab.lease.site.BOOT_PATIENCE", 10.0)
+        connect, asked = SshTransport.connect, list[None]()
+
+        def connected(link: SshTransport, deadline: Deadline) -> None:
+            """It has come up once it was asked in vain."""
+            asked.append(None)
+            if len(asked) == 2:
+                dirty.server.refuses = False
+                dirty.power_cycle()
+            connect(link, deadline)
+
+        monkeypatch.setattr(SshTransport, "connect", connected)
+        if how == "silent":
+            dirty.hang()
+        else:
+            dirty.server.refuses = True
+            dirty.server.drop()
         assert restore(dirty, "--take-over", "a test") == ExitStatus.OK
-        timer.join()
         assert power.orders == []
 
     @pytest.mark.parametrize(

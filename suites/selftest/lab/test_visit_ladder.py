@@ -48,7 +48,7 @@ class TestLadder:
 
     def test_a_hung_host_is_power_cycled(self, fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("harness.lab.lease.lease.CONNECT_SECONDS", 1.0)
-        monkeypatch.setattr("harness.lab.rescue.BOOT_PATIENCE", 0.1)
+        monkeypatch.setattr("harness.lab.lease.site.BOOT_PATIENCE", 0.1)
         visit = arrive(fake_host)
         borrow(visit)
         fake_host.hang()
