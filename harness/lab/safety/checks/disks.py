@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.lab.safety.facts.facts import FactLine, HostFacts, Thing
+from harness.lab.safety.facts.facts import PCI_PATH, FactLine, HostFacts, Thing
 
 _GUESTS = r"/backend/(?:vbd|vbd3|qdisk|tap)/.*"
 # In memory, in a file (whose file system is mounted), in a pool of ZFS, far away, or without anything below.
 _NEAR = re.compile(r"(?:loop|ram|zram|nullb|zd|nbd|rbd|rnbd|sr|fd)\d")
 _STORAGE_NODE = re.compile(r"/(?:nvme-generic|scsi_generic|bsg|scsi_tape|st|osst)/")
+_NO_DISK = re.compile(r"/(?:nvme-generic|scsi_tape|st|osst)/")  # what stores without a block device; sg may be a shelf
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,24 @@ class Disks:
             name, _, state = line.text.partition(" ")
             if state == "busy":
                 yield line, name
+
+    def driven(self, bdf: str) -> Iterator[FactLine]:
+        """Programs that store on what hangs below a function, and is no block device: a tape, a bare namespace."""
+        nodes = {line.text.split(" ")[0]: line.text for line in self.facts.lines("chars")}
+        for line in self.facts.lines("users"):
+            kind, number, *_ = (*line.text.split(" "), "")
+            node = nodes.get(decimal(number), "") if kind == "character" else ""
+            if _NO_DISK.search(node) and bdf in PCI_PATH.findall(node):
+                yield line
+
+    def over_fibre_channel(self) -> set[str]:
+        """What stands on drives of NVMe over Fibre Channel: no path tells by which adapter they are reached."""
+        lines = [line.text for line in self.facts.lines("nvme")]
+        controllers = {text.split(" ")[0] for text in lines if text.endswith(" transport fc")}
+        homes = controllers | {text.rpartition(" ")[2] for text in lines
+                               if " subsystem " in text and text.split(" ")[0] in controllers}  # fmt: skip
+        own = (name for name, block in self.facts.blocks.items() if homes & set(block.place.split("/")))
+        return self.stack(frozenset(own))
 
     def _hiding(self) -> Iterator[tuple[FactLine, str | None]]:
         """Block devices that must stand on others and do not tell on which.

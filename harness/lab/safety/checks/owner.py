@@ -10,6 +10,8 @@ from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts
 
 _OURS = re.compile(r"maskall-[a-z0-9-]+")
+# Device nodes that sysfs does not know, by the driver of the function: which of its functions a node is, is unknown.
+_MAJORS = {"nvidia": "195"}
 _PASSING = {"pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic", "igb_uio"}
 
 
@@ -69,7 +71,9 @@ def _users(function: Function, facts: HostFacts) -> Iterator[FactLine]:
     """Programs with a character device of it open: an accelerator, a display, a keyboard, a drive's admin queue."""
     bdf = str(function.bdf)
     mine = {line.text.split(" ")[0] for line in facts.lines("chars") if bdf in PCI_PATH.findall(line.text)}
+    major = _MAJORS.get(function.driver or "")
     for line in facts.lines("users"):
         words = line.text.split(" ")
-        if words[0] == "character" and len(words) > 1 and decimal(words[1]) in mine:
+        number = decimal(words[1]) if len(words) > 1 and words[0] == "character" else ""
+        if number in mine or (major is not None and number.partition(":")[0] == major):
             yield line

@@ -26,6 +26,16 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     uses = tuple(dict.fromkeys(line for line, name in disks.uses if name in stack))
     if uses:
         yield Finding("storage", Level.LETHAL, "the running system or a domain stores on it", uses)
+    driven = tuple(disks.driven(str(function.bdf)))
+    if driven:
+        yield Finding("storage", Level.LETHAL, "a program stores on it", driven)
+    if (function.class_code or 0) >> 8 == _FIBRE_CHANNEL:
+        far = disks.over_fibre_channel()
+        over = tuple(dict.fromkeys(line for line, name in disks.uses if name in far))
+        if over:
+            yield Finding(
+                "storage", Level.LETHAL, "a drive in use is on Fibre Channel, and could be reached over it", over
+            )
     owners = tuple(owners_of(function, facts)) if _stores(function) and function.bdf not in context.ours else ()
     if owners:
         yield Finding("storage", Level.LETHAL, "a domain has this controller of disks, and stores on it", owners)

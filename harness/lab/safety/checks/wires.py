@@ -111,9 +111,12 @@ class Wires:
         return flags is None or bool(flags & _UP)
 
     def listening(self, name: str) -> bool:
-        """It takes frames that are not for this host: a program behind it switches or records them."""
-        count = re.search(r"\bpromiscuity (\d+)", self.detail.get(name, ""))
-        return bool((self.flags(name) or 0) & _PROMISCUOUS) or bool(count and count[1] != "0")
+        """It takes frames that are not for this host, or before it sees them (XDP): a program switches or records
+        them."""
+        text = self.detail.get(name, "")
+        count = re.search(r"\bpromiscuity (\d+)", text)
+        told = bool(count and count[1] != "0") or bool(re.search(r"\s(?:xdp\S*|prog/xdp)\s", text))
+        return told or bool((self.flags(name) or 0) & _PROMISCUOUS)
 
     def works(self, name: str) -> bool:
         """A card that is known to be up, and not known to have no cable."""
