@@ -12,7 +12,8 @@ import pytest
 from suites.selftest.fakes.patience import FOREVER
 
 PROGRAM = """
-import os, sys, threading
+import os, signal, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background deaf to it
 from harness.base.errors import LabError
 from harness.cli.entry import main
 from harness.run import prepare, side
