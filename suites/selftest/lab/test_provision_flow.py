@@ -154,13 +154,16 @@ def test_without_power_control_a_person_is_needed_and_any_reset_leads_back(syste
 def test_one_that_answers_by_a_refusal_is_not_switched_off(
     system: FakeSystem, monkeypatch: pytest.MonkeyPatch, why: Unreachable
 ) -> None:
-    def refused(*_: object) -> None:
+    orders: list[object] = []
+
+    def refused(link: object, power: object, deadline: object, how: How, before: object) -> None:
+        orders.append(how)
         raise HostUnreachable("refused", why=why)
 
     monkeypatch.setattr(boot, "reboot", refused)
     with pytest.raises(HostUnreachable, match="refused"):
         provision(system.visit(), _Power(), QUIET)  # type: ignore[arg-type]
-    assert "did power cycle" not in system.events and system.environment == {}
+    assert orders == [How.SOFT] and system.environment == {}
 
 
 def test_an_environment_that_does_not_hold_what_was_written_is_no_reboot(system: FakeSystem) -> None:

@@ -223,6 +223,11 @@ def test_the_menu_is_read_as_grub_reads_it() -> None:
         assert found is not None and found.hypervisor
     assert len({id(shown.chosen(name)) for name in shown.all_of_xen()}) == 5
     assert shown.xen_with("vmlinuz-1") is None
+    only_recovery = menu(xen=True).replace(", with Xen hypervisor'", ", with Xen hypervisor (recovery mode)'")
+    assert parse_menu(only_recovery).xen_with(f"vmlinuz-{KERNEL}") == (
+        f"Advanced options for Debian GNU/Linux (with Xen hypervisor)>xen-hypervisor-4.20-amd64-u"
+        f">xen-gnulinux-{KERNEL}-advanced-u"
+    )
     assert parse_menu(menu()).all_of_xen() == []
 
 
