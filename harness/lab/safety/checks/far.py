@@ -61,16 +61,12 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
             or kind == "9p"
             or program in _FILE_SYSTEMS
             or (kind.startswith("fuse.") and program not in _NEAR)
-            or (
-                not source.startswith("/dev/")
-                and bool(_SOURCE.match(source))
-                and kind not in ("zfs", "overlay", "autofs")
-            )
+            or (bool(_SOURCE.match(source)) and kind not in ("zfs", "overlay", "autofs"))
         )
         if elsewhere:
             told = re.findall(r"\baddr=([0-9a-f.:]+(?:%[^,\s]+)?)", options)
             if not told and kind in ("ceph", "fuse.ceph"):
-                monitors = re.findall(r"([0-9.]+|\[[0-9a-f:]+\])(?::\d+)?(?=[,:/])", source.partition("@")[2] or source)
+                monitors = re.findall(r"([0-9.]+|\[[0-9a-f:]+\])(?::\d+)?(?=[,:/])", source)
                 told = [one.strip("[]") for one in monitors]
             if not told:
                 told = [source.lstrip("/").partition(":/" if ":/" in source else "/")[0].strip("[]")]

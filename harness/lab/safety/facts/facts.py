@@ -65,7 +65,6 @@ class Function:
     reset_methods: tuple[str, ...] | None  # None: the kernel is too old to tell them and a reset exists
     boot_vga: bool
     numvfs: int
-    is_vf: bool
     iommu_group: str
     config: ConfigSpace | None
     slot: str | None

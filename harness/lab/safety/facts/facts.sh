@@ -63,7 +63,6 @@ for device in /sys/bus/pci/devices/*; do
         [ -e "$device/$name" ] && attribute "$bdf" "$name" "$device/$name"
     done
     [ -e "$device/reset" ] && echo "$bdf reset 1"
-    [ -e "$device/physfn" ] && echo "$bdf is_vf 1"
     real "$bdf" physfn "$device/physfn"
     real "$bdf" iommu_group "$device/iommu_group"
 done

@@ -138,7 +138,6 @@ def _functions(
             reset_methods=methods,
             boot_vga=values.get("boot_vga") == "1",
             numvfs=int(vfs) if vfs.isascii() and vfs.isdecimal() and len(vfs) < 6 else 1,
-            is_vf=values.get("is_vf") == "1",
             iommu_group=values.get("iommu_group", "").rpartition("/")[2],
             config=config,
             slot=_slot(slots, chain),
