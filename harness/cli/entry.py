@@ -15,7 +15,6 @@ from types import FrameType
 import typer
 
 from harness.base.errors import ExitStatus, MaskallError
-from harness.base.records import make_inert
 from harness.base.text import inert
 from harness.cli.app import app
 
@@ -39,7 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a guest's bytes must not break a terminal that cannot show them
             stream.reconfigure(errors="backslashreplace")
-    make_inert()
     # asyncio prints the traceback of a task that Ctrl-C cut off, although whoever waited for it has the error.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     received = _clean_up_on_signals()

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from harness.base.errors import MaskallError, UsageError
-from harness.base.records import make_inert
 from harness.plugin.fixtures import (
     checkpoint,
     make_guest,
@@ -129,7 +128,6 @@ def _from_ini(row: Option, config: pytest.Config) -> Any:  # noqa: ANN401
 
 def pytest_configure(config: pytest.Config) -> None:
     """Options that are wrong end here, before anything is collected. With none of ours given nothing is loaded."""
-    make_inert()
     for mark in MARKS.values():
         config.addinivalue_line("markers", mark)
     config.pluginmanager.register(_Ended(config), "maskall-ended")

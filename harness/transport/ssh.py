@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 import time
@@ -12,6 +11,7 @@ import paramiko
 
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, HostHung, HostUnreachable, LabError
+from harness.base.records import logger
 from harness.transport import files
 from harness.transport.base import MOST, Command, CommandEnd, CommandResult, Script, briefly, lost_link, quote, shown
 from harness.transport.received import ReadStream
@@ -19,7 +19,7 @@ from harness.transport.ssh_channel import CommandChannel, SshLink
 from harness.transport.ssh_connect import Endpoint, HostKey, load_key
 from harness.transport.ssh_watch import PeerWatch
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 _BROKEN = (OSError, EOFError, paramiko.SSHException)  # what paramiko raises when the link breaks under a call
 _WRITE_SECONDS = 10.0

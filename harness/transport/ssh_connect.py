@@ -19,10 +19,11 @@ import paramiko
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostKeyMismatch, HostUnreachable, Unreachable, UsageError
+from harness.base.records import logger
 from harness.transport.ssh_channel import SshLink
 from harness.transport.ssh_watch import HeardSocket
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 # paramiko prints tracebacks for links that break; the same comes back as an exception and is reported by us.
 _LIBRARY_LOG = f"{__name__}.paramiko"
 logging.getLogger(_LIBRARY_LOG).setLevel(logging.CRITICAL)

@@ -7,14 +7,15 @@ that *does* want a reply goes out when the peer was silent for a quarter of the 
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import threading
 from typing import Any
 
 import paramiko
 
-log = logging.getLogger(__name__)
+from harness.base.records import logger
+
+log = logger(__name__)
 
 _TICKS = 8  # in the time allowed
 _ASK_AFTER = 2  # ticks of silence

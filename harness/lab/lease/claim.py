@@ -6,7 +6,6 @@ is measured by the host's own uptime, so that no clock that jumps matters.
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import socket
@@ -17,11 +16,12 @@ from datetime import UTC, datetime
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import HostUnreachable, LabError, LockHeld, OutcomeUnknown
+from harness.base.records import logger
 from harness.lab.lease.holder import Claimed, Holder, parse, why_takeable
 from harness.transport.base import CommandResult, Script, Stream, Transport, quote
 from harness.xen.toolstack.xl import REMOTE_RUN
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 BEAT = 5.0
 _SECONDS = 20.0

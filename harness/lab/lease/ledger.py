@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from harness.base.errors import (
     NotRecorded,
     OutcomeUnknown,
 )
+from harness.base.records import logger
 from harness.base.text import inert
 from harness.lab.lease.claim import script
 from harness.lab.lease.entry import (
@@ -38,7 +38,7 @@ from harness.model.change import Change
 from harness.transport.base import CommandResult, Script, Transport, quote
 from harness.xen.toolstack.xl import REMOTE_RUN
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 _SECONDS = 20.0
 _LOST, _REBOOTED, _OTHER = 7, 8, 9

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from pathlib import Path
 from harness.base import private
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import HarnessBug, HostQuarantined, LabError, LockHeld, NotRecorded
+from harness.base.records import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 _LOCK_SECONDS = 10.0
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")

@@ -5,7 +5,6 @@ The same libxl is at work below it as below xl, in one daemon for all domains in
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import CommandFailed, HostHung, LabError
+from harness.base.records import logger
 from harness.model.address import Bdf
 from harness.model.guestspec import GuestSpec
 from harness.transport.base import CommandEnd, CommandResult, Stream, Transport, lost_link, quote
@@ -23,7 +23,7 @@ from harness.xen.toolstack.libvirt_link import LibvirtLink
 from harness.xen.toolstack.libvirt_xml import domain_xml, hostdev_xml, node_device
 from harness.xen.toolstack.xl import REMOTE_RUN, Created, OnHost
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 _DRIVER_LOG = "/var/log/libvirt/libxl/libxl-driver.log"
 _LOG_LINES = 20

@@ -149,7 +149,7 @@ def test_the_nearest_name_and_the_nearest_console(cache: Cache) -> None:
     with pytest.raises(UsageError, match="did you mean 'one'"):
         cli.inventory(name="ome")
     with pytest.raises(UsageError, match="did you mean 'tcp'"):
-        cli.up(name="two", stack="trixie", console="tpc", off=False)
+        cli.up(name="two", stack="trixie", console="tpc", off=False, no_wait=False)
 
 
 def test_the_nested_list_of_programs_is_unchanged() -> None:
