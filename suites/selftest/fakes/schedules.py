@@ -29,6 +29,7 @@ from harness.lab.lease.state import HostState
 from harness.model.address import Bdf
 from harness.model.change import Change, ChangeKind
 from harness.transport.base import Command, CommandResult, Script, lost_link
+from suites.selftest.fakes.patience import soon
 
 NIC = "0000:02:00.0"
 CLEAN = Baseline(NIC, "8086 10d3 8086 a01f 0000:00:1c.1/00.0", "e1000e", None, "on", "pm", "", 6, 0, 0, False)
@@ -389,7 +390,12 @@ def explore(seed: int, folder: Path, *, fenced: bool = True, asks: bool = True) 
         thread: Any = threading.current_thread()
         thread.who, thread.folder = who, folder / ("one" if shared and who != "zoe" else who)
         link = Link(schedule, who, dies)
-        site: Any = SimpleNamespace(name="box", transport=lambda: link, host_key_fingerprint="")
+        site: Any = SimpleNamespace(
+            name="box",
+            transport=lambda: link,
+            host_key_fingerprint="",
+            reach=lambda link, _: link.connect(soon()),
+        )
         return Lease.begin(site, ClaimOptions(reason="x", take_over="why not" if take_over else None), notices.append)
 
     def borrow() -> None:

@@ -197,7 +197,13 @@ def test_a_stay_on_a_host_that_answers_anything(
 
     link = FakeTransport("box", connected=True, commands={".*": answer}, streams={".*": bytes})
     entry: Any = SimpleNamespace(devices={}, boot_seconds=1)
-    site: Any = SimpleNamespace(name="box", entry=entry, transport=lambda: link, host_key_fingerprint="")
+    site: Any = SimpleNamespace(
+        name="box",
+        entry=entry,
+        transport=lambda: link,
+        host_key_fingerprint="",
+        reach=lambda link, _: link.connect(soon()),
+    )
     try:
         visit = Lease.begin(site, ClaimOptions(reason="x", take_over="y"), lambda _: None)
         Survey.take(visit, {}, {})
