@@ -79,7 +79,12 @@ class Case:
     def to_repeat(self, nodeid: str) -> str:
         """The command that plays this again."""
         options = self.running.options
-        words = [word for row in TABLE if row.repeat for word in row.words(getattr(options, row.name))]
+        words = [
+            word
+            for row in TABLE
+            if row.repeat or row.name == "device"
+            for word in row.words(getattr(options, row.name))
+        ]
         ours = [re.sub(r"^--", "--maskall-", word) for word in words]
         config = self.item.config
         file = os.path.relpath(self.item.path, config.invocation_params.dir)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import harness.plugin.case
 import harness.run.prepare
+from harness.base.deadline import poll
+from harness.cli.entry import main
 from harness.guest.initramfs import GuestFiles
 from harness.judge.judgement import Conclusion, Verdict
 from harness.report.results import RunResult
 from harness.run import store
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
+from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
 pytest_plugins = ("pytester",)
@@ -48,6 +54,99 @@ def test_a_lab_host_is_leased_journaled_and_given_back(
     assert (run.host.name, run.host.nested, run.cases[0].stock.verdict) == (NAME, False, verdict)
     assert fake_host.fake.ran(f"pci-assignable-add {board.NIC}") == 1
     assert fake_host.fake.state() == before
+
+
+_HOLDS = """
+import time
+from pathlib import Path
+
+def test_it(pci_device):
+    {line}
+
+def test_next(pci_device):
+    pass
+"""
+_CONFTEST = """
+import harness.lab.lease.undo, harness.lab.real
+from harness.guest.initramfs import GuestFiles
+harness.lab.lease.undo.GONE_SECONDS = 0.1
+harness.lab.real.install = lambda *_: GuestFiles("/boot/vmlinuz", "/guest.cpio")
+"""
+
+
+@dataclass
+class Apart:
+    """A pytest in a process of its own, whose test borrows a device of a lab host."""
+
+    folder: Path
+    lab: FakeLab
+
+    def start(self, line: str, *words: str) -> subprocess.Popen[str]:
+        (self.folder / "conftest.py").write_text(_CONFTEST)
+        (self.folder / "test_mine.py").write_text(_HOLDS.format(line=line))
+        argv = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:hypothesispytest"]
+        return subprocess.Popen(  # noqa: S603 - our own interpreter
+            [*argv, f"--maskall-inventory={self.lab.inventory}", "--maskall-device=nic0", *words, "test_mine.py"],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture
+def apart(tmp_path: Path, fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> Apart:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller"))
+    monkeypatch.setattr("harness.lab.lease.undo.GONE_SECONDS", 0.1)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    return Apart(folder, fake_host)
+
+
+_WAITS = "Path('held').touch(); time.sleep(600)"
+
+
+def test_a_killed_pytest_is_undone_by_restore(apart: Apart, capsys: pytest.CaptureFixture[str]) -> None:
+    before = apart.lab.fake.state()
+    process = apart.start(_WAITS)
+    assert poll((apart.folder / "held").exists, soon())
+    assert apart.lab.fake.state() != before, "the device is at pciback"
+    process.kill()
+    process.communicate()
+    words = ["restore", NAME, "--inventory", str(apart.lab.inventory), "--take-over", "its pytest was killed"]
+    assert main(words) == 0, capsys.readouterr().err
+    assert apart.lab.fake.state() == before
+
+
+def test_ctrl_c_undoes_before_it_ends(apart: Apart) -> None:
+    before = apart.lab.fake.state()
+    process = apart.start(_WAITS)
+    assert poll((apart.folder / "held").exists, soon())
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate()
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, said
+    assert apart.lab.fake.state() == before
+
+
+def test_the_host_stays_as_it_is_while_pdb_is_open(apart: Apart) -> None:
+    before = apart.lab.fake.state()
+    process = apart.start("assert not pci_device.driver", "--pdb")
+    assert process.stdin is not None
+    said, _ = process.communicate("p pci_device.driver\nq\n")
+    assert "'pciback'" in said.partition("(Pdb)")[2], said
+    assert apart.lab.fake.state() == before
+
+
+def test_the_first_failure_ends_it_and_the_last_failed_are_played_again(apart: Apart) -> None:
+    before = apart.lab.fake.state()
+    said, _ = apart.start("assert not pci_device.driver", "-x").communicate()
+    assert " 1 failed " in said and "stopping after 1 failures" in said, said
+    said, _ = apart.start("pass", "--lf").communicate()
+    assert "1 passed" in said and "run-last-failure: rerun previous 1 failure" in said, said
+    assert apart.lab.fake.state() == before
 
 
 def test_processes_of_xdist_share_one_result(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
