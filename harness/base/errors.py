@@ -129,6 +129,10 @@ class EmulatorFault(LabError):
     """The machine emulator itself misbehaved, shown by evidence; worth a bounded retry."""
 
 
+class NotAvailable(LabError):
+    """The host cannot do this at all; a test that wants it is skipped there."""
+
+
 class GuestDied(LabError):
     """A guest never reached its userland, before anything was done to it or its device; worth a bounded retry."""
 

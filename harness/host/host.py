@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from harness.base.deadline import Deadline
-from harness.base.errors import HostHung, HostUnreachable, LabError, OutcomeUnknown, UsageError
+from harness.base.errors import HostHung, HostUnreachable, LabError, NotAvailable, OutcomeUnknown, UsageError
 from harness.guest.initramfs import GuestFiles
 from harness.host.boot import await_boot, boot_id
 from harness.host.deeds import Deeds
@@ -21,6 +21,7 @@ from harness.host.logs import Console, Mark, read_on
 from harness.host.pciback import Gate, Guard, ungated, unguarded
 from harness.model.address import Bdf
 from harness.model.change import Change, ChangeKind, Deed, Ledger, NoLedger
+from harness.scenario.spec import HostPower
 from harness.transport.base import Command, CommandResult, Transport
 from harness.transport.debugger import Debugger, PhysicalMemory
 from harness.xen.keys.debugkeys import IrqRow, MaskRow, PciRow, parse_irqs, parse_masks, parse_pci_devices
@@ -104,6 +105,10 @@ class Host:
 
     def __repr__(self) -> str:
         return f"<host {self.name}>"
+
+    def can(self, power: HostPower) -> bool:
+        """Whether it has what some tests and scenarios need: a debugger of its hypervisor, a reset button."""
+        return {HostPower.DEBUGGER: self.debugger, HostPower.RESET: self.reset_button}[power] is not None
 
     # -- commands ------------------------------------------------------------------------------------------------------
 
@@ -221,10 +226,10 @@ class Host:
         self._boot("reboot", REBOOT, order, seconds, leave=150)  # systemd gives each service 90 s to stop
 
     def reset(self, seconds: float = _BOOT_SECONDS) -> None:
-        """A warm reset as by its button, then as `reboot`. LabError on a host that has none."""
+        """A warm reset as by its button, then as `reboot`. NotAvailable on a host that has none."""
         button = self.reset_button
         if button is None:
-            raise LabError(f"{self.name} has no reset button that may be pressed")
+            raise NotAvailable(f"{self.name} has no reset button that may be pressed")
         self._boot("reset", RESET_BUTTON, lambda _: button(), seconds, leave=15)
 
     def _boot(self, name: str, deed: Deed, order: Callable[[Deadline], None], seconds: float, leave: float) -> None:

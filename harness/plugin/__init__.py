@@ -8,6 +8,7 @@ fixtures.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,9 +31,10 @@ from harness.run.option import Option, with_kind
 from harness.run.options import TABLE, RunOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from harness.host.host import Host
+    from harness.plugin.asked import Asked
     from harness.scenario.spec import Scenario
 
 __all__ = [
@@ -175,16 +177,27 @@ def maskall_running(request: pytest.FixtureRequest) -> Running:
     stash = request.config.stash
     if RUNNING not in stash:
         given = options(request.config)
-        stash[RUNNING] = Running(given, request.config, _collected(request.session), _borrowed(request.session, given))
+        tests = _asked(request.session, given)
+        borrowed = [name for test in tests for name in test.devices] if tests else None
+        stash[RUNNING] = Running(on_their_stack(given, tests), request.config, _collected(request.session), borrowed)
     return stash[RUNNING]
 
 
-def _borrowed(session: pytest.Session, given: RunOptions) -> list[str] | None:
-    """All devices that the tests which were collected borrow; None when none of them uses our fixtures."""
+def _asked(session: pytest.Session, given: RunOptions) -> list[Asked]:
+    """What the tests which were collected and use our fixtures ask for."""
     from harness.plugin.asked import asked
 
     ours = [item for item in session.items if "maskall_hypervisor" in getattr(item, "fixturenames", ())]
-    return [name for item in ours for name in asked(item, given).devices] if ours else None
+    return [asked(item, given) for item in ours]
+
+
+def on_their_stack(given: RunOptions, tests: Sequence[Asked]) -> RunOptions:
+    """Where no option names a stack and the usual one is for none of the tests that do: the first that suits them."""
+    named = [test.stacks for test in tests if test.stacks]
+    if not named or given.stack is not None or given.in_lab or any(given.stack_name in one for one in named):
+        return given
+    common = [name for name in named[0] if all(name in one for one in named)]
+    return replace(given, stack=(common or named[0])[0])
 
 
 def _collected(session: pytest.Session) -> list[Scenario]:

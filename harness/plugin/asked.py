@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ class Asked:
     control: str | None = None
     stacks: tuple[str, ...] = ()
     guest: dict[str, Any] = field(default_factory=dict)
+    needs: dict[str, bool] = field(default_factory=dict)  # a power of the host: whether the test insists on it
 
     def wishes(self) -> GuestWishes:
         from harness.model.guestspec import GuestWishes
@@ -44,6 +46,7 @@ def asked(node: Any, options: RunOptions) -> Asked:  # noqa: ANN401 - a pytest i
         control=control,
         stacks=_stacks(node),
         guest=_guest(node),
+        needs=_needs(node),
     )
     if wanted.guest:
         wanted.wishes()
@@ -61,9 +64,10 @@ def _mark(node: Any, name: str) -> pytest.Mark | None:  # noqa: ANN401
     return mark
 
 
-def _words(mark: pytest.Mark, *, most: int | None = None) -> tuple[str, ...]:
-    if mark.kwargs:
-        raise UsageError(f"the mark '{mark.name}' has no argument {next(iter(mark.kwargs))!r}", hint=usage(mark.name))
+def _words(mark: pytest.Mark, *, most: int | None = None, known: Sequence[str] = ()) -> tuple[str, ...]:
+    for name in mark.kwargs:
+        if name not in known:
+            raise UsageError(f"the mark '{mark.name}' has no argument {name!r}", hint=usage(mark.name))
     for word in mark.args:
         if not isinstance(word, str):
             raise UsageError(f"the mark '{mark.name}' takes names, not {word!r}", hint=usage(mark.name))
@@ -127,6 +131,21 @@ def _stacks(node: Any) -> tuple[str, ...]:  # noqa: ANN401
     for name in names:
         stack(name)
     return names
+
+
+def _needs(node: Any) -> dict[str, bool]:  # noqa: ANN401
+    mark = _mark(node, "needs")
+    if mark is None:
+        return {}
+    from harness.scenario.spec import HostPower
+
+    names, known = _words(mark, known=["insist"]), [str(one) for one in HostPower]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no host is asked for {name!r}", hint=nearest(name, known))
+    if not names:
+        raise UsageError("the mark 'needs' names nothing", hint=usage("needs"))
+    return dict.fromkeys(names, bool(mark.kwargs.get("insist", False)))
 
 
 def _guest(node: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.base.errors import HostHung, HostUnreachable, MaskallError
+from harness.base.errors import HostHung, HostUnreachable, MaskallError, NotAvailable, UsageError
 from harness.base.progress import PlainProgress
 from harness.base.stored import to_json
 from harness.base.text import inert
@@ -32,6 +32,7 @@ from harness.run.cases import CasePlayed
 from harness.run.options import TABLE
 from harness.run.store import write_atomically
 from harness.scenario.case import CaseRecord
+from harness.scenario.spec import HostPower
 
 if TYPE_CHECKING:
     from harness.plugin.running import Running
@@ -41,6 +42,7 @@ PAYLOAD = "maskall_case"
 """Of the report that ends an item: what it came to, as JSON. It comes through xdist as it is."""
 NOTICED = "maskall_noticed"
 """Of the report of a control that failed as it must."""
+_RED = (Verdict.FAIL, Verdict.ERROR)
 _OURS, _PYTEST = ("harness",), ("_pytest", "pytest", "pluggy")
 
 
@@ -106,8 +108,15 @@ class Case:
         """The test itself has ended: its verdict, the last look at the device, and what a person reads of it."""
         error = call.excinfo.value if call.excinfo is not None else None
         self.verdict, self.reason = self._verdict(error)
+        fault = self.trial.emulator_fault() if self.trial is not None and self.verdict in _RED else None
+        if fault is not None:  # whatever the test made of it, neither Xen nor the control is to blame
+            self.verdict, self.reason = Verdict.ERROR, str(fault)
+            report.sections.append(("maskall: no verdict", self.reason))
         if call.excinfo is not None:
             self.place = _place(call.excinfo)
+        if isinstance(error, NotAvailable):
+            where = str(self.item.path), self.item.location[1] or 0
+            report.outcome, report.longrepr = "skipped", (*where, f"Skipped: {self.reason}")
         foreseen = hasattr(report, "wasxfail") or (error is None and report.failed)
         if foreseen and self.verdict is not Verdict.ERROR:
             self.expected = Verdict.FAIL
@@ -119,7 +128,7 @@ class Case:
         blind = self.on_control and self.verdict is Verdict.PASS
         if self.trial is not None and not isinstance(error, HostHung | HostUnreachable):
             missing = self.trial.last_look()
-            if self.verdict in (Verdict.FAIL, Verdict.ERROR) or blind or missing:
+            if self.verdict in _RED or blind or missing:
                 report.sections.append(("maskall: the device at that moment", "\n".join(self._shown(missing))))
         if not self.on_control:
             return
@@ -167,7 +176,7 @@ class Case:
     def _verdict(self, error: BaseException | None) -> tuple[Verdict, str]:
         if error is None:
             return Verdict.PASS, ""
-        if isinstance(error, pytest.skip.Exception):
+        if isinstance(error, pytest.skip.Exception | NotAvailable):
             return Verdict.SKIP, _told(error)
         if isinstance(error, RefusedDeed):
             hint = "; where that is what shall be noticed, write 'assert make_guest(..., start=False).create()'"
@@ -230,6 +239,12 @@ def play(item: pytest.Item, running: Running, hypervisor: str) -> Iterator[Trial
     lab = running.lab_for_tests
     with running.place(), contextlib.ExitStack() as stack_of:
         host = stack_of.enter_context(lab.host(wanted.devices, case.progress))
+        for power, insists in wanted.needs.items():
+            if not host.can(HostPower(power)):
+                lacks = f"{host.name} has no {power}"
+                if insists:
+                    raise UsageError(f"{lacks}, and the test insists on one", hint="play it on a nested host")
+                pytest.skip(lacks)
         if hypervisor != STOCK:
             mutant = running.mutants[hypervisor]
             with case.progress.phase(f"apply mutant {hypervisor}"):

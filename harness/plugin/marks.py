@@ -8,7 +8,10 @@ MARKS = {
     "device": "device(name, ...): the devices that pci_device (one) or pci_devices (several) borrow",
     "guest": "guest(type=, vcpus=, memory=, cmdline=, on_reboot=, on_crash=): how make_guest makes guests "
     "unless it is told",
-    "stack": "stack(name, ...): only for these Xen hosts of 'maskall list'; on another the test is skipped",
+    "needs": "needs(power, ..., insist=False): what the host must have, debugger or reset; elsewhere the test is "
+    "skipped, or with insist=True an error",
+    "stack": "stack(name, ...): the Xen hosts of 'maskall list' that the test is for; a run without --maskall-stack "
+    "takes one that suits its tests, and on another the test is skipped",
 }
 """What pytest --markers says of each."""
 

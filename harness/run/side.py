@@ -12,7 +12,7 @@ from threading import Event
 from harness.base.errors import EmulatorFault, GuestDied, HostQuarantined, MaskallError
 from harness.base.progress import Progress
 from harness.evidence.store import EvidenceStore
-from harness.host.host import Host, Lab, Opener
+from harness.host.host import Lab, Opener
 from harness.judge.forecast import Forecast
 from harness.judge.growth import growth
 from harness.judge.judgement import Judgement
@@ -24,7 +24,7 @@ from harness.report.results import Attempt, Control, ScenarioResult, Side
 from harness.run.plan import STOCK, Plan
 from harness.run.sidefile import store_side
 from harness.scenario.record import Record
-from harness.scenario.spec import ControlRole, HostPower, Scenario
+from harness.scenario.spec import ControlRole, Scenario
 
 MAX_EMULATOR_RETRIES = 2
 _RETRIED = (EmulatorFault, GuestDied)
@@ -119,7 +119,7 @@ class SidePlayer:
         scenario, plan = self.scenario, self.plan
         try:
             with self.lab.host(scenario.devices, self.progress, keep=plan.options.keep, opener=opener) as host:
-                missing = [power for power in scenario.end.needs if not _has(host, power)]
+                missing = [power for power in scenario.end.needs if not host.can(power)]
                 if missing:
                     return PlayedSide.skipped(scenario, f"the host has no {missing[0]}")
                 if plan.options.trace and host.debugger is None:
@@ -216,7 +216,3 @@ def wall(outcomes: Iterable[SideOutcome]) -> float:
         until = max(until, one.ended)
     summed = sum(one.seconds for one in sides)
     return sum(one.covered for one in sides) * busy / summed if summed else 0.0
-
-
-def _has(host: Host, power: HostPower) -> bool:
-    return {HostPower.DEBUGGER: host.debugger, HostPower.RESET: host.reset_button}[power] is not None

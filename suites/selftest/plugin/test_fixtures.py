@@ -12,7 +12,7 @@ import pytest
 
 import harness.plugin.case
 import harness.run.prepare
-from harness.base.errors import HostUnreachable, RestoreFailed, SafetyRefusal
+from harness.base.errors import EmulatorFault, HostUnreachable, RestoreFailed, SafetyRefusal
 from harness.judge.judgement import Conclusion, Verdict
 from harness.report.formats.base import load
 from harness.report.results import CaseResult, RunResult
@@ -258,6 +258,9 @@ BAD = {
     "@pytest.mark.guest(tipe='pv')\ndef test_it(make_guest): pass": "a guest has no 'tipe' (did you mean 'type'?)",
     "@pytest.mark.guest(type='pw')\ndef test_it(make_guest): pass": "type cannot be 'pw' (did you mean 'pv'?)",
     "@pytest.mark.guest(vcpus=0)\ndef test_it(make_guest): pass": "a guest's vcpus cannot be 0 (1 to 8)",
+    "@pytest.mark.needs('debuger')\ndef test_it(xen_host): pass": "for 'debuger' (did you mean 'debugger'?)",
+    "@pytest.mark.needs\ndef test_it(xen_host): pass": "the mark 'needs' names nothing",
+    "@pytest.mark.needs('reset', insists=True)\ndef test_it(xen_host): pass": "has no argument 'insists'",
     "@pytest.mark.guest('pv')\ndef test_it(make_guest): pass": "takes named arguments, not 'pv'",
 }
 
@@ -346,10 +349,74 @@ def test_what_is_asked_for_too_late_is_refused(play: Play) -> None:
     assert [case.conclusion for case in played.run.cases] == [Conclusion.UNPROVEN, Conclusion.UNDECIDED]
 
 
-def test_a_mark_for_other_stacks_skips(play: Play) -> None:
-    played = play("import pytest\n@pytest.mark.stack('bullseye')\ndef test_it(xen_host): pass\n", "-rs")
-    assert "only for bullseye; this run is on trixie (--maskall-stack)" in played.text
-    assert (played.status, played.lab.log) == (0, ["closed"]) or played.status == 0
+FOR_STACKS = """
+import pytest
+def test_any(xen_host, maskall_running): assert maskall_running.stack_of_tests == '{on}'
+@pytest.mark.stack({first})
+def test_first(xen_host): pass
+@pytest.mark.stack({second})
+def test_second(xen_host): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words", "on", "skipped"),
+    [
+        ("'bullseye'", "'trixie', 'bullseye'", (), "trixie", ["only for bullseye; this run is on trixie"]),
+        ("'bullseye', 'bookworm'", "'bookworm'", (), "bookworm", []),
+        ("'bullseye'", "'bookworm'", (), "bullseye", ["only for bookworm; this run is on bullseye"]),
+        ("'bullseye'", "'bullseye'", ("--maskall-stack=bookworm",), "bookworm", ["only for bullseye; this run is on"]),
+    ],
+)
+def test_a_mark_chooses_the_stack_where_no_option_does(
+    play: Play, first: str, second: str, words: tuple[str, ...], on: str, skipped: list[str]
+) -> None:
+    played = play(FOR_STACKS.format(first=first, second=second, on=on), "-rs", *words)
+    assert played.status == 0, played.text
+    assert (" skipped" in played.text) == bool(skipped)
+    assert all(text in played.text for text in skipped)
+
+
+NEEDS = """
+import pytest
+{mark}
+def test_it(xen_host):
+    xen_host.reset()
+"""
+
+
+@pytest.mark.parametrize(
+    ("mark", "status", "told"),
+    [
+        ("", 0, "fake has no reset button that may be pressed"),
+        ("@pytest.mark.needs('reset')", 0, "fake has no reset"),
+        ("@pytest.mark.needs('reset', insist=True)", 1, "maskall: fake has no reset, and the test insists on one"),
+    ],
+)
+def test_what_a_host_cannot_do_skips_a_test_unless_it_insists(play: Play, mark: str, status: int, told: str) -> None:
+    played = play(NEEDS.format(mark=mark), "-rs")
+    assert (played.status, told in played.text) == (status, True), played.text
+    assert (played.case.stock.verdict, played.case.conclusion) == (
+        (Verdict.ERROR, Conclusion.UNDECIDED) if status else (Verdict.SKIP, Conclusion.SKIPPED)
+    )
+
+
+def test_a_debugger_that_there_is_is_no_reason_to_skip(play: Play) -> None:
+    played = play("import pytest\n@pytest.mark.needs('debugger')\ndef test_it(xen_host): pass\n")
+    assert played.case.stock.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("line", ["raise HostHung('no answer')", "assert not guest.interrupts(pci_device)"])
+def test_a_fault_of_the_emulator_is_never_the_products(play: Play, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """Neither a failure of what is under test, nor a proof on the control."""
+    fault = EmulatorFault("the emulator, not Xen, killed d3: triple fault at 0x7 in Xen's text")
+    monkeypatch.setattr("harness.play.trial.Trial.emulator_fault", lambda _: fault)
+    played = play(
+        "import pytest\nfrom harness.base.errors import HostHung\n@pytest.mark.control\n"
+        f"def test_it(pci_device, make_guest):\n    guest = make_guest(pci_device)\n    {line}\n"
+    )
+    assert [(side.verdict, side.reason) for _, side in played.case.sides] == [(Verdict.ERROR, str(fault))] * 2
+    assert (played.case.conclusion, played.status) == (Conclusion.UNDECIDED, 1)
 
 
 def test_a_device_by_parameter_and_several(play: Play) -> None:
