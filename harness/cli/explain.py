@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 
@@ -41,27 +40,24 @@ def explain(
     from harness.report.explain import tell
     from harness.report.explain.facts import Reader
 
-    reader = Reader()
+    reader, refused = Reader(), []
     for name in files or ["-"]:
-        if name == "-":
-            reader.read("<stdin>", _blocks(sys.stdin.buffer, "<stdin>"))
-            continue
         try:
+            if name == "-":
+                if sys.stdin.isatty():
+                    typer.echo("reading from the terminal; Ctrl-D ends it", err=True)
+                reader.read("<stdin>", iter(lambda: sys.stdin.buffer.read(_BLOCK), b""))
+                continue
             with Path(name).open("rb") as file:
-                reader.read(name, _blocks(file, name))
-        except OSError as error:
-            raise UsageError(f"{name}: {error.strerror}", hint="give a file, or - for standard input") from error
+                reader.read(name, iter(lambda: file.read(_BLOCK), b""))
+        except (OSError, ValueError) as error:  # a name with a zero in it is a ValueError
+            refused.append(f"{name}: {getattr(error, 'strerror', error)}")
+            reader.refuse(name, refused[-1].rpartition(": ")[2])
+    if len(refused) == len(files or ["-"]):
+        raise UsageError("; ".join(refused), hint="give files, or - for standard input")
     told = tell.explain(reader.close())
     if as_json:
         typer.echo(json.dumps(asdict(told), indent=2))
     else:
         typer.echo("\n".join(tell.as_text(told)))
     return int(told.verdict)
-
-
-def _blocks(file: BinaryIO, name: str) -> Iterator[bytes]:
-    try:
-        while block := file.read(_BLOCK):
-            yield block
-    except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}", hint="is it a file?") from error

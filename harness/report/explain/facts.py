@@ -127,6 +127,7 @@ class FileFacts:
     lines: int = 0
     xen: int = 0  # lines with Xen's prefix
     linux: int = 0  # with a kernel's time stamp
+    toolstack: int = 0  # of libxl
     devices: int = 0  # shown by lspci
     listed: int = 0  # only named by it
     refused: str = ""  # why nothing of it was read
@@ -134,7 +135,7 @@ class FileFacts:
 
     @property
     def read(self) -> bool:
-        return bool(self.xen or self.linux or self.devices or self.listed)
+        return bool(self.xen or self.linux or self.toolstack or self.devices or self.listed)
 
 
 @dataclass
@@ -157,6 +158,7 @@ _WANTED = {
     "masking MSI": r"masking MSI",
     "assign ": r"assign (?:\(|phantom|[0-9a-f]{4,}:)",
     "MSI-X on ": r"MSI-X on ",
+    "MSI-X: Enable": r"MSI-X: Enable",
     "buffer overrun": r"buffer overrun",
     "initial MSI": r"initial MSI",
     "MSI information": r"MSI information",
@@ -212,7 +214,7 @@ def _searched(needles: tuple[str, ...], listed: bool) -> re.Pattern[str]:
 _KERNEL_LINE = re.compile(r"^(?:.{0,60} kernel: |[> |]{0,8}(?:<\d>)?\[ *\d+\.\d{3,9}\] )", re.MULTILINE)
 _LSPCI = re.compile(rf"((?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]) ((?:[0-9a-f]{{4}}: |[A-Z])\S.*)")
 _PART = re.compile(
-    r"\s*(?:(Subsystem): |(Control): I/O|(Status): Cap|(Interrupt): pin|(Region) \d|(Capabilities): |(Flags): "
+    r"\s*(?:(Subsystem): |(Control): I/O|(Status): Cap|(Interrupt): pin|(Region) \d|(Capabilities): |(Flags): [a-z6]"
     r"|(Kernel driver) in use: |(Kernel modules): |(!!! Unknown header type 7f)|\(?(rev ff)\))"
 )
 _RANK = (
@@ -233,6 +235,11 @@ _HAZARD = re.compile(rf"cannot (?:mask|disable) IRQ \d+: masking MSI-X on .*{FUN
 _HAZARD_BEGUN = re.compile(r"annot (?:mask|disable) |masking MSI")
 _ASSIGN_BEGUN = re.compile(
     r"(?:d\d+|d\[\w+\]|Dom\w+): assign (?:\(|phantom|[0-9a-f]{4})|\bassign [0-9a-f:]{7,}\.[0-7] to d"
+)
+# a line of dom0's kernel into which Xen wrote its own: on a serial line both come out piece by piece
+_TORN = re.compile(r"[\w.,:;)/-](?=\(XEN\) )")
+_TORN_BY_XEN = re.compile(
+    r"^(\[ *\d+\.\d{6}\] (?:(?!\(XEN\)).)*)((?:\(XEN\) .*\n)+)(?!\(XEN\)|\(d\d|\[|<\d)(.*)\n", re.MULTILINE
 )
 _CUT = re.compile(rf"[a-zA-Z0-9: ]*MSI-X on (?:(?:Dom\w+|d\[?\w+\]?)'s )?{FUNCTION}\W*")
 _LOST = re.compile(r"Missed \d+ kernel messages|/dev/kmsg buffer overrun|messages lost due to rate-limiting")
@@ -260,6 +267,7 @@ _LINUX_BEGINS = re.compile(
 _HEXADECIMAL = str.maketrans("", "", "0123456789abcdef")
 
 
+_UNSAID = (("   ", IRQS), (" ", MASKS), ("", DEVICES))
 Row = MaskRow | PciRow | IrqRow
 _ROWS: dict[str, Callable[[re.Match[str], int], Row | None]] = {"M": mask_row, "Q": pci_row, "i": irq_row}
 
@@ -301,6 +309,14 @@ class Reader:
         if self._base <= len(self._text) and "(XEN)" not in self._text:
             self._configs(self._text)
 
+    def refuse(self, name: str, why: str) -> None:
+        """A file of which nothing, or nothing more, can be read."""
+        known = next((one for one in self.facts.files if one.name == name), None)
+        if known is None:
+            known = FileFacts(name)
+            self.facts.files.append(known)
+        known.refused = why
+
     def close(self) -> Facts:
         """All that was found. Nothing can be read afterwards."""
         for host in self.facts.hosts.values():
@@ -335,8 +351,9 @@ class Reader:
         begun = -1 if last else more.rfind("&", max(0, len(more) - _LONGEST_ENTITY))
         if begun >= 0:
             more, self._entity = more[:begun], more[begun:]
-        more = plain(more)
-        self._text += more
+        self._text += plain(more)
+        if _TORN.search(self._text):
+            self._text = _TORN_BY_XEN.sub(r"\1\3\n\2", self._text)
         if len(self._text) > LONGEST_LINE + _CARRY and self._text.find("\n", 0, LONGEST_LINE) < 0:
             self._file.note = "lines longer than 64 KiB were cut"
             cut = self._text.find("\n", LONGEST_LINE)
@@ -349,6 +366,7 @@ class Reader:
         lines = done.count("\n")
         self._file.lines += lines + (1 if last and done and not done.endswith("\n") else 0)
         self._file.xen += done.count("(XEN)")
+        self._file.toolstack += done.count("libxl: ")
         self._base += lines
         if not last:
             self._text = self._text[end:]
@@ -632,8 +650,12 @@ class Reader:
             self._kernel(host, line, at)
         elif _LOST.search(text):
             host.losses.append(self._place(line))
-        elif _CUT.fullmatch(text):
+        elif _CUT.fullmatch(text) or any(form.row.fullmatch(f"{lead}{text}") for lead, form in _UNSAID):
             self._unreadable(host, line)  # the beginning of it is missing, so that nobody knows who said it
+        elif found := _MSIX.fullmatch(text):  # of a device that is not named
+            self._file.devices += 1
+            if len(host.unnamed) < _MOST_CONFIGS:
+                host.unnamed.append((_control(found), self._place(line)))
         elif _SAVED.search(text):
             self._saving = True
         elif _BUSY.search(text):
@@ -672,8 +694,7 @@ class Reader:
                 whole = self._part(other, stop + 1, name, text)
                 taken.append(f"\t{whole}")
                 if found := _MSIX.search(whole):
-                    value = (found[1] == "+") << 15 | (found[3] == "+") << 14 | max(0, int(found[2]) - 1) & 0x7FF
-                    msix = MsixControl(value), self._place(other)
+                    msix = _control(found), self._place(other)
                 elif _MSIX_BEGUN.search(text):
                     self._unreadable(host, other)
             far = stop
@@ -777,6 +798,11 @@ class Reader:
             host.broken.append(self._place(line))
         if key:
             host.round.broken.add(key)
+
+
+def _control(found: re.Match[str]) -> MsixControl:
+    """What `_MSIX` took."""
+    return MsixControl((found[1] == "+") << 15 | (found[3] == "+") << 14 | max(0, int(found[2]) - 1) & 0x7FF)
 
 
 def _finish(host: PastedHost) -> None:

@@ -103,8 +103,8 @@ def merged(pieces: Sequence[PastedRound]) -> PastedRound:
 
 
 def _against_will(mask: MaskRow) -> bool:
-    """Masked by Xen, or by the hardware though neither Xen nor the owner wants it."""
-    return mask.maskbit and (mask.host or (mask.hardware is True and not mask.guest))
+    """Masked by Xen or by the hardware, though the owner does not mask it itself."""
+    return mask.maskbit and not mask.guest and (mask.host or mask.hardware is True)
 
 
 def _state(mask: MaskRow) -> str:

@@ -110,7 +110,9 @@ def explain(facts: Facts) -> Explanation:
     reasons = tuple(dict.fromkeys(_reasons(facts, found)))
     if any(one.kind == SignatureKind.CLASS.value for one in found):
         verdict = ExplainStatus.SIGNATURE
-    elif not any(file.read for file in facts.files) and not found:
+    elif (
+        not any(file.read for file in facts.files) and not found and not any(one.broken for one in facts.hosts.values())
+    ):
         verdict = ExplainStatus.UNREADABLE
     elif reasons:
         verdict = ExplainStatus.CANNOT_TELL
@@ -125,6 +127,7 @@ def _file(file: FileFacts) -> str:
         return file.refused
     counts = (
         (file.xen, "lines of Xen"),
+        (file.toolstack, "lines of libxl"),
         (file.devices, "devices shown by lspci"),
         (file.listed, "devices listed by lspci"),
     )

@@ -65,6 +65,14 @@ def test_standard_input(
     assert "<stdin>:1: (XEN) cannot mask IRQ 44" in output
 
 
+def test_a_file_among_others_that_cannot_be_opened_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    healthy = CAPTURED / "nvme_assignable.xl_dmesg.txt"
+    status, output = ran(capsys, str(tmp_path), str(healthy), str(tmp_path / "nothing"))
+    assert status == 3, "what the others say is not known"
+    assert f"{tmp_path}: 0 lines; Is a directory" in output and "nothing: 0 lines; No such file" in output
+    assert ran(capsys, str(tmp_path), str(HAZARD))[0] == 1
+
+
 @pytest.mark.parametrize(("name", "why"), [("nothing.txt", "No such file"), (".", "Is a directory")])
 def test_a_file_that_cannot_be_opened_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, why: str
