@@ -467,8 +467,9 @@ class Reader:
             self._marker(host, line, at, ASSIGN)
         elif _INITIAL_BEGUN.search(text):
             self._marker(host, line, at, _INITIAL)
-        elif not self._row(host, line, at):
-            self._cause(host, line, Origin.XEN)
+        elif not self._row(host, line, at) and not self._cause(host, line, Origin.XEN) and "MSI-X on " in text:
+            if self._rules.first(ConsoleLine(line.number, stripped, Origin.XEN)) is None:
+                self._unreadable(host, line)  # it is one of those that matter, and its words are not
 
     def _header(self, host: PastedHost, text: str) -> None:
         key = {"M": "M", "=": "Q", "I": "i", "G": "i"}.get(text[0], "")
