@@ -467,8 +467,9 @@ class Reader:
             self._marker(host, line, at, ASSIGN)
         elif _INITIAL_BEGUN.search(text):
             self._marker(host, line, at, _INITIAL)
-        elif not self._row(host, line, at) and not self._cause(host, line, Origin.XEN) and "MSI-X on " in text:
-            if self._rules.first(ConsoleLine(line.number, stripped, Origin.XEN)) is None:
+        elif not self._row(host, line, at) and not self._cause(host, line, Origin.XEN):
+            said = ConsoleLine(line.number, stripped, Origin.XEN)
+            if "MSI-X on " in text and self._rules.first(said) is None:
                 self._unreadable(host, line)  # it is one of those that matter, and its words are not
 
     def _header(self, host: PastedHost, text: str) -> None:

@@ -183,9 +183,18 @@ REPLAYS = {
     "proven": {"maskall-set", "maskall-kept"},
     "crash": {"maskall-set"},
     "back-to-dom0": set(),
+    "lab-error": set(),
+    "lab-host": {"maskall-set"},
+    "pv-pass": {"maskall-set"},
+    "two-devices": {"maskall-set"},
     "libvirt-pass": set(),
     "rounds": set(),
 }
+
+
+def test_every_recorded_run_is_explained() -> None:
+    recorded = {path.name.removesuffix(".tar.xz") for path in (CAPTURED.parents[1] / "replay").glob("*.tar.xz")}
+    assert recorded == REPLAYS.keys()
 
 
 @pytest.mark.parametrize("name", REPLAYS)
