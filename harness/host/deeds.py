@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from harness.base.errors import CommandFailed, HarnessBug
+from harness.base.text import inert
 from harness.model.change import Change, Ledger
 from harness.model.observation import Checkpoint, RawRef
 from harness.scenario.record import Action
@@ -35,6 +36,10 @@ class Done:
 
     def __bool__(self) -> bool:
         return self.ok
+
+    def __repr__(self) -> str:
+        """What an assertion that failed shows of it."""
+        return f"<{self.name.replace('_', ' ')}: {'' if self.ok else 'not done, '}{inert(self.detail)}>"
 
     @property
     def said(self) -> str:

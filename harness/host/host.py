@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Literal, Protocol, Self, overload
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostHung, HostUnreachable, LabError, NotAvailable, OutcomeUnknown, UsageError
@@ -65,6 +65,19 @@ class Opener:
     key: str
     wanted: int
     play: Callable[[Host, Path, Progress], None]
+
+
+class Lines(tuple[str, ...]):
+    """Lines of a log. Where there are none, an assertion that failed shows among how many was looked, and for what."""
+
+    _looked = ""
+
+    def of(self, number: int, pattern: str) -> Self:
+        self._looked = f"<{pattern!r} in none of {number} lines>"
+        return self
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self or not self._looked else self._looked
 
 
 REBOOT = Deed(ChangeKind.REBOOT, "reboot {host}", "nothing: it undoes all that is volatile")
@@ -149,9 +162,14 @@ class Host:
         """What dom0's kernel has said, as `xen_console`."""
         return self._said(Log.DOM0, since)
 
-    def said(self, pattern: str, since: Mark | None = None) -> tuple[str, ...]:
-        """The lines of `xen_console` in which this regular expression is found."""
-        return tuple(line for line in self.xen_console(since).splitlines() if re.search(pattern, line))
+    def said(self, pattern: str, since: Mark | None = None) -> Lines:
+        """The lines of `xen_console` in which this regular expression is found. UsageError for what is none."""
+        try:
+            wanted = re.compile(pattern)
+        except re.error as error:
+            raise UsageError(f"{pattern!r} is no regular expression: {error}") from None
+        lines = self.xen_console(since).splitlines()
+        return Lines(filter(wanted.search, lines)).of(len(lines), pattern)
 
     @overload
     def debug_key(self, key: Literal["M"]) -> tuple[MaskRow, ...]: ...

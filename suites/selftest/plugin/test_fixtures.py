@@ -134,6 +134,20 @@ def test_a_mutant_under_test_is_a_failure_that_teaches(play: Play) -> None:
     assert played.run.exit_status == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("xen_host.said('cannot mask')", "assert <'cannot mask' in none of 0 lines>"),
+        ("guest.attach(pci_device)", "assert <attach: not done, status 1: refused>"),
+        ("guest.destroy().name == 0", "where 'destroy' = <destroy: gone>.name"),
+    ],
+)
+def test_what_a_failed_assertion_shows(play: Play, line: str, shown: str) -> None:
+    play.lab.refuses = ("xl pci-attach",)
+    text = f"def test_it(xen_host, pci_device, make_guest):\n    guest = make_guest(pci_device)\n    assert {line}\n"
+    assert shown in play(text).text
+
+
 def test_a_test_that_its_control_passes_is_blind(play: Play) -> None:
     played = play(
         "import pytest\n@pytest.mark.control\ndef test_it(pci_device, make_guest):\n"
@@ -443,6 +457,7 @@ def test_a_device_by_parameter_and_several(play: Play) -> None:
     [
         ("make_guest(pci_device, name='Debian')", "a guest cannot be called 'Debian'"),
         ("make_guest(pci_device, on_reboot='restrat')", "did you mean 'restart'?"),
+        ("pci_device.host.said('(')", "'(' is no regular expression"),
         ("(checkpoint('a'), checkpoint('a'))", "there is a checkpoint 'a' already"),
     ],
 )
