@@ -109,7 +109,9 @@ class Host:
     opened: Path | None = None
     """What `Opener.play` left, on a host that was frozen after it and runs on from there."""
     began: Mark | None = None
-    """Since when its logs are looked at, where nothing else is said."""
+    """Since when its logs are looked at, where nothing else is said; None: since it booted."""
+    boots: int = field(default=0, init=False)
+    """How often `reboot` and `reset` have brought it back."""
     deeds: Deeds = field(init=False)
     """Who is told of all that is done here; whoever plays on the host says where evidence and actions go."""
 
@@ -261,6 +263,7 @@ class Host:
             if now == before:
                 raise LabError(f"{self.name}: the {name} was none: boot_id is still {before}")
             act.end(True, f"boot {now}")
+        self.boots, self.began = self.boots + 1, None  # the logs begin anew
 
 
 _KEYS: dict[str, Callable[[str], object]] = {

@@ -56,6 +56,7 @@ class Trial:
     over: bool = False
     _collectors: list[Collector] = field(default_factory=list)
     _number: int = 0
+    _boots: int = 0
 
     @classmethod
     def begin(cls, host: Host, store: EvidenceStore, progress: Progress, wishes: GuestWishes) -> Trial:
@@ -148,6 +149,7 @@ class Trial:
         self.over = True
         for guest in self._everybody:
             guest.close()
+        self._notice_boots()
         try:
             for collector in self._collectors:
                 collector.close_logs(self.moment)
@@ -207,6 +209,7 @@ class Trial:
         self.record.actions.append(replace(action, checkpoint=self.moment))
 
     def _observe(self, name: str) -> CaseView:
+        self._notice_boots()
         folder = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "checkpoint"
         observed = []
         with self.progress.phase(f"observe {name}"):
@@ -219,6 +222,12 @@ class Trial:
         seen = CaseView(name, tuple(observed))
         self.record.seen.append(seen)
         return seen
+
+    def _notice_boots(self) -> None:
+        if self.host.boots != self._boots:
+            self._boots = self.host.boots
+            for collector in self._collectors:
+                collector.host_rebooted()
 
     def _view(self, device: Device, domains: DomainView | None) -> GuestView | None:
         """That of the guest which still lives, as of when its driver worked last: looking makes no traffic."""

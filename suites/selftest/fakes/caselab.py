@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from harness.guest.initramfs import GuestFiles
 from harness.host.host import Host, Opener, TargetDevice
 from harness.model.address import Bdf
 from suites.selftest.fakes.fakemachine import FakeMachine
-from suites.selftest.fakes.faketransport import Reply
+from suites.selftest.fakes.faketransport import Handler, Reply
 from suites.selftest.fakes.obligingdom0 import ObligingDom0
 from suites.selftest.fakes.sessionrun import ANSWERS, BROKEN, ENTRY, FITTING
 from suites.selftest.guest.test_guest_exercise import BEFORE
@@ -47,6 +47,7 @@ class CaseLab:
     unreachable: Exception | None = None
     refuses: Sequence[str] = ()
     restarts: bool = False
+    commands: Mapping[str, Handler] = field(default_factory=dict)  # other answers than those of the obliging dom0
     log: list[str] = field(default_factory=list)
     dom0: Dom0 | None = None  # of the host that was made last
 
@@ -66,6 +67,7 @@ class CaseLab:
             lists=True,
         )
         self.dom0 = dom0
+        dom0.transport.commands.update(self.commands)
         dom0.deaf = lambda: len(dom0.names) > 1 and machine.memory[ENTRY] == BROKEN[0]
         self.log.append(f"host with {' '.join(devices) or 'nothing'}")
         try:

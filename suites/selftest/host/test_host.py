@@ -206,8 +206,12 @@ class TestDebugKeys:
 class TestBoot:
     @pytest.mark.parametrize(("name", "order"), [("reboot", "reboot"), ("reset", "button")])
     def test_a_new_boot_is_waited_for(self, dom0: Dom0, name: str, order: str) -> None:
-        dom0.boots = ["one", "two"]
+        dom0.boots, dom0.ring = ["one", "two"], "(XEN) of the old boot\n"
+        dom0.host.began = dom0.host.mark()
+        dom0.log.clear()
         getattr(dom0.host, name)()
+        dom0.ring = "(XEN) of the new boot\n"
+        assert dom0.host.said("boot") == ("(XEN) of the new boot",), "what was said before is not missed"
         assert dom0.log[0].startswith(f"about to {name} fake") and dom0.log[1] == order
         assert [(one.verb, one.detail) for one in dom0.done] == [(name, "boot two")]
         assert dom0.transport.connected

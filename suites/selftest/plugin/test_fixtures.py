@@ -20,6 +20,7 @@ from harness.report.told import Told
 from harness.run import store
 from harness.run.comparison import compared
 from suites.selftest.fakes.caselab import CaseLab
+from suites.selftest.fakes.faketransport import Reply
 
 pytest_plugins = ("pytester",)
 PRELOADED = harness.plugin.case, harness.run.prepare
@@ -413,6 +414,18 @@ def test_what_a_host_cannot_do_skips_a_test_unless_it_insists(play: Play, mark: 
     assert (played.case.stock.verdict, played.case.conclusion) == (
         (Verdict.ERROR, Conclusion.UNDECIDED) if status else (Verdict.SKIP, Conclusion.SKIPPED)
     )
+
+
+def test_a_test_that_reboots_its_host_reads_its_logs_anew(play: Play) -> None:
+    boots = iter(["one", "one", *["two"] * 9])
+    play.lab.commands = {
+        "cat /proc/sys/kernel/random/boot_id": lambda _: Reply(f"{next(boots)}\n".encode()),
+        "systemctl reboot": Reply(),
+    }
+    played = play("def test_it(xen_host, pci_device):\n    xen_host.reboot()\n    pci_device.bind()\n")
+    assert played.case.stock.verdict is Verdict.PASS, played.text
+    (readings,) = played.case.stock.record.readings
+    assert [one.boot for one in readings] == [False, True, False]
 
 
 def test_a_debugger_that_there_is_is_no_reason_to_skip(play: Play) -> None:
