@@ -98,6 +98,10 @@ class Trial:
     def make_guest(self, devices: Sequence[Device], wishes: GuestWishes, name: str | None, *, start: bool) -> Guest:
         """A guest; with `start` created and at work, see the fixture make_guest."""
         self._refuse_late("a guest")
+        for device in devices:
+            if device not in self.devices:
+                hint = "give it pci_device, or *pci_devices; where there are several, each of them"
+                raise UsageError(f"make_guest takes devices of this test, not {inert(repr(device))}", hint=hint)
         label = self._label()
         name = name or f"maskall-{label.lower()}"
         if not OUR_NAMES.fullmatch(name):

@@ -470,6 +470,8 @@ def test_a_device_by_parameter_and_several(play: Play) -> None:
     [
         ("make_guest(pci_device, name='Debian')", "a guest cannot be called 'Debian'"),
         ("make_guest(pci_device, on_reboot='restrat')", "did you mean 'restart'?"),
+        ("make_guest('nvme')", "make_guest takes devices of this test, not 'nvme'"),
+        ("make_guest([pci_device])", "not [<device nvme at 0000:04:00.0>] (give it pci_device, or *pci_devices"),
         ("pci_device.host.said('(')", "'(' is no regular expression"),
         ("(checkpoint('a'), checkpoint('a'))", "there is a checkpoint 'a' already"),
     ],
