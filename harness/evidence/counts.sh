@@ -17,8 +17,7 @@ xl list
 section xl_info.txt
 xl info
 section debugkeys.txt
-xl debug-keys iQeqm 2>&1
-# only what these keys have just printed: the last dump of the first key and all behind it
+xl debug-keys tiQeqmt 2>&1 || exit 1  # key t before and behind, as in snapshot.sh
 section xl_dmesg.txt
-xl dmesg | tac | sed '/) IRQ information:/q' | tac
+xl dmesg
 section end

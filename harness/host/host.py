@@ -33,7 +33,7 @@ from harness.xen.keys.domainkeys import (
     parse_free_memory,
 )
 from harness.xen.keys.messages import Log
-from harness.xen.keys.ring import COMMANDS, advice, marks
+from harness.xen.keys.ring import COMMANDS, advice, last_dump, marks
 from harness.xen.toolstack.choice import ToolstackName
 
 if TYPE_CHECKING:
@@ -208,8 +208,7 @@ class Host:
         if len(fresh) < 2:
             told = f"{self.name}: what the debug keys print does not fit into Xen's ring"
             raise LabError(told, hint=advice(Log.XEN, now, b""))
-        first, last = now.find(b"\n", fresh[0].end()), now.rfind(b"\n", 0, fresh[-1].start())
-        return now[first + 1 : last + 1].decode("utf-8", "replace")
+        return last_dump(now).decode("utf-8", "replace")
 
     def _press(self, keys: str) -> None:
         self.transport.run(["xl", "debug-keys", keys], deadline=Deadline.after(_SECONDS)).check()

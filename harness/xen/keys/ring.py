@@ -164,6 +164,17 @@ def _dom0_lines(console: bytes, of_xen: Sequence[tuple[int, int]]) -> Iterator[t
         place = end
 
 
+def last_dump(ring: bytes) -> bytes:
+    """What stands between its last two marks, or all of it where there are none. Who pressed t just before and behind
+    knows that it is his.
+    """
+    found = marks(Log.XEN, ring)[-2:]
+    if len(found) < 2:
+        return ring
+    first, last = (one.start() for one in found)
+    return ring[ring.find(b"\n", first) + 1 : ring.rfind(b"\n", 0, last) + 1]
+
+
 def advice(log: Log, now: bytes, gain: bytes) -> str:
     """The size to boot with, for a ring that holds `now` and has got at least `gain` between two readings.
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.xen.keys.messages import Log
-from harness.xen.keys.ring import gained, recorded
+from harness.xen.keys.ring import gained, last_dump, recorded
 
 
 def mark(number: int) -> str:
@@ -134,3 +134,10 @@ def test_a_dump_that_no_ring_holds_is_taken_from_its_mark_on() -> None:
     talk.press()
     found = recorded(Log.XEN, None, talk.ring(Log.XEN), talk.recording())
     assert found is not None and found.data == talk.said[Log.XEN][at:].encode()
+
+
+def test_the_last_dump() -> None:
+    old, new = "(XEN) old\n", "(XEN) new\n(XEN) newer\n"
+    ring = f"cut\n{mark(1)}{old}{mark(2)}(XEN) news\n{mark(3)}{new}{mark(4)}(XEN) later\n"
+    assert last_dump(ring.encode()).decode() == new
+    assert last_dump(new.encode()).decode() == new
