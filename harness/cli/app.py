@@ -11,6 +11,7 @@ import typer
 
 from harness.cli import (
     bench,
+    bisect,
     bundle,
     certify,
     coverage,
@@ -75,6 +76,7 @@ for command in (
     shell,
     mutants,
     soak,
+    bisect,
     bench,
     test,
     doctor,

@@ -23,6 +23,8 @@ from harness.cli.app import app
 _CLICK_ERROR: type[Exception] = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException" and issubclass(base, Exception)
 )
+# With --bisect, what ended early: git bisect reads 2, 3 and 5 as a bad commit, 125 as one to skip, 129 as an end of all
+_FOR_GIT: dict[int, int] = {ExitStatus.USAGE: 129, ExitStatus.NOTHING_RAN: 129, ExitStatus.UNDECIDED: 125}
 _SIGNALLED = 128  # what a shell adds to the number of the signal that ended a command
 _INTERRUPTED = _SIGNALLED + signal.SIGINT
 _CLEANED_UP = "interrupted; everything was cleaned up"
@@ -42,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     received = _clean_up_on_signals()
     status = _told(lambda: app(args=arguments, prog_name="maskall", standalone_mode=False))
+    if "--bisect" in (arguments if arguments is not None else sys.argv[1:]):
+        status = _FOR_GIT.get(status, status)
     # Whoever swallowed the interrupt in order to clean up: the caller still hears how the command ended.
     return _SIGNALLED + received[0] if received and status == _INTERRUPTED else status
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.base.errors import ExitStatus, HarnessBug, MaskallError, UsageError
+from harness.base.errors import ExitStatus, HarnessBug, LabError, MaskallError, UsageError
 from harness.cli.options import takes
 from harness.run.options import RunOptions
 
@@ -39,11 +39,14 @@ _QUIETLY = ("-p", "no:terminal", "-p", "no:cacheprovider")
   maskall run E14 --keep                 leave host and guests up; prints how to get in
   maskall run --resume results/20260102-030405   go on after Ctrl-C, a crash or a power cut
   maskall run --failed results/20260102-030405   a new run of what was not as expected there
+  maskall run E14 --xen xen/xen.gz --control-xen base/xen.gz
+                                         your build, against your build without the fix
   maskall run --mutant no-maskall-reset --no-control
                                          the broken hypervisor as the one under test: exit status 1
 
 Exit status: 0 all as expected, known issues too; 1 REGRESSION, BLIND or CHANGED; 2 wrong options or files;
-3 ERROR or UNDECIDED; 5 nothing ran; 130 Ctrl-C, 143 SIGTERM."""
+3 ERROR or UNDECIDED; 5 nothing ran; 130 Ctrl-C, 143 SIGTERM. With --bisect: 0 PASS; 1 FAIL or CRASH, a known
+one too; 125 (skip) ERROR, UNDECIDED, another failure than --bad-is; 129 (give up) wrong options, BLIND, nothing ran."""
 )
 @takes("run", scenario=typer.Argument(help="Ids or globs; none: the profile's."))
 def run(
@@ -56,6 +59,13 @@ def run(
             metavar="STACK",
         ),
     ] = None,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="End with the status that 'git bisect run' wants: 0 good, 1 bad, 125, 129.")
+    ] = False,
+    bad_is: Annotated[
+        str | None,
+        typer.Option(help="With --bisect: only this failure is bad: 'C6 hardware: message control'.", metavar="CHECK"),
+    ] = None,
 ) -> int:
     """Play scenarios and say what they prove.
 
@@ -66,6 +76,12 @@ def run(
     from harness.cli.stacks import named
 
     names = named(stacks or ())
+    if bad_is is not None and not bisect:
+        raise UsageError("--bad-is goes with --bisect", hint="give both")
+    if bisect and len(names) > 1:
+        raise UsageError("--bisect takes one stack", hint="give one --stack")
+    if bisect:
+        return run_for_git(replace(options, stack=names[0] if names else None), bad_is)
     if len(names) > 1:
         return run_on(names, options)
     return run_scenarios(replace(options, stack=names[0] if names else None))
@@ -80,6 +96,17 @@ def run_scenarios(options: RunOptions) -> int:
     if running.error is not None and status is not ExitStatus.FAILED:
         raise running.error
     return status
+
+
+def run_for_git(options: RunOptions, bad_is: str | None) -> int:
+    """As `run_scenarios`, told as `git bisect run` reads it; what ends early is translated at the command's door."""
+    from harness.run.bisect import STATUS, answer_of
+
+    options.scenarios()
+    running = play(options)
+    if running.result is None:
+        raise running.error or LabError("nothing was played")
+    return STATUS[answer_of(running.result, bad_is)]
 
 
 def play(options: RunOptions) -> Running:

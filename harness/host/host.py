@@ -44,6 +44,15 @@ _BOOT_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
+class Rewritten:
+    """Bytes of the hypervisor's running text that a control has changed. A boot brings back those `before`."""
+
+    address: int
+    before: bytes
+    after: bytes
+
+
+@dataclass(frozen=True)
 class TargetDevice:
     """A device the harness may borrow, named by its identity, never by its address alone."""
 
@@ -100,6 +109,8 @@ class Host:
     """Puts everything back as it was and verifies it; None for a host that is thrown away. RestoreFailed."""
     console: Console | None = None
     debugger: Debugger | None = None
+    rewritten: tuple[Rewritten, ...] = ()
+    """How the hypervisor's text differs from its file's."""
     reset_button: Callable[[], None] | None = None
     """Orders a warm reset; returns at once. None where there is none, or it is not allowed."""
     memory: PhysicalMemory | None = None

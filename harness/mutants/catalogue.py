@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from harness.base.errors import UsageError
 from harness.base.yamlfile import load_models, nearest
+from harness.host.stacks import OWN_XEN
 from harness.mutants.change import ByteChange, Returned, Returns, TextChange
 
 
@@ -95,6 +97,12 @@ def _ours() -> dict[str, Mutant]:
 def catalogue(own: Path | None = None) -> dict[str, Mutant]:
     """Ours, and the user's own file on top."""
     return _ours() | (load_mutants(own) if own else {})
+
+
+def changes_on(mutant: Mutant, facts: Mapping[str, str]) -> Sequence[TextChange | ByteChange | Returns]:
+    """What makes the host with these facts the mutant; empty where it does not fit: bytes are those of a stack's."""
+    own = OWN_XEN in facts and isinstance(mutant, HypervisorMutant)
+    return mutant.changes(None if own else facts.get("stack"))
 
 
 def pick(name: str, known: dict[str, Mutant]) -> Mutant:

@@ -31,7 +31,7 @@ class HypervisorFile:
     @classmethod
     def parse(cls, data: bytes, file: str) -> HypervisorFile:
         """ParseError, with what to give instead, for every other kind of file."""
-        data = _unpacked(data, file)
+        data = unpacked(data, file)
         if data[:2] == b"MZ":
             raise ParseError("an EFI program", file=file, expected="xen.gz, which lies beside it")
         if data[:4] != b"\x7fELF" or len(data) < 52:
@@ -85,7 +85,8 @@ class HypervisorFile:
         return self.text.count(struct.pack("<Q", address))
 
 
-def _unpacked(data: bytes, file: str) -> bytes:
+def unpacked(data: bytes, file: str) -> bytes:
+    """What is in a gzip file; anything else as it is. ParseError for one that is not whole."""
     if data[:2] != b"\x1f\x8b":
         return data
     try:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from harness.base.errors import LabError
-from harness.host.host import Host
-from harness.mutants.catalogue import DeviceModelMutant, Dom0Mutant, HypervisorMutant, Mutant
-from harness.mutants.change import ByteChange, Returns
+from harness.host.host import Host, Rewritten
+from harness.host.stacks import OWN_XEN
+from harness.mutants.catalogue import DeviceModelMutant, Dom0Mutant, HypervisorMutant, Mutant, changes_on
+from harness.mutants.change import ByteChange, Returns, TextChange
 from harness.mutants.code import Code, CodePlace, Replaced
 from harness.mutants.devicemodel import open_device_model
 from harness.mutants.text import open_dom0, open_hypervisor
@@ -23,6 +24,8 @@ def plant(name: str, mutant: Mutant, host: Host) -> tuple[Replaced, ...]:
         for change, place in found:
             before = code.read(place.address, change.length)
             planted.append(Replaced(place, before, _written(code, place, change.applied_to(before))))
+    if isinstance(mutant, HypervisorMutant):
+        host.rewritten = tuple(Rewritten(one.place.address, one.before, one.after) for one in planted)
     return tuple(planted)
 
 
@@ -31,28 +34,33 @@ def revert(name: str, mutant: Mutant, host: Host, planted: tuple[Replaced, ...])
     with _opened(name, mutant, host) as code:
         for one in reversed(planted):
             _written(code, one.place, one.before)
+    host.rewritten = ()
 
 
 def changes_for(name: str, mutant: Mutant, host: Host) -> Sequence[ByteChange | Returns]:
     """What to change on this host. LabError when the mutant was made for other builds only."""
-    stack = host.facts.get("stack")
-    changes = mutant.changes(stack)
+    changes = changes_on(mutant, host.facts)
     if not changes:
-        made_for = ", ".join(mutant.builds)
-        raise LabError(f"mutant {name} does not fit {stack or 'this host'}", hint=f"it is made for {made_for}")
+        where = "a hypervisor of your own" if OWN_XEN in host.facts else host.facts.get("stack") or "this host"
+        raise LabError(f"mutant {name} does not fit {where}", hint=f"it is made for {', '.join(mutant.builds)}")
     return changes
 
 
 def _opened(name: str, mutant: Mutant, host: Host) -> AbstractContextManager[Code]:
-    changes_for(name, mutant, host)
-    stack = host.facts.get("stack")
+    changes = changes_for(name, mutant, host)
     match mutant:
         case DeviceModelMutant():
             return open_device_model(host.transport)
         case HypervisorMutant():
-            return open_hypervisor(host.transport, _debugger(name, host), mutant.changes(stack))
+            return open_hypervisor(host.transport, _debugger(name, host), _of_text(changes))
         case Dom0Mutant():
-            return open_dom0(host.transport, _debugger(name, host), mutant.changes(stack))
+            return open_dom0(
+                host.transport, _debugger(name, host), [one for one in changes if isinstance(one, TextChange)]
+            )
+
+
+def _of_text(changes: Sequence[ByteChange | Returns]) -> list[TextChange | Returns]:
+    return [one for one in changes if isinstance(one, TextChange | Returns)]
 
 
 def _debugger(name: str, host: Host) -> Debugger:

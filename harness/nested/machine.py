@@ -159,6 +159,10 @@ class Machine:
     def console_log(self) -> Path:
         return self.run_dir.path / "console.log"
 
+    def console(self) -> str:
+        """What the serial console has shown since power-on."""
+        return self.console_log.read_text(errors="replace") if self.console_log.exists() else ""
+
     @property
     def alive(self) -> bool:
         return self._process.poll() is None

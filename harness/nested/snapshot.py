@@ -15,13 +15,16 @@ from harness.guest.drivers import Driver
 from harness.guest.initramfs import GuestFiles, exercise_script, install
 from harness.nested.image import Image
 from harness.nested.machine import Machine, MachineSpec
+from harness.nested.ownparts import OwnXen
 from harness.nested.rundir import RunDir
 from harness.transport.ssh import SshTransport
+from harness.xen.keys.console import find_markers
 from harness.xen.keys.xl_output import XlInfo, info_of, parse_info_fields
 
 _FORMAT = 1
 _BOOT_SECONDS = 300.0
 _MIB = 1024 * 1024
+_LAST_LINES = 12
 # read once before the freeze, so that restored machines find them in their page cache
 _WARM = (
     "modprobe xen-pciback; xl info; xl list; xl pci-assignable-list; lspci -vvv; xl dmesg; xenstore-ls /libxl; "
@@ -72,12 +75,13 @@ class SnapshotRecipe:
     drivers: dict[str, Driver]
     runs: Path
     progress: Progress
+    xen: OwnXen | None = None
 
     needs_bytes = 2700 * _MIB
 
     @property
     def name(self) -> str:
-        return f"snapshot-{self.image.stack.name}"
+        return f"snapshot-{'own' if self.xen else self.image.stack.name}"
 
     @property
     def digest(self) -> str:
@@ -100,7 +104,7 @@ class SnapshotRecipe:
             overlay(self.image.disk, "raw", snapshot.disk)
             machine = Machine.start(self.spec, run_dir, disk=snapshot.disk, ram=snapshot.ram, ram_shared=True)
             try:
-                transport = connect(machine, self.image, Deadline.after(_BOOT_SECONDS), self.progress)
+                transport = self._booted(machine)
                 with self.progress.phase("prepare the host for guests", 15):
                     self._prepare(transport, snapshot)
                 transport.close()
@@ -111,8 +115,22 @@ class SnapshotRecipe:
         finally:
             run_dir.close()
 
+    def _booted(self, machine: Machine) -> SshTransport:
+        """LabError with Xen's last lines when it dies or hangs before dom0 answers."""
+        try:
+            return connect(machine, self.image, Deadline.after(_BOOT_SECONDS), self.progress)
+        except HostUnreachable as error:
+            said = machine.console()
+            dead = died(said)
+            what = f"died while it booted: {dead}" if dead else f"did not bring dom0 up in {_BOOT_SECONDS:.0f} s"
+            lines = "".join(f"\n    {line}" for line in said.splitlines()[-_LAST_LINES:])
+            which = self.xen.path if self.xen else "the hypervisor"
+            raise LabError(f"{which} {what}; its last lines:{lines or ' none'}") from error
+
     def _prepare(self, transport: SshTransport, snapshot: Snapshot) -> None:
         deadline = Deadline.after(_BOOT_SECONDS)
+        if self.xen is not None:  # where whoever plants a mutant looks for the text of the running one
+            transport.put(self.xen.path.read_bytes(), "/boot/xen-own.gz", 0o644, deadline)
         files = install(transport, self.drivers, deadline)
         record = {"kernel": files.kernel, "initramfs": files.initramfs}
         (snapshot.path / "guest.json").write_text(json.dumps(record))
@@ -129,19 +147,29 @@ def overlay(backing: Path, backing_format: str, path: Path) -> None:
     )
 
 
+def died(console: str) -> str | None:
+    """The line by which Xen or dom0's kernel says that it is dead, if one does."""
+    found = (one.text for one in find_markers(console) if one.kind.is_host_crash)
+    return next(found, None)
+
+
 @dataclass(frozen=True)
 class _WhileAlive(Deadline):
-    """A deadline that is over as soon as the machine is: nobody will ever answer then."""
+    """A deadline that is over as soon as the machine or its hypervisor is: nobody will ever answer then."""
 
     machine: Machine
 
     @property
     def remaining(self) -> float:
-        return super().remaining if self.machine.alive else 0.0
+        return super().remaining if self._may_answer else 0.0
 
     @property
     def expired(self) -> bool:
-        return super().expired or not self.machine.alive
+        return super().expired or not self._may_answer
+
+    @property
+    def _may_answer(self) -> bool:
+        return self.machine.alive and died(self.machine.console()) is None
 
 
 def connect(machine: Machine, image: Image, deadline: Deadline, progress: Progress) -> SshTransport:

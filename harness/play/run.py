@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,11 +59,13 @@ def play(
     *,
     trace: bool = False,
     enough: StopCondition | None = None,
+    at_c2: Callable[[], None] = lambda: None,
     strict_messages: bool = False,
 ) -> PlayedSide:
     """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record.
 
     `enough` is asked after every checkpoint whether to go on: a mutant that was seen need not be played to its end.
+    `at_c2` is called once guest A works, with nothing done to it yet.
     With `strict_messages` a line of Xen or dom0's kernel that no rule describes fails it.
     """
     stage = set_up(scenario, host, store, progress)
@@ -73,6 +76,7 @@ def play(
     try:
         with traced(stage) if trace else contextlib.nullcontext():
             if _at_c2(stage, store):
+                at_c2()
                 from_c2(stage)
         stage.read_logs()
     except SeenEnough:

@@ -73,6 +73,7 @@ class Running:
 
     @cached_property
     def session(self) -> Session:
+        from harness.nested.cache import Cache
         from harness.report.announce import announced
         from harness.run.session import Session
 
@@ -80,7 +81,8 @@ class Running:
         with self._live() as progress:
             plan = self.options.plan(self._scenarios, results=self.results)
             progress.note(f"results: {plan.results}")
-            session = Session(lab, plan, progress)
+            controls = self.options.prepared_controls(self._devices, progress)
+            session = Session(lab, plan, progress, cache=Cache(), controls_lab=controls)
             if self.options.resume is not None:
                 session.go_on()
                 left, all_ = len(self._scenarios) - len(session.finished), len(self._scenarios)
@@ -98,7 +100,7 @@ class Running:
                 control = f", control {result.control.verdict}" if result.control else ""
                 place = f"{len(session.finished)} of {len(self._scenarios)}"
                 progress.note(
-                    f"{result.conclusion} {result.id}: expected {result.expected.verdict}, "
+                    f"{result.told} {result.id}: expected {result.expected.verdict}, "
                     f"stock {result.stock.verdict}{control}, "
                     f"{result.seconds:.0f} s ({place})"
                 )

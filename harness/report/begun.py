@@ -30,15 +30,25 @@ class Begun(StrictModel):
     under_test: str = Field(description="'stock', or the name of a mutant")
     control: str | None = Field(description="the mutant that the scenarios are held against")
     notices: tuple[str, ...] = Field(description="endings that must see the control")
+    own_controls: dict[str, str] = Field(
+        default={}, description="scenarios that are held against another mutant, and which"
+    )
     known_issues: str | None = Field(description="SHA-256 of the user's own known_issues.yaml, of which this is a copy")
     repeat_options: str
     parent: Parent | None = Field(default=None, description="the run that this one supplements")
 
+    def control_of(self, scenario: str) -> str | None:
+        """The mutant that this scenario is held against, if it is against any."""
+        return self.own_controls.get(scenario, self.control)
+
     def role(self, scenario: Scenario) -> ControlRole:
-        """What the scenario promises of the control."""
+        """What the scenario promises of its control."""
+        if scenario.id in self.own_controls:
+            return ControlRole.NOTICES
         return ControlRole.NONE if self.control is None else scenario.control_role(self.notices)
 
     def hypervisors(self, scenario: Scenario) -> tuple[str, ...]:
         """The one under test, and the control where the scenario promises something of it."""
-        alone = self.control is None or self.role(scenario) is ControlRole.NONE
-        return (self.under_test,) if alone else (self.under_test, str(self.control))
+        control = self.control_of(scenario.id)
+        alone = control is None or self.role(scenario) is ControlRole.NONE
+        return (self.under_test,) if alone else (self.under_test, str(control))

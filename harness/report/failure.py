@@ -6,6 +6,8 @@ just this. Lines are not wrapped: a path or a command that is cut cannot be copi
 
 from __future__ import annotations
 
+from collections import Counter
+
 from harness.base.text import inert
 from harness.judge.judgement import Check, Conclusion, Hazard, Outcome, Verdict
 from harness.report.results import RunResult, ScenarioResult, Side
@@ -35,10 +37,15 @@ def skipped(run: RunResult) -> list[str]:
 
 def remarks(run: RunResult) -> list[str]:
     """One line for each scenario that needs no paragraph and yet has something to tell: a known issue above all."""
-    return [
+    told = [
         inert(f"{scenario.conclusion} {scenario.id}: {scenario.remark}")
         for scenario in run.scenarios
         if scenario.remark and scenario.conclusion not in _UNEXPECTED
+    ]
+    kept = Counter(scenario.told for scenario in run.scenarios if scenario.control and scenario.control.kept)
+    return told + [
+        f"{what}: {number} scenarios, whose controls an earlier run played; --fresh-controls plays them anew"
+        for what, number in kept.items()
     ]
 
 

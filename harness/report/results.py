@@ -53,6 +53,7 @@ class Side(StrictModel):
     raw_directory: str
     log: str
     stored: RawRef | None = Field(default=None, description="record.json of these raw files; null: there is none")
+    kept: AwareDatetime | None = Field(default=None, description="when an earlier run played it; null: this one did")
 
     @property
     def verdict(self) -> Verdict:
@@ -133,6 +134,12 @@ class ScenarioResult(StrictModel):
         if control is None or decisive:
             return stock.reason
         return f"on the control {control.hypervisor}: {control.reason}"
+
+    @property
+    def told(self) -> str:
+        """The conclusion, and whether its control was played in an earlier run."""
+        kept = self.control.kept if self.control else None
+        return f"{self.conclusion} (kept proof of {kept:%Y-%m-%d})" if kept else str(self.conclusion)
 
     @property
     def sides(self) -> tuple[tuple[str, Side], ...]:

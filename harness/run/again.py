@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -100,9 +100,10 @@ class RunAgain:
 
     def result(self, status: ExitStatus | None = None) -> RunResult:
         """What results.json says, or would have said; with the exit status of a run that did not come to its end."""
-        busy = sum((side.ended - side.began).total_seconds() for side in self.sides)
-        covered = sum(sum(side.tries[-1].phases.values()) for side in self.sides)
-        ended = max((side.ended for side in self.sides), default=self.begun.started)
+        sides = [side for side in self.sides if side.side.kept is None]
+        busy = sum((side.ended - side.began).total_seconds() for side in sides)
+        covered = sum(sum(side.tries[-1].phases.values()) for side in sides)
+        ended = max((side.ended for side in sides), default=self.begun.started)
         return RunResult.of(
             list(self.finished.values()),
             tool_version=self.begun.tool_version,
@@ -179,10 +180,10 @@ def _add(again: RunAgain, name: str, stored: ScenarioResult | None, issues: Mapp
     begun, root = again.begun, again.root
     wanted = {side.hypervisor: side for _, side in stored.sides} if stored else {}
     sides: dict[str, SideAgain] = {}
-    for hypervisor in filter(None, (begun.under_test, begun.control)):
+    for hypervisor in filter(None, (begun.under_test, begun.control_of(name))):
         tries = _tries(root, name, hypervisor)
         if tries or hypervisor in wanted:
-            sides[hypervisor] = _side(root, name, hypervisor, tries or 1, wanted.get(hypervisor))
+            sides[hypervisor] = _side(root, name, hypervisor, tries or 1, wanted.get(hypervisor), begun.started)
     again.sides += sides.values()
     ended = {hypervisor: one for hypervisor, one in sides.items() if one.finished}
     scenario = next((one.record.scenario for one in sides.values()), None)
@@ -195,9 +196,20 @@ def _add(again: RunAgain, name: str, stored: ScenarioResult | None, issues: Mapp
         [one.side for one in made],
         foresee(scenario, begun.host.facts, registry(), issues),
         begun.role(scenario),
-        (max(one.ended for one in made) - min(one.began for one in made)).total_seconds(),
+        _seconds([one for one in made if one.side.kept is None]),
         begun.repeat_options,
     )
+
+
+def _seconds(sides: Sequence[SideAgain]) -> float:
+    """From the first that began to the last that ended."""
+    ended = max((one.ended for one in sides), default=datetime.min)
+    return (ended - min((one.began for one in sides), default=ended)).total_seconds()
+
+
+def side_again(root: Path, name: str, hypervisor: str, started: datetime) -> SideAgain:
+    """The only try of one side of the run in `root` that was `started` then. EvidenceError as `judged_again`."""
+    return _side(root, name, hypervisor, 1, None, started)
 
 
 def _folder(name: str, hypervisor: str, number: int) -> str:
@@ -210,8 +222,11 @@ def _tries(root: Path, name: str, hypervisor: str) -> int:
     return sum(os.path.lexists(one) for one in folders)
 
 
-def _side(root: Path, name: str, hypervisor: str, tries: int, stored: Side | None) -> SideAgain:
-    """EvidenceError, one line for each, when files are missing or were changed."""
+def _side(root: Path, name: str, hypervisor: str, tries: int, stored: Side | None, started: datetime) -> SideAgain:
+    """EvidenceError, one line for each, when files are missing or were changed.
+
+    One that ended before the run was `started` is a kept proof.
+    """
     files: list[SideFile] = []
     records: list[Record] = []
     raws: list[RawRef] = []
@@ -241,6 +256,7 @@ def _side(root: Path, name: str, hypervisor: str, tries: int, stored: Side | Non
             attempts=[_attempt(*one) for one in zip(files, spoiled, raws, strict=False)],
             stored=raw,
             began=files[-1].began,
+            kept=file.began if file.ended < started else None,
         )
     except ValidationError as error:  # a number that no address or time can be
         raise EvidenceError(f"{raw.path!r}: {error.errors(include_url=False)[0]['msg']}") from error

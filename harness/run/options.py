@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,8 @@ DEFAULT_PROFILE = "ci"
 DEFAULT_TOOLSTACK = "xl"
 OUR_INVENTORY = Path(__file__).parents[2] / "inventory" / "nested.yaml"
 DEFAULT_CONTROL = "no-maskall-reset"
+CONTROL_XEN = "control-xen"
+"""What a hypervisor that was given as the control is called in results."""
 _MOST_WORKERS = 2
 
 
@@ -63,7 +65,7 @@ class RunOptions:
         None,
         "Xen host to build, see 'maskall list' (default: the inventory's).",
         "STACK",
-        on="mutants soak",
+        on="mutants soak bisect",
         only=Only.NESTED,
         why="a lab host's hypervisor is not changed",
         repeat=True,
@@ -81,7 +83,7 @@ class RunOptions:
         (),
         "Target device, may be repeated (default: the inventory's).",
         "DEVICE",
-        on="run mutants soak plan certify",
+        on="run mutants soak plan certify bisect",
         ini=True,
     )
     mutant: str | None = option(
@@ -93,7 +95,32 @@ class RunOptions:
         why="a lab host's hypervisor is not changed",
         repeat=True,
     )
+    xen: Path | None = option(
+        None,
+        "Your own hypervisor, xen.gz, in the place of the stack's.",
+        "FILE",
+        on="run",
+        only=Only.NESTED,
+        why="install it there, and boot it",
+        repeat=True,
+    )
+    control_xen: Path | None = option(
+        None,
+        "A hypervisor that has the defect, as the control; with --xen: PROVEN says that the change cures it.",
+        "FILE",
+        on="run",
+        only=Only.NESTED,
+        why="a lab host's hypervisor is not changed",
+        repeat=True,
+    )
     no_control: bool = option(False, "No control; with --mutant that one is under test.", on="run", repeat=True)
+    fresh_controls: bool = option(
+        False,
+        "Play every control, also one whose proof is kept from an earlier run.",
+        on="run",
+        only=Only.NESTED,
+        why="no proof is kept there",
+    )
     mutants: Path | None = option(
         None, "YAML file with mutants of your own.", "FILE", on="run mutants", repeat=True, ini=True
     )
@@ -101,7 +128,7 @@ class RunOptions:
         None, "YAML file with known issues of your own.", "FILE", on="run", repeat=True, ini=True
     )
     results: Path | None = option(
-        None, "New directory for the results (default: results/<UTC time>).", "DIR", on="run mutants soak"
+        None, "New directory for the results (default: results/<UTC time>).", "DIR", on="run mutants soak bisect"
     )
     resume: Path | None = option(None, "Go on with the run in this directory, which was interrupted.", "RUN", on="run")
     failed: Path | None = option(None, "Play again what was not as expected in this run.", "RUN", on="run")
@@ -125,7 +152,7 @@ class RunOptions:
         0,
         f"Hosts at a time (default: one for each processor, at most {_MOST_WORKERS}).",
         "N",
-        on="run mutants soak",
+        on="run mutants soak bisect",
         least=1,
         most=16,
         only=Only.NESTED,
@@ -162,7 +189,7 @@ class RunOptions:
         None,
         "Debian mirror to build from: 'URI' or 'URI SECURITY-URI'.",
         "URIS",
-        on="run mutants soak nested practice",
+        on="run mutants soak bisect nested practice",
         only=Only.NESTED,
         why="a lab host is not built",
         ini=True,
@@ -170,7 +197,7 @@ class RunOptions:
     yes: bool = option(
         False,
         "Not root: install missing packages through sudo.",
-        on="run mutants soak nested practice",
+        on="run mutants soak bisect nested practice",
         short="-y",
         ini=True,
     )
@@ -178,7 +205,9 @@ class RunOptions:
     @property
     def control(self) -> str | None:
         """The mutant the scenarios are held against."""
-        return None if self.no_control or self.in_lab else self.mutant or DEFAULT_CONTROL
+        if self.no_control or self.in_lab:
+            return None
+        return CONTROL_XEN if self.control_xen else self.mutant or DEFAULT_CONTROL
 
     @property
     def hosts_at_a_time(self) -> int:
@@ -377,6 +406,12 @@ class RunOptions:
         from harness.run.prepare import lab_for
 
         return lab_for(self, devices, progress)
+
+    def prepared_controls(self, devices: Iterable[str], progress: Progress) -> Lab | None:
+        """Where the hosts come from that run the hypervisor of --control-xen; None without it."""
+        if self.control != CONTROL_XEN:
+            return None
+        return replace(self, xen=self.control_xen).prepared_lab(devices, progress)
 
 
 TABLE = table_of(RunOptions)

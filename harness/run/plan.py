@@ -12,10 +12,11 @@ from pathlib import Path
 from harness.host.host import Opener
 from harness.judge.known import KnownIssue
 from harness.mutants.catalogue import Mutant
+from harness.play.catalogue import catalogue
 from harness.play.run import play_opening
 from harness.play.stage.warm_files import code_digest
 from harness.play.stage.warm_start import opening_key
-from harness.run.options import RunOptions
+from harness.run.options import CONTROL_XEN, DEFAULT_CONTROL, RunOptions
 from harness.scenario.spec import ControlRole, Scenario
 
 STOCK = "stock"
@@ -37,12 +38,14 @@ class Plan:
         return self.options.under_test or STOCK
 
     def hypervisors(self, scenario: Scenario) -> list[str]:
-        """What the scenario is played on: the one under test, and the control where it promises something."""
-        return [self.tested] if self.role(scenario) is ControlRole.NONE else [self.tested, str(self.options.control)]
+        """What the scenario is played on: the one under test, and its control where it has one."""
+        control = self.control(scenario)
+        return [self.tested] if control is None else [self.tested, control]
 
     def opening(self, scenario: Scenario, name: str) -> str | None:
         """The opening that `scenario` may go on from on this hypervisor; None: it is played from its beginning."""
-        if self.options.cold or self.options.trace or (name != STOCK and not self.mutants[name].from_c2):
+        planted = name not in (STOCK, CONTROL_XEN)
+        if self.options.cold or self.options.trace or (planted and not self.mutants[name].from_c2):
             return None
         if self.options.libvirt:  # libvirt's connection would not outlive the freeze
             return None
@@ -63,6 +66,32 @@ class Plan:
             self.opening(scenario, name) for scenario in self.scenarios for name in self.hypervisors(scenario)
         )
 
+    def control(self, scenario: Scenario) -> str | None:
+        """The mutant that the scenario is held against: the run's if that is in its reach, else its ending's.
+
+        None: it has neither, or --mutant asked for another one.
+        """
+        common = self.options.control
+        if common is None:
+            return None
+        if scenario.control_role(self.notices) is not ControlRole.NONE:
+            return common
+        return None if self.options.mutant else catalogue().control_of(scenario.ending)
+
     def role(self, scenario: Scenario) -> ControlRole:
+        """What the scenario promises of its control."""
+        if self.control(scenario) is None:
+            return ControlRole.NONE
+        return ControlRole.NOTICES if self.is_own(scenario) else scenario.control_role(self.notices)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """The endings that must see the run's control. A hypervisor that was given as one lacks the fix itself."""
         control = self.options.control
-        return ControlRole.NONE if control is None else scenario.control_role(self.mutants[control].notices)
+        if control is None:
+            return ()
+        return self.mutants[DEFAULT_CONTROL if control == CONTROL_XEN else control].notices
+
+    def is_own(self, scenario: Scenario) -> bool:
+        """Whether its control is its ending's and not the run's."""
+        return self.control(scenario) not in (None, self.options.control)

@@ -12,6 +12,7 @@ from harness.nested import prerequisites
 from harness.nested.apt_sources import use_mirror
 from harness.nested.cache import Cache
 from harness.nested.lab import NestedLab
+from harness.nested.ownparts import OwnXen
 from harness.run.options import RunOptions
 
 
@@ -24,14 +25,17 @@ def lab_for(options: RunOptions, wanted: Iterable[str], progress: Progress) -> L
     if options.in_lab:
         return RealLab.opened(options.site, devices, options.wishes("maskall run"), progress)
     use_mirror(options.mirror)
-    return prepared_lab(stack(options.stack_name), devices, progress, sudo=options.yes)
+    own = OwnXen.read(options.xen) if options.xen is not None else None
+    return prepared_lab(stack(options.stack_name), devices, progress, sudo=options.yes, xen=own)
 
 
-def prepared_lab(chosen: Stack, devices: list[str], progress: Progress, *, sudo: bool = False) -> NestedLab:
+def prepared_lab(
+    chosen: Stack, devices: list[str], progress: Progress, *, sudo: bool = False, xen: OwnXen | None = None
+) -> NestedLab:
     """A nested lab that hands out hosts at once. Raises UsageError, LabError."""
     cache = Cache()
     prerequisites.install(progress, log=cache.root / "logs" / "packages.log", sudo=sudo)
-    lab = NestedLab(chosen, devices, cache, progress)
+    lab = NestedLab(chosen, devices, cache, progress, xen)
     progress.note(f"accelerator {lab.accelerator.name}: {lab.accelerator.why}")
     assert lab.snapshot  # noqa: S101 - a cached property: made here, before two threads could both want to
     return lab

@@ -10,6 +10,7 @@ from harness.nested.apt_sources import from_option
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as models
 from harness.nested.devices import select as select_devices
+from harness.nested.ownparts import OwnXen
 from harness.play.catalogue import catalogue
 from harness.run.history import check, times
 from harness.run.option import Only
@@ -84,7 +85,13 @@ def _refuse_to_strand(options: RunOptions, rows: list[Scenario]) -> None:
 def _nested_candidates(options: RunOptions) -> list[Candidate]:
     if options.mirror is not None:
         from_option(options.mirror)
-    stack(options.stack_name)
+    chosen = stack(options.stack_name)
+    for file in (options.xen, options.control_xen):
+        if file is not None:
+            OwnXen.read(file).fit(chosen)
+    if options.control_xen and (options.mutant or options.no_control):
+        other = "--no-control" if options.no_control else "--mutant"
+        raise UsageError(f"--control-xen and {other} contradict each other", hint="give one of them")
     devices = options.device_names
     offer = frozenset(model.model for model in models().values())  # whether QEMU has it is seen when it is asked
     found = select_devices(devices, offer)

@@ -18,6 +18,10 @@ from harness.evidence.sealed import bytes_of
 from harness.evidence.store import digest
 from harness.host.host import Lab
 from harness.judge.forecast import Forecast, foresee
+from harness.judge.judge import judge
+from harness.judge.judgement import Verdict
+from harness.mutants.catalogue import changes_on
+from harness.nested.cache import Cache
 from harness.report.begun import KNOWN_ISSUES, NAME, Begun
 from harness.report.formats.base import written
 from harness.report.results import (
@@ -35,10 +39,13 @@ from harness.report.told import Told
 from harness.run import resume, store
 from harness.run.again import RunAgain
 from harness.run.chain import Chain
+from harness.run.options import CONTROL_XEN
 from harness.run.plan import Plan
+from harness.run.proofs import Proofs
 from harness.run.schedule import Schedule
 from harness.run.side import SideOutcome, SidePlayer, concluded, wall
-from harness.scenario.spec import Scenario
+from harness.scenario.record import Record
+from harness.scenario.spec import ControlRole, Scenario
 from harness.xen.keys.fixes import registry
 
 
@@ -49,6 +56,10 @@ class Session:
     lab: Lab
     plan: Plan
     progress: Progress
+    cache: Cache | None = None
+    """Where proofs are kept from run to run; None: nowhere."""
+    controls_lab: Lab | None = None
+    """Where hosts with the hypervisor of --control-xen come from."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     finished: list[ScenarioResult] = field(default_factory=list)
     controls: dict[str, Control] = field(default_factory=dict)  # the mutants that were planted, by name
@@ -84,12 +95,22 @@ class Session:
     def _abort(self) -> None:
         self._broken_off.set()
         self.lab.abort()
+        if self.controls_lab is not None:
+            self.controls_lab.abort()
 
     @cached_property
     def _sides_left(self) -> list[tuple[Scenario, str]]:
         """Sides that have not begun, both of a scenario side by side."""
-        every = [(scenario, name) for scenario in self.plan.scenarios for name in self.plan.hypervisors(scenario)]
+        every = [(scenario, name) for scenario in self.plan.scenarios for name in self.hypervisors(scenario)]
         return [(scenario, name) for scenario, name in every if (scenario.id, name) not in self._outcomes]
+
+    def hypervisors(self, scenario: Scenario) -> list[str]:
+        """As the plan says, but no control of its own for a scenario that must fail here, or that it does not fit."""
+        names = self.plan.hypervisors(scenario)
+        if not self.plan.is_own(scenario):
+            return names
+        fits = changes_on(self.plan.mutants[names[1]], self._facts)
+        return names if fits and not self.forecast(scenario).certain else names[:1]
 
     def _next_side(self) -> Callable[[], SideOutcome] | None:
         if not self._sides_left:
@@ -97,10 +118,37 @@ class Session:
         if self._held is None:
             self.begin()
         scenario, name = self._sides_left.pop(0)
-        label = name if name == self.plan.hypervisors(scenario)[0] else "control"
+        label = name if name == self.plan.tested else "control"
         progress = self.progress.side(f"{scenario.id} {label}")
+        lab = self.controls_lab if name == CONTROL_XEN and self.controls_lab else self.lab
+        own = name != self.plan.tested and self.plan.is_own(scenario)
+        enough = _failed if own else None
         before = self._spoiled.get((scenario.id, name), ())
-        return SidePlayer(self.lab, self.plan, scenario, name, progress, broken_off=self._broken_off, before=before)
+        player = SidePlayer(
+            lab, self.plan, scenario, name, progress, enough, own, broken_off=self._broken_off, before=before
+        )
+        return player if name in (self.plan.tested, CONTROL_XEN) else partial(self._control, player)
+
+    def _control(self, player: SidePlayer) -> SideOutcome:
+        """A control, played in an earlier run or in this one."""
+        if self._proofs is None:
+            return player()
+        named = player.scenario, player.name
+        mutant, role = self.plan.mutants[player.name], self.plan.role(player.scenario)
+        if not self.plan.options.fresh_controls and (kept := self._proofs.used(*named, mutant, role)):
+            return kept
+        outcome = player()
+        if not self._broken_off.is_set():
+            self._proofs.keep(outcome, mutant, role)
+        return outcome
+
+    @cached_property
+    def _proofs(self) -> Proofs | None:
+        """None where each side must be played: its host is wanted, or it is traced, or no line may go unexplained."""
+        options = self.plan.options
+        if self.cache is None or options.keep or options.trace or options.strict_messages or options.in_lab:
+            return None
+        return Proofs(self.cache, self.plan.results, self._facts, self.lab.packages(), self.started)
 
     def go_on(self) -> None:
         """Take what had ended of the run in this directory. UsageError when it cannot be gone on with."""
@@ -143,7 +191,10 @@ class Session:
             scenarios=tuple(row.id for row in plan.scenarios),
             under_test=plan.tested,
             control=control,
-            notices=plan.mutants[control].notices if control else (),
+            notices=plan.notices,
+            own_controls={
+                row.id: name for row in plan.scenarios if plan.is_own(row) for name in self.hypervisors(row)[1:]
+            },
             known_issues=self._copy_of_issues(),
             repeat_options=plan.options.repeat_options,
             parent=self.parent,
@@ -187,7 +238,7 @@ class Session:
         return next(result for result in self.finished if result.id == scenario.id)
 
     def _complete(self, scenario: Scenario) -> bool:
-        return all((scenario.id, name) in self._outcomes for name in self.plan.hypervisors(scenario))
+        return all((scenario.id, name) in self._outcomes for name in self.hypervisors(scenario))
 
     def take(self, outcome: SideOutcome) -> None:
         """A side has ended: what is told about it is stored at once, whatever becomes of the others."""
@@ -210,12 +261,12 @@ class Session:
 
     def conclude(self, scenario: Scenario) -> ScenarioResult:
         """What the scenario's sides say together, all of which were taken."""
-        sides = [self._outcomes[scenario.id, name] for name in self.plan.hypervisors(scenario)]
+        sides = [self._outcomes[scenario.id, name] for name in self.hypervisors(scenario)]
         return concluded(
             scenario,
             [one.side for one in sides],
             self.forecast(scenario),
-            self.plan.role(scenario),
+            self.plan.role(scenario) if len(sides) > 1 else ControlRole.NONE,
             max(one.ended for one in sides) - min(one.began for one in sides),
             self.plan.options.repeat_options,
         )
@@ -254,6 +305,11 @@ class Session:
         if self._held is not None:
             self._held.close()
         return result
+
+
+def _failed(record: Record) -> bool:
+    """Whether an expectation is violated already: then the mutant is noticed, and nothing later can undo it."""
+    return judge(record).verdict is Verdict.FAIL
 
 
 def store_run(result: RunResult, folder: Path) -> None:

@@ -7,24 +7,28 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event
 
 from harness.base.errors import EmulatorFault, GuestDied, HostQuarantined, MaskallError
 from harness.base.progress import Progress
 from harness.evidence.store import EvidenceStore
-from harness.host.host import Lab, Opener
+from harness.host.host import Host, Lab, Opener
+from harness.host.stacks import OWN_XEN
 from harness.judge.forecast import Forecast
 from harness.judge.growth import growth
 from harness.judge.judgement import Judgement
 from harness.model.observation import RawRef
+from harness.mutants.catalogue import Mutant
 from harness.mutants.plant import plant
 from harness.play.run import PlayedSide, play
 from harness.play.stage.stage import StopCondition
 from harness.report.results import Attempt, Control, ScenarioResult, Side
-from harness.run.plan import STOCK, Plan
+from harness.run.options import CONTROL_XEN
+from harness.run.plan import Plan
 from harness.run.sidefile import store_side
 from harness.scenario.record import Record
-from harness.scenario.spec import ControlRole, Scenario
+from harness.scenario.spec import ControlRole, Fate, Scenario
 
 MAX_EMULATOR_RETRIES = 2
 _RETRIED = (EmulatorFault, GuestDied)
@@ -58,6 +62,7 @@ class SidePlayer:
     name: str
     progress: Progress
     enough: StopCondition | None = None
+    at_c2: bool = False  # plant a mutant that does nothing before C2 then: what comes before it cannot notice it
     broken_off: Event = field(default_factory=Event)  # set when all is ended: what this comes to is no result
     _planted: Control | None = None
     before: Sequence[Attempt] = ()  # tries that are stored already, of a run that goes on
@@ -124,13 +129,13 @@ class SidePlayer:
                     return PlayedSide.skipped(scenario, f"the host has no {missing[0]}")
                 if plan.options.trace and host.debugger is None:
                     return PlayedSide.skipped(scenario, "the host has no debugger to trace with")
-                if self.name != STOCK:
-                    with self.progress.phase(f"apply mutant {self.name}"):
-                        mutant = plan.mutants[self.name]
-                        changes = plant(self.name, mutant, host)
-                        self._planted = Control(
-                            name=self.name, layer=mutant.layer, stands_for=mutant.stands_for, changes=changes
-                        )
+                mutant = plan.mutants.get(self.name)
+                if self.name == CONTROL_XEN:
+                    told = f"the hypervisor given as control, {host.facts.get(OWN_XEN)}"
+                    self._planted = Control(name=self.name, layer="hypervisor", stands_for=told, changes=())
+                at_c2 = self.at_c2 and mutant is not None and mutant.from_c2 and scenario.end.fate is not Fate.REFUSED
+                if mutant is not None and not at_c2:
+                    self._plant(mutant, host)
                 host.toolstack = plan.options.toolstack_name()
                 # never on the control, where a failure is what proves the scenario
                 strict = plan.options.strict_messages and self.name == plan.tested
@@ -141,12 +146,22 @@ class SidePlayer:
                     self.progress,
                     trace=plan.options.trace,
                     enough=self.enough,
+                    at_c2=partial(self._plant, mutant, host) if mutant is not None and at_c2 else _nothing,
                     strict_messages=strict,
                 )
         except HostQuarantined as error:  # an earlier scenario could not be undone, this one was never tried
             return PlayedSide.skipped(scenario, str(error))
         except MaskallError as error:
             return PlayedSide.failed(scenario, error)
+
+    def _plant(self, mutant: Mutant, host: Host) -> None:
+        with self.progress.phase(f"apply mutant {self.name}"):
+            changes = plant(self.name, mutant, host)
+        self._planted = Control(name=self.name, layer=mutant.layer, stands_for=mutant.stands_for, changes=changes)
+
+
+def _nothing() -> None:
+    """Of a side that has no mutant to plant at C2."""
 
 
 def attempt(reason: str, seconds: float, stored: RawRef | None) -> Attempt:
@@ -164,6 +179,7 @@ def side_of(
     attempts: Sequence[Attempt],
     stored: RawRef | None,
     began: datetime | None,
+    kept: datetime | None = None,
 ) -> Side:
     """What results say of a side, of one that was just played and of one that is judged anew."""
     return Side(
@@ -177,6 +193,7 @@ def side_of(
         log=f"logs/{record.scenario.id}.{hypervisor}.log",
         stored=stored,
         began=began,
+        kept=kept,
     )
 
 

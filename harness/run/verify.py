@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,6 @@ from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
 from harness.mutants import catalogue as mutants
 from harness.mutants.catalogue import Mutant
-from harness.mutants.change import ByteChange, Returns
 from harness.mutants.code import Replaced
 from harness.nested import devices as nested
 from harness.play.catalogue import catalogue
@@ -233,7 +232,7 @@ def _product(read: Read) -> Iterator[str]:
 
 def _times(read: Read) -> Iterator[str]:
     for side in read.comparison.again.sides:
-        for file in side.tries:
+        for file in side.tries if side.side.kept is None else ():
             if not read.results.started <= file.began <= file.ended <= read.results.ended:
                 where = f"{file.record.scenario.id} on {file.hypervisor}"
                 yield f"{where} was played from {file.began} to {file.ended}, and the run was not"
@@ -324,6 +323,8 @@ def _of_profile(read: Read, profile: str | None) -> Iterator[str]:
         yield f"the hypervisor under test is the mutant {read.begun.under_test}"
     if read.begun.control is None:
         yield "there is no known-bad control"
+    if catalogue().profile(profile).strict_messages:
+        yield from (f"{name} was played by an earlier run" for name, side in read.sides if side.kept)
     devices = _candidates(read)
     rows = select(catalogue(), devices, [], profile) if devices else []
     toolstack = read.begun.host.facts.get("toolstack", "")
@@ -352,11 +353,16 @@ def _control(read: Read) -> Layer:
     begun, ours = read.begun, mutants.catalogue()
     if begun.control is None and begun.under_test == STOCK:
         return Layer("control", Word.NOT_ASKED, ("the run has no known-bad control: it proves nothing beyond stock",))
-    names = [one for one in (begun.under_test, begun.control) if one not in (None, STOCK)]
+    own = dict.fromkeys(begun.own_controls.values())
+    names = [one for one in dict.fromkeys([begun.under_test, begun.control, *own]) if one not in (None, STOCK)]
     wrong = [f"{name} is no mutant of this maskall" for name in names if name not in ours]
     control = ours.get(begun.control or "")
     if control is not None and begun.notices != control.notices:
         wrong.append(f"{begun.control} has to be noticed by {', '.join(control.notices)}, and the run says otherwise")
+    for one in read.results.scenarios:
+        name = begun.own_controls.get(one.id)
+        if name is not None and catalogue().control_of(one.ending) != name:
+            wrong.append(f"{one.id} was held against {name}, and the catalogue says otherwise")
     planted = 0
     for side in read.comparison.again.sides:
         for file in side.tries:
@@ -370,16 +376,16 @@ def _control(read: Read) -> Layer:
                 continue
             if (file.planted.name, file.planted.layer) != (file.hypervisor, mutant.layer):
                 wrong.append(f"{where}: another mutant was planted: {file.planted.name}")
-            if told := _misplanted(mutant, file.planted.changes, begun.host.facts.get("stack")):
+            if told := _misplanted(mutant, file.planted.changes, begun.host.facts):
                 wrong.append(f"{where}: {told}")
     return Layer.of(
         "control", _few(wrong), [f"{' and '.join(map(str, names))}, planted and read back on {planted} sides"]
     )
 
 
-def _misplanted(mutant: Mutant, made: tuple[Replaced, ...], stack: str | None) -> str:
+def _misplanted(mutant: Mutant, made: tuple[Replaced, ...], facts: Mapping[str, str]) -> str:
     """How the bytes that were written differ from the mutant's; empty: not at all."""
-    changes: tuple[ByteChange | Returns, ...] = tuple(mutant.changes(stack))
+    changes = mutants.changes_on(mutant, facts)
     if not made or len(made) != len(changes):
         return f"{len(made)} changes were made, and the mutant has {len(changes)}"
     for change, one in zip(changes, made, strict=True):
@@ -444,6 +450,8 @@ def _notes(read: Read) -> Iterator[str]:
             yield f"  whose rules are others than ours: {', '.join(changed)}"
     if read.statement.predicate.redacted:
         yield "redacted: names of hosts and users, addresses, UUIDs and serial numbers are pseudonyms"
+    if kept := [side.kept for _, side in read.sides if side.kept]:
+        yield f"{len(kept)} controls are kept proofs of earlier runs, the first of {min(kept):%Y-%m-%d %H:%M}"
     yield from (
         f"accepted by whoever ran it: {name.removeprefix('accepted ')}: {why}"
         for name, why in read.begun.host.facts.items()

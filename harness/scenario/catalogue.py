@@ -38,6 +38,7 @@ class Absent(StrictModel):
 
 class Catalogue(StrictModel):
     endings: dict[str, Ending]
+    controls: dict[str, tuple[str, ...]] = Field({}, description="endings by the mutant that each must notice")
     follow_ons: dict[str, FollowOn]
     absent: dict[str, Absent] = Field({})
     profiles: dict[str, Profile]
@@ -46,6 +47,10 @@ class Catalogue(StrictModel):
         """Why an ending or follow-on of this name is no scenario; None when it is one, or is unknown."""
         found = self.absent.get(name)
         return Hole(found.kind, found.why) if found else None
+
+    def control_of(self, ending: str) -> str | None:
+        """The mutant that an ending must notice, where it has one of its own."""
+        return next((name for name, endings in self.controls.items() if ending in endings), None)
 
     @property
     def titles(self) -> dict[str, str]:

@@ -19,10 +19,12 @@ _PACKAGES = ("evidence", "guest", "host", "model", "play", "scenario", "transpor
 
 
 @functools.cache
-def code_digest() -> str:
-    """Changes with any file that could make an opening another one."""
+def code_digest(more: tuple[str, ...] = ()) -> str:
+    """Changes with any file that could make an opening another one, and with those of `more` packages."""
     harness = Path(__file__).parents[2]
-    files = sorted(path for package in _PACKAGES for path in (harness / package).rglob("*.*") if _is_source(path))
+    files = sorted(
+        path for package in (*_PACKAGES, *more) for path in (harness / package).rglob("*.*") if _is_source(path)
+    )
     content = b"".join(f"{path.relative_to(harness)}\n".encode() + path.read_bytes() for path in files)
     return hashlib.sha256(content).hexdigest()
 

@@ -21,7 +21,10 @@ PLANT = Deed(ChangeKind.CONFIG, "set MASKALL of {device} before Xen looks at it"
 
 @verb("reset_host_masked", at=Checkpoint.C4, changes=(RESET_BUTTON, PLANT, device.BIND))
 def reset_host_masked(stage: Stage) -> None:
-    """Reset, plant MASKALL at `pdev_msi_init`, wait for dom0, take the device from its driver again."""
+    """Reset, plant MASKALL at `pdev_msi_init`, wait for dom0, take the device from its driver again.
+
+    The boot has loaded Xen's text anew, so on a known-bad control its bytes are written once more, at the same moment.
+    """
     host, card, offset = stage.host, stage.device, stage.collector.msix_offset
     if host.debugger is None or host.reset_button is None or offset is None:
         raise HarnessBug("this ending needs a debugger and a reset and should have been skipped")
@@ -38,6 +41,7 @@ def reset_host_masked(stage: Stage) -> None:
             identity=card.identity,
             msix_offset=offset,
             reset=host.reset_button,
+            text={one.address: (one.before, one.after) for one in host.rewritten},
             deadline=Deadline.after(_BOOT_SECONDS),
         )
         if planted.took:

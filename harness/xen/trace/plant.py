@@ -7,7 +7,7 @@ Xen 4.14 has no such function; there `alloc_pdev` finds devices, and does not re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
@@ -41,12 +41,14 @@ def plant_maskall(
     identity: str,
     msix_offset: int,
     reset: Callable[[], None],
+    text: Mapping[int, tuple[bytes, bytes]],
     deadline: Deadline,
 ) -> Planted:
     """`reset` the host and set MASKALL of the device at `function` (its address in ECAM) before Xen looks at it.
 
-    Symbols are those of the Xen that ran before, which must be the one that boots. LabError when it never comes by
-    or another device answers there.
+    Symbols are those of the Xen that ran before, which must be the one that boots. A known-bad control is made anew
+    there: `text` has its bytes by address, those of the file and those in their place. LabError when Xen never comes
+    by, another device answers there, or the text is another one.
     """
     control = function + msix_offset + 2
     with debugger.attach() as machine:
@@ -58,6 +60,10 @@ def plant_maskall(
                 f"Xen did not come by {' or '.join(_PLACES)} after the reset", hint="did the host boot the same Xen?"
             )
         check_identity(machine, function, identity)
+        for address, (stock, changed) in text.items():
+            if machine.read(address, len(stock)) != stock:
+                raise LabError(f"the Xen that booted has other text at {address:#x} than the one before it")
+            machine.write(address, changed)
         before = int.from_bytes(machine.read_physical(control, 2), "little")
         machine.write_physical(control, (before | _MASKALL).to_bytes(2, "little"))
         after = int.from_bytes(machine.read_physical(control, 2), "little")

@@ -44,7 +44,15 @@ def recorded_play(
     folder = tempfile.TemporaryDirectory(prefix="replay-")  # gone with the function that holds it
     run = unpacked("proven", Path(folder.name))
 
-    def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> PlayedSide:
+    def play(
+        row: Scenario,
+        host: Host,
+        evidence: EvidenceStore,
+        progress: Progress,
+        at_c2: Callable[[], None] = lambda: None,
+        **more: object,
+    ) -> PlayedSide:
+        at_c2()
         name = MUTANT if mutated(host) else "stock"
         if f"{row.ending}-{row.follow_on} {name}" in stop_at:
             halt(name)

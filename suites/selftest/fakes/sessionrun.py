@@ -175,7 +175,15 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def played_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Player], None]:
     def use(player: Player) -> None:
-        def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> PlayedSide:
+        def play(
+            row: Scenario,
+            host: Host,
+            evidence: EvidenceStore,
+            progress: Progress,
+            at_c2: Callable[[], None],
+            **more: object,
+        ) -> PlayedSide:
+            at_c2()
             with progress.phase("play"):
                 return player(row, host, evidence)
 

@@ -287,6 +287,8 @@ class TestOurs:
     def test_each_changes_something_else(self, stack: str) -> None:
         made: dict[tuple[Replaced, ...], str] = {}
         for name, one in OURS.items():
+            if not one.changes(stack):
+                continue
             planted = plant(name, one, real_xen(stack))
             assert planted not in made, f"{name} is {made.get(planted)} again"
             made[planted] = name

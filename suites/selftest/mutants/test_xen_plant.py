@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import pytest
 
 from harness.base.deadline import Deadline
@@ -23,11 +26,29 @@ def machine(*, device: str = "361b1000", control: bytes = b"\x40\x00", reached: 
     return made
 
 
-def plant(on: FakeMachine, resets: list[str]) -> Planted:
+Text = Mapping[int, tuple[bytes, bytes]]
+
+
+def plant(on: FakeMachine, resets: list[str], text: Text = MappingProxyType({})) -> Planted:
     return plant_maskall(
         on, SYMBOLS, FUNCTION, identity="1b36:0010", msix_offset=0x40, reset=lambda: resets.append("reset"),
-        deadline=Deadline.after(1),
+        text=text, deadline=Deadline.after(1),
     )  # fmt: skip
+
+
+def test_a_control_is_made_anew_before_xen_looks() -> None:
+    on = machine()
+    on.put(PLACE, b"\x31\xc0\xc3")
+    plant(on, [], {PLACE + 1: (b"\xc0", b"\xdb")})
+    assert [on.memory[PLACE + at] for at in range(3)] == [0x31, 0xDB, 0xC3]
+
+
+def test_a_control_of_another_xen_is_not_written() -> None:
+    on = machine()
+    on.put(PLACE, b"\x31\xc0\xc3")
+    with pytest.raises(LabError, match="has other text at 0xffff82d040300000"):
+        plant(on, [], {PLACE: (b"\x90", b"\xdb")})
+    assert not [line for line in on.log if line.startswith("write")]
 
 
 def test_it_is_set_before_xen_looks() -> None:

@@ -116,6 +116,7 @@ class Hunt:
         *,
         trace: bool = False,
         enough: StopCondition | None = None,
+        at_c2: Callable[[], None] = lambda: None,
         strict_messages: bool = False,
     ) -> PlayedSide:
         """Only E14 sees a first byte that is not as it should be."""

@@ -1,0 +1,140 @@
+"""A developer's own hypervisor: told apart from what is none before anything boots, and kept by its content."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+
+from harness.base.deadline import Deadline
+from harness.base.errors import HostUnreachable, LabError, UsageError
+from harness.base.progress import PlainProgress
+from harness.host.stacks import stack
+from harness.nested import snapshot
+from harness.nested.cache import Cache
+from harness.nested.ownparts import OwnXen
+from suites.selftest.fakes.hypervisorfile import START, elf32, image
+
+CONFIG = "#\n# Automatically generated file; DO NOT EDIT.\n# Xen/{arch} {version} Configuration\n#\nCONFIG_X86=y\n"
+
+
+def built(version: str | None, arch: str = "x86") -> bytes:
+    """A hypervisor's file; with its own config inside, as CONFIG_HYPFS_CONFIG puts it there."""
+    config = b"" if version is None else gzip.compress(CONFIG.format(version=version, arch=arch).encode())
+    return elf32(image({START + 0x1000: b"\x90" * 64 + b"\x1f\x8b\x08 no gzip" + config + b"\x90" * 64}))
+
+
+def file(tmp_path: Path, data: bytes) -> Path:
+    path = tmp_path / "xen.gz"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["gzip", "plain"])
+@pytest.mark.parametrize(
+    ("version", "release"), [("4.20.4", (4, 20)), ("4.17.5-pre", (4, 17)), ("5.0-unstable", (5, 0)), (None, None)]
+)
+def test_what_it_is_it_says_itself(
+    tmp_path: Path, version: str | None, release: tuple[int, int] | None, packed: bool
+) -> None:
+    data = built(version)
+    own = OwnXen.read(file(tmp_path, gzip.compress(data) if packed else data))
+    assert (own.release, own.build_id) == (release, bytes(range(20)).hex())
+    kept = own.stored(Cache(tmp_path / "cache"))
+    assert kept.read_bytes() == data
+    assert own.sha256[:16] in str(kept)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x7fELF\x02" + bytes(100), "64-bit ELF, as xen-syms is"),
+        (b"MZ" + bytes(100), "an EFI program"),
+        (b"#!/bin/sh\n" + bytes(100), "no hypervisor"),
+        (b"", "no hypervisor"),
+        (gzip.compress(built("4.20.4"))[:-40], "ends too early"),
+        (built("4.20.4")[:60], "headers are cut"),
+        (elf32(image({START + 0x1000: b"\x90" * 64}), None), "no build-id"),
+    ],
+)
+def test_what_is_none_is_refused_with_what_to_give(tmp_path: Path, data: bytes, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as raised:
+        OwnXen.read(file(tmp_path, data))
+    assert "xen/xen.gz" in raised.value.hint
+    assert "\n" not in raised.value.message
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        OwnXen.read(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        OwnXen.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "fits"),
+    [
+        ("4.20.4", "trixie", True),
+        ("4.19.0", "trixie", True),  # the same interfaces
+        (None, "trixie", True),  # it does not say; the boot will tell
+        ("4.21.0", "trixie", False),
+        ("4.17.5", "trixie", False),
+        ("4.17.5", "bookworm", True),
+        ("4.16.1", "bookworm", False),
+        ("5.0-unstable", "trixie", False),
+    ],
+)
+def test_tools_of_another_interface(tmp_path: Path, version: str | None, name: str, fits: bool) -> None:
+    own = OwnXen.read(file(tmp_path, built(version)))
+    if fits:
+        own.fit(stack(name))
+    else:
+        with pytest.raises(UsageError, match="refuses the tools of stack") as raised:
+            own.fit(stack(name))
+        assert "--stack" in raised.value.hint
+
+
+PANIC = "(XEN) Xen version 4.20.4\n(XEN) ****\n(XEN) Panic on CPU 0:\n(XEN) no host today\n(XEN) ****\n"
+
+
+@pytest.mark.parametrize(
+    ("console", "said"),
+    [
+        (PANIC, "died while it booted: Panic on CPU 0:"),
+        ("(XEN) Xen version 4.20.4\n(XEN) Bootloader: unknown\n", "did not bring dom0 up in 300 s"),
+        ("", "its last lines: none"),
+    ],
+)
+def test_one_that_does_not_boot_is_told_with_its_last_lines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, console: str, said: str
+) -> None:
+    class Silent:
+        def console(self) -> str:
+            return console
+
+    def connect(*_: object) -> None:
+        raise HostUnreachable("nested-trixie: no answer")
+
+    monkeypatch.setattr(snapshot, "connect", connect)
+    own = OwnXen.read(file(tmp_path, built("4.20.4")))
+    recipe = snapshot.SnapshotRecipe(
+        None, None, "7.2", {}, tmp_path, PlainProgress(io.StringIO()), own  # type: ignore[arg-type]
+    )  # fmt: skip
+    with pytest.raises(LabError, match=said) as raised:
+        recipe._booted(Silent())  # type: ignore[arg-type]
+    assert str(own.path) in raised.value.message
+    for line in console.splitlines():
+        assert f"\n    {line}" in raised.value.message
+
+
+@pytest.mark.parametrize(("console", "over"), [(PANIC, True), ("(XEN) Xen version 4.20.4\n", False)])
+def test_nobody_waits_for_one_that_died(console: str, over: bool) -> None:
+    class Booting:
+        alive = True
+
+        def console(self) -> str:
+            return console
+
+    assert snapshot._WhileAlive(Deadline.after(3600).at, Booting()).expired is over  # type: ignore[arg-type]
