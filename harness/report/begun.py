@@ -30,9 +30,7 @@ class Begun(StrictModel):
     under_test: str = Field(description="'stock', or the name of a mutant")
     control: str | None = Field(description="the mutant that the scenarios are held against")
     notices: tuple[str, ...] = Field(description="endings that must see the control")
-    own_controls: dict[str, str] = Field(
-        default={}, description="scenarios that are held against another mutant, and which"
-    )
+    own_controls: dict[str, str] = Field(default={}, description="mutants of scenarios that have another one")
     known_issues: str | None = Field(description="SHA-256 of the user's own known_issues.yaml, of which this is a copy")
     repeat_options: str
     parent: Parent | None = Field(default=None, description="the run that this one supplements")

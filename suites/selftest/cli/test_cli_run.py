@@ -67,7 +67,7 @@ def fake_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, objec
     class FakeSession:
         begun = False
 
-        def __init__(self, lab: object, plan: object, progress: object) -> None:
+        def __init__(self, lab: object, plan: object, progress: object, **more: object) -> None:
             self.lab, self.plan, self.finished = lab, plan, []
 
         def forecast(self, scenario: object) -> Forecast:
