@@ -35,7 +35,7 @@ class Prepared(FakeLab):
 def lab(monkeypatch: pytest.MonkeyPatch) -> Prepared:
     made = Prepared()
 
-    def prepared(stack: str, devices: list[str], progress: Progress, *, sudo: bool = False) -> Prepared:
+    def prepared(stack: str, devices: list[str], progress: Progress, **more: object) -> Prepared:
         made.devices = devices
         return made
 
