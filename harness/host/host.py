@@ -111,6 +111,10 @@ class Host:
     debugger: Debugger | None = None
     rewritten: tuple[Rewritten, ...] = ()
     """How the hypervisor's text differs from its file's."""
+    before_livepatch: Callable[[str], None] | None = None
+    """Asked before the mutant of this name is made by livepatch: SafetyRefusal, or it is on record and a timer runs.
+    None where a debugger does it, or nothing may.
+    """
     reset_button: Callable[[], None] | None = None
     """Orders a warm reset; returns at once. None where there is none, or it is not allowed."""
     memory: PhysicalMemory | None = None

@@ -39,6 +39,7 @@ class Refusal:
 class Livepatching:
     """What is known of a host when somebody wants to livepatch it."""
 
+    mutant: str
     allowed: bool  # the inventory's allow_livepatch
     xen_version: str  # of `xl info`
     console: str  # all that `xl dmesg` prints
@@ -51,6 +52,9 @@ class Livepatching:
         if not self.allowed:
             hint = "allow_livepatch: true in the inventory permits it, --no-control goes without"
             yield Refusal(Level.DENY, "the inventory does not allow to livepatch this host", hint)
+        if self.mutant not in ALLOWED_MUTANTS:
+            hint = f"there may be {', '.join(ALLOWED_MUTANTS)}"
+            yield Refusal(Level.DENY, f"mutant {self.mutant} is none for a lab host", hint)
         if self.livepatches:
             names = ", ".join(sorted(self.livepatches))
             yield Refusal(Level.DENY, f"livepatches are there: {names}", "what is under test would not be stock")

@@ -22,6 +22,7 @@ from harness.lab.lease.entry import What
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
+from harness.lab.livepatched import LivepatchLeave
 from harness.lab.packages import read_packages
 from harness.lab.planned import PCIBACK_MODULE
 from harness.lab.power.base import Power
@@ -152,9 +153,15 @@ class RealLab:
             guard=lambda device, driver: self._timer(timer).guarding(visit.transport, device, driver),
             gate=self._gate,
             restore=restore,
+            before_livepatch=self._leave,
             console=self.console,
             facts=self.facts(),
         )
+
+    @property
+    def _leave(self) -> LivepatchLeave | None:
+        allowed = self.site.entry.allow_livepatch
+        return LivepatchLeave(self.visit.transport, self.visit.journal, allowed) if allowed else None
 
     def _gate(self, device: Bdf) -> str:
         """All facts anew, right before a device is taken; what it gives ends the taking if they have changed."""

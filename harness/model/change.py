@@ -15,6 +15,7 @@ class ChangeKind(enum.StrEnum):
     RESET = "reset"  # subject: BDF. A reset of the function or its bus
     DOMAIN = "domain"  # subject: name. Create, destroy or harm a domain of ours
     MODULE = "module"  # subject: name. Load a kernel module
+    LIVEPATCH = "livepatch"  # subject: its name. Patch the running hypervisor; a reboot forgets it
     FILE = "file"  # subject: path below /run/maskall. Write a file
     REBOOT = "reboot"  # subject: boot_id it ends, or the host's name. Reboot or power cycle
     PERSISTENT = "persistent"  # subject: path or package. Outlives a reboot

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError
 from harness.mutants.change import Returns
+from harness.mutants.code import CodePlace, Replaced
 from harness.mutants.hypervisor import XenFunction, functions, running_file, symbols
 from harness.mutants.livepatch import EXPECTED_BYTES, Replacement, comparison, payload, room_needed
 from harness.transport.base import CommandResult, Script, Transport, quote
@@ -40,6 +41,13 @@ class Applied:
     function: XenFunction
     expected: bytes
     code: bytes
+
+    @property
+    def replaced(self) -> Replaced:
+        """As any mutant tells it: the function's first bytes, and the code that runs in their place."""
+        skipped = Returns.entry(self.function.text)
+        before = self.function.text[skipped : skipped + len(self.code)]
+        return Replaced(CodePlace(self.function.symbol, skipped, self.function.entry), before, self.code)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,18 @@ from harness.mutants.catalogue import DeviceModelMutant, Dom0Mutant, HypervisorM
 from harness.mutants.change import ByteChange, Returns, TextChange
 from harness.mutants.code import Code, CodePlace, Replaced
 from harness.mutants.devicemodel import open_device_model
+from harness.mutants.livepatching import Livepatches
 from harness.mutants.text import open_dom0, open_hypervisor
 from harness.transport.debugger import Debugger
 
 
 def plant(name: str, mutant: Mutant, host: Host) -> tuple[Replaced, ...]:
-    """Change the host. LabError, and nothing changed, when a place is not there or is there more than once."""
+    """Change the host. LabError, and nothing changed, when a place is not there or is there more than once.
+
+    SafetyRefusal on a host whose hypervisor may not be livepatched, where there is no debugger.
+    """
+    if host.debugger is None and host.before_livepatch is not None:
+        return _livepatched(name, mutant, host)
     with _opened(name, mutant, host) as code:
         found = [(change, _only_place(name, change, code)) for change in changes_for(name, mutant, host)]
         planted = []
@@ -27,6 +33,14 @@ def plant(name: str, mutant: Mutant, host: Host) -> tuple[Replaced, ...]:
     if isinstance(mutant, HypervisorMutant):
         host.rewritten = tuple(Rewritten(one.place.address, one.before, one.after) for one in planted)
     return tuple(planted)
+
+
+def _livepatched(name: str, mutant: Mutant, host: Host) -> tuple[Replaced, ...]:
+    changes = [one for one in changes_for(name, mutant, host) if isinstance(one, Returns)]
+    if host.before_livepatch is None or not changes:
+        raise LabError(f"mutant {name} cannot be made by livepatch: it does not say that a function returns")
+    host.before_livepatch(name)
+    return tuple(one.replaced for one in Livepatches(host.transport).apply(changes))
 
 
 def revert(name: str, mutant: Mutant, host: Host, planted: tuple[Replaced, ...]) -> None:

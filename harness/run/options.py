@@ -205,8 +205,10 @@ class RunOptions:
     @property
     def control(self) -> str | None:
         """The mutant the scenarios are held against."""
-        if self.no_control or self.in_lab:
+        if self.no_control:
             return None
+        if self._entry.kind == "lab":
+            return DEFAULT_CONTROL if self._entry.allow_livepatch else None
         return CONTROL_XEN if self.control_xen else self.mutant or DEFAULT_CONTROL
 
     @property

@@ -69,14 +69,14 @@ class Plan:
     def control(self, scenario: Scenario) -> str | None:
         """The mutant that the scenario is held against: the run's if that is in its reach, else its ending's.
 
-        None: it has neither, or --mutant asked for another one.
+        None: it has neither, --mutant asked for another one, or it is one that no lab host may be made.
         """
         common = self.options.control
         if common is None:
             return None
         if scenario.control_role(self.notices) is not ControlRole.NONE:
             return common
-        return None if self.options.mutant else catalogue().control_of(scenario.ending)
+        return None if self.options.mutant or self.options.in_lab else catalogue().control_of(scenario.ending)
 
     def role(self, scenario: Scenario) -> ControlRole:
         """What the scenario promises of its control."""

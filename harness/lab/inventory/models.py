@@ -92,6 +92,9 @@ class LabEntry(StrictModel):
     allow_persistent: Switch = Field(
         False, description="The harness may install packages and change the boot entry; both can be undone."
     )
+    allow_livepatch: Switch = Field(
+        False, description="Its hypervisor may be livepatched for a known-bad control, and is put back after each."
+    )
     power: AnyPower | None = Field(
         None, description="How it is switched; no two hosts share a switch. Without it only by itself, over ssh."
     )

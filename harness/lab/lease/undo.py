@@ -17,8 +17,10 @@ from harness.lab.lease import baseline as baselines
 from harness.lab.lease import owners
 from harness.lab.lease.baseline import COMMAND_BITS, Baseline
 from harness.lab.lease.entry import JournalLine, What
+from harness.lab.livepatched import take_away
 from harness.model.address import Bdf
 from harness.model.change import Change, ChangeKind, Ledger
+from harness.mutants.livepatching import NAME
 from harness.transport.base import Command, CommandResult, Script, Transport
 from harness.xen.keys.xl_output import parse_list
 from harness.xen.toolstack.xl import REMOTE_RUN, XlToolstack
@@ -44,6 +46,7 @@ slots=$(cat /sys/bus/pci/drivers/pciback/slots 2>/dev/null)
 exec modprobe -r xen-pciback
 """
 _HOLDS = 95
+_OF_ONE_BOOT = (ChangeKind.MODULE, ChangeKind.LIVEPATCH)
 
 
 @dataclass(frozen=True)
@@ -53,25 +56,28 @@ class Touched:
     domains: frozenset[str] = frozenset()
     modules: frozenset[str] = frozenset()
     baselines: tuple[Baseline, ...] = ()
+    livepatched: bool = False
 
     @classmethod
     def by(cls, entries: Sequence[JournalLine], boot_id: str = "") -> Touched:
         """Pure. A device's first baseline counts: later ones were taken when it was no longer as found.
 
-        A module loaded before the boot `boot_id` is not ours any more: whatever is loaded now, that boot has loaded.
+        A module loaded before the boot `boot_id` is not ours any more: whatever is loaded now, that boot has loaded. So
+        is a livepatch: that boot's hypervisor has none.
         """
         subjects: dict[str, set[str]] = {}
         first: dict[str, Baseline] = {}
         for entry in entries:
             if entry.what is What.INTENT:
-                if entry.payload.get("kind") == ChangeKind.MODULE and boot_id and entry.boot_id != boot_id:
+                if entry.payload.get("kind") in _OF_ONE_BOOT and boot_id and entry.boot_id != boot_id:
                     continue
                 subjects.setdefault(str(entry.payload.get("kind")), set()).add(str(entry.payload.get("subject")))
             elif entry.what is What.BASELINE:
                 known = Baseline.from_payload(entry.payload)
                 first.setdefault(known.device, known)
         ours = {name for name in subjects.get(ChangeKind.DOMAIN, ()) if name.startswith(OUR_DOMAINS)}
-        return cls(frozenset(ours), frozenset(subjects.get(ChangeKind.MODULE, ())), tuple(first.values()))
+        modules = frozenset(subjects.get(ChangeKind.MODULE, ()))
+        return cls(frozenset(ours), modules, tuple(first.values()), ChangeKind.LIVEPATCH in subjects)
 
 
 @dataclass
@@ -103,6 +109,9 @@ class Undo:
         """
         self._note_domids()
         self.destroy_domains()
+        if self.touched.livepatched:
+            self._announce(Change(ChangeKind.LIVEPATCH, NAME, "take the livepatch away", "nothing: this is the undo"))
+            take_away(self.transport)
         changed = [wanted for wanted in self.touched.baselines if self._differs(wanted, self._read(wanted))]
         if changed:
             self._owners = owners.ask(self.transport, self.domids)

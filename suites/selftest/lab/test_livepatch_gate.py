@@ -11,7 +11,9 @@ from harness.lab.safety.checks.finding import Level
 from harness.mutants.catalogue import catalogue
 
 BOOT = "(XEN) Xen version 4.17.0 (Debian)\n(XEN) Command line: placeholder\n"
-GOOD = Livepatching(allowed=True, xen_version="4.20.1", console="", livepatches=(), domains=("maskall-a",))
+GOOD = Livepatching(
+    mutant="no-maskall-reset", allowed=True, xen_version="4.20.1", console="", livepatches=(), domains=("maskall-a",)
+)
 
 
 def levels(one: Livepatching) -> list[Level]:
@@ -26,6 +28,7 @@ def test_a_host_that_may() -> None:
     ("change", "words"),
     [
         ({"allowed": False}, "inventory does not allow"),
+        ({"mutant": "unmap-does-nothing"}, "unmap-does-nothing is none for a lab host"),
         ({"livepatches": ("xsa-423",)}, "livepatches are there: xsa-423"),
         ({"domains": ("maskall-a", "bob")}, "domains of others run: bob"),
     ],
@@ -60,8 +63,8 @@ def test_shadow_stacks_are_deadly_before_the_fix(version: str, console: str, exp
 
 
 def test_every_reason_is_told() -> None:
-    worst = Livepatching(False, "4.15.0", "", ("x",), ("bob",))
-    assert levels(worst) == [Level.DENY] * 3 + [Level.LETHAL]
+    worst = Livepatching("x", False, "4.15.0", "", ("x",), ("bob",))
+    assert levels(worst) == [Level.DENY] * 4 + [Level.LETHAL]
 
 
 def test_what_a_lab_host_may_be_made_is_there() -> None:
