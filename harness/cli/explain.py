@@ -38,7 +38,7 @@ def explain(
     Which known signature it is, of which device, with the lines; which fix it needs; what to capture next.
     """
     from harness.report.explain import tell
-    from harness.report.explain.facts import Reader
+    from harness.report.explain.reader import Reader
 
     reader, refused = Reader(), []
     for name in files or ["-"]:

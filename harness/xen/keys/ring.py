@@ -19,14 +19,14 @@ _MARKS = {
     # what Xen prints for debug key t (read_clocks, time.c): it counts its samples, so no two lines are alike
     Log.XEN: re.compile(rb"Synced stime skew: max=[0-9]+ns avg=[0-9]+ns samples=[0-9]+ current=-?[0-9]+ns"),
     # a line of the kernel's log with its time in microseconds
-    Log.DOM0: re.compile(rb"^(?:<[0-9]+>)?\[ *[0-9]+\.[0-9]{6}\] .{8,}$", re.MULTILINE),
+    Log.DOM0: re.compile(rb"^(?:<[0-9]+>)?\[ *[0-9]+\.[0-9]{6}\](?:\[ *[CT][0-9]+\])? .{8,}$", re.MULTILINE),
 }
 BEGINS = {Log.XEN: re.compile(rb"Xen version [0-9]"), Log.DOM0: re.compile(rb"Linux version [0-9]")}
 """What each says at the beginning of a boot."""
 COMMANDS: dict[Log, list[str]] = {Log.XEN: ["xl", "dmesg"], Log.DOM0: ["dmesg"]}
 _OPTIONS = {Log.XEN: "conring_size", Log.DOM0: "log_buf_len"}
 _DUMP_BYTES = 40 << 10  # of keys M, Q and i on eight cores
-_OF_KERNEL = re.compile(rb"\[ *[0-9]+\.[0-9]{6}\] |\*\* [0-9]+ printk messages dropped \*\*")
+_OF_KERNEL = re.compile(rb"\[ *[0-9]+\.[0-9]{6}\](?:\[ *[CT][0-9]+\])? |\*\* [0-9]+ printk messages dropped \*\*")
 _OF_XEN = re.compile(
     rb"\(XEN\) [^\n]*\(XEN\) [^\n]*\n(?![(\[])[^\n]*\n"  # torn by another message, and its rest (see console.py)
     rb"|\((?:XEN|d[0-9]{1,5})\) [^\n]*(?:\n|\Z)"

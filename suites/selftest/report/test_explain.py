@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.explain.facts import Reader
+from harness.report.explain.reader import Reader
 from harness.report.explain.signature import SIGNATURES, SignatureKind
 from harness.report.explain.tell import ExplainStatus, Explanation, as_text, explain
 from harness.scenario.choose import Candidate, all_scenarios
@@ -451,7 +451,7 @@ def test_memory_does_not_grow_with_the_text() -> None:
     chunk = captured("nvme_masked_by_injection.xl_dmesg.txt").encode() * 8
     generator = random.Random(1)  # noqa: S311 - no secret
     reader.read("log", (chunk if generator.random() < 0.5 else b"(XEN) noise\n" * 5000 for _ in range(60)))
-    assert len(reader._text) < 1 << 20
+    assert len(reader._window.text) < 1 << 20
     (host,) = explain(reader.close()).hosts
     (one,) = host.devices[0].findings
     assert one.count > 100

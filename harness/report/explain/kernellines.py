@@ -1,0 +1,51 @@
+"""What a kernel says in a text, dom0's or a PV guest's. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass, replace
+
+from harness.base.errors import ParseError
+from harness.model.message import Origin
+from harness.report.explain.facts import PastedHost
+from harness.report.explain.lines import PastedLine, Speaker
+from harness.report.explain.window import JOINS, Window
+from harness.xen.keys.version import parse_linux
+
+LINUX_VERSION = re.compile(r"Linux version ([0-9]\S*)")
+_NOT_OWNER = re.compile(r"map irq failed -19 for 32752\b")
+_STILL_IN_USE = re.compile(r"MSI-X (?:release|preparation) failed \(-16\)")
+_FRONTEND = re.compile(r"Xen PCI frontend error: -\d+!|has not registered MSI/MSI-X support")
+
+
+@dataclass
+class KernelLines:
+    _window: Window
+
+    def line(self, host: PastedHost, line: PastedLine, at: int) -> None:
+        """One message; where it says nothing that is known, with the lines behind it, for it may be wrapped."""
+        if self._says(host, line):
+            return
+        text = line.text.rstrip()
+        for other, _ in self._window.following(at, JOINS - 1, line.number):
+            if other.speaker is not Speaker.TEXT or not other.text.strip():
+                return
+            text = f"{text} {other.text.strip()}"
+            if self._says(host, replace(line, text=text)):
+                return
+
+    def _says(self, host: PastedHost, line: PastedLine) -> bool:
+        text = line.text
+        if version := LINUX_VERSION.search(text):
+            with contextlib.suppress(ParseError):
+                host.linux = parse_linux(version.group(1))
+        elif _NOT_OWNER.search(text):
+            self._window.of_device(host, line, "quarantine-kept")
+        elif _STILL_IN_USE.search(text):
+            self._window.of_device(host, line, "leftover-pirqs")
+        elif _FRONTEND.search(text):
+            self._window.of_device(host, line, "intx")
+        else:
+            return self._window.cause(host, line, Origin.DOM0)
+        return True

@@ -1,0 +1,210 @@
+"""What neither Xen nor a kernel has said: lspci, config space in hexadecimal, xl and libvirt, and people. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.base.errors import ParseError
+from harness.model.address import FUNCTION, SEGMENT, Bdf
+from harness.model.config import MAX_BYTES, ConfigSpace, MsixControl
+from harness.report.explain.facts import DeviceFacts, PastedHost
+from harness.report.explain.kernellines import LINUX_VERSION, KernelLines
+from harness.report.explain.lines import PastedLine, PastedPlace, Speaker
+from harness.report.explain.window import Window
+from harness.report.explain.xenlines import XEN_VERSION, XenLines
+from harness.xen.keys.debugkeys import DEVICES, IRQS, MASKS
+from harness.xen.keys.lspci import parse_lspci
+
+_LSPCI_LINES = 200  # of one device
+_LSPCI = re.compile(rf"((?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]) ((?:[0-9a-f]{{4}}: |[A-Z])\S.*)")
+_PART = re.compile(
+    r"\s*(?:(Subsystem): |(Control): I/O|(Status): Cap|(Interrupt): pin|(Region) \d|(Capabilities): |(Flags): [a-z6]"
+    r"|(Kernel driver) in use: |(Kernel modules): |(!!! Unknown header type 7f)|\(?(rev ff)\))"
+)
+_RANK = (
+    "Subsystem",
+    "Flags",
+    "Control",
+    "Status",
+    "Interrupt",
+    "Region",
+    "Capabilities",
+    "Kernel driver",
+    "Kernel modules",
+)
+_MSIX = re.compile(r"Capabilities: \[[0-9a-f]{2}\] MSI-X: Enable([+-]) Count=([0-9]{1,4}) Masked([+-])")
+_MSIX_BEGUN = re.compile(r"Capabilities: \[[0-9a-f]{2}\] MSI-X: ")
+_CONTROL = re.compile(r"Control: I/O[+-] .*DisINTx[+-]")
+_CUT = re.compile(rf"[a-zA-Z0-9: ]*MSI-X on (?:(?:Dom\w+|d\[?\w+\]?)'s )?{FUNCTION}\W*")
+_LOST = re.compile(r"Missed \d+ kernel messages|/dev/kmsg buffer overrun|messages lost due to rate-limiting")
+_SAVED = re.compile(r"Saving to .* new xl format")
+_UNANSWERED = re.compile(
+    r"pci_remove_timeout: Domain \d+:timed out waiting for DM to remove|Backend .*/pci/\S+ not ready"
+)
+_BUSY = re.compile(r"xc_assign_device failed: Device or resource busy")
+_HEX = re.compile(r"^[> |]*(?:([0-9a-f]{2,3}): ?)?((?:[0-9a-f]{2} ){15}[0-9a-f]{2}) *$", re.MULTILINE)
+_LINUX_BEGINS = re.compile(
+    rf"[A-Za-z][\w-]* (?:{FUNCTION}|nvme[0-9]+|pci-[0-9]+)[ :]|xen:|DMAR:|AMD-Vi:|irq [0-9]|Disabling IRQ|\*\* [0-9]"
+)
+_UNSAID = (("   ", IRQS), (" ", MASKS), ("", DEVICES))
+
+
+@dataclass
+class PlainLines:
+    _window: Window
+    _xen: XenLines
+    _kernel: KernelLines
+    _saving: bool = False
+
+    def begin(self) -> None:
+        """Another file."""
+        self._saving = False
+
+    def line(self, host: PastedHost, line: PastedLine, at: int) -> int:
+        text = line.text.strip()
+        header = _LSPCI.fullmatch(text)
+        if header is not None and not line.text.startswith(("\t\t", "        ")):
+            return self._lspci(host, line, header, at)
+        if version := XEN_VERSION.search(text):
+            self._xen.version(host, version.group(1), boot=False)
+        elif version := LINUX_VERSION.search(text):
+            self._kernel.line(host, line, at)
+        elif _LOST.search(text):
+            host.losses.append(self._window.place(line))
+        elif _CUT.fullmatch(text) or any(form.row.fullmatch(f"{lead}{text}") for lead, form in _UNSAID):
+            self._window.unreadable(host, line)  # the beginning of it is missing, so that nobody knows who said it
+        elif found := _MSIX.fullmatch(text):  # of a device that is not named
+            self._window.file.devices += 1
+            host.unnamed_config(_control(found), self._window.place(line))
+        elif _SAVED.search(text):
+            self._saving = True
+        elif _BUSY.search(text):
+            host.show("assign-busy", self._window.place(line))
+        elif self._saving and _UNANSWERED.search(text):
+            host.show("saved-with-device", self._window.place(line))
+        elif _LINUX_BEGINS.match(text):
+            self._window.file.linux += 1
+            self._kernel.line(host, line, at)  # dmesg -t
+        return at - 1
+
+    def _lspci(self, host: PastedHost, line: PastedLine, header: re.Match[str], at: int) -> int:
+        """One device of lspci, to an empty line, another header or speaker, or something of an earlier part."""
+        device = host.device(Bdf.parse(header.group(1)))
+        rank, taken = 0, [line.text.strip()]
+        far, ended, gone = at - 1, False, "(rev ff)" in line.text
+        msix: tuple[MsixControl, PastedPlace] | None = None
+        recognised = 0
+        for other, stop in self._window.following(at, _LSPCI_LINES, line.number):
+            text = other.text.strip()
+            if other.speaker is not Speaker.TEXT or _LSPCI.fullmatch(text):
+                break
+            if not text:
+                ended = True
+                break
+            part = _PART.match(other.text)
+            name = next((group for group in part.groups() if group), "") if part else ""
+            detail = other.text.startswith(("\t\t", "         "))
+            if name == "!!! Unknown header type 7f":
+                gone = True
+            elif name in _RANK and not (detail and name != "Capabilities"):
+                if _RANK.index(name) < rank:
+                    break
+                rank = _RANK.index(name)
+                recognised += 1
+                whole = self._part(other, stop + 1, name, text)
+                taken.append(f"\t{whole}")
+                if found := _MSIX.search(whole):
+                    msix = _control(found), self._window.place(other)
+                elif _MSIX_BEGUN.search(text):
+                    self._window.unreadable(host, other)
+            far = stop
+        if device is None or not (recognised or gone):
+            self._window.file.listed += 1
+            return at - 1
+        self._window.file.devices += 1
+        self._listed(host, device, line, header.group(2), taken, ended, gone, msix)
+        return far
+
+    def configs(self, text: str) -> None:
+        """Config space in hexadecimal: lspci -xxx, or od of a config file, which names no device."""
+        if self._window.file.lines != text.count("\n") + (not text.endswith("\n")):
+            return  # the file is a long log
+        rows: list[re.Match[str]] = []
+        for row in (*_HEX.finditer(text), None):
+            follows = rows and row is not None and text.count("\n", rows[-1].start(), row.start()) == 1
+            if rows and not (follows and row is not None and row.group(1) != "00"):
+                self._config(text, rows)
+                rows = []
+            if row is not None and (rows or row.group(1) in (None, "00")):
+                rows.append(row)
+
+    def _config(self, text: str, rows: list[re.Match[str]]) -> None:
+        try:
+            space = ConfigSpace(bytes.fromhex("".join(row.group(2) for row in rows))[:MAX_BYTES])
+            capability = None if space.gone else space.msix
+        except ParseError:
+            return  # not config space, or none that tells of MSI-X
+        if capability is None:
+            return
+        number = text.count("\n", 0, rows[0].start()) + 1
+        place = PastedPlace(self._window.file.name, number, rows[0].group().strip())
+        named = None
+        for line in text[: rows[0].start()].splitlines():
+            named = _LSPCI.fullmatch(line.strip(" >|\t")) or named
+        host = self._window.facts.host("")
+        device = host.device(Bdf.parse(named.group(1))) if named and rows[0].group(1) else None
+        self._window.file.devices += 1
+        if device is not None:
+            device.take(capability.control, place)
+        else:
+            host.unnamed_config(capability.control, place)
+
+    def _part(self, line: PastedLine, at: int, name: str, text: str) -> str:
+        wanted = {"Control": _CONTROL, "Capabilities": _MSIX if _MSIX_BEGUN.search(text) else None}.get(name)
+        if wanted is None:
+            return text
+        return (self._window.whole(line, at, wanted) or text).strip()
+
+    def _listed(
+        self,
+        host: PastedHost,
+        device: DeviceFacts,
+        line: PastedLine,
+        name: str,
+        taken: list[str],
+        ended: bool,
+        gone: bool,
+        msix: tuple[MsixControl, PastedPlace] | None,
+    ) -> None:
+        if device.name and device.name.split(" (")[0] != name.split(" (")[0]:
+            host.note(f"{device.address} is listed as two different devices: more than one host")
+        device.name = device.name or name
+        driver = next((text for text in taken if "Kernel driver in use: " in text), "")
+        device.driver = driver.rpartition(": ")[2] or device.driver
+        place = self._window.place(line)
+        if gone:
+            device.show("dead-link", place)
+            return
+        try:
+            listed = parse_lspci("\n".join(taken) + ("\n\n" if ended else "\n"))
+            device.memory = listed.command.memory
+            line_in_use = driver and "pciback" not in driver and not listed.command.intx_disabled
+            if line_in_use and listed.command.bus_master and msix is not None and not msix[0].enabled:
+                lines = [text for text in taken if "] MSI: Enable+" in text]
+                if not lines:
+                    device.show("intx", place, msix[1])
+            if msix is None and listed.msix is None:
+                device.without_msix = place
+                if "pciback" in driver:
+                    device.show("no-msix", place)
+        except ParseError as error:
+            if msix is None:
+                device.unknown = error.message.partition(": ")[2] or error.message
+        if msix is not None:
+            device.take(*msix)
+
+
+def _control(found: re.Match[str]) -> MsixControl:
+    """What `_MSIX` took."""
+    return MsixControl((found[1] == "+") << 15 | (found[3] == "+") << 14 | max(0, int(found[2]) - 1) & 0x7FF)

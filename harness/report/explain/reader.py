@@ -1,0 +1,223 @@
+"""Reads texts block by block, in memory that does not grow with them, and keeps what they show. Pure."""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import itertools
+import re
+from collections.abc import Iterable
+
+from harness.report.explain.facts import Facts, FileFacts, PastedHost
+from harness.report.explain.kernellines import KernelLines
+from harness.report.explain.lines import Speaker, Unreadable, clean, encoding, plain
+from harness.report.explain.plainlines import PlainLines
+from harness.report.explain.rounds import merged
+from harness.report.explain.window import LONGEST_LINE, Window
+from harness.report.explain.xenlines import XenLines
+from harness.xen.keys.messages import Rules, catalogue
+
+_CARRY = 48 << 10  # characters kept until more is read, for what stands on several lines
+_HEAD_BYTES = 64 << 10  # by which it is told how a file is written
+_LONGEST_ENTITY = 12
+
+# What a line must have in it to be looked at, each with a text that is in all of them: a block without that text is not
+# searched for the expression.
+_WANTED = {
+    "annot ": r"annot (?:mask|disable) ",
+    "masking MSI": r"masking MSI",
+    "assign ": r"assign (?:\(|phantom|[0-9a-f]{4,}:)",
+    "MSI-X on ": r"MSI-X on ",
+    "MSI-X: Enable": r"MSI-X: Enable",
+    "buffer overrun": r"buffer overrun",
+    "initial MSI": r"initial MSI",
+    "MSI information": r"MSI information",
+    "PCI devices ==": r"PCI devices ==",
+    "IRQ information": r"IRQ information",
+    "vec": r"\bvec[:=]",
+    " - node": r" - node",
+    "en version": r"[Xx]en version",
+    "xen_version": r"xen_version",
+    "Linux version": r"Linux version",
+    " suppressed": r" suppressed",
+    "messages ": r"messages (?:dropped|lost)",
+    "Missed ": r"Missed [0-9]",
+    "MSI-X ": r"MSI-X (?:release|preparation)",
+    "map irq failed": r"map irq failed",
+    "enabling MSI": r"enabling MSI",
+    "xc_assign_device": r"xc_assign_device",
+    "new xl format": r"new xl format",
+    "timed out": r"timed out",
+    "frontend error": r"frontend error",
+    "not ready ": r"not ready ",
+    "power state": r"power state",
+    "header type 7f": r"header type 7f",
+    "pciehp: ": r"pciehp: ",
+    "Bus Error": r"Bus Error",
+    "DPC: ": r"DPC: ",
+    "AER: ": r"AER: ",
+    "Link Active not": r"Link Active not",
+    "nobody cared": r"nobody cared",
+    "Disabling IRQ #": r"Disabling IRQ #",
+    "VPD": r"VPD",
+    "completion polled": r"completion polled",
+    "controller is down": r"controller is down",
+    "not permitted": r"not permitted",
+    "map:fail": r"map:fail",
+    "fault ": r"fault (?:addr|index)",
+    "PAGE_FAULT": r"PAGE_FAULT",
+    "no free pirq": r"no free pirq",
+    "ATS device": r"ATS device",
+    "not found/assigned": r"not found/assigned",
+    "wait ": r"wait (?:descriptor|taking|took)",
+}
+_LISTED = r"\b[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z0-9]"
+_LISTS = ("Control: I/O", "Flags: ", "Capabilities: ", "Kernel driver", "header type 7f")
+
+
+@functools.lru_cache(maxsize=256)
+def _searched(needles: tuple[str, ...], listed: bool) -> re.Pattern[str]:
+    return re.compile("|".join([*(_WANTED[needle] for needle in needles), *([_LISTED] if listed else [])]))
+
+
+_KERNEL_LINE = re.compile(r"^(?:.{0,60} kernel: |[> |]{0,8}(?:<\d>)?\[ *\d+\.\d{3,9}\] )", re.MULTILINE)
+# a line of dom0's kernel into which Xen wrote its own: on a serial line both come out piece by piece
+_TORN = re.compile(r"[\w.,:;)/-](?=\(XEN\) )")
+_TORN_BY_XEN = re.compile(
+    r"^(\[ *\d+\.\d{6}\] (?:(?!\(XEN\)).)*)((?:\(XEN\) .*\n)+)(?!\(XEN\)|\(d\d|\[|<\d)(.*)\n", re.MULTILINE
+)
+
+
+class Reader:
+    """Reads texts and keeps what they show."""
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self._window = Window(rules or catalogue())
+        self._xen = XenLines(self._window)
+        self._kernel = KernelLines(self._window)
+        self._plain = PlainLines(self._window, self._xen, self._kernel)
+        self._entity = ""
+
+    def read(self, name: str, blocks: Iterable[bytes]) -> None:
+        """One file, in blocks of any size."""
+        self._window.file = FileFacts(name)
+        self._window.facts.files.append(self._window.file)
+        self._window.text, self._entity, self._window.base = "", "", 0
+        self._plain.begin()
+        rest = iter(blocks)
+        head = b""
+        while len(head) < _HEAD_BYTES and (block := next(rest, b"")):
+            head += block
+        if not head:
+            self._window.file.refused = "empty"
+            return
+        try:
+            decoder = codecs.getincrementaldecoder(encoding(head))("replace")
+        except Unreadable as error:
+            self._window.file.refused = str(error)
+            return
+        for block in itertools.chain([head], rest):
+            self._take(decoder.decode(block), last=False)
+        self._take(decoder.decode(b"", True), last=True)
+        if self._window.base <= len(self._window.text) and "(XEN)" not in self._window.text:
+            self._plain.configs(self._window.text)
+
+    def refuse(self, name: str, why: str) -> None:
+        """A file of which nothing, or nothing more, can be read."""
+        known = next((one for one in self._window.facts.files if one.name == name), None)
+        if known is None:
+            known = FileFacts(name)
+            self._window.facts.files.append(known)
+        known.refused = why
+
+    def close(self) -> Facts:
+        """All that was found. Nothing can be read afterwards."""
+        for host in self._window.facts.hosts.values():
+            host.finish()
+            if len(host.headers) == len(set(host.headers)) and len(host.pieces) > 1:
+                host.told_by(merged(host.pieces))  # each key once: one moment, in whatever order they were pressed
+            self._attach(host)
+            for device in host.devices.values():
+                unbound = None if device.was_enabled else device.found.pop("unbound-under-owner", None)
+                if unbound is not None:  # whether MSI-X is on is not in the text
+                    device.found.setdefault("stale-or-spare", unbound)
+                if device.found.keys() & {"maskall-set", "firmware-maskall"}:
+                    device.found.pop("masked-idle", None)  # who set it is told
+                if "leftover-pirqs" in device.found:
+                    device.found.pop("stale-or-spare", None)
+        self._window.facts.merge()
+        return self._window.facts
+
+    def _attach(self, host: PastedHost) -> None:
+        """Config space without an address is that of the only device that was passed through, if there is one."""
+        lent = [device for device in host.devices.values() if device.found or device.owner not in ("", "d0", "NULL")]
+        for control, place in host.unnamed:
+            if len(lent) == 1:
+                lent[0].take(control, place)
+            elif control.masked:
+                host.show("maskall-kept" if control.enabled else "masked-idle", place)
+
+    def _take(self, more: str, *, last: bool) -> None:
+        window = self._window
+        if "\r" in more:
+            more = more.replace("\r\n", "\n").replace("\r", "\n")
+        more, self._entity = self._entity + more, ""
+        begun = -1 if last else more.rfind("&", max(0, len(more) - _LONGEST_ENTITY))
+        if begun >= 0:
+            more, self._entity = more[:begun], more[begun:]
+        window.text += plain(more)
+        if _TORN.search(window.text):
+            window.text = _TORN_BY_XEN.sub(r"\1\3\n\2", window.text)
+        if len(window.text) > LONGEST_LINE + _CARRY and window.text.find("\n", 0, LONGEST_LINE) < 0:
+            window.file.note = "lines longer than 64 KiB were cut"
+            cut = window.text.find("\n", LONGEST_LINE)
+            window.text = window.text[:LONGEST_LINE] + ("" if cut < 0 else window.text[cut:])
+        size = len(window.text)
+        end = size if last else window.text.rfind("\n", 0, max(0, size - _CARRY)) + 1
+        if end <= 0:
+            return
+        self._scan(end)
+        done = window.text[:end]
+        lines = done.count("\n")
+        window.file.lines += lines + (1 if last and done and not done.endswith("\n") else 0)
+        window.file.xen += done.count("(XEN)")
+        window.file.toolstack += done.count("libxl: ")
+        window.base += lines
+        if not last:
+            window.text = window.text[end:]
+
+    def _scan(self, end: int) -> None:
+        """Look at each line before `end` that has something in it; those behind may belong to it."""
+        text = self._window.text
+        place, number, position = 0, self._window.base + 1, 0
+        if self._window.file.linux == 0 and _KERNEL_LINE.search(text, 0, end):
+            self._window.file.linux = 1
+        needles = tuple(needle for needle in _WANTED if text.find(needle, 0, end) >= 0)
+        listed = self._window.base == 0 or any(text.find(needle, 0, end) >= 0 for needle in _LISTS)
+        if not needles and not listed:
+            return
+        wanted = _searched(needles, listed)
+        while (hit := wanted.search(text, place, end)) is not None:
+            start = text.rfind("\n", place, hit.start()) + 1 or place
+            number += text.count("\n", position, start)
+            position = start
+            stop = text.find("\n", start)
+            stop = len(text) if stop < 0 else stop
+            raw = text[start:stop]
+            if not self._xen.again(raw, number, stop + 1):
+                stop = self._look(raw[:LONGEST_LINE], number, stop + 1)
+            place = stop + 1
+
+    def _look(self, raw: str, number: int, at: int) -> int:
+        """One line with something in it; `at` is where the next one begins. How far was read is returned."""
+        far = at - 1
+        for line in clean(raw, number):
+            host = self._window.facts.host(line.host)
+            if line.speaker is Speaker.XEN:
+                self._xen.line(host, line, at)
+            elif line.speaker is Speaker.LINUX:
+                self._window.file.linux += 1
+                self._kernel.line(host, line, at)
+            elif line.speaker is Speaker.TEXT:
+                far = max(far, self._plain.line(host, line, at))
+        return far

@@ -1,0 +1,113 @@
+"""The text that is being read, and what all kinds of lines share: those behind one, wrapped ones, causes. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from harness.model.address import FUNCTION, Bdf
+from harness.model.message import Origin
+from harness.report.explain.facts import MOST_NOTES, Facts, FileFacts, PastedHost
+from harness.report.explain.lines import PastedLine, PastedPlace, Speaker, clean
+from harness.xen.keys.console import ConsoleLine
+from harness.xen.keys.messages import Rule, Rules, catalogue
+
+JOINS = 3  # lines that may belong to one that was wrapped or torn
+LONGEST_LINE = 64 << 10
+MOST_KNOWN = 50_000  # lines remembered, so that what is repeated a million times is read once
+_ADDRESS = re.compile(FUNCTION)
+_HEXADECIMAL = str.maketrans("", "", "0123456789abcdef")
+
+
+@dataclass
+class Window:
+    """A piece of a file, `text`, whose first line is `base` + 1; and all facts so far."""
+
+    rules: Rules = field(default_factory=catalogue)
+    facts: Facts = field(default_factory=Facts)
+    file: FileFacts = field(default_factory=lambda: FileFacts(""))
+    text: str = ""
+    base: int = 0
+    causes: dict[str, Rule] = field(init=False)
+    _known: dict[tuple[Speaker, str], str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.causes = {name: rule for name, rule in self.rules.rules.items() if rule.cause or rule.loses}
+
+    def following(self, at: int, most: int, number: int) -> Iterator[tuple[PastedLine, int]]:
+        """The lines from position `at` on, and where each ends."""
+        for count in range(1, most + 1):
+            if at > len(self.text) or (at == len(self.text) and count > 1):
+                return
+            stop = self.text.find("\n", at)
+            stop = len(self.text) if stop < 0 else stop
+            pieces = list(clean(self.text[at : min(stop, at + LONGEST_LINE)], number + count))
+            yield pieces[-1] if pieces else PastedLine(number + count, Speaker.TEXT, "", "", ""), stop
+            at = stop + 1
+
+    def whole(self, line: PastedLine, at: int, wanted: re.Pattern[str]) -> str | None:
+        """The text of a line that `wanted` finds itself in, put together with those behind it where it was wrapped."""
+        if wanted.search(line.text):
+            return line.text
+        text = tight = line.text.rstrip()
+        if text.endswith("="):  # quoted-printable
+            text, tight = text[:-1].rstrip(), text[:-1]
+        for other, _ in self.following(at, JOINS, line.number):
+            if other.speaker is Speaker.XEN or other.speaker is Speaker.GUEST:
+                continue
+            text, tight = f"{text} {other.text.strip()}", f"{tight}{other.text.rstrip()}"
+            for joined in (text, tight, f"{line.text}{other.text.rstrip()}"):
+                if wanted.search(joined):
+                    return joined
+        return None
+
+    def place(self, line: PastedLine) -> PastedPlace:
+        return PastedPlace(self.file.name, line.number, line.raw[:240])
+
+    def unreadable(self, host: PastedHost, line: PastedLine, key: str = "") -> None:
+        """A line that begins as something known and is not; `key`: of whose dump it is a row."""
+        if len(host.broken) < MOST_NOTES:
+            host.broken.append(self.place(line))
+        if key:
+            host.round.broken.add(key)
+
+    def of_device(self, host: PastedHost, line: PastedLine, name: str) -> None:
+        """The line shows this of the device that it names, of the host where it names none."""
+        address = _ADDRESS.search(line.text)
+        device = host.device(Bdf.parse(address.group())) if address else None
+        place = self.place(line)
+        if device is not None:
+            device.show(name, place)
+        else:
+            host.show(name, place)
+
+    def cause(self, host: PastedHost, line: PastedLine, origin: Origin) -> bool:
+        """Causes of messages.yaml that are not this defect, and lines that say that others are missing."""
+        name = self._rule(line, origin)
+        if name is None:
+            return False
+        rule = self.causes[name]
+        if rule.cause:
+            self.of_device(host, line, rule.cause)
+        elif name != "callbacks-suppressed" and len(host.losses) < MOST_NOTES:  # they say nothing of this class
+            host.losses.append(self.place(line))
+        return True
+
+    def _rule(self, line: PastedLine, origin: Origin) -> str | None:
+        """The rule of a line, remembered by its words. Those whose numbers count are not remembered."""
+        text = line.text.rstrip()
+        key = line.speaker, line.text.translate(_HEXADECIMAL)
+        if key in self._known:
+            return self._known[key]
+        said = ConsoleLine(line.number, text, origin)
+        name = next((name for name, rule in self.causes.items() if rule.fits(said)), None)
+        if "failed (" not in text and not (origin is Origin.XEN and name is None):
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = name
+        return name
+
+    def flooded(self, line: PastedLine) -> bool:
+        """Whether another line with these words was looked at already, and its rule is known."""
+        return (line.speaker, line.text.translate(_HEXADECIMAL)) in self._known

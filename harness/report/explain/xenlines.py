@@ -1,0 +1,173 @@
+"""What Xen says in a text: markers, versions, and the rows of its debug keys, moment by moment. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from harness.base.errors import ParseError
+from harness.model.address import FUNCTION
+from harness.model.message import Marker, MarkerKind, Origin
+from harness.report.explain.facts import PastedHost
+from harness.report.explain.lines import PastedLine, PastedPlace, Speaker
+from harness.report.explain.window import JOINS, MOST_KNOWN, Window
+from harness.xen.keys.console import ASSIGN, ConsoleLine, find_markers
+from harness.xen.keys.debugkeys import DEVICES, HEADER, IRQS, MASKS, IrqRow, MaskRow, PciRow, irq_row, mask_row, pci_row
+from harness.xen.keys.version import parse_xen
+
+_MOST_HEADERS = 4
+_HAZARD = re.compile(rf"cannot (?:mask|disable) IRQ \d+: masking MSI-X on .*{FUNCTION}")
+_HAZARD_BEGUN = re.compile(r"annot (?:mask|disable) |masking MSI")
+_ASSIGN_BEGUN = re.compile(
+    r"(?:d\d+|d\[\w+\]|Dom\w+): assign (?:\(|phantom|[0-9a-f]{4})|\bassign [0-9a-f:]{7,}\.[0-7] to d"
+)
+_INITIAL = re.compile(rf"{FUNCTION}: unexpected initial MSI-X state \(MASKALL=[01], ENABLE=[01]\), fixing")
+_INITIAL_BEGUN = re.compile(r"unexpected initial MSI")
+XEN_VERSION = re.compile(r"(?:Xen version:? |xen_version +: )([0-9][0-9A-Za-z.+~-]*)")
+_LEVEL = re.compile(r"(?<=.)<[0-7]>(?=\S)")
+_IO_APIC = re.compile(r" +(?:Apic 0x[0-9a-f]+, Pin|IRQ *[0-9]+ Vec)")  # the end of key i
+
+Row = MaskRow | PciRow | IrqRow
+_ROWS: dict[str, Callable[[re.Match[str], int], Row | None]] = {"M": mask_row, "Q": pci_row, "i": irq_row}
+
+
+@dataclass
+class XenLines:
+    _window: Window
+    _rows: dict[str, tuple[PastedHost, str, Row]] = field(default_factory=dict)
+
+    def line(self, host: PastedHost, line: PastedLine, at: int) -> None:
+        text = line.text
+        if self._window.flooded(line):
+            self._window.cause(host, line, Origin.XEN)
+            return
+        stripped = text.strip()
+        if HEADER.match(stripped):
+            self._header(host, stripped)
+        elif version := XEN_VERSION.search(text):
+            self.version(host, version.group(1), boot=stripped.startswith("Xen version"))
+        elif _HAZARD_BEGUN.search(text):
+            self._marker(host, line, at, _HAZARD)
+        elif _ASSIGN_BEGUN.search(text):
+            self._marker(host, line, at, ASSIGN)
+        elif _INITIAL_BEGUN.search(text):
+            self._marker(host, line, at, _INITIAL)
+        elif not self._row(host, line, at) and not self._window.cause(host, line, Origin.XEN):
+            said = ConsoleLine(line.number, stripped, Origin.XEN)
+            if "MSI-X on " in text and self._window.rules.first(said) is None:
+                self._window.unreadable(host, line)  # it is one of those that matter, and its words are not
+
+    def again(self, raw: str, number: int, at: int) -> bool:
+        """Whether a line is one that was read before, for what it says it says again."""
+        known = self._rows.get(raw)
+        if known is None:
+            return False
+        host, key, row = known
+        if isinstance(row, PciRow) and not row.irqs and not self._window.text.startswith("(XEN) ", at):
+            return False  # the rest of it may follow
+        self._put(host, key, row, PastedPlace(self._window.file.name, number, raw.strip()[:240]))
+        return True
+
+    def _header(self, host: PastedHost, text: str) -> None:
+        key = {"M": "M", "=": "Q", "I": "i", "G": "i"}.get(text[0], "")
+        if not key:
+            return
+        host.keys.add(key)
+        host.headers.append(key)
+        order = "MQi".index(key)
+        if any(order <= "MQi".index(one) for one in host.round.keys) or (host.round and not host.round.keys):
+            host.finish()  # in another order they may be of two moments, the lines between them being lost
+        host.round.keys.add(key)
+        del host.headers[_MOST_HEADERS:]
+
+    def version(self, host: PastedHost, text: str, *, boot: bool) -> None:
+        try:
+            found = parse_xen(text)
+        except ParseError:
+            return
+        if boot:
+            host.finish()
+            host.boots += 1
+        if host.xen is not None and host.xen != found:
+            host.note(f"several versions of Xen: {host.xen} and {found}; more than one host, or another boot")
+        host.xen = found
+
+    def _marker(self, host: PastedHost, line: PastedLine, at: int, wanted: re.Pattern[str]) -> None:
+        text = self._window.whole(line, at, wanted)
+        markers = find_markers(f"(XEN) {text.strip()}") if text is not None else ()
+        if not markers or markers[0].device is None:
+            self._window.unreadable(host, line)
+            return
+        self._marked(host, markers[0], self._window.place(line))
+
+    def _marked(self, host: PastedHost, marker: Marker, place: PastedPlace) -> None:
+        device = host.device(marker.device) if marker.device else None
+        if device is None:
+            return
+        if marker.kind is MarkerKind.MASKALL_SET:
+            device.show("maskall-set", place)
+            device.repaired = False
+        elif marker.kind is MarkerKind.ASSIGN_FAILED and marker.error == -16:
+            device.show("assign-busy", place)
+        elif marker.kind is MarkerKind.INITIAL_STATE_FIXED:
+            device.show("firmware-maskall", place)
+
+    def _row(self, host: PastedHost, line: PastedLine, at: int) -> bool:
+        """A row of a dump. Rows that are wrapped or torn are put together, or kept as broken."""
+        text = f"   {line.text.strip()}"
+        if _IO_APIC.match(text):
+            return True
+        for key, form, begun in (("Q", DEVICES, text[3:]), ("i", IRQS, text), ("M", MASKS, text[2:])):
+            if not form.piece.search(text):
+                continue
+            match = self._whole_row(begun, line, at, form.row)
+            row = _ROWS[key](match, 0) if match else None
+            if row is None:
+                self._window.unreadable(host, line, key)
+            else:
+                if match is not None and match.string.strip() == line.text.strip() and len(line.raw) < 240:
+                    if len(self._rows) >= MOST_KNOWN:
+                        self._rows.clear()
+                    self._rows[line.raw] = host, key, row
+                self._put(host, key, row, self._window.place(line))
+            return True
+        return False
+
+    def _put(self, host: PastedHost, key: str, row: Row, place: PastedPlace) -> None:
+        """Into the round it belongs to: a row that is there already begins another one.
+
+        So does one whose header is missing where others have theirs: lines were lost before it.
+        """
+        if host.round.keys and key not in host.round.keys:
+            host.finish()
+        if isinstance(row, PciRow):
+            if row.device in host.round.devices:
+                host.finish()
+            host.round.devices[row.device] = row, place
+        elif isinstance(row, IrqRow):
+            if row.irq in host.round.irqs:
+                host.finish()
+            host.round.irqs[row.irq] = row, place
+        else:
+            if row.irq in host.round.masks:
+                host.finish()
+            host.round.masks[row.irq] = row, place
+        host.keys.add(key)
+
+    def _whole_row(self, text: str, line: PastedLine, at: int, row: re.Pattern[str]) -> re.Match[str] | None:
+        whole = row.fullmatch(text.rstrip())
+        if whole is not None and not (row is DEVICES.row and whole.group(3) is None):
+            return whole
+        last = at > len(self._window.text)  # no line feed behind it: the text may be cut in the middle of the row
+        level = _LEVEL.search(text)  # another message begins in the middle, and the rest has Xen's prefix
+        kept = text[: level.start()] if level else text
+        loose = tight = kept.rstrip()
+        for other, _ in self._window.following(at, JOINS, line.number):
+            if other.speaker is not Speaker.TEXT and not (level and other.speaker is Speaker.XEN):
+                continue
+            loose, tight, kept = f"{loose} {other.text.strip()}", f"{tight}{other.text.rstrip()}", f"{kept}{other.text}"
+            for joined in (loose, tight, kept.rstrip()):
+                if longer := row.fullmatch(joined):
+                    return longer
+        return None if last else whole
