@@ -1,7 +1,9 @@
 """The management controller of a practice machine: ipmi_sim(1), which starts and kills QEMU as a BMC switches power.
 
 Its files lie in the machine's directory, which is also its working directory and that of the QEMU it starts. It
-outlives the command that started it. Formats: ipmi_lan(5), ipmi_sim_cmd(5).
+outlives the command that started it. What it does to the machine it does by a program of ours (`chassis_control`): its
+own wire to a virtual machine is a TCP port on which whoever connects is the machine. Formats: ipmi_lan(5),
+ipmi_sim_cmd(5).
 """
 
 from __future__ import annotations
@@ -24,11 +26,46 @@ USER = "maskall"
 POWER_ON = "power-on"
 """The script beside the configuration that becomes QEMU."""
 
+RESET = "reset"
+"""The script that resets a machine that is on, where that can be done."""
+
 _PID = "bmc.pid"
 _LOG = "bmc.log"
 _PASSWORD = "password"  # noqa: S105 - the name of a file
 _START_SECONDS = 10.0
-_OFF_SECONDS = 5  # QEMU ends at once on SIGTERM; one that hangs is killed after this
+_CONTROL = "control"
+
+# `get power`, `set power 0|1`, `set reset 1`. QEMU ends at once on SIGTERM; one that hangs is killed after 3 s. A
+# recycled pid is told by its working directory.
+_CONTROL_SCRIPT = f"""\
+#!/bin/sh
+# What the controller does to its machine.
+exec 2>>bmc.log
+on() {{
+    pid=$(cat machine.pid) && [ "$(readlink "/proc/$pid/cwd")" = "$(pwd -P)" ]
+}}
+case "$1 $2 $3" in
+"get power "*)
+    if on; then echo power:1; else echo power:0; fi
+    ;;
+"set power 1")
+    on && exit 0
+    ./{POWER_ON} </dev/null >/dev/null 2>&1 &
+    echo $! >machine.pid
+    ;;
+"set power 0")
+    on || exit 0
+    kill "$pid"
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+        on || exit 0
+        sleep 0.2
+    done
+    kill -9 "$pid"
+    ;;
+"set reset 1") on && exec ./{RESET} ;;
+*) exit 1 ;;
+esac
+"""
 
 # One controller at the usual address 0x20. 0x9f: it has a chassis; the other numbers are of no consequence.
 _SETUP = """\
@@ -48,19 +85,18 @@ class Ports:
 
     ssh: int
     ipmi: int  # UDP
-    system: int  # between the controller and the machine: reset, and the machine's view of its controller
-    serial: int  # the machine's serial line, there while it is on
+    serial: int  # the machine's serial line, for who wants it so, there while it is on
 
     @classmethod
     def free(cls, taken: frozenset[int] = frozenset()) -> Ports:
-        """Four that nobody uses now, `taken` excepted. LabError when there are none."""
+        """Three that nobody uses now, `taken` excepted. LabError when there are none."""
         # below ip_local_port_range: no outgoing connection takes one while the machine is off
         lowest, highest, chosen = 20000, 32000, list[int]()
         for _ in range(1000):
             port = lowest + secrets.randbelow(highest - lowest)
             if port not in taken and port not in chosen and _is_free(port):
                 chosen.append(port)
-            if len(chosen) == 4:
+            if len(chosen) == 3:
                 return cls(*chosen)
         raise LabError(f"no free port between {lowest} and {highest} on 127.0.0.1")
 
@@ -85,12 +121,10 @@ def lan_conf(ports: Ports, password: str, *, power_on: bool, sol: bool) -> str:
         "  allowed_auths_admin md5",
         "  guid a123456789abcdefa123456789abcdef",
         "endlan",
-        f"serial 15 127.0.0.1 {ports.system} codec VM",
-        # `/bin/sh -c "exec ..."` in the controller's working directory, which is the machine's
-        f'startcmd "./{POWER_ON}"',
+        f'chassis_control "./{_CONTROL}"',
+        # `/bin/sh -c "exec ..."` in the controller's working directory, which is the machine's; for the first time only
+        f'startcmd "./{_CONTROL} set power 1"',
         f"startnow {'true' if power_on else 'false'}",
-        "poweroff_wait 1",
-        f"kill_wait {_OFF_SECONDS}",
         f'user 2 true "{USER}" "{password}" admin 10',
     ]
     if sol:
@@ -113,6 +147,9 @@ def configure(directory: Path, ports: Ports, *, power_on: bool, sol: bool) -> No
     ):
         path.touch(mode=0o600)
         path.write_text(text)
+    script = directory / _CONTROL
+    script.write_text(_CONTROL_SCRIPT)
+    script.chmod(0o700)
     (directory / "bmc-state").mkdir()
 
 

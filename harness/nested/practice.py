@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shlex
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -137,7 +138,7 @@ def up(
         try:
             ports = Ports.free(_taken(cache))
             _fill(fresh, path, lab, spec, ports, console)
-            bmc.configure(fresh, ports, power_on=power_on, sol=not console.keeps_port_free)
+            bmc.configure(fresh, ports, power_on=power_on, sol=console is ConsoleWay.SOL)
             fresh.rename(path)
         except BaseException:
             remove_tree(fresh)
@@ -192,9 +193,13 @@ def _fill(directory: Path, home: Path, lab: NestedLab, spec: MachineSpec, ports:
             run(["truncate", "-s", model.backend.drive, str(directory / f"{name}.raw")], deadline=deadline)
     data = directory / f"{workbench.DATA_DISK}.raw"
     run([find("mkfs.ext4"), "-q", "-F", "-L", "data", str(data)], deadline=deadline)
-    script = directory / bmc.POWER_ON
-    script.write_text(power_on_script(home, spec, ports))
-    script.chmod(0o700)
+    for name, text in (
+        (bmc.POWER_ON, power_on_script(home, spec, ports, console)),
+        (bmc.RESET, f"#!/bin/sh\nexec {shlex.join([sys.executable, '-IS', '-c', _RESET])}\n"),
+    ):
+        script = directory / name
+        script.write_text(text)
+        script.chmod(0o700)
     key = directory / "key"  # its own: the image's may be cleaned away
     key.touch(mode=0o600)
     key.write_bytes(lab.image.user_key.read_bytes())
@@ -202,18 +207,17 @@ def _fill(directory: Path, home: Path, lab: NestedLab, spec: MachineSpec, ports:
     access.write(directory, name=home.name, port=ports.ssh, host_key=_host_key(lab), key_file=home / "key", home=home)
 
 
-def power_on_script(home: Path, spec: MachineSpec, ports: Ports) -> str:
+def power_on_script(home: Path, spec: MachineSpec, ports: Ports, console: ConsoleWay) -> str:
     """What the controller runs: it becomes QEMU, whose end is the machine's power off."""
-    # reset and the rest of the chassis commands go over the controller's wire (QEMU's ipmi-bmc-extern)
+    where = "file,id=serial,path=console.log,append=on"
+    if console is not ConsoleWay.LOG:
+        where = (
+            f"socket,id=serial,host=127.0.0.1,port={ports.serial},server=on,wait=off,logfile=console.log,logappend=on"
+        )
     argv = [
         *("env", "-i", f"PATH={os.defpath}", find(QEMU)),
         *spec.arguments(disk=Path("disk.qcow2"), ram=None, ssh_port=ports.ssh, serial="chardev:serial"),
-        *(
-            "-chardev",
-            f"socket,id=serial,host=127.0.0.1,port={ports.serial},server=on,wait=off,logfile=console.log,logappend=on",
-        ),
-        *("-chardev", f"socket,id=wire,host=127.0.0.1,port={ports.system},reconnect=2"),
-        *("-device", "ipmi-bmc-extern,id=controller,chardev=wire", "-device", "isa-ipmi-kcs,bmc=controller"),
+        *("-chardev", where),
     ]
     return (
         "#!/bin/sh\n"
@@ -221,6 +225,23 @@ def power_on_script(home: Path, spec: MachineSpec, ports: Ports) -> str:
         f"cd {shlex.quote(str(home))} || exit\n"
         f"exec {shlex.join(argv)} >>qemu.log 2>&1\n"
     )
+
+
+# qmp-spec: each side speaks one JSON object a line; nothing may be asked before the capabilities.
+_RESET = """\
+import json, socket
+with socket.socket(socket.AF_UNIX) as monitor:
+    monitor.settimeout(5)
+    monitor.connect("qmp.sock")
+    heard = monitor.makefile()
+    heard.readline()
+    for name in ("qmp_capabilities", "system_reset"):
+        monitor.sendall(json.dumps({"execute": name, "id": name}).encode() + b"\\n")
+        answer = {}
+        while answer.get("id") != name:
+            answer = json.loads(heard.readline())
+        assert "return" in answer, answer
+"""
 
 
 def _host_key(lab: NestedLab) -> str:

@@ -26,13 +26,10 @@ class ConsoleWay(enum.StrEnum):
     """How the machine's serial line is read; QEMU writes it to console.log in any case."""
 
     LOG = "log"  # tail(1) of console.log
+    # For these two QEMU serves the line on a loopback port, which every user of this controller can reach. It serves
+    # one client, and SOL is one.
     SOL = "sol"  # serial over LAN of the controller
-    TCP = "tcp"  # QEMU's own port, which is there while the machine is on
-
-    @property
-    def keeps_port_free(self) -> bool:
-        """Whether the serial port has to be left to a client: QEMU serves one, and SOL is one."""
-        return self is ConsoleWay.TCP
+    TCP = "tcp"  # that port itself, which is there while the machine is on
 
     def entry(self, console_log: Path, ports: Ports) -> dict[str, object]:
         """What the inventory says under `console`."""

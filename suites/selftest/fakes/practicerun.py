@@ -24,7 +24,7 @@ from harness.nested.machine import Boot, MachineSpec
 from harness.nested.rootfs import KeyPair
 from suites.selftest.fakes.patience import soon
 
-PORTS = Ports(ssh=20001, ipmi=20002, system=20003, serial=20004)
+PORTS = Ports(ssh=20001, ipmi=20002, serial=20004)
 SPEC = MachineSpec(
     Boot(Path("/c/xen"), Path("/c/vmlinuz"), Path("/c/initrd"), "loglvl=all", "quiet"),
     Accelerator("tcg", "qemu64,+svm", "why"),
