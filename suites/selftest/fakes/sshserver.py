@@ -226,6 +226,10 @@ class Wire:
     def freeze(self) -> None:
         self._thawed.clear()
 
+    @property
+    def frozen(self) -> bool:
+        return not self._thawed.is_set()
+
     def thaw(self) -> None:
         """After a freeze: what hung on the wire is lost, new connections go through."""
         self.cut()

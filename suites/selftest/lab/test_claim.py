@@ -17,7 +17,7 @@ from harness.base.errors import LockHeld
 from harness.lab.lease.claim import Claim, look, owner_of
 from harness.lab.lease.holder import STALE, parse
 from suites.selftest.fakes.localtransport import LocalTransport
-from suites.selftest.fakes.patience import soon
+from suites.selftest.fakes.patience import FOREVER, soon
 
 
 @pytest.fixture
@@ -124,12 +124,21 @@ def test_a_reboot_ends_the_claim_and_the_holder_takes_it_up_again(taker: Taker, 
     assert there is not None and there.holder.token == claim.holder.token
 
 
-def test_waiting_ends_when_the_host_is_free(taker: Taker) -> None:
+def test_waiting_ends_when_the_host_is_free(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> None:
     first = taker.take("bob@box")
-    threading.Timer(0.3, first.release).start()
-    claim = taker.take("ada@box", wait=20)
+    told = taker.notices.append
+
+    class Freed(list[str]):
+        """Whoever waits has said so: now the host is given free."""
+
+        def append(self, text: str) -> None:
+            told(text)
+            first.release()
+
+    taker.notices, notices = Freed(), taker.notices
+    claim = taker.take("ada@box", wait=FOREVER)
     assert claim.holder.owner == "ada@box"
-    assert "waiting" in taker.notices[0]
+    assert "waiting" in notices[0]
 
 
 def test_of_many_takers_exactly_one_wins(taker: Taker, run: str) -> None:

@@ -38,8 +38,13 @@ def power(fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> FakePower:
     """The host's switch. A host that is silent is given up at once here."""
     switch = FakePower(changed=lambda what: fake_host.power_cycle() if what == "on" else None)
     monkeypatch.setattr(Site, "power", lambda self: switch)
-    monkeypatch.setattr("harness.lab.lease.site.CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr("harness.lab.lease.site.BOOT_PATIENCE", 0.1)
+    connect = SshTransport.connect
+
+    def impatient(link: SshTransport, deadline: Deadline) -> None:
+        """In vain at once where it would be in vain in the end; a living host has all the time it needs."""
+        connect(link, Deadline.after(0.3) if fake_host.wire.frozen or fake_host.server.refuses else deadline)
+
+    monkeypatch.setattr(SshTransport, "connect", impatient)
     return switch
 
 
@@ -111,7 +116,6 @@ class TestSomebodyAnswers:
     def test_a_host_that_is_still_booting(
         self, dirty: FakeLab, power: FakePower, how: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("harness.lab.lease.site.BOOT_PATIENCE", 10.0)
         connect, asked = SshTransport.connect, list[None]()
 
         def connected(link: SshTransport, deadline: Deadline) -> None:

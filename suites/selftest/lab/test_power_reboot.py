@@ -69,8 +69,8 @@ def test_a_host_that_takes_its_time_to_go_down_is_waited_for(fake_host: FakeLab)
 
 
 def test_a_host_that_never_returns(fake_host: FakeLab) -> None:
+    before = boot_id(fake_host.transport())
     link = fake_host.transport(dead_after=0.3)
-    before = boot_id(link)
     with pytest.raises(HostUnreachable):
         reboot(link, FakePower(changed=lambda what: fake_host.hang()), soon(1.0), How.RESET, before)
 
