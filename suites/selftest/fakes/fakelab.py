@@ -13,7 +13,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from harness.base.deadline import poll
+from harness.base.deadline import Deadline, poll
 from harness.lab.inventory.models import LabEntry, load_inventory
 from harness.transport.ssh import SshTransport
 from suites.selftest.fakes.fakehost import board
@@ -24,7 +24,7 @@ from suites.selftest.fakes.sshlink import keys
 from suites.selftest.fakes.sshserver import SshServer, Wire
 
 NAME = "xenbox1"
-__all__ = ["FakeLab", "fake_host", "keys", "make_lab"]
+__all__ = ["FakeLab", "fake_host", "impatient", "keys", "make_lab"]
 
 _INVENTORY = """\
 hosts:
@@ -122,6 +122,16 @@ class FakeLab:
         """Another machine answers from now on."""
         self.server.host_key = paramiko.PKey.from_path(self.keys / name)
         self.server.drop()
+
+
+def impatient(lab: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connecting is in vain at once where it would be in the end; a living host has all the time it needs."""
+    connect = SshTransport.connect
+
+    def connected(link: SshTransport, deadline: Deadline) -> None:
+        connect(link, Deadline.after(0.3) if lab.wire.frozen or lab.server.refuses else deadline)
+
+    monkeypatch.setattr(SshTransport, "connect", connected)
 
 
 @contextlib.contextmanager

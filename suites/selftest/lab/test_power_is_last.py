@@ -26,7 +26,7 @@ from harness.lab.lease.holder import STALE
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.site import Site
 from harness.transport.ssh import SshTransport
-from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
+from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host, impatient
 from suites.selftest.fakes.fakepower import FakePower
 from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller, die, site
 
@@ -38,13 +38,7 @@ def power(fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> FakePower:
     """The host's switch. A host that is silent is given up at once here."""
     switch = FakePower(changed=lambda what: fake_host.power_cycle() if what == "on" else None)
     monkeypatch.setattr(Site, "power", lambda self: switch)
-    connect = SshTransport.connect
-
-    def impatient(link: SshTransport, deadline: Deadline) -> None:
-        """In vain at once where it would be in vain in the end; a living host has all the time it needs."""
-        connect(link, Deadline.after(0.3) if fake_host.wire.frozen or fake_host.server.refuses else deadline)
-
-    monkeypatch.setattr(SshTransport, "connect", impatient)
+    impatient(fake_host, monkeypatch)
     return switch
 
 

@@ -8,7 +8,7 @@ from harness.base.errors import HostKeyMismatch, HostQuarantined
 from harness.lab.lease.ladder import Climb, Rung
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
-from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
+from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host, impatient
 from suites.selftest.fakes.fakepower import FakePower
 from suites.selftest.fakes.labrun import FORCED, NIC, WISHES, arrive, baseline, borrow, controller, give_back, site
 
@@ -47,8 +47,7 @@ class TestLadder:
         assert fake_host.fake.boots == 1
 
     def test_a_hung_host_is_power_cycled(self, fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("harness.lab.lease.lease.CONNECT_SECONDS", 1.0)
-        monkeypatch.setattr("harness.lab.lease.site.BOOT_PATIENCE", 0.1)
+        impatient(fake_host, monkeypatch)
         visit = arrive(fake_host)
         borrow(visit)
         fake_host.hang()
