@@ -48,10 +48,8 @@ section loader
         case $(findmnt -n -o OPTIONS -T $place) in ro | ro,*) echo "readonly $place" ;; esac
         [ -d $place ] || echo "absent $place"
     done
-    for place in /boot /boot/efi; do
-        awk -v place=$place '$1 !~ /^#/ && $2 == place { found = 1 } END { exit !found }' /etc/fstab &&
-            [ "$(findmnt -n -o TARGET -T $place)" != $place ] && echo "unmounted $place"
-    done
+    awk '$1 !~ /^#/ && $2 == "/boot" { found = 1 } END { exit !found }' /etc/fstab &&
+        [ "$(findmnt -n -o TARGET -T /boot)" != /boot ] && echo "unmounted /boot"
     for one in /sys/firmware/efi/efivars/LoaderInfo-*; do
         [ -e "$one" ] && echo "info $(tail -c +5 "$one" | tr -d '\000')"
     done

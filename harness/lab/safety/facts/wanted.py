@@ -28,7 +28,7 @@ def find(word: str, facts: HostFacts) -> Bdf:
         raise UsageError("--device names no device", hint=_HINT)
     if re.match(rf"(?:{'|'.join(_KEYS)})=", word):
         return _identity(word, facts)
-    if "." in word and "/" not in word and (address := _address(word)) is not None:
+    if (address := _address(word)) is not None:
         if address not in facts.functions:
             raise SafetyRefusal(f"there is no function {address}, or nothing can be said of it")
         return address
