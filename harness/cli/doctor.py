@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,7 +75,7 @@ def doctor(
     from harness.lab.safety.facts import stored
     from harness.lab.safety.gate import refuse_unknown
 
-    del device  # as `options` has it
+    options = replace(options, host=host, device=tuple(device or ()))
     if print_program:
         if host or facts or raw or options.device or try_reset:
             raise UsageError("--print-program asks nothing of any host: it stands alone")
