@@ -13,7 +13,8 @@ from harness.base.yamlfile import load_models, nearest
 STACKS_FILE = Path(__file__).with_name("stacks.yaml")
 
 OWN_XEN = "own_xen"
-"""The fact that names the hypervisor of a host that has another one than its stack."""
+OWN_QEMU = "own_qemu"
+"""The facts that name the hypervisor and the device model of a host that has others than its stack."""
 
 COMMON_PACKAGES = (
     "linux-image-amd64",

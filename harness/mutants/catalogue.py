@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from harness.base.errors import UsageError
 from harness.base.yamlfile import load_models, nearest
-from harness.host.stacks import OWN_XEN
+from harness.host.stacks import OWN_QEMU, OWN_XEN
 from harness.mutants.change import ByteChange, Returned, Returns, TextChange
 
 
@@ -102,6 +102,7 @@ def catalogue(own: Path | None = None) -> dict[str, Mutant]:
 def changes_on(mutant: Mutant, facts: Mapping[str, str]) -> Sequence[TextChange | ByteChange | Returns]:
     """What makes the host with these facts the mutant; empty where it does not fit: bytes are those of a stack's."""
     own = OWN_XEN in facts and isinstance(mutant, HypervisorMutant)
+    own |= OWN_QEMU in facts and isinstance(mutant, DeviceModelMutant)
     return mutant.changes(None if own else facts.get("stack"))
 
 

@@ -15,7 +15,7 @@ from harness.base.process import run
 from harness.base.progress import Progress
 from harness.guest.drivers import drivers
 from harness.host.host import Host, Opener, TargetDevice
-from harness.host.stacks import OWN_XEN, Stack
+from harness.host.stacks import Stack
 from harness.nested import access
 from harness.nested.accelerator import Accelerator, detect
 from harness.nested.apt_sources import find_mirrors
@@ -23,13 +23,14 @@ from harness.nested.cache import Cache, remove_tree
 from harness.nested.devices import EmulatedDevice, catalogue, offered, select
 from harness.nested.image import Image, ensure_image
 from harness.nested.machine import QEMU, Boot, Machine, MachineSpec
-from harness.nested.ownparts import OwnXen
+from harness.nested.ownparts import OwnParts, libraries
 from harness.nested.rundir import RunDir, kept_runs, sweep
 from harness.nested.snapshot import Snapshot, SnapshotRecipe, connect, overlay
 from harness.nested.virtualfunction import switch_on
 from harness.nested.warm_snapshot import WarmRecipe, WarmSnapshot, WarmSnapshots
 
 _RESTORE_SECONDS = 60.0
+NO_PARTS = OwnParts()
 _OWN_SNAPSHOTS = 4 << 30  # bytes; the last three or so
 
 
@@ -51,10 +52,10 @@ class NestedLab:
     """One stack, and the devices wanted of it."""
 
     def __init__(
-        self, stack: Stack, devices: list[str], cache: Cache, progress: Progress, xen: OwnXen | None = None
+        self, stack: Stack, devices: list[str], cache: Cache, progress: Progress, own: OwnParts = NO_PARTS
     ) -> None:
         self.stack = stack
-        self.xen = xen  # in the place of the stack's own
+        self.own = own
         self.cache = cache
         self.progress = progress
         self.accelerator: Accelerator = detect()
@@ -106,20 +107,22 @@ class NestedLab:
         """The machine as it is switched on."""
         # every device that can be frozen is there from the start, so that one snapshot serves every scenario
         frozen = {name: model for name, model in catalogue().items() if model.migrates and model.model in self._offered}
-        xen = self.image.xen if self.xen is None else self.xen.stored(self.cache)
+        xen = self.image.xen if self.own.xen is None else self.own.xen.stored(self.cache)
         boot = Boot(xen, self.image.kernel, self.image.initrd, self.stack.xen_options, self.stack.dom0_options)
         return MachineSpec(boot, self.accelerator, frozen)
 
     @property
     def _recipe(self) -> SnapshotRecipe:
         spec = self.machine_spec
-        return SnapshotRecipe(self.image, spec, self.qemu_version, drivers(), self._runs, self.progress, self.xen)
+        return SnapshotRecipe(self.image, spec, self.qemu_version, drivers(), self._runs, self.progress, self.own)
 
     @cached_property
     def snapshot(self) -> Snapshot:
         """The booted host, frozen; made when it is not there."""
+        if self.own.qemu is not None:
+            self.own.qemu.fit(libraries(self.image.disk), self.stack)
         entry = self.cache.obtain(self._recipe, deadline=Deadline.after(900), notice=self.progress.note)
-        if self.xen is not None:
+        if self.own != NO_PARTS:
             self.cache.trim(f"{self._recipe.name}-", _OWN_SNAPSHOTS)
         return Snapshot(entry.path)
 
@@ -129,7 +132,7 @@ class NestedLab:
             "host": f"nested-{self.stack.name}",
             "nested": "in QEMU",
             "stack": self.stack.name,
-            **({OWN_XEN: f"{self.xen.path.name}, SHA-256 {self.xen.sha256}"} if self.xen else {}),
+            **self.own.facts,
             **self.snapshot.facts().facts,
             "qemu": self.qemu_version,
             "accelerator": f"{self.accelerator.name}: {self.accelerator.why}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.base.deadline import Deadline
@@ -13,9 +13,10 @@ from harness.base.process import run
 from harness.base.progress import Progress
 from harness.guest.drivers import Driver
 from harness.guest.initramfs import GuestFiles, exercise_script, install
+from harness.mutants.devicemodel import open_device_model
 from harness.nested.image import Image
 from harness.nested.machine import Machine, MachineSpec
-from harness.nested.ownparts import OwnXen
+from harness.nested.ownparts import OwnParts
 from harness.nested.rundir import RunDir
 from harness.transport.ssh import SshTransport
 from harness.xen.keys.console import find_markers
@@ -75,13 +76,13 @@ class SnapshotRecipe:
     drivers: dict[str, Driver]
     runs: Path
     progress: Progress
-    xen: OwnXen | None = None
+    own: OwnParts = field(default_factory=OwnParts)
 
     needs_bytes = 2700 * _MIB
 
     @property
     def name(self) -> str:
-        return f"snapshot-{'own' if self.xen else self.image.stack.name}"
+        return f"snapshot-{'own' if self.own.facts else self.image.stack.name}"
 
     @property
     def digest(self) -> str:
@@ -94,6 +95,7 @@ class SnapshotRecipe:
             "guests": {name: exercise_script(driver) for name, driver in self.drivers.items()},
             "userland": [path.read_text() for path in sorted((Path(__file__).parents[1] / "guest").glob("*.sh"))],
             "warm": _WARM,
+            **self.own.facts,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -124,13 +126,18 @@ class SnapshotRecipe:
             dead = died(said)
             what = f"died while it booted: {dead}" if dead else f"did not bring dom0 up in {_BOOT_SECONDS:.0f} s"
             lines = "".join(f"\n    {line}" for line in said.splitlines()[-_LAST_LINES:])
-            which = self.xen.path if self.xen else "the hypervisor"
+            which = self.own.xen.path if self.own.xen else "the hypervisor"
             raise LabError(f"{which} {what}; its last lines:{lines or ' none'}") from error
 
     def _prepare(self, transport: SshTransport, snapshot: Snapshot) -> None:
         deadline = Deadline.after(_BOOT_SECONDS)
-        if self.xen is not None:  # where whoever plants a mutant looks for the text of the running one
-            transport.put(self.xen.path.read_bytes(), "/boot/xen-own.gz", 0o644, deadline)
+        if self.own.xen is not None:  # where whoever plants a mutant looks for the text of the running one
+            transport.put(self.own.xen.path.read_bytes(), "/boot/xen-own.gz", 0o644, deadline)
+        if self.own.qemu is not None:
+            with open_device_model(transport) as installed:
+                transport.run(["rm", installed.path], deadline=deadline, changes=True).check()  # one may be running
+                transport.put(self.own.qemu.path.read_bytes(), installed.path, 0o755, deadline)
+                transport.run([installed.path, "-version"], deadline=deadline).check()
         files = install(transport, self.drivers, deadline)
         record = {"kernel": files.kernel, "initramfs": files.initramfs}
         (snapshot.path / "guest.json").write_text(json.dumps(record))

@@ -104,6 +104,15 @@ class RunOptions:
         why="install it there, and boot it",
         repeat=True,
     )
+    qemu_dm: Path | None = option(
+        None,
+        "Your own device model, qemu-system-i386, in the place of the stack's.",
+        "FILE",
+        on="run",
+        only=Only.NESTED,
+        why="install it there",
+        repeat=True,
+    )
     control_xen: Path | None = option(
         None,
         "A hypervisor that has the defect, as the control; with --xen: PROVEN says that the change cures it.",

@@ -11,8 +11,8 @@ from harness.lab.real import RealLab
 from harness.nested import prerequisites
 from harness.nested.apt_sources import use_mirror
 from harness.nested.cache import Cache
-from harness.nested.lab import NestedLab
-from harness.nested.ownparts import OwnXen
+from harness.nested.lab import NO_PARTS, NestedLab
+from harness.nested.ownparts import OwnParts, OwnQemu, OwnXen
 from harness.run.options import RunOptions
 
 
@@ -25,17 +25,20 @@ def lab_for(options: RunOptions, wanted: Iterable[str], progress: Progress) -> L
     if options.in_lab:
         return RealLab.opened(options.site, devices, options.wishes("maskall run"), progress)
     use_mirror(options.mirror)
-    own = OwnXen.read(options.xen) if options.xen is not None else None
-    return prepared_lab(stack(options.stack_name), devices, progress, sudo=options.yes, xen=own)
+    own = OwnParts(
+        OwnXen.read(options.xen) if options.xen is not None else None,
+        OwnQemu.read(options.qemu_dm) if options.qemu_dm is not None else None,
+    )
+    return prepared_lab(stack(options.stack_name), devices, progress, sudo=options.yes, own=own)
 
 
 def prepared_lab(
-    chosen: Stack, devices: list[str], progress: Progress, *, sudo: bool = False, xen: OwnXen | None = None
+    chosen: Stack, devices: list[str], progress: Progress, *, sudo: bool = False, own: OwnParts = NO_PARTS
 ) -> NestedLab:
     """A nested lab that hands out hosts at once. Raises UsageError, LabError."""
     cache = Cache()
     prerequisites.install(progress, log=cache.root / "logs" / "packages.log", sudo=sudo)
-    lab = NestedLab(chosen, devices, cache, progress, xen)
+    lab = NestedLab(chosen, devices, cache, progress, own)
     progress.note(f"accelerator {lab.accelerator.name}: {lab.accelerator.why}")
     assert lab.snapshot  # noqa: S101 - a cached property: made here, before two threads could both want to
     return lab

@@ -10,7 +10,7 @@ from harness.nested.apt_sources import from_option
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as models
 from harness.nested.devices import select as select_devices
-from harness.nested.ownparts import OwnXen
+from harness.nested.ownparts import OwnQemu, OwnXen
 from harness.play.catalogue import catalogue
 from harness.run.history import check, times
 from harness.run.option import Only
@@ -89,6 +89,8 @@ def _nested_candidates(options: RunOptions) -> list[Candidate]:
     for file in (options.xen, options.control_xen):
         if file is not None:
             OwnXen.read(file).fit(chosen)
+    if options.qemu_dm is not None:
+        OwnQemu.read(options.qemu_dm)
     if options.control_xen and (options.mutant or options.no_control):
         other = "--no-control" if options.no_control else "--mutant"
         raise UsageError(f"--control-xen and {other} contradict each other", hint="give one of them")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import os
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, LabError, UsageError
+from harness.base.process import find, run
 from harness.base.progress import PlainProgress
 from harness.host.stacks import stack
 from harness.nested import snapshot
 from harness.nested.cache import Cache
-from harness.nested.ownparts import OwnXen
+from harness.nested.ownparts import OwnParts, OwnQemu, OwnXen, libraries
 from suites.selftest.fakes.hypervisorfile import START, elf32, image
 
 CONFIG = "#\n# Automatically generated file; DO NOT EDIT.\n# Xen/{arch} {version} Configuration\n#\nCONFIG_X86=y\n"
@@ -120,7 +126,7 @@ def test_one_that_does_not_boot_is_told_with_its_last_lines(
     monkeypatch.setattr(snapshot, "connect", connect)
     own = OwnXen.read(file(tmp_path, built("4.20.4")))
     recipe = snapshot.SnapshotRecipe(
-        None, None, "7.2", {}, tmp_path, PlainProgress(io.StringIO()), own  # type: ignore[arg-type]
+        None, None, "7.2", {}, tmp_path, PlainProgress(io.StringIO()), OwnParts(own)  # type: ignore[arg-type]
     )  # fmt: skip
     with pytest.raises(LabError, match=said) as raised:
         recipe._booted(Silent())  # type: ignore[arg-type]
@@ -138,3 +144,42 @@ def test_nobody_waits_for_one_that_died(console: str, over: bool) -> None:
             return console
 
     assert snapshot._WhileAlive(Deadline.after(3600).at, Booting()).expired is over  # type: ignore[arg-type]
+
+
+class TestQemu:
+    def test_a_program_says_what_it_needs(self) -> None:
+        own = OwnQemu.read(Path(sys.executable).resolve())
+        assert "libc.so.6" in own.needed
+        own.fit(own.needed, stack("trixie"))
+        with pytest.raises(UsageError, match=r"needs libc\.so\.6, which the image of stack trixie does not have"):
+            own.fit([name for name in own.needed if name != "libc.so.6"], stack("trixie"))
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"#!/bin/sh\n", b"\x7fELF\x01\x01" + bytes(90), b"\x7fELF\x02\x01" + bytes(90)]
+    )
+    def test_what_is_no_program_for_the_host(self, tmp_path: Path, data: bytes) -> None:
+        with pytest.raises(UsageError, match="is no program for x86-64"):
+            OwnQemu.read(file(tmp_path, data))
+
+    @given(data=st.binary(max_size=300))
+    def test_damaged_headers(self, tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+        head = b"\x7fELF\x02\x01\x01" + bytes(11) + b"\x3e\x00" + bytes(12) + (64).to_bytes(8, "little")
+        whole = head + bytes(14) + (56).to_bytes(2, "little") + (3).to_bytes(2, "little") + bytes(6) + data
+        with contextlib.suppress(UsageError):
+            OwnQemu.read(file(tmp_path_factory.mktemp("elf"), whole))
+
+    def test_the_libraries_of_an_image(self, tmp_path: Path) -> None:
+        folder = tmp_path / "root/usr/lib/x86_64-linux-gnu"
+        folder.mkdir(parents=True)
+        (folder / "libc.so.6").write_bytes(b"x")
+        disk = tmp_path / "root.ext4"
+        disk.write_bytes(b"")
+        os.truncate(disk, 4 << 20)
+        run([find("mkfs.ext4"), "-q", "-F", "-d", str(tmp_path / "root"), str(disk)], deadline=Deadline.after(60))
+        assert "libc.so.6" in libraries(disk)
+
+    def test_both_are_facts_of_the_host(self, tmp_path: Path) -> None:
+        own = OwnParts(OwnXen.read(file(tmp_path, built("4.20.4"))), OwnQemu.read(Path(sys.executable).resolve()))
+        assert set(own.facts) == {"own_xen", "own_qemu"}
+        assert own.xen is not None and own.xen.sha256 in own.facts["own_xen"]
+        assert OwnParts().facts == {}

@@ -30,6 +30,7 @@ EVERY = RunOptions(
     device=("nvme", "e1000e"),
     mutant="m",
     xen=Path("xen.gz"),
+    qemu_dm=Path("qemu-system-i386"),
     control_xen=Path("base/xen.gz"),
     no_control=True,
     fresh_controls=True,
