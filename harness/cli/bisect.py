@@ -54,7 +54,7 @@ def bisect(
     are played first, and the two commits that are left once more at the end. A commit that cannot be built or judged
     is skipped. Without a control: the bad end shows that the scenario sees the defect.
     """
-    from harness.run.bisect import Bisecting, begun
+    from harness.run.bisect import Bisect, Bisecting, begun
 
     if resume is not None:
         return _go_on(options, begun(resume), resume.absolute())
@@ -77,6 +77,7 @@ def bisect(
         rounds=rounds,
         bad_from=bad_from,
     )
+    Bisect(options.results_directory(make=False), asked, lambda *_: None, typer.echo).ends()  # before anything is made
     return _go_on(options, asked, options.results_directory())
 
 

@@ -132,9 +132,7 @@ class Bisect:
 
     def run(self) -> Found:
         """The first bad commit. NoSuchEnd, UsageError, LabError when the ends or the confirmation contradict."""
-        good, bad = self._commit(self.asked.good), self._commit(self.asked.bad)
-        if self._repo("merge-base", "--is-ancestor", good, bad, check=False).status:
-            raise UsageError(f"{self.asked.good} is no ancestor of {self.asked.bad}", hint="--good is the older one")
+        good, bad = self.ends()
         self._worktree(bad)
         try:
             for commit, wanted in ((good, Answer.GOOD), (bad, Answer.BAD)):
@@ -150,6 +148,15 @@ class Bisect:
         finally:
             self._git("bisect", "reset", check=False)
             self._repo("worktree", "remove", "--force", str(self._tree), check=False)
+
+    def ends(self) -> tuple[str, str]:
+        """Both commits, the older one first. UsageError when they are none, or no range."""
+        if self._repo("rev-parse", "--git-dir", check=False).status:
+            raise UsageError(f"{self.asked.repo} is no git repository", hint="give the product's with --repo")
+        good, bad = self._commit(self.asked.good), self._commit(self.asked.bad)
+        if self._repo("merge-base", "--is-ancestor", good, bad, check=False).status:
+            raise UsageError(f"{self.asked.good} is no ancestor of {self.asked.bad}", hint="--good is the older one")
+        return good, bad
 
     def _walk(self, good: str, bad: str) -> Found:
         self._git("bisect", "start", "--no-checkout", bad, good)

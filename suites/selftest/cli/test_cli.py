@@ -16,7 +16,7 @@ from suites.selftest.fakes.clihome import nothing_of_the_user
 from suites.selftest.fakes.samplerun import build, scenarios
 
 __all__ = ["nothing_of_the_user"]
-VERBS = ["run", "list", "coverage", "schema", "report", "shell", "mutants", "soak", "bench", "test"]
+VERBS = ["run", "list", "coverage", "schema", "report", "shell", "mutants", "soak", "bisect", "bench", "test"]
 VERBS += ["doctor", "plan", "provision", "unprovision", "restore"]
 NESTED = ["build", "up", "down", "status", "clean"]
 
@@ -52,6 +52,16 @@ NESTED = ["build", "up", "down", "status", "clean"]
         ("soak --runs 0", "--help"),
         ("soak --resume nowhere", "--resume wants a soak's directory"),
         ("soak --resume nowhere --stack trixie", "leave it out"),
+        ("bisect E14", "--repo and --good and --bad and --build and --takes must be given"),
+        ("bisect --repo . --good a --bad b --build make --takes xen.gz", "which scenario tells good from bad"),
+        ("bisect --repo . --good a --bad b --build make --takes xen.gz E41", "did you mean E"),
+        ("bisect --repo . --good a --bad b --build m --takes x E14 --rounds 2 --bad-from 3", "never comes"),
+        ("bisect --repo / --good a --bad b --build m --takes x E14", "/ is no git repository"),
+        ("bisect --resume nowhere", "--resume wants a directory with bisect.json"),
+        ("run --bad-is 'C6 x'", "goes with --bisect"),
+        ("run --xen /etc/passwd", "'make -C xen' leaves xen/xen.gz"),
+        ("run --control-xen nowhere", "cannot be read"),
+        ("run --qemu-dm /etc/passwd", "no program for x86-64"),
         ("run --workers 0", "workers"),
         ("run --workers two", "workers"),
     ],
