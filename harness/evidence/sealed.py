@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.base.errors import EvidenceError
 from harness.evidence.store import digest
 from harness.model.observation import RawRef
 
+_CHUNK = 1 << 18
 MOST_BYTES = 256 << 20  # of one file: more than any log of a run, less than what fills a machine's memory
 
 
@@ -22,6 +24,19 @@ def read_inside(root: Path, path: str) -> bytes:
     EvidenceError, which names the file, for `..`, an absolute path, a link anywhere below `root`, and what is no
     ordinary file.
     """
+    return b"".join(chunks_inside(root, path))
+
+
+def digest_inside(root: Path, path: str) -> str:
+    """SHA-256 of a file that may be large, as `read_inside`."""
+    found = hashlib.sha256()
+    for chunk in chunks_inside(root, path):
+        found.update(chunk)
+    return found.hexdigest()
+
+
+def chunks_inside(root: Path, path: str) -> Iterator[bytes]:
+    """The same file piece by piece, as `read_inside`."""
     parts = path.split("/")
     if "\0" in path or any(part in ("", ".", "..") for part in parts):
         raise EvidenceError(f"{path!r} is no file of the run", hint="the path leads out of its directory")
@@ -38,9 +53,10 @@ def read_inside(root: Path, path: str) -> bytes:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
             raise EvidenceError(f"{path!r} is no file of the run", hint="it is no ordinary file of a sensible size")
-        with os.fdopen(handle, "rb") as file:
-            handle = -1
-            return file.read(MOST_BYTES)
+        left = MOST_BYTES
+        while left and (chunk := os.read(handle, min(left, _CHUNK))):
+            left -= len(chunk)
+            yield chunk
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         hint = "links are not followed" if _is_link(error) else ""
@@ -59,7 +75,7 @@ def bytes_of(root: Path, raw: RawRef) -> bytes:
     """The raw file below the run's directory `root`. EvidenceError when it is not there, or not what it was."""
     data = read_inside(root, raw.path)
     if digest(data) != raw.sha256:
-        raise EvidenceError(f"{raw.path!r} was changed after it was stored: its SHA-256 is another one")
+        raise _changed(raw.path)
     return data
 
 
@@ -94,10 +110,15 @@ class Sealed:
     def damaged(self) -> list[str]:
         """What is wrong with the files of the whole folder, one line each; empty when every one is what it was."""
         found = []
-        whole = replace(self, prefix="")
-        for name in self.digests:
+        for name, wanted in self.digests.items():
+            path = f"{self.folder}/{name}"
             try:
-                whole.read(name)
+                if digest_inside(self.root, path) != wanted:
+                    raise _changed(path)
             except EvidenceError as error:
                 found.append(str(error))
         return found
+
+
+def _changed(path: str) -> EvidenceError:
+    return EvidenceError(f"{path!r} was changed after it was stored: its SHA-256 is another one")

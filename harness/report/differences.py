@@ -10,7 +10,7 @@ from typing import Any
 from harness.base.text import inert
 from harness.report.results import CaseResult, ScenarioResult
 
-_NOT_JUDGED = frozenset({"phases", "log", "stored", "command_to_repeat"})
+_NOT_JUDGED = frozenset({"began", "phases", "log", "stored", "command_to_repeat"})
 """What a clock said, or where something is written."""
 _WORDS = 200
 

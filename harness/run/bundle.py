@@ -17,7 +17,7 @@ from harness.base.errors import EvidenceError, UsageError
 from harness.base.private import sync_folder
 from harness.base.process import run
 from harness.base.stored import from_json
-from harness.evidence.sealed import read_inside
+from harness.evidence.sealed import chunks_inside, digest_inside, read_inside
 from harness.evidence.store import digest
 from harness.model.observation import Reading
 from harness.report.begun import KNOWN_ISSUES, NAME, Begun
@@ -38,7 +38,6 @@ JUNIT = "junit.xml"
 FOLDERS = ("environment", "logs", "raw")
 ENVIRONMENT = ("environment/before.txt", "environment/after.txt")
 """What dom0 consisted of, of a run for a certificate."""
-_CHUNK = 1 << 16
 _SIGN_SECONDS = 120.0  # somebody types a passphrase, or touches a key
 
 
@@ -79,7 +78,7 @@ def bundle(
     try:
         begun, results = begun_in(root), _results(root)
         sizes = dict(_files(root, begun))
-        digests = {bag.DATA + name: _digest(root, name) for name in sizes}
+        digests = {bag.DATA + name: digest_inside(root, name) for name in sizes}
         manifest = bag.manifest(digests)
         shown = fidelity(looks(root, results))
     except EvidenceError as error:
@@ -154,15 +153,13 @@ def _files(root: Path, begun: Begun) -> Iterator[tuple[str, int]]:
         yield name, status.st_size
 
 
-def _digest(root: Path, name: str) -> str:
-    return digest(read_inside(root, name))
-
-
 def _unchanged(root: Path, name: str, wanted: str) -> Iterator[bytes]:
-    content = read_inside(root, name)
-    if sha256(content).hexdigest() != wanted:
+    found = sha256()
+    for chunk in chunks_inside(root, name):
+        found.update(chunk)
+        yield chunk
+    if found.hexdigest() != wanted:
         raise EvidenceError(f"{root / name} changed while it was read", hint="is the run still under way?")
-    yield from (content[at : at + _CHUNK] for at in range(0, len(content), _CHUNK))
 
 
 def signed(statement: bytes, key: Path, namespace: str = NAMESPACE) -> bytes:

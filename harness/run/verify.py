@@ -231,7 +231,11 @@ def _product(read: Read) -> Iterator[str]:
 
 
 def _times(read: Read) -> Iterator[str]:
+    told = {(name, side.hypervisor): side.began for name, side in read.sides}
     for side in read.comparison.again.sides:
+        name, last = side.record.scenario.id, side.tries[-1]
+        if told.get((name, last.hypervisor)) not in (None, last.began):
+            yield f"{name} on {last.hypervisor} is told to be of another time than its record"
         for file in side.tries if side.side.kept is None else ():
             if not read.results.started <= file.began <= file.ended <= read.results.ended:
                 where = f"{file.record.scenario.id} on {file.hypervisor}"

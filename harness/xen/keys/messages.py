@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from harness.base.modelpath import misplaced
 from harness.base.strict import StrictModel
@@ -39,6 +39,7 @@ class Log(enum.StrEnum):
 
 _STAMP = re.compile(f"^{LINUX_STAMP}")
 # where a message of Xen's comes from: file and line (dprintk, a debug build), who called (gprintk), AMD's IOMMU
+_MOST_SEEN = 20_000  # lines that are kept with their rule
 _SPOKEN = re.compile(
     r"(?:[\w./-]{1,80}\.[ch][:#][0-9]{1,5}: ?)?(?:d(?:[0-9]{1,5}|\[[A-Z]+\])v(?:[0-9]{1,4}|\?) )?"
     r"(?:AMD-Vi: (?:Warning: |Error: )?)?"
@@ -131,10 +132,16 @@ class Rules(StrictModel):
     continuations: dict[str, Continuation]
     causes: dict[str, str] = Field(default_factory=dict)  # in one sentence
     rules: dict[str, Rule]
+    _seen: dict[tuple[Origin, str], str | None] = PrivateAttr(default_factory=dict)
 
     def first(self, line: ConsoleLine) -> str | None:
-        """The name of the rule that counts for a line."""
-        return next((name for name, rule in self.rules.items() if rule.fits(line)), None)
+        """The name of the rule that counts for a line; boots of one host say the same, so what was found is kept."""
+        key = line.origin, line.text
+        if key not in self._seen:
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            self._seen[key] = next((name for name, rule in self.rules.items() if rule.fits(line)), None)
+        return self._seen[key]
 
     def goes_on(self, name: str, line: ConsoleLine) -> bool:
         """Whether `line` belongs to one that the rule `name` began."""

@@ -11,6 +11,7 @@ from harness.cli.entry import main
 from harness.report.bundle.redact import Redaction
 from harness.run.again import judged_again
 from harness.run.bundle import redacted_bundle
+from harness.run.comparison import compared
 from suites.selftest.fakes.badbundle import SIDE, Forger, edit_raw, finish, finished_run, members_of
 from suites.selftest.replay.recording import recordings, told
 
@@ -61,6 +62,7 @@ def test_the_judgement_is_the_same(name: str, tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     assert told(judged_again(copy)) == told(judged_again(root))
+    assert compared(root, None).redefined == [], "else verify refuses it: tools/record-replay --redefine"
 
 
 def test_who_and_where_are_in_no_file(root: Path, tmp_path: Path, forger: Forger) -> None:

@@ -463,6 +463,12 @@ class TestForgerWithAKey:
         finish(root)
         only(forger.verify(forger.bundled(root)), "consistency", "stock was played from 2020-01-01")
 
+    def test_a_row_is_told_to_be_of_another_day(self, forger: Forger, root: Path) -> None:
+        edit_json(
+            root / "results.json", lambda data: data["scenarios"][0]["stock"].update(began="2020-01-01T00:00:00Z")
+        )
+        only(forger.verify(forger.bundled(root)), "consistency", "is told to be of another time than its record")
+
     def test_a_row_without_a_result(self, forger: Forger, root: Path) -> None:
         edit_json(root / "run.json", lambda begun: begun["scenarios"].append("E14-F2-hvm-virtio-rng"))
         only(forger.verify(forger.bundled(root)), "completeness", "E14-F2-hvm-virtio-rng was to be played, and has no")
