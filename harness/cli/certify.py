@@ -41,9 +41,6 @@ def certify(
     sign: Annotated[
         list[Path] | None, typer.Option(help="Sign the bundle with this ssh key; may be repeated.", metavar="KEY")
     ] = None,
-    challenge: Annotated[
-        str | None, typer.Option(help="What the certifier gave you, to answer it.", metavar="N")
-    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="New directory (default: certificates/HOST-<UTC time>).", metavar="DIR")
     ] = None,
@@ -81,7 +78,7 @@ def certify(
         store.write_atomically(keep[1], kept(_environment(options)))
         for name, path in zip(ENVIRONMENT, keep, strict=True):
             store.write_atomically(run / name, path.read_bytes())
-    return _certified(folder, sign or [], challenge, only_failed)
+    return _certified(folder, sign or [], only_failed)
 
 
 def _asked(
@@ -117,13 +114,13 @@ def _environment(options: RunOptions) -> dict[str, bytes]:
         return read_environment(transport, Deadline.after(FACTS_SECONDS))
 
 
-def _certified(folder: Path, keys: list[Path], challenge: str | None, only_failed: Path | None) -> int:
+def _certified(folder: Path, keys: list[Path], only_failed: Path | None) -> int:
     from harness.report.certificate import NAME, text
     from harness.run.bundle import bundle
     from harness.run.certify import certificate, load_certificate, nobody, store_certificate
 
     path = folder / f"{folder.resolve().name}.maskall.tar.gz"
-    bundle(folder / _RUN, path, keys=keys, challenge=challenge)
+    bundle(folder / _RUN, path, keys=keys)
     bundles = [path]
     if only_failed is not None:
         earlier = load_certificate(only_failed / NAME)

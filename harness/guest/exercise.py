@@ -33,6 +33,12 @@ def _sections(text: str) -> dict[str, _ExerciseSection]:
     return {name: _ExerciseSection(line, "\n".join(lines).strip("\n")) for name, (line, lines) in found.items()}
 
 
+def challenge_in(text: str) -> str:
+    """What the guest was told on its kernel's command line to answer; empty: nothing."""
+    section = _sections(text).get("challenge")
+    return section.text.strip().partition("\n")[0] if section else ""  # what a driver prints may come behind it
+
+
 def parse_exercise(text: str, domain: str, raw: RawRef) -> GuestView:
     """The view of the device's owner. An owner that has no such device sees no registers, vectors or interrupts.
 

@@ -7,6 +7,9 @@
 patience=$2
 section() { printf '\n== %s\n' "$1"; }
 seconds() { read -r up _ < /proc/uptime; echo "${up%.*}"; }
+# whose answer this is, for a run that was asked for by somebody who does not believe us
+challenge=$(tr ' ' '\n' </proc/cmdline | sed -n 's/^maskall\.challenge=//p')
+[ -z "$challenge" ] || { section challenge; echo "$challenge"; }
 # a hot-plugged device, or one behind the PV frontend, comes a while after the guest is up; much later where the host is
 # busy, and only one that never comes is missing
 start=$(seconds) device=

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.base.errors import MaskallError
@@ -61,14 +61,18 @@ def play(
     enough: StopCondition | None = None,
     at_c2: Callable[[], None] = lambda: None,
     strict_messages: bool = False,
+    challenge: str | None = None,
 ) -> PlayedSide:
     """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record.
 
     `enough` is asked after every checkpoint whether to go on: a mutant that was seen need not be played to its end.
-    `at_c2` is called once guest A works, with nothing done to it yet.
+from collections.abc import Callable
+from dataclasses import dataclass, replace
     With `strict_messages` a line of Xen or dom0's kernel that no rule describes fails it.
     """
     stage = set_up(scenario, host, store, progress)
+    if challenge is not None:
+        stage.spec = replace(stage.spec, cmdline=f"{stage.spec.cmdline} maskall.challenge={challenge}".strip())
     stage.enough = enough
     record = stage.record
     record.strict_messages = strict_messages

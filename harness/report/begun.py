@@ -33,6 +33,7 @@ class Begun(StrictModel):
     own_controls: dict[str, str] = Field(default={}, description="mutants of scenarios that have another one")
     known_issues: str | None = Field(description="SHA-256 of the user's own known_issues.yaml, of which this is a copy")
     repeat_options: str
+    challenge: str | None = Field(default=None, description="what the guests answer")
     parent: Parent | None = Field(default=None, description="the run that this one supplements")
 
     def control_of(self, scenario: str) -> str | None:

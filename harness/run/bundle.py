@@ -83,9 +83,9 @@ def bundle(
         shown = fidelity(looks(root, results))
     except EvidenceError as error:
         raise UsageError(error.message, hint=error.hint) from error
-    statement = Statement.of(
-        digest(manifest), Evidence.of(begun, results, shown, this_tool(), challenge, redacted=redacted)
-    ).content
+    answer = begun.challenge if challenge is None else challenge
+    said = Evidence.of(begun, results, shown, this_tool(), answer, redacted=redacted)
+    statement = Statement.of(digest(manifest), said).content
     signatures = [signed(statement, key) for key in keys]
     named = {bag.SIGNATURES + parse_signature(one).file_name: one for one in signatures}
     octets = sum(sizes.values())

@@ -141,6 +141,13 @@ class RunOptions:
     )
     resume: Path | None = option(None, "Go on with the run in this directory, which was interrupted.", "RUN", on="run")
     failed: Path | None = option(None, "Play again what was not as expected in this run.", "RUN", on="run")
+    challenge: str | None = option(
+        None,
+        "What a verifier gave you: guests answer it, so that the run was played after it was given.",
+        "N",
+        on="run certify",
+        repeat=True,
+    )
     shard: str | None = option(None, "Only this part of the scenarios, as 2/3; slowest first.", "I/N", on="run")
     history: Path | None = option(
         None, "Add the run to this SQLite file, see 'maskall history'.", "FILE", on="run", ini=True

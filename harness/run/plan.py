@@ -44,8 +44,8 @@ class Plan:
 
     def opening(self, scenario: Scenario, name: str) -> str | None:
         """The opening that `scenario` may go on from on this hypervisor; None: it is played from its beginning."""
-        planted = name not in (STOCK, CONTROL_XEN)
-        if self.options.cold or self.options.trace or (planted and not self.mutants[name].from_c2):
+        asked, planted = self.options, name not in (STOCK, CONTROL_XEN)
+        if asked.cold or asked.trace or asked.challenge or (planted and not self.mutants[name].from_c2):
             return None
         if self.options.libvirt:  # libvirt's connection would not outlive the freeze
             return None

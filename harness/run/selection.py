@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from harness.base.errors import UsageError
@@ -19,6 +20,8 @@ from harness.run.shard import parsed, shard
 from harness.scenario.choose import Candidate, select, why_not_through
 from harness.scenario.spec import Next, Scenario
 
+_CHALLENGE = re.compile(r"[A-Za-z0-9]{1,40}", re.ASCII)
+
 
 def checked(options: RunOptions) -> list[Candidate]:
     """The devices that the options name. Raises UsageError or InventoryError for any option that is wrong by itself."""
@@ -27,6 +30,8 @@ def checked(options: RunOptions) -> list[Candidate]:
     options.toolstack_name()
     options.known_mutants()
     options.issues()
+    if options.challenge is not None and not _CHALLENGE.fullmatch(options.challenge):
+        raise UsageError(f"--challenge {options.challenge!r} is none", hint="letters and digits, at most 40")
     if options.shard is not None:
         parsed(options.shard)
     if options.history is not None:

@@ -197,6 +197,7 @@ class Session:
             },
             known_issues=self._copy_of_issues(),
             repeat_options=plan.options.repeat_options,
+            challenge=plan.options.challenge,
             parent=self.parent,
         )
         store.write_atomically(plan.results / NAME, begun.model_dump_json(indent=1).encode() + b"\n")

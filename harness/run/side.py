@@ -148,6 +148,7 @@ class SidePlayer:
                     enough=self.enough,
                     at_c2=partial(self._plant, mutant, host) if mutant is not None and at_c2 else _nothing,
                     strict_messages=strict,
+                    challenge=plan.options.challenge,
                 )
         except HostQuarantined as error:  # an earlier scenario could not be undone, this one was never tried
             return PlayedSide.skipped(scenario, str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from harness.base.errors import EvidenceError
 from harness.base.stored import from_json
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
+from harness.guest.exercise import challenge_in
 from harness.mutants import catalogue as mutants
 from harness.mutants.catalogue import Mutant
 from harness.mutants.code import Replaced
@@ -40,6 +42,7 @@ from harness.run.unpack import Unpacked, unpacked
 from harness.scenario.choose import Candidate, select, why_not_through
 
 _MOST_LINES = 12
+_OF_GUEST = re.compile(r"-exercise-d[1-9][0-9]*\.txt$")
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,10 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification) -> Read | None:
         return None
     found.layers.append(_signature(files, wanted))
     statement = parse_statement(files.tags[bag.STATEMENT_NAME])
-    found.layers.append(_freshness(statement.predicate, wanted))
     root = files.root
     results = from_json(RunResult, read_inside(root, RESULTS), file=RESULTS)
     begun = begun_in(root)
+    found.layers.append(_freshness(root, statement.predicate, begun, wanted))
     first = looks(root, results)
     shown = fidelity(first)
     of_run = {name.removeprefix(bag.DATA): sha for name, sha in files.digests.items()}
@@ -193,13 +196,33 @@ def _signature(files: Unpacked, wanted: Wanted) -> Layer:
     return Layer.of("signature", wrong, [*good, *strangers])
 
 
-def _freshness(evidence: Evidence, wanted: Wanted) -> Layer:
-    has = f"the bundle answers {evidence.challenge!r}" if evidence.challenge is not None else "the bundle answers none"
+def _freshness(root: Path, evidence: Evidence, begun: Begun, wanted: Wanted) -> Layer:
+    """Who signed answers the challenge; and if guests were told it, every one of them says so in its raw file."""
+    answer = evidence.challenge
+    has = f"the bundle answers {answer!r}" if answer is not None else "the bundle answers none"
+    told = begun.challenge
+    silent, heard = [], 0
+    for path in sorted((root / "raw").glob("*/*/*")) if told is not None else []:
+        if _OF_GUEST.search(path.name):
+            name = path.relative_to(root).as_posix()
+            heard += 1
+            if (said := challenge_in(read_inside(root, name).decode("utf-8", "replace"))) != told:
+                silent.append(f"{name}: the guest was to answer {told!r}, and says {said!r}")
+    if told is not None and (silent or not heard):
+        return Layer("freshness", Word.FAILS, tuple(_few(silent or ["no guest shows that it was told the challenge"])))
     if wanted.challenge is None:
         return Layer("freshness", Word.NOT_ASKED, (f"no --challenge was given; {has}",))
-    if evidence.challenge != wanted.challenge:
+    if answer != wanted.challenge:
         return Layer("freshness", Word.FAILS, (f"the challenge is {wanted.challenge!r}, and {has}",))
-    return Layer("freshness", Word.OK, (f"it was signed for the challenge {wanted.challenge!r}",))
+    if told is None:
+        return Layer(
+            "freshness", Word.OK, (f"it was signed for the challenge {answer!r}; when it was played, no guest says",)
+        )
+    if told != answer:
+        return Layer("freshness", Word.FAILS, (f"it was signed for {answer!r}, and played for {told!r}",))
+    return Layer(
+        "freshness", Word.OK, (f"signed for the challenge {answer!r}, and {heard} raw files of guests say it",)
+    )
 
 
 def _statement(files: Unpacked, read: Read) -> Iterator[str]:

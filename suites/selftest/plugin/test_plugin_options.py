@@ -40,6 +40,7 @@ EVERY = RunOptions(
     keep=True,
     resume=Path("results/monday"),
     failed=Path("results/tuesday"),
+    challenge="7f3a9c",
     shard="2/3",
     history=Path("lab.sqlite"),
     trace=True,

@@ -359,6 +359,20 @@ class TestFreshness:
         only(forger.verify(old, challenge="today"), "freshness", "the bundle answers 'yesterday'")
         assert forger.verify(old, challenge="yesterday").status == 0
 
+    def test_guests_that_were_to_answer_another(self, forger: Forger, root: Path) -> None:
+        """The run itself is an old one, whatever is signed now."""
+        edit_json(root / "run.json", lambda begun: begun.update(challenge="abc"))
+        found = forger.verify(forger.bundled(root), challenge="abc")
+        only(found, "freshness", "exercise-d1.txt: the guest was to answer 'abc', and says ''")
+        for path in root.glob("raw/*/*/*-exercise-d[1-9]*.txt"):
+            side = path.parent.relative_to(root).as_posix()
+            edit_raw(root, side, path.name, lambda data: b"== challenge\nabc\n\n" + data)
+        finish(root)
+        found = forger.verify(forger.bundled(root), challenge="abc")
+        assert found.status == 0, list(found.lines)
+        assert "raw files of guests say it" in "\n".join(found.lines)
+        caught(forger.verify(forger.bundled(root, "abd"), challenge="abd"), "freshness", "and played for 'abc'")
+
     def test_the_challenge_is_part_of_what_is_signed(self, forger: Forger, root: Path) -> None:
         members = members_of(forger.bundled(root, challenge="yesterday"))
         statement = members[bag.STATEMENT_NAME].replace(b"yesterday", b"today")
