@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
 from harness.base.text import inert
-from harness.judge.judgement import Check, Conclusion
+from harness.judge.judgement import Check, Conclusion, Outcome
 from harness.model.message import Meaning
 from harness.report.page.divergence import Divergence
 from harness.report.page.registers import Register
@@ -30,9 +31,10 @@ def mail(
     run: RunResult, scenario: ScenarioResult, divergence: Divergence | None, registers: Sequence[Register]
 ) -> list[str]:
     """Its lines, the first being the subject; none is longer than COLUMNS."""
-    lines = [*_wrapped(f"Subject: {scenario.id}: {_gist(scenario)}", "  "), ""]
-    lines += _wrapped(f"{scenario.title}.", "")
-    lines += [*_wrapped(f"{scenario.conclusion}: {_why(scenario)}", "  "), ""]
+    lines = [*_wrapped(f"Subject: {_gist(scenario)}", "  "), ""]
+    lines += _wrapped(f"What was played ({scenario.id}): {scenario.title}.", "")
+    lines += _wrapped(f"{scenario.conclusion}: {_why(scenario)}", "  ")
+    lines += [*(line for path in scenario.expected.documents for line in _wrapped(f"Written up in {path}.", "  ")), ""]
     lines += _tested(run, scenario)
     stands_for = {control.name: control.stands_for for control in run.controls}
     for name, side in scenario.sides:
@@ -47,14 +49,20 @@ def _gist(scenario: ScenarioResult) -> str:
     side = scenario.stock
     if side.verdict.blames_product and side.judgement.violations:
         first = side.judgement.violations[0]
-        return f"{first.subject}: {first.seen or 'nothing seen'} at {first.checkpoint}, {first.checkpoint.moment}"
-    return f"{scenario.conclusion}"
+        told = f"{first.subject}: expected {_plain(first.expected)}, seen {_plain(first.seen) or 'nothing'}"
+        return f"{scenario.title.partition(';')[0]}: {told}"
+    return f"{scenario.id}: {scenario.conclusion}"
 
 
 def _why(scenario: ScenarioResult) -> str:
     """The reason; where all is well that of stock, for a control is meant to fail."""
     well = scenario.conclusion in (Conclusion.PROVEN, Conclusion.UNPROVEN)
-    return f"stock {scenario.stock.verdict}, {scenario.stock.reason}" if well else scenario.reason
+    return _plain(f"stock {scenario.stock.verdict}, {scenario.stock.reason}" if well else scenario.reason)
+
+
+def _plain(text: str) -> str:
+    """Without the expression by which a refusal is known, which tells a reader nothing."""
+    return re.sub(r"refused: \S*\(\?i\)[^,]*", "refused", text)
 
 
 def _tested(run: RunResult, scenario: ScenarioResult) -> Iterator[str]:
@@ -75,10 +83,12 @@ def _side(name: str, side: Side, stands_for: str) -> Iterator[str]:
         yield from _wrapped(
             f"  {done.checkpoint}  {done.verb}: {done.detail or ('ok' if done.ok else 'failed')}", " " * 6
         )
-    unmet = side.judgement.violations
+    unmet = [one for one in side.judgement.violations if one.outcome is Outcome.VIOLATED]
     yield from (line for check in unmet[:_MOST] for line in _check(check))
     if len(unmet) > _MOST:
         yield f"  and {len(unmet) - _MOST} more expectations that were not met"
+    if missing := len(side.judgement.violations) - len(unmet):
+        yield from _wrapped(f"  {missing} expectations were not looked at: the scenario did not come so far", "    ")
     hazard = side.judgement.hazard
     if hazard.taken and hazard.how:
         yield from _wrapped(f"  the dangerous moment was reached: {hazard.how}", "    ")
@@ -97,7 +107,8 @@ def _side(name: str, side: Side, stands_for: str) -> Iterator[str]:
 def _check(check: Check) -> list[str]:
     place = f" ({check.raw})" if check.raw else ""
     seen = check.seen or "nothing"
-    text = f"  * {check.checkpoint}, {check.view}: {check.subject}: expected {check.expected}, seen {seen}"
+    moment = f"{check.checkpoint}, {check.checkpoint.moment}"
+    text = f"  * {moment}, {check.view}: {check.subject}: expected {_plain(check.expected)}, seen {seen}"
     return _wrapped(f"{text}{place}", "    ")
 
 
