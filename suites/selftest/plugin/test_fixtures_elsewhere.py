@@ -85,10 +85,11 @@ class Apart:
         (self.folder / "conftest.py").write_text(_CONFTEST)
         (self.folder / "test_mine.py").write_text(_HOLDS.format(line=line))
         argv = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:hypothesispytest"]
+        argv += ["--assert=plain"]  # to rewrite all of the harness would take most of the time
         return subprocess.Popen(  # noqa: S603 - our own interpreter
             [*argv, f"--maskall-inventory={self.lab.inventory}", "--maskall-device=nic0", *words, "test_mine.py"],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONDONTWRITEBYTECODE": "1"},
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -167,7 +168,7 @@ def test_processes_of_xdist_share_one_result(pytester: pytest.Pytester, monkeypa
     )
     folder = pytester.path / "results"
     result = pytester.runpytest_subprocess(
-        "-p", "no:cacheprovider", "-p", "xdist", "-n", "2", f"--maskall-results={folder}"
+        "-p", "no:cacheprovider", "--assert=plain", "-p", "xdist", "-n", "2", f"--maskall-results={folder}"
     )
     assert result.ret == 0, result.stdout.str()
     run = store.load(folder / "results.json", RunResult)
@@ -177,7 +178,7 @@ def test_processes_of_xdist_share_one_result(pytester: pytest.Pytester, monkeypa
 
 _LOADED = """
 import sys, pytest
-pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *{words!r}])
+pytest.main(["-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *{words!r}])
 print("LOADED", sorted(sys.modules))
 """
 COLLECTED = """
@@ -243,7 +244,8 @@ def test_a_lab_host_plays_one_test_at_a_time(pytester: pytest.Pytester, fake_hos
     before = fake_host.fake.state()
     pytester.makepyfile(test_mine="def test_it(xen_host): pass\n")
     options = [f"--maskall-inventory={fake_host.inventory}", f"--maskall-host={NAME}", "--maskall-device=nic0"]
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "xdist", "-n", "2", *options)
+    words = ["-p", "no:cacheprovider", "--assert=plain", "-p", "xdist", "-n", "2", *options]
+    result = pytester.runpytest_subprocess(*words)
     assert result.ret != 0
     assert "maskall: test_mine.py:1: test_it: -n 2: a lab host plays one test at a time" in result.stdout.str()
     assert fake_host.fake.state() == before
