@@ -209,7 +209,7 @@ class Case:
         lines = [inert(missing)] if missing else []
         for seen in trial.record.seen:
             if seen.name == END:
-                lines += moment(seen, trial.record.devices)
+                lines += [one.replace(f"{self.folder}/", "") for one in moment(seen, trial.record.devices)]
         with contextlib.suppress(MaskallError):
             said = trial.host.said("cannot (mask|disable) IRQ|assign .* failed|Panic|BUG")
             lines += [f"Xen said   {inert(line)}" for line in said[-3:]]

@@ -106,7 +106,7 @@ def explain(case: CaseResult) -> list[str]:
         if case.conclusion is Conclusion.PROVEN and name == "stock":
             continue
         if side.verdict is not Verdict.PASS or case.conclusion not in _QUIET:
-            lines += [inert(f"  {name}: {_reason(side)}")]
+            lines += [inert(f"  {side.hypervisor if name == 'stock' else name}: {_reason(side)}")]
     lines += parts(case)
     if case.remark:
         lines.append(inert(f"  {case.remark}"))

@@ -2,7 +2,8 @@
 
 That is so on a stock Xen 4.20: docs/findings/stopped-device-model.md. Two honest ways to write it down: the test of
 what should be, which is expected to fail until Xen is fixed (and fails the run once it passes), and the test of the
-finding. The nested lane plays the second alone: of two runs the first has passed in one, and nobody knows yet why.
+finding. Both need a driver that has set up its vectors, as make_guest hands it out: a qemu that is stopped before has
+none to keep.
 """
 
 from __future__ import annotations

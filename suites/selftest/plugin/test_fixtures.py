@@ -128,6 +128,8 @@ def test_a_mutant_under_test_is_a_failure_that_teaches(play: Play) -> None:
     assert "where 0 = interrupts(<device nvme at 0000:04:00.0>)" in played.text
     assert "harness/" not in played.text.partition("maskall: the device at that moment")[0]
     shown = played.text.partition("maskall: the device at that moment")[2]
+    assert "config.hex\n" in shown and "  no-maskall-reset: assert 0 > 0   test_mine.py:10" in shown
+    assert "raw/test_mine" not in shown.partition("raw files")[0], "the folder is named once"
     for view in ("hardware  Enable+ Masked-", "Xen       owner", "guest     d2: 0 interrupts on 2 vectors"):
         assert view in shown
     assert re.search(r"repeat +pytest '?test_mine.py::test_next_guest\[no-maskall-reset\]'? --maskall-mutant", shown)
