@@ -15,7 +15,7 @@ from harness.run.options import RunOptions
 
 if TYPE_CHECKING:
     from harness.report.results import RunResult
-    from harness.run.bisect import Bisecting, Found
+    from harness.run.bisect import Bisecting, Culprit
 
 app = typer.Typer()
 
@@ -113,7 +113,7 @@ def _timelines(result: RunResult) -> Iterator[str]:
         yield timeline(side.record.observations)
 
 
-def _told(found: Found, asked: Bisecting, timelines: dict[str, list[str]]) -> Iterator[str]:
+def _told(found: Culprit, asked: Bisecting, timelines: dict[str, list[str]]) -> Iterator[str]:
     from harness.run.bisect import names
 
     if found.first_bad is None:

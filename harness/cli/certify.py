@@ -14,7 +14,7 @@ from harness.cli.options import takes
 from harness.run.options import RunOptions
 
 if TYPE_CHECKING:
-    from harness.report.certificate import Certificate
+    from harness.report.bundle.certificate import Certificate
 
 app = typer.Typer()
 _RUN = "run"
@@ -115,7 +115,7 @@ def _environment(options: RunOptions) -> dict[str, bytes]:
 
 
 def _certified(folder: Path, keys: list[Path], only_failed: Path | None) -> int:
-    from harness.report.certificate import NAME, text
+    from harness.report.bundle.certificate import NAME, text
     from harness.run.bundle import bundle
     from harness.run.certify import certificate, load_certificate, nobody, store_certificate
 
@@ -136,7 +136,7 @@ def _certified(folder: Path, keys: list[Path], only_failed: Path | None) -> int:
 
 
 def _status(made: Certificate) -> int:
-    from harness.report.certificate import Result
+    from harness.report.bundle.certificate import Result
 
     return {Result.CERTIFIED: ExitStatus.OK, Result.NOT_CERTIFIED: ExitStatus.FAILED}.get(
         made.result, ExitStatus.UNDECIDED
@@ -170,7 +170,7 @@ def countersign(
 ) -> int:
     """Make a certificate again from its bundles, offline, and sign that it is what they say."""
     from harness.cli.verify import signers_of
-    from harness.report.certificate import text
+    from harness.report.bundle.certificate import text
     from harness.run.certify import countersign as signed
     from harness.run.verify import Wanted
 

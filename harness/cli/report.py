@@ -28,7 +28,7 @@ def schema(
     ] = False,
 ) -> None:
     """Print the JSON Schema of results.json."""
-    from harness.report import schema as schemas
+    from harness.run import schema as schemas
 
     made = schemas.certificate_schema if certificate else schemas.mutants_schema if mutants else schemas.schema
     typer.echo(schemas.schema_text(made()), nl=False)

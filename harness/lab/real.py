@@ -20,9 +20,9 @@ from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.deadman import DeadMan
 from harness.lab.lease.entry import What
 from harness.lab.lease.lease import Lease
+from harness.lab.lease.livepatched import LivepatchLeave
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
-from harness.lab.livepatched import LivepatchLeave
 from harness.lab.packages import read_packages
 from harness.lab.planned import PCIBACK_MODULE
 from harness.lab.power.base import Power

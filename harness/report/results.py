@@ -3,7 +3,7 @@
 What was seen, done and judged is there as the harness knows it: the record and the judgement of each side. Paths are
 relative to the run's directory. Addresses and registers are hexadecimal strings, because JSON numbers lose the low
 bits of a 64-bit address. None means "not read", never "all is well".
-The published schema (docs/results.schema.json) is made from these models by harness/report/schema.py.
+The published schema (docs/results.schema.json) is made from these models by harness/run/schema.py.
 """
 
 from __future__ import annotations

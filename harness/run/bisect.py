@@ -32,7 +32,7 @@ _GIT_SECONDS = 300.0
 _CONFIDENCE = 0.95
 
 
-class Answer(StrEnum):
+class Term(StrEnum):
     """What `git bisect` is told of a commit."""
 
     GOOD = "good"
@@ -40,7 +40,7 @@ class Answer(StrEnum):
     SKIP = "skip"
 
 
-STATUS: dict[Answer | None, int] = {Answer.GOOD: 0, Answer.BAD: 1, Answer.SKIP: 125, None: 129}
+STATUS: dict[Term | None, int] = {Term.GOOD: 0, Term.BAD: 1, Term.SKIP: 125, None: 129}
 """As `git bisect run` reads the exit status of a command; from 128 on it gives up."""
 
 
@@ -49,7 +49,7 @@ def signature(check: Check) -> str:
     return f"{check.checkpoint} {check.view}: {check.subject}"
 
 
-def answer_of(result: RunResult, bad_is: str | None) -> Answer | None:
+def answer_of(result: RunResult, bad_is: str | None) -> Term | None:
     """What a run says of the commit that it played; None: nothing that may be relied on, so bisecting must end.
 
     Bad is a product failure, one that was expected too; with `bad_is` only one that violates this check.
@@ -57,23 +57,23 @@ def answer_of(result: RunResult, bad_is: str | None) -> Answer | None:
     if not result.scenarios or any(one.conclusion is Conclusion.BLIND for one in result.scenarios):
         return None
     answers = [_answer(one, bad_is) for one in result.scenarios]
-    return next((one for one in (Answer.BAD, Answer.SKIP) if one in answers), Answer.GOOD)
+    return next((one for one in (Term.BAD, Term.SKIP) if one in answers), Term.GOOD)
 
 
-def _answer(scenario: ScenarioResult, bad_is: str | None) -> Answer:
+def _answer(scenario: ScenarioResult, bad_is: str | None) -> Term:
     stock = scenario.stock
     if stock.verdict.blames_product:
         shown = [signature(check) for check in stock.judgement.violations]
-        return Answer.BAD if bad_is is None or bad_is in shown else Answer.SKIP
-    return {Conclusion.REGRESSION: Answer.BAD, Conclusion.UNDECIDED: Answer.SKIP, Conclusion.SKIPPED: Answer.SKIP}.get(
-        scenario.conclusion, Answer.GOOD
+        return Term.BAD if bad_is is None or bad_is in shown else Term.SKIP
+    return {Conclusion.REGRESSION: Term.BAD, Conclusion.UNDECIDED: Term.SKIP, Conclusion.SKIPPED: Term.SKIP}.get(
+        scenario.conclusion, Term.GOOD
     )
 
 
 class Tried(StrictModel):
     """One commit: what each round of it said, and why when it could not be played."""
 
-    rounds: tuple[Answer, ...] = ()
+    rounds: tuple[Term, ...] = ()
     why: str = ""
 
 
@@ -107,7 +107,7 @@ class NoSuchEnd(UsageError):
 
 
 @dataclass
-class Found:
+class Culprit:
     """How it ended. `first_bad` is None where only skipped commits are left, which `candidates` names."""
 
     first_bad: str | None
@@ -130,12 +130,12 @@ class Bisect:
     def __post_init__(self) -> None:
         self._tree = self.folder / "tree"
 
-    def run(self) -> Found:
+    def run(self) -> Culprit:
         """The first bad commit. NoSuchEnd, UsageError, LabError when the ends or the confirmation contradict."""
         good, bad = self.ends()
         self._worktree(bad)
         try:
-            for commit, wanted in ((good, Answer.GOOD), (bad, Answer.BAD)):
+            for commit, wanted in ((good, Term.GOOD), (bad, Term.BAD)):
                 told = self._answer(commit)
                 if told is not wanted:
                     why = self.asked.tried[commit].why
@@ -158,7 +158,7 @@ class Bisect:
             raise UsageError(f"{self.asked.good} is no ancestor of {self.asked.bad}", hint="--good is the older one")
         return good, bad
 
-    def _walk(self, good: str, bad: str) -> Found:
+    def _walk(self, good: str, bad: str) -> Culprit:
         self._git("bisect", "start", "--no-checkout", bad, good)
         while True:
             commit = self._git("rev-parse", "BISECT_HEAD").stdout.strip()
@@ -166,14 +166,14 @@ class Bisect:
             done = self._git("bisect", str(answer), check=False)
             write_atomically(self.folder / LOG, self._git("bisect", "log").stdout.encode())
             if match := re.search(r"^([0-9a-f]{40}) is the first bad commit", done.stdout, re.MULTILINE):
-                return Found(match[1], self._commit(f"{match[1]}^"))
+                return Culprit(match[1], self._commit(f"{match[1]}^"))
             if "only 'skip'ped commits left" in done.stdout:
-                return Found(None, None, tuple(re.findall(r"^([0-9a-f]{40})$", done.stdout, re.MULTILINE)))
+                return Culprit(None, None, tuple(re.findall(r"^([0-9a-f]{40})$", done.stdout, re.MULTILINE)))
             if done.status:
                 raise LabError(f"git bisect {answer}: {(done.stderr or done.stdout).strip()}")
             self.note(done.stdout.splitlines()[0] if done.stdout else "")
 
-    def _answer(self, commit: str) -> Answer:
+    def _answer(self, commit: str) -> Term:
         """From what is known, and as many rounds more as it takes to tell."""
         tried = self.asked.tried.get(commit, Tried())
         while (answer := self._told(tried)) is None:
@@ -182,15 +182,15 @@ class Bisect:
             self._write()
         return answer
 
-    def _told(self, tried: Tried) -> Answer | None:
+    def _told(self, tried: Tried) -> Term | None:
         """None: it takes another round. Enough bad ones make it bad; it is good once there can be no more of them."""
-        bad = tried.rounds.count(Answer.BAD)
+        bad = tried.rounds.count(Term.BAD)
         if bad >= self.asked.bad_from:
-            return Answer.BAD
-        if tried.why or Answer.SKIP in tried.rounds:
-            return Answer.SKIP
+            return Term.BAD
+        if tried.why or Term.SKIP in tried.rounds:
+            return Term.SKIP
         left = self.asked.rounds - len(tried.rounds)
-        return Answer.GOOD if bad + left < self.asked.bad_from else None
+        return Term.GOOD if bad + left < self.asked.bad_from else None
 
     def _round(self, commit: str, tried: Tried) -> Tried:
         number = len(tried.rounds) + 1
@@ -201,7 +201,7 @@ class Bisect:
             return tried.model_copy(update={"why": "it cannot be built"})
         self.note(f"{commit[:12]} round {number} of at most {self.asked.rounds}: {self._subject(commit)}")
         result = self.play(product, self.folder / "results" / f"{commit[:12]}-{self._next(commit)}")
-        answer = Answer.SKIP if result is None else answer_of(result, self.asked.bad_is)
+        answer = Term.SKIP if result is None else answer_of(result, self.asked.bad_is)
         if answer is None:
             raise LabError(f"{commit[:12]}: the run proves nothing, for its control passes", hint="see its results")
         self.note(f"{commit[:12]} round {number}: {answer}")
@@ -228,9 +228,9 @@ class Bisect:
         kept.with_suffix(".new").rename(kept)
         return kept
 
-    def _confirm(self, found: Found) -> None:
+    def _confirm(self, found: Culprit) -> None:
         """Both ends of what is left are played anew; LabError when one is another now."""
-        for commit, wanted in ((found.last_good, Answer.GOOD), (found.first_bad, Answer.BAD)):
+        for commit, wanted in ((found.last_good, Term.GOOD), (found.first_bad, Term.BAD)):
             if commit is None:
                 continue
             again = self.asked.confirmed.get(commit, Tried())
@@ -247,7 +247,7 @@ class Bisect:
     def _risk(self, bad: str) -> str:
         """How likely a bad commit passes for a good one, by how often the defect showed where it is for certain."""
         played = [*self.asked.tried[bad].rounds, *(one for each in self._confirmed_bad() for one in each.rounds)]
-        shown, plays = played.count(Answer.BAD), len(played)
+        shown, plays = played.count(Term.BAD), len(played)
         least = least_rate(shown, plays)
         missed = missed_risk(least, self.asked.rounds, self.asked.bad_from)
         return (
@@ -256,7 +256,7 @@ class Bisect:
         )
 
     def _confirmed_bad(self) -> Iterator[Tried]:
-        return (one for one in self.asked.confirmed.values() if self._told(one) is Answer.BAD)
+        return (one for one in self.asked.confirmed.values() if self._told(one) is Term.BAD)
 
     # -- git -----------------------------------------------------------------------------------------------------------
 

@@ -16,11 +16,11 @@ from harness.evidence.store import digest
 from harness.judge.judgement import Conclusion
 from harness.lab.environment import examined
 from harness.lab.safety.facts.stored import MARK
+from harness.report.bundle.certificate import NAME, PROFILE, BundleOf, Certificate, Question, text
 from harness.report.bundle.fidelity import Kind, Look
 from harness.report.bundle.layers import Verification, Word
 from harness.report.bundle.signers import Signers
 from harness.report.bundle.statement import TYPE
-from harness.report.certificate import NAME, PROFILE, BundleOf, Certificate, Question, text
 from harness.run import store
 from harness.run.bundle import ENVIRONMENT, signed
 from harness.run.rules import this_tool

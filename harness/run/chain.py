@@ -27,7 +27,7 @@ START = "0" * 64
 
 
 @dataclass(frozen=True)
-class Event:
+class Link:
     """`file` is the one that the event made, `sha256` its digest: run.json, a record.json, results.json."""
 
     previous: str
@@ -37,7 +37,7 @@ class Event:
     sha256: str
 
 
-_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+_LINK: TypeAdapter[Link] = TypeAdapter(Link)
 
 
 class Chain:
@@ -69,13 +69,13 @@ def _line(previous: str, at: datetime, what: str, file: str, sha256: str) -> byt
     return json.dumps(data).encode() + b"\n"
 
 
-def events(content: bytes) -> list[Event]:
+def events(content: bytes) -> list[Link]:
     """EvidenceError, with the line, for one that is no event or does not follow the line before it."""
-    found: list[Event] = []
+    found: list[Link] = []
     previous = START
     for number, line in enumerate(content.splitlines(keepends=True), 1):
         try:
-            event = _EVENT.validate_json(line)
+            event = _LINK.validate_json(line)
         except ValidationError as error:
             told = inert(error.errors(include_url=False)[0]["msg"])
             raise EvidenceError(f"{NAME}:{number}: {told}", hint="it is no event of a run") from error

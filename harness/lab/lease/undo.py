@@ -17,7 +17,7 @@ from harness.lab.lease import baseline as baselines
 from harness.lab.lease import owners
 from harness.lab.lease.baseline import COMMAND_BITS, Baseline
 from harness.lab.lease.entry import JournalLine, What
-from harness.lab.livepatched import take_away
+from harness.lab.lease.livepatched import take_away
 from harness.model.address import Bdf
 from harness.model.change import Change, ChangeKind, Ledger
 from harness.mutants.livepatching import NAME

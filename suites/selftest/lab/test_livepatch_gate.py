@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from harness.lab.livepatch_gate import ALLOWED_MUTANTS, Livepatching
 from harness.lab.safety.checks.finding import Level
+from harness.lab.safety.livepatch_gate import ALLOWED_MUTANTS, Livepatching
 from harness.mutants.catalogue import catalogue
 
 BOOT = "(XEN) Xen version 4.17.0 (Debian)\n(XEN) Command line: placeholder\n"

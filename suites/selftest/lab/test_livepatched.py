@@ -11,10 +11,10 @@ import pytest
 from harness.base.errors import LabError, SafetyRefusal
 from harness.guest.initramfs import GuestFiles
 from harness.host.host import Host
-from harness.lab import livepatched
+from harness.lab.lease import livepatched
 from harness.lab.lease.entry import FIRST, JournalLine, What
+from harness.lab.lease.livepatched import LivepatchLeave, take_away
 from harness.lab.lease.undo import Touched, Undo
-from harness.lab.livepatched import LivepatchLeave, take_away
 from harness.model.change import Change
 from harness.mutants.catalogue import catalogue
 from harness.mutants.livepatching import NAME

@@ -19,8 +19,8 @@ from harness.base.text import inert
 from harness.judge.judge import judge as judge_record
 from harness.judge.judgement import Conclusion, Verdict
 from harness.report.results import RunResult, Side
-from harness.report.schema import schema, schema_text
 from harness.run import store
+from harness.run.schema import schema, schema_text
 from harness.scenario.spec import ControlRole
 from suites.selftest.fakes.goodrecord import good
 from suites.selftest.fakes.samplerun import build, judge, scenario, scenarios, side
@@ -50,7 +50,7 @@ def test_a_stored_run_reads_back_equal(run: RunResult, tmp_path: Path) -> None:
 
 
 def test_the_published_schema_is_the_models() -> None:
-    assert PUBLISHED.read_text() == schema_text(schema()), "publish it again, as harness/report/schema.py says"
+    assert PUBLISHED.read_text() == schema_text(schema()), "publish it again, as harness/run/schema.py says"
 
 
 def test_the_example_obeys_the_published_schema() -> None:

@@ -14,7 +14,7 @@ from harness.cli import entry
 from harness.judge.judgement import Conclusion
 from harness.report.results import RunResult, ScenarioResult
 from harness.run import bisect
-from harness.run.bisect import Answer, Bisect, Bisecting, Found, NoSuchEnd, answer_of, begun, least_rate, missed_risk
+from harness.run.bisect import Bisect, Bisecting, Culprit, NoSuchEnd, Term, answer_of, begun, least_rate, missed_risk
 from suites.selftest.fakes.samplerun import build, scenarios
 
 BY_CONCLUSION = {one.conclusion: one for one in scenarios()}
@@ -81,7 +81,7 @@ class Repository:
         }
         return Bisecting.model_validate(given | more)
 
-    def bisect(self, folder: Path, play: bisect.Play | None = None, **more: object) -> Found:
+    def bisect(self, folder: Path, play: bisect.Play | None = None, **more: object) -> Culprit:
         return Bisect(folder, self.asked(**more), play or self.play, lambda _: None).run()
 
 
@@ -183,34 +183,34 @@ class TestStatus:
     @pytest.mark.parametrize(
         ("conclusion", "answer"),
         [
-            (Conclusion.PROVEN, Answer.GOOD),
-            (Conclusion.UNPROVEN, Answer.GOOD),
-            (Conclusion.CHANGED, Answer.GOOD),
-            (Conclusion.REGRESSION, Answer.BAD),
-            (Conclusion.KNOWN, Answer.BAD),
-            (Conclusion.UNDECIDED, Answer.SKIP),
-            (Conclusion.SKIPPED, Answer.SKIP),
+            (Conclusion.PROVEN, Term.GOOD),
+            (Conclusion.UNPROVEN, Term.GOOD),
+            (Conclusion.CHANGED, Term.GOOD),
+            (Conclusion.REGRESSION, Term.BAD),
+            (Conclusion.KNOWN, Term.BAD),
+            (Conclusion.UNDECIDED, Term.SKIP),
+            (Conclusion.SKIPPED, Term.SKIP),
             (Conclusion.BLIND, None),
         ],
     )
-    def test_of_each_conclusion(self, conclusion: Conclusion, answer: Answer | None) -> None:
+    def test_of_each_conclusion(self, conclusion: Conclusion, answer: Term | None) -> None:
         assert answer_of(run_of(BY_CONCLUSION[conclusion]), None) is answer
 
     def test_bad_outweighs_skip_outweighs_good(self) -> None:
         undecided = BY_CONCLUSION[Conclusion.UNDECIDED]
-        assert answer_of(run_of(PASSES, undecided, FAILS), None) is Answer.BAD
-        assert answer_of(run_of(PASSES, undecided), None) is Answer.SKIP
+        assert answer_of(run_of(PASSES, undecided, FAILS), None) is Term.BAD
+        assert answer_of(run_of(PASSES, undecided), None) is Term.SKIP
         assert answer_of(run_of(), None) is None
 
     def test_another_failure_is_skipped(self) -> None:
         shown = bisect.signature(FAILS.stock.judgement.violations[0])
-        assert answer_of(run_of(FAILS), shown) is Answer.BAD
-        assert answer_of(run_of(FAILS), "C6 guest: nothing that is there") is Answer.SKIP
-        assert answer_of(run_of(PASSES), shown) is Answer.GOOD
+        assert answer_of(run_of(FAILS), shown) is Term.BAD
+        assert answer_of(run_of(FAILS), "C6 guest: nothing that is there") is Term.SKIP
+        assert answer_of(run_of(PASSES), shown) is Term.GOOD
 
     def test_as_git_reads_it(self) -> None:
         """git bisect run: 0 good, 1 to 127 bad but 125, from 128 on the end."""
-        assert bisect.STATUS == {Answer.GOOD: 0, Answer.BAD: 1, Answer.SKIP: 125, None: 129}
+        assert bisect.STATUS == {Term.GOOD: 0, Term.BAD: 1, Term.SKIP: 125, None: 129}
 
     @pytest.mark.parametrize(
         "words",

@@ -15,12 +15,12 @@ from harness.base.errors import EvidenceError
 from harness.cli.entry import main
 from harness.judge.judgement import Conclusion
 from harness.lab.environment import examined
+from harness.report.bundle.certificate import Certificate, Question, Result, text
 from harness.report.bundle.signers import Signers, parse_signers
-from harness.report.certificate import Certificate, Question, Result, text
-from harness.report.schema import certificate_schema, schema_text
 from harness.run.bundle import bundle
 from harness.run.certify import NAMESPACE, certificate, load_certificate, nobody, store_certificate
 from harness.run.rules import this_tool
+from harness.run.schema import certificate_schema, schema_text
 from harness.run.verify import Wanted
 from suites.selftest.fakes.badbundle import NOW, Forger, edit_json, finished_run, new_key, public
 
@@ -165,9 +165,7 @@ class TestOfBundles:
         assert max(map(len, (folder / "certificate.txt").read_text().splitlines())) <= 78
 
     def test_it_obeys_the_published_schema(self, folder: Path) -> None:
-        assert PUBLISHED.read_text() == schema_text(certificate_schema()), (
-            "publish it again, see harness/report/schema.py"
-        )
+        assert PUBLISHED.read_text() == schema_text(certificate_schema()), "publish it again, see harness/run/schema.py"
         published = json.loads(PUBLISHED.read_text())
         jsonschema.Draft202012Validator.check_schema(published)
         jsonschema.Draft202012Validator(published).validate(json.loads((folder / "certificate.json").read_text()))

@@ -24,11 +24,11 @@ from harness.mutants.catalogue import HypervisorMutant, Mutant
 from harness.play.run import PlayedSide
 from harness.play.stage.stage import StopCondition
 from harness.report.matrix import FILE, KillMatrix, MutantFate
-from harness.report.schema import mutants_schema, schema_text
 from harness.run import side as module
 from harness.run.campaign import Campaign
 from harness.run.options import RunOptions
 from harness.run.plan import Plan
+from harness.run.schema import mutants_schema, schema_text
 from harness.run.session import Session
 from harness.scenario.spec import Scenario
 from suites.selftest.fakes.fakemachine import FakeMachine
@@ -212,7 +212,7 @@ def test_it_is_on_disk_after_every_cell_and_by_the_schema(hunt: Hunt) -> None:
 
 def test_the_published_schema_is_that_of_the_models() -> None:
     published = Path(__file__).parents[3] / "docs/mutants.schema.json"
-    assert published.read_text() == schema_text(mutants_schema()), "publish it again, as harness/report/schema.py says"
+    assert published.read_text() == schema_text(mutants_schema()), "publish it again, as harness/run/schema.py says"
 
 
 def test_the_screen_says_how_far_it_is(hunt: Hunt) -> None:

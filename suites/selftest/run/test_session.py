@@ -23,11 +23,11 @@ from harness.model.message import Meaning, Message, Origin
 from harness.model.observation import Checkpoint, RawRef
 from harness.play.run import PlayedSide
 from harness.report.results import RunResult
-from harness.report.schema import schema
 from harness.run import side as module
 from harness.run import store
 from harness.run.options import RunOptions
 from harness.run.plan import Plan
+from harness.run.schema import schema
 from harness.run.session import Session
 from harness.scenario.spec import ControlRole, Scenario
 from suites.selftest.fakes.goodrecord import good, scenario

@@ -15,8 +15,8 @@ from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
 from harness.judge.judgement import Conclusion, Verdict
 from harness.play.run import PlayedSide
-from harness.report.schema import schema
 from harness.run.options import RunOptions
+from harness.run.schema import schema
 from harness.run.side import MAX_EMULATOR_RETRIES
 from harness.scenario.spec import Scenario
 from suites.selftest.fakes.goodrecord import scenario

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
 from harness.base.errors import SafetyRefusal
-from harness.lab.livepatch_gate import Livepatching
+from harness.lab.safety.livepatch_gate import Livepatching
 from harness.model.change import Change, ChangeKind, Ledger
 from harness.mutants.livepatching import COMPARISON, NAME, Livepatches
 from harness.transport.base import Script, Transport, quote

@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from harness.report import certificate, matrix, results
+from harness.report import matrix, results
+from harness.report.bundle import certificate
 
 
 def schema() -> dict[str, Any]:
