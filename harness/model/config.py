@@ -16,6 +16,7 @@ HEADER_BYTES = 64  # what sysfs gives to a reader without CAP_SYS_ADMIN (Linux p
 MAX_BYTES = 4096
 
 _STATUS_CAPABILITIES = 1 << 4
+_CAPABILITY_MSI = 0x05
 _CAPABILITY_MSIX = 0x11
 _CAPABILITY_POINTER = {0: 0x34, 1: 0x34, 2: 0x14}  # by header type: device, bridge, CardBus bridge
 _BAR_COUNT = {0: 6, 1: 2, 2: 1}
@@ -230,6 +231,11 @@ class ConfigSpace:
                 raise self._error(f"capability {offset:#x} reads as {identity:#04x}", "a capability ID")
             yield identity, offset
             offset = following & ~0b11
+
+    @property
+    def msi(self) -> bool:
+        """Whether it has MSI. Raises ParseError as `capabilities`."""
+        return any(identity == _CAPABILITY_MSI for identity, _ in self.capabilities())
 
     @property
     def msix(self) -> MsixCapability | None:

@@ -163,6 +163,17 @@ def test_a_scenario_from_inventory_to_verdict(
     assert not result["host"]["nested"]
 
 
+def test_a_trial_of_the_resets(
+    practice: Practice, site: Site, as_before: Baseline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["doctor", practice.name, "--inventory", str(practice.inventory), "--try-reset", DEVICE]
+    status = main(words)
+    told = capsys.readouterr().out
+    assert f"reset of {DEVICE} by " in told and f"{DEVICE} was given back" in told, told
+    assert (status == ExitStatus.OK) == ("NOT OK" not in told)
+    assert "it came back after" in told
+
+
 @pytest.mark.parametrize("point", KILLED_AT)
 def test_killed_and_restored_from_another_controller(
     practice: Practice, site: Site, as_before: Baseline, point: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -197,3 +197,12 @@ def test_damaged_config(name: str, changes: list[tuple[int, int]]) -> None:
     for offset, value in changes:
         data[offset] = value
     everything(dataclasses.replace(config(name.removesuffix(".config.bin")), data=bytes(data)))
+
+
+def test_msi_alone_is_told_from_neither() -> None:
+    alone = crafted(at_34=b"\x40", at_40=b"\x05\x00")
+    neither = crafted(at_34=b"\x40", at_40=b"\x01\x00")
+    assert (alone.msi, alone.msix, neither.msi, neither.msix) == (True, None, False, None)
+    assert config("nvme_assignable").msix is not None
+    with pytest.raises(ParseError):
+        _ = crafted(at_34=b"\x40", at_40=b"\x01\x04").msi

@@ -23,7 +23,8 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     elif config.gone:
         yield Finding("msix", Level.DENY, "it does not answer: its config space reads as all ones")
     elif (capability := config.msix) is None:
-        yield Finding("msix", Level.DENY, "it has no MSI-X")
+        alone = "MSI alone, and MASKALL is a bit of MSI-X" if config.msi else "neither MSI-X nor MSI"
+        yield Finding("msix", Level.DENY, f"it has {alone}: no scenario can show the defect on it")
     elif capability.control.masked:
         line = FactLine("config", 0, f"{function.bdf} MSI-X control {capability.control.value:04x}")
         yield Finding("msix", Level.DENY, _MASKED, (line,))
