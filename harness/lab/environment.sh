@@ -27,9 +27,10 @@ dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'xen-*' 'libxen*' 'qemu-syst
   sed -n 's/^ii *//p' | sort -u | while read -r name; do dpkg --verify "$name" 2>&1 | sed "s/^/$name: /"; done
 section build
 echo "running $build"
+bytes=$(printf %s "$build" | sed 's/../\\x&/g')
 for file in /boot/xen-*; do
   [ -L "$file" ] || [ ! -f "$file" ] && continue
-  if [ -n "$build" ] && zcat -f "$file" 2>/dev/null | od -An -v -tx1 | tr -d ' \n' | grep -q "$build"; then echo "in $file"; fi
+  if [ -n "$build" ] && zcat -f "$file" 2>/dev/null | LC_ALL=C grep -qaP "$bytes"; then echo "in $file"; fi
 done
 section livepatches
 xen-livepatch list 2>/dev/null
