@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from harness.run.again import RunAgain, judged_again, testimony
 from harness.run.store import RESULTS
 from harness.scenario.spec import Ending, FollowOn, Scenario
 
+_WORDS = ("SAME", "DIFFERS", "STRICTER", "LAXER", "UNREADABLE")
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -27,10 +30,15 @@ class Compared:
     differences: Sequence[Difference] = ()
     unreadable: Sequence[str] = ()
     now: ScenarioResult | CaseResult | None = None
+    was: ScenarioResult | CaseResult | None = None
 
     @property
     def word(self) -> str:
-        return "UNREADABLE" if self.unreadable else "DIFFERS" if self.differences else "SAME"
+        """STRICTER: a side fails by now that did not; LAXER: the other way round; DIFFERS is anything else."""
+        if self.unreadable or not self.differences:
+            return "UNREADABLE" if self.unreadable else "SAME"
+        before, after = (_failing(one) for one in (self.was, self.now))
+        return "STRICTER" if before < after else "LAXER" if after < before else "DIFFERS"
 
     @property
     def lines(self) -> Iterator[str]:
@@ -49,7 +57,7 @@ class Comparison:
     @property
     def status(self) -> int:
         words = {one.word for one in self.parts}
-        return 2 if "UNREADABLE" in words else 1 if "DIFFERS" in words else 0
+        return 2 if "UNREADABLE" in words else 1 if words - {"SAME"} else 0
 
     @property
     def redefined(self) -> list[str]:
@@ -61,7 +69,8 @@ class Comparison:
     def lines(self) -> Iterator[str]:
         for one in self.parts:
             yield from one.lines
-        told = [f"{sum(one.word == word for one in self.parts)} {word}" for word in ("SAME", "DIFFERS", "UNREADABLE")]
+        found = Counter(one.word for one in self.parts)
+        told = [f"{found[word]} {word}" for word in _WORDS if found[word] or word not in ("STRICTER", "LAXER")]
         files = self.again.raw_files
         yield f"{', '.join(told)}; {self.again.sides_read} sides and {files} raw files, each by its SHA-256"
         ours = importlib.metadata.version("maskall")
@@ -146,7 +155,7 @@ def _scenarios(stored: RunResult, again: RunAgain) -> Iterator[Compared]:
             yield Compared(one.id, unreadable=again.unreadable[one.id])
         elif one.id in again.finished:
             now = again.finished[one.id]
-            yield Compared(one.id, of_scenario(one, now), now=now)
+            yield Compared(one.id, of_scenario(one, now), now=now, was=one)
         elif one.id in again.parts:
             yield Compared(one.id, [Difference("scenario", "sides", "all ended", "one did not end")])
         elif one.id not in again.begun.scenarios:
@@ -157,6 +166,11 @@ def _scenarios(stored: RunResult, again: RunAgain) -> Iterator[Compared]:
         elif case.id in again.cases:
             made = again.cases[case.id]
             yield Compared(case.id, of_case(case, made), now=made)
+
+
+def _failing(result: ScenarioResult | CaseResult | None) -> set[str]:
+    """The sides on which the product is blamed."""
+    return {name for name, side in result.sides if side.verdict.blames_product} if result else set()
 
 
 def _of_run(stored: RunResult, now: RunResult) -> list[Difference]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,30 @@ class TestJudge:
         assert "2 SAME, 0 DIFFERS, 0 UNREADABLE; 2 sides and" in text
         assert "testimony of the harness, which no raw byte shows: 12 actions, 4 domids" in text
         assert self.judge(root / "results.json", capsys)[0] == 0, "its results.json stands for the run"
+
+    def test_each_of_several_stacks(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder = root.parent / "all"
+        shutil.copytree(root, folder / "bookworm")
+        shutil.copytree(root, folder / "trixie")
+        status, text = self.judge(folder, capsys)
+        assert status == 0 and text.count("2 SAME, 0 DIFFERS") == 2
+        assert text.startswith("bookworm:\nSAME ") and "\ntrixie:\nSAME " in text
+        (folder / "trixie/raw/E14-F1-hvm-virtio-rng/stock/13-C6/xl_list.txt").unlink()
+        assert self.judge(folder, capsys)[0] == 2, "the worst"
+        status, text = self.judge(folder, capsys, "--json")
+        assert {name: one["exit_status"] for name, one in json.loads(text).items()} == {"bookworm": 0, "trixie": 2}
+
+    @pytest.mark.parametrize(("stored", "word"), [("FAIL", "LAXER"), ("PASS", "SAME")])
+    def test_stricter_and_laxer(self, root: Path, stored: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+        path = root / "results.json"
+        data = json.loads(path.read_text())
+        data["scenarios"][0]["stock"]["judgement"]["verdict"] = stored
+        path.write_text(json.dumps(data))
+        assert self.judge(root, capsys)[1].startswith(f"{word} ")
+        data["scenarios"][0]["stock"]["judgement"]["verdict"] = "PASS"
+        data["scenarios"][0]["control"]["judgement"]["verdict"] = "PASS"
+        path.write_text(json.dumps(data))
+        assert self.judge(root, capsys)[1].startswith("STRICTER ")
 
     def test_any_byte_of_any_file(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         files = sorted(path for path in (root / "raw").rglob("*") if path.is_file() and path.stat().st_size)

@@ -142,6 +142,7 @@ class TestResume:
         assert first.endswith(f": {RECORDED.id}") and second.endswith(f": {NEVER.id}")
         main(["report", str(tmp_path)])
         assert f"\n{first}\n{second}\n" in capsys.readouterr().out
+        assert f'<p class="days">{first}</p>' in (tmp_path / "report.html").read_text()
 
     def test_it_is_still_under_way(
         self, tmp_path: Path, killed: Killer, played: list[str], capsys: pytest.CaptureFixture[str]
