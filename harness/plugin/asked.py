@@ -106,6 +106,9 @@ def _devices(node: Any, options: RunOptions) -> tuple[str, ...]:  # noqa: ANN401
 
 def _control(node: Any, options: RunOptions) -> str | None:  # noqa: ANN401
     """The mutant: what the command line says, else the mark, else the usual one."""
+    from harness.lab.livepatch_gate import ALLOWED_MUTANTS
+    from harness.run.options import DEFAULT_CONTROL
+
     mark = _mark(node, "control")
     if mark is None:
         return None
@@ -116,7 +119,8 @@ def _control(node: Any, options: RunOptions) -> str | None:  # noqa: ANN401
             raise UsageError(f"there is no mutant {name!r}", hint=nearest(name, known))
     if options.control is None:
         return None
-    return options.mutant or (names[0] if names else options.control)
+    chosen = options.mutant or (names[0] if names else DEFAULT_CONTROL)
+    return None if options.in_lab and chosen not in ALLOWED_MUTANTS else chosen
 
 
 def _stacks(node: Any) -> tuple[str, ...]:  # noqa: ANN401
