@@ -106,7 +106,7 @@ def _devices(node: Any, options: RunOptions) -> tuple[str, ...]:  # noqa: ANN401
 
 def _control(node: Any, options: RunOptions) -> str | None:  # noqa: ANN401
     """The mutant: what the command line says, else the mark, else the usual one."""
-    from harness.lab.livepatch_gate import ALLOWED_MUTANTS
+    from harness.lab.safety.livepatch_gate import ALLOWED_MUTANTS
     from harness.run.options import DEFAULT_CONTROL
 
     mark = _mark(node, "control")
