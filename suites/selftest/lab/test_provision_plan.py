@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -144,7 +145,7 @@ def test_every_obstacle_is_said_before_anything_is_done() -> None:
     assert len(several) == 2
 
 
-KNOWN = LOADER.decode()
+CAPTURED = Path(__file__).parents[1] / "data" / "grub" / "trixie-xen-4.20.cfg"
 OLDER = ("6.12.200-amd64", KERNEL)
 
 
@@ -229,6 +230,23 @@ def test_the_menu_is_read_as_grub_reads_it() -> None:
         f">xen-gnulinux-{KERNEL}-advanced-u"
     )
     assert parse_menu(menu()).all_of_xen() == []
+
+
+def test_a_menu_as_debian_has_written_it() -> None:
+    """Of trixie's GRUB, with Xen just installed and our options; GRUB has booted both ways to it, once each."""
+    shown = parse_menu(CAPTURED.read_text(encoding="utf-8"))
+    back = shown.back({})
+    assert back is not None and (back.title, back.kernel, back.hypervisor) == (
+        "Debian GNU/Linux",
+        f"vmlinuz-{KERNEL}",
+        "",
+    )
+    assert shown.oddities == []
+    disk = "819266b3-a00e-4609-88c6-9d894c8f85d5"
+    above = "Advanced options for Debian GNU/Linux (with Xen hypervisor)>xen-hypervisor-4.20-amd64"
+    below = f"xen-gnulinux-{KERNEL}-advanced-{disk}"
+    ways = [f"xen-gnulinux-simple-{disk}", f"{above}-{disk}>{below}", f"{above}.efi-{disk}>{below}"]
+    assert shown.all_of_xen() == ways and shown.xen_with(f"vmlinuz-{KERNEL}") == ways[0]
 
 
 @given(st.text(max_size=300))
