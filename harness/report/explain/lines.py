@@ -47,7 +47,9 @@ _DATE = (  # `Jan  5`, `5. Januar`, `janv. 05`, `1月 05`: in any language
 )
 _SYSLOG = re.compile(
     rf"(?:{_DATE} [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:\.[0-9]+)?"
-    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(?!,)[0-9.:+-]*Z?)"  # with a comma it is dmesg
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(?!,)[0-9.:+-]*Z?"  # with a comma it is dmesg
+    r"|(?:[^\W\d_]{2,4}\.? )?[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}(?:\.[0-9]+)? [A-Z]{2,5}"  # journalctl -o short-full
+    r"|[0-9]{10}\.[0-9]{6})"  # -o short-unix
     r" ([A-Za-z0-9][A-Za-z0-9_.-]*) (?:kernel|xen|hypervisor|[A-Za-z_][\w.-]*(?:\[[0-9]+\])?): ?"
 )
 _MONOTONIC = re.compile(
@@ -60,6 +62,7 @@ _STAMP = re.compile(
     r"|\[[^\]()]{0,30}[0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:[.,][0-9]{1,9})?(?: [A-Z]{3,4})?(?: [0-9]{4})?\]"
     r"|\[ *\+[0-9]+[.,][0-9]+\]"
     r"|(?:kern|user|daemon|syslog) *:[a-z]+ *:(?= )"  # dmesg -x
+    r"| *MESSAGE=|[0-9]{10}\.[0-9]{6}"  # journalctl -o verbose, export; the logger of a console
     rf"|(?:[^\W\d_]{{2,4}}\.?,? )?{_DATE} [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:\.[0-9]{{1,6}})?(?: [0-9]{{4}})?"
     r"|\[?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,6})?\]?(?=[ |>\]]))[:|>]? ?"
 )
@@ -121,6 +124,7 @@ _ENTITY = re.compile(r"&(?:amp;)?(?:(lt|gt|quot|apos|nbsp|amp)|#(39|34|60|62|160
 _NAMES = {"lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "amp": "&"}
 _CODES = {"39": "'", "34": '"', "60": "<", "62": ">", "160": " ", "x27": "'", "x22": '"'}
 _CODES |= {"x3c": "<", "x3e": ">", "xa0": " "}
+_ESCAPED = re.compile(r"\\u00(22|26|27|3[cCeE])")  # JSON
 _TAG = re.compile(r"</?(?:br|pre|code|p|div|span|tt|b|i|font|li|td|tr|blockquote)(?: [^<>\n]*)? ?/?>")
 
 
@@ -131,6 +135,8 @@ def plain(text: str) -> str:
         text = _TAG.sub("", text)
     elif "<br" in text or "</" in text:
         text = _TAG.sub("", text)
+    if "\\u00" in text:
+        text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
     return text if text.isascii() else text.translate(_TYPOGRAPHY)
 
 

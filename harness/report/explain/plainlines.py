@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, SEGMENT, Bdf
@@ -47,6 +47,7 @@ _HEX = re.compile(r"^[> |]*(?:([0-9a-f]{2,3}): ?)?((?:[0-9a-f]{2} ){15}[0-9a-f]{
 _LINUX_BEGINS = re.compile(
     rf"[A-Za-z][\w-]* (?:{FUNCTION}|nvme[0-9]+|pci-[0-9]+)[ :]|xen:|DMAR:|AMD-Vi:|irq [0-9]|Disabling IRQ|\*\* [0-9]"
 )
+_LINUX_WITHIN = re.compile(rf"(?<=[\"';,>|\t])[a-z][\w-]* {FUNCTION}: ")
 _UNSAID = (("   ", IRQS), (" ", MASKS), ("", DEVICES))
 
 
@@ -83,9 +84,9 @@ class PlainLines:
             host.show("assign-busy", self._window.place(line))
         elif self._saving and _UNANSWERED.search(text):
             host.show("saved-with-device", self._window.place(line))
-        elif _LINUX_BEGINS.match(text):
+        elif said := _LINUX_BEGINS.match(text) or _LINUX_WITHIN.search(text):
             self._window.file.linux += 1
-            self._kernel.line(host, line, at)  # dmesg -t
+            self._kernel.line(host, replace(line, text=text[said.start() :]), at)  # dmesg -t, or a column of a table
         return at - 1
 
     def _lspci(self, host: PastedHost, line: PastedLine, header: re.Match[str], at: int) -> int:

@@ -38,4 +38,4 @@ def test_as_it_was_pasted(name: str, block: int) -> None:
 
 
 def test_there_are_cases() -> None:
-    assert len(CASES) > 50
+    assert len(CASES) > 180
