@@ -12,6 +12,7 @@ from harness.report.table import duration
 _SLOWER = 0.10
 _LEAST_SECONDS = 2.0  # of a difference in time that means anything
 _MOST_TIMES = 12
+_MOST_PACKAGES = 20
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,13 @@ def _why(one: ScenarioResult | CaseResult) -> str:
 def _moved(before: RunResult, after: RunResult) -> Iterator[str]:
     """Facts of the host first, then packages, then the harness itself."""
     yield from _differ("", before.host.facts, after.host.facts)
-    yield from _differ("package ", before.host.packages, after.host.packages)
+    packages = list(_differ("package ", before.host.packages, after.host.packages))
+    if before.host.packages and after.host.packages:
+        yield from packages[:_MOST_PACKAGES]
+        if len(packages) > _MOST_PACKAGES:
+            yield f"and {len(packages) - _MOST_PACKAGES} more packages"
+    elif packages:
+        yield f"packages: not told by {before.run_id if not before.host.packages else after.run_id}"
     ours = [{"maskall": run.tool_version, "host": run.host.name} for run in (before, after)]
     yield from _differ("", *ours)
 

@@ -78,6 +78,16 @@ def test_all_that_makes_somebody_act_in_its_order(run: RunResult) -> None:
     assert found.status == 1
 
 
+def test_packages_that_moved_are_told_up_to_a_number(run: RunResult) -> None:
+    def with_packages(number: int, version: str) -> RunResult:
+        packages = {f"p{one}": version for one in range(number)}
+        return run.model_copy(update={"host": run.host.model_copy(update={"packages": packages})})
+
+    moved = changes(with_packages(30, "1"), with_packages(30, "2")).moved
+    assert moved[0] == "package p0: was 1, is 2" and moved[-1] == "and 10 more packages" and len(moved) == 21
+    assert changes(with_packages(0, "1"), with_packages(30, "2")).moved == (f"packages: not told by {run.run_id}",)
+
+
 def test_a_little_slower_is_nothing(run: RunResult) -> None:
     first, *rest = run.scenarios
     slow = first.model_copy(update={"seconds": first.seconds * 1.09})
