@@ -76,7 +76,10 @@ def bundle(
     key that does not sign; EvidenceError when the disk refuses.
     """
     try:
-        begun, results = begun_in(root), _results(root)
+        results = _results(root)
+        if not (root / NAME).exists():
+            raise UsageError(f"{root} has no {NAME}: it is no run of scenarios", hint="tests of your own make none")
+        begun = begun_in(root)
         sizes = dict(_files(root, begun))
         digests = {bag.DATA + name: digest_inside(root, name) for name in sizes}
         manifest = bag.manifest(digests)

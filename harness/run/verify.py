@@ -293,7 +293,9 @@ def _for_people(root: Path, read: Read) -> Iterator[str]:
     except (ET.ParseError, ValueError) as error:
         yield f"{JUNIT}: {error}"
     else:
-        if told != [(one.id, one.conclusion.value) for one in read.results.scenarios]:
+        rows = [(one.id, one.conclusion.value) for one in read.results.scenarios]
+        rows += [(one.id.partition("::")[2] or one.id, one.conclusion.value) for one in read.results.cases]
+        if told != rows:
             yield f"{JUNIT} tells other conclusions than {RESULTS}"
     for _, side in read.sides:
         first = read_inside(root, side.log).decode("utf-8", "replace").split("\n", 1)[0]
@@ -326,6 +328,9 @@ def _strays(files: Unpacked, read: Read) -> Iterator[str]:
         known.add(side.log)
         for number in range(len(side.attempts) + 1):
             known.add(f"raw/{name}/{side.hypervisor}{f'-retry{number}' if number else ''}/record.json")
+    for case in read.results.cases:
+        for _, mine in case.sides:
+            known |= {mine.log, *(f"{mine.raw_directory}/{name}" for name in mine.files)}
     for one in read.comparison.again.sides:
         base = f"raw/{one.record.scenario.id}/{one.side.hypervisor}"
         for number, file in enumerate(one.tries):

@@ -151,10 +151,14 @@ class TestBadInput:
         edit_json(root / "run.json", lambda data: data.update(version="9"))
         self.refused(root, "'run.json': version")
 
-    @pytest.mark.parametrize("name", ["junit.xml", "run.json"])
+    @pytest.mark.parametrize("name", ["junit.xml", "run.jsonl"])
     def test_a_file_that_is_not_there(self, root: Path, name: str) -> None:
         (root / name).unlink()
         self.refused(root, f"{name}.* cannot be read: No such file")
+
+    def test_no_run_of_scenarios(self, root: Path) -> None:
+        (root / "run.json").unlink()
+        self.refused(root, "has no run.json: it is no run of scenarios")
 
     def test_a_link(self, root: Path) -> None:
         (root / "raw/x").symlink_to("/etc/passwd")
