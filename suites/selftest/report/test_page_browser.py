@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from harness.report.page.many import soak_page
 from harness.report.page.page import page
 from harness.report.results import RunResult
+from harness.report.soak import SoakKind
 from harness.report.told import Told
 from suites.selftest.fakes.patience import FOREVER
+from suites.selftest.report.test_page_many import soak
 
 CHROMIUM = shutil.which("chromium")
 DATA = Path(__file__).parents[1] / "data/report/results.json"
@@ -58,3 +63,26 @@ def test_even_markup_that_got_in_is_stopped_by_the_policy(hostile: bytes, tmp_pa
     assert planted != unguarded
     assert "data-owned" in shown(unguarded, tmp_path)
     assert "data-owned" not in shown(planted, tmp_path)
+
+
+AXE = os.environ.get("MASKALL_AXE", "")
+AUDIT = """<script>axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}).then(found => {
+  const told = document.createElement("pre"); told.id = "axe";
+  told.textContent = JSON.stringify(found.violations.map(one => [one.id, one.nodes[0].failureSummary]));
+  document.body.append(told);
+});</script>"""
+
+
+@pytest.mark.skipif(not AXE, reason="npm pack axe-core; MASKALL_AXE=package/axe.min.js")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", ["run", "soak"])
+def test_axe_finds_nothing(kind: str, scheme: str, tmp_path: Path) -> None:
+    """WCAG 2.1 A and AA, with everything open."""
+    run = RunResult.model_validate_json(DATA.read_text())
+    document = page(Told(run)) if kind == "run" else soak_page(soak(SoakKind.PASSED, SoakKind.FALSE_ALARM))
+    audited = document.decode().replace("<details", "<details open").replace("Content-Security-Policy", "no-policy")
+    audited = audited.replace("</body>", f"<script>{Path(AXE).read_text()}</script>{AUDIT}</body>")
+    flags = ["--virtual-time-budget=60000", f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"]
+    tree = shown(audited.encode(), tmp_path, *flags)
+    found = re.search(r'<pre id="axe">(.*?)</pre>', tree, re.DOTALL)
+    assert found is not None and found[1] == "[]", found and found[1]
