@@ -58,6 +58,7 @@ def certify(
     What an emulator yields is labelled, and is never CERTIFIED.
     """
     from harness.cli.doctor import _online
+    from harness.cli.plan import plan
     from harness.cli.run import run_scenarios
     from harness.lab.safety.facts.stored import kept
     from harness.run import store
@@ -69,6 +70,10 @@ def certify(
     if options.in_lab and resume is None:
         typer.echo("== is the host ready? (maskall doctor)")
         if _online(options, None) != ExitStatus.OK:
+            return ExitStatus.FAILED
+        typer.echo("\n== what a run will do (maskall plan)")
+        given = {"inventory": options.inventory, "device": list(options.device), "accept": list(options.accept)}
+        if plan(host=options.host, **given) != ExitStatus.OK:
             return ExitStatus.FAILED
     if options.in_lab and not keep[0].exists():
         typer.echo("\n== what dom0 consists of, before")
