@@ -152,6 +152,7 @@ def test_lines_that_the_rate_limit_ate() -> None:
 HARMLESS = {
     "device-enabled", "dom0-goes-on", "driver-speaks", "gsi-registered", "link-back", "linux-slow", "nvme-up",
     "pci-found", "pciback-noted", "pciback-slot", "pcifront-noted", "port-services", "reset-told",
+    "pci-speaks", "xen-drivers-up",
 }  # fmt: skip
 
 
