@@ -37,6 +37,7 @@ hosts:
   #     nic0:
   #       identity: {id: "8086:10d3", mac: "52:54:00:12:34:56"}
   #       driver: e1000e
+  #       endings: []     # of 'maskall list'; what tests do to it is their own affair
   #       recover: [bus]
 """
 

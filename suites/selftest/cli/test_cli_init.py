@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,16 @@ def test_a_project_is_collected(pytester: pytest.Pytester) -> None:
         "test_next_guest.py::test_next_guest_gets_interrupts[stock]",
         "test_next_guest.py::test_next_guest_gets_interrupts[no-maskall-reset]",
     ]
+
+
+def test_the_lab_host_of_the_inventory_is_one_once_its_own_words_are_filled_in(pytester: pytest.Pytester) -> None:
+    assert main(["init", "mine"]) == ExitStatus.OK
+    file = Path("mine/inventory.yaml")
+    public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEAhkkQWJnxAcRlDQEEWd0HIrtnYoUGcXPhCuQP9/PyU"
+    text = re.sub(r"^  # (?! *A machine| *MASK)", "  ", file.read_text(), flags=re.MULTILINE)
+    file.write_text(text.replace("ssh-ed25519 AAAA...", public))
+    host = load_inventory(file).host("xenbox1")
+    assert (host.kind, list(host.devices)) == ("lab", ["nic0"])
 
 
 def test_nothing_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
