@@ -11,10 +11,14 @@ from harness.report.results import RunResult
 
 
 def days(run: RunResult) -> list[str]:
-    """A line for each day, by UTC, and one for the run that is supplemented; none for a run of one day."""
+    """A line for each day, by UTC, and one for the run that is supplemented; none for a run of one day.
+
+    A kept proof says its day beside its conclusion.
+    """
     found: dict[str, list[str]] = {}
     for scenario in run.scenarios:
-        dates = {role: side.began.astimezone(UTC).date().isoformat() for role, side in scenario.sides if side.began}
+        played = {role: side.began for role, side in scenario.sides if side.began and side.kept is None}
+        dates = {role: began.astimezone(UTC).date().isoformat() for role, began in played.items()}
         for date in sorted(set(dates.values())):
             roles = [role for role, day in dates.items() if day == date]
             alone = "" if len(set(dates.values())) == 1 else f" ({', '.join(roles)})"

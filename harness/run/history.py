@@ -74,9 +74,12 @@ def _open(file: Path, *, make: bool = False) -> Iterator[sqlite3.Connection]:
 
 
 def check(file: Path) -> None:
-    """That a run may add to it, before the run begins. UsageError."""
-    with _open(file, make=True):
-        pass
+    """That a run may add to it, before the run begins; nothing is made. UsageError."""
+    if file.exists() and file.stat().st_size:
+        with _open(file):
+            pass
+    elif not file.parent.is_dir():
+        raise UsageError(f"there is no directory {file.parent}", hint="give --history a file that can be made")
 
 
 def add(file: Path, run: RunResult) -> None:

@@ -93,6 +93,12 @@ def test_another_file_is_left_alone(book: Path, content: bytes, capsys: pytest.C
     assert book.read_bytes() == content
 
 
+def test_a_mistake_makes_no_file(book: Path, tmp_path: Path) -> None:
+    assert main(["run", "--profile", "smok", "--history", str(book)]) == 2
+    assert not book.exists()
+    assert main(["run", "--profile", "smoke", "--history", str(tmp_path / "nowhere/lab.sqlite")]) == 2
+
+
 def test_of_somebody_else_or_of_another_version(book: Path) -> None:
     with sqlite3.connect(book) as other:
         other.execute("create table run (id integer)")
