@@ -138,19 +138,26 @@ class TestEnvironment:
         assert not one.good and one.seen == "not read after the run"
 
 
-@pytest.fixture
-def folder(tmp_path: Path, forger: Forger) -> Path:
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory: pytest.TempPathFactory, forger: Forger) -> Path:
     """A certification of a recorded run."""
-    root = finished_run("proven", tmp_path / "nic0/run")
+    folder = tmp_path_factory.mktemp("certified")
+    root = finished_run("proven", folder / "run")
     for name in ("before", "after"):
         path = root / f"environment/{name}.txt"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"".join(b"@@ %s\n%s\n" % (key.encode(), data) for key, data in ENVIRONMENT.items()))
-    path = tmp_path / "nic0/nic0.maskall.tar.gz"
+    path = folder / "nic0.maskall.tar.gz"
     bundle(root, path, keys=[forger.key], challenge="abc")
-    made, _ = certificate(tmp_path / "nic0", [path], nobody())
-    store_certificate(made, tmp_path / "nic0")
-    return tmp_path / "nic0"
+    made, _ = certificate(folder, [path], nobody())
+    store_certificate(made, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(certified: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(certified, tmp_path / "nic0"))
 
 
 class TestOfBundles:
