@@ -65,8 +65,7 @@ def _named(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
             yield line, line.text.split()[0]
     for line in facts.lines("cmdline"):
         for match in re.finditer(r"(?:^|\s)(?:console|earlyprintk|earlycon|kgdboc)=(?:kms,|kbd,)*(\S*)", line.text):
-            parts = match[1].split(",")
-            for name in parts[:1] if match[1][:3] in ("tty", "hvc") else parts[:2]:
+            for name in match[1].split(",")[:2]:
                 if not re.fullmatch(r"\d+[a-z]?\d*|keep|efi|xen|serial|pciserial|0x[0-9a-f]+|on|io|mmio\w*", name):
                     yield line, name
 

@@ -65,7 +65,7 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
         )
         if elsewhere:
             told = re.findall(r"\baddr=([0-9a-f.:]+(?:%[^,\s]+)?)", options)
-            if not told and kind in ("ceph", "fuse.ceph"):
+            if kind in ("ceph", "fuse.ceph"):
                 monitors = re.findall(r"([0-9.]+|\[[0-9a-f:]+\])(?::\d+)?(?=[,:/])", source)
                 told = [one.strip("[]") for one in monitors]
             if not told:
