@@ -103,6 +103,8 @@ def _rings(commandline: str, cpus: str, dom0: str) -> str:
         wanted *= 2
     told = [_ring("conring_size", commandline, wanted, "Xen's default may not hold one dump of the debug keys")]
     told.append(_ring("log_buf_len", dom0, 1 << 20, "the kernel's default may be 128 KiB"))
+    if not re.search(r"(?:^|\s)guest_loglvl=(?:all|debug|info|warning)(?=[\s/]|$)", commandline):
+        told.append("of many warnings about guests Xen leaves some out: boot with guest_loglvl=info")
     return "; ".join(told)
 
 

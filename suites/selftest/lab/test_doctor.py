@@ -25,13 +25,22 @@ from suites.selftest.fakes.hostile import CAPTURED
     ],
 )
 def test_the_ring_that_is_asked_for(commandline: str, cpus: str, told: str) -> None:
-    assert re.match(told, _rings(commandline, cpus, "quiet log_buf_len=1M"))
+    assert re.match(told, _rings(f"{commandline} guest_loglvl=info", cpus, "quiet log_buf_len=1M"))
+
+
+@pytest.mark.parametrize(
+    ("level", "told"), [("", True), ("guest_loglvl=none/warning", True), ("guest_loglvl=all", False),
+                        ("guest_loglvl=warning/all", False), ("xguest_loglvl=all", True)]
+)  # fmt: skip
+def test_the_warnings_that_xen_leaves_out(level: str, told: bool) -> None:
+    seen = _rings(f"conring_size=1M {level}", "8", "log_buf_len=1M")
+    assert seen.endswith("boot with guest_loglvl=info") is told
 
 
 def test_the_ring_of_dom0() -> None:
     for dom0, told in (("quiet", "log_buf_len is not set"), ("log_buf_len=256k", "log_buf_len=256k loses lines")):
         assert f"conring_size=1M; {told}" in _rings("conring_size=1M", "8", dom0)
-        assert _rings("conring_size=1M", "8", dom0).endswith("boot with log_buf_len=1M")
+        assert _rings("conring_size=1M guest_loglvl=all", "8", dom0).endswith("boot with log_buf_len=1M")
 
 
 @pytest.mark.parametrize(
