@@ -1,6 +1,6 @@
 # Prints everything there is to see of a device from dom0, in sections. One round trip for all of it.
 #   $1 separator nobody can foresee   $2 BDF
-# Both logs whole: they are rings, and where they were read last is found by what stands there (harness/xen/keys/ring.py). Key t makes
+# Both logs whole: they are rings, and where they were read last is found by what stands there (xen/keys/ring.py). Key t makes
 # Xen print a line that no other is like: before the dumps, to see that they are whole, and behind them, to read on there.
 section() { printf '\n%s %s\n' "$separator" "$1"; }
 separator=$1 device=/sys/bus/pci/devices/$2
