@@ -42,7 +42,7 @@ _CONTROL_SCRIPT = f"""\
 # What the controller does to its machine.
 exec 2>>bmc.log
 on() {{
-    pid=$(cat machine.pid) && [ "$(readlink "/proc/$pid/cwd")" = "$(pwd -P)" ]
+    pid=$(cat machine.pid 2>/dev/null) && [ "$(readlink "/proc/$pid/cwd")" = "$(pwd -P)" ]
 }}
 case "$1 $2 $3" in
 "get power "*)
@@ -50,7 +50,7 @@ case "$1 $2 $3" in
     ;;
 "set power 1")
     on && exit 0
-    ./{POWER_ON} </dev/null >/dev/null 2>&1 &
+    ./{POWER_ON} </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- & # the controller's sockets are its own
     echo $! >machine.pid
     ;;
 "set power 0")
