@@ -224,13 +224,14 @@ class TestCountersign:
         self,
         folder: Path,
         allowed: Path,
+        forger: Forger,
         change: Callable[[dict[str, object]], object],
         told: str,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         edit_json(folder / "certificate.json", change)
         argv = ["countersign", str(folder / "certificate.json"), "--allowed-signers", str(allowed)]
-        assert main(argv) == 1
+        assert main([*argv, "--sign", str(forger.key)]) == 1, "and nobody signs it"
         assert told in capsys.readouterr().out
         assert not (folder / "certificate.svr.json").exists()
 
