@@ -6,6 +6,7 @@ and nobody may have changed it meanwhile.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,6 +24,8 @@ _SAME = {
     "build": "Xen's build-id",
     "firmware": "firmware",
 }
+_IDLE = re.compile(r" c /etc/| /usr/share/(?:doc|man|locale)/")
+"""Of `dpkg --verify`: a file that is there to be configured, and what no program reads."""
 _MOST = 200  # letters of what was seen
 
 Sections = Mapping[str, bytes]
@@ -53,7 +56,8 @@ def _findings(before: Sections, after: Sections, seconds: float, reboots: bool) 
     packages = now.get("packages", "").split("\n")
     known = any(line.startswith("xen-hypervisor") for line in packages)
     yield HostFinding("packages", known, "; ".join(filter(None, packages)) or "no package of Xen is installed")
-    changed = [line for one in (then, now) for line in one.get("verify", "").split("\n") if line]
+    verified = [line for one in (then, now) for line in one.get("verify", "").split("\n") if line]
+    changed = [line for line in verified if not _IDLE.search(line)]
     yield HostFinding(
         "dpkg --verify", known and not changed, "; ".join(dict.fromkeys(changed)) or "every file as it was packed"
     )

@@ -129,6 +129,13 @@ class TestEnvironment:
         wrong = [one.name for one in examined(ENVIRONMENT, after, seconds=590, reboots=False) if not one.good]
         assert question in wrong
 
+    @pytest.mark.parametrize(
+        "line", [b"xen-utils-4.20: ??5?????? c /etc/xen/xl.conf", b"xen-doc: missing     /usr/share/doc/xen/README"]
+    )
+    def test_what_may_differ_from_its_package(self, line: bytes) -> None:
+        after = self.AFTER | {"verify": line}
+        assert all(one.good for one in examined(ENVIRONMENT, after, seconds=590, reboots=False))
+
     def test_a_reboot_that_the_run_made(self) -> None:
         after = self.AFTER | {"boot": b"another"}
         assert all(one.good for one in examined(ENVIRONMENT, after, seconds=590, reboots=True))
