@@ -174,7 +174,10 @@ def summary(run: RunResult) -> Text:
     if run.emulator_faults:
         first += f"; {_several(run.emulator_faults, 'emulator fault')}"
     share = 100 * run.overhead_seconds / run.seconds if run.seconds > 0 else 0.0
-    second = f"{duration(run.seconds)}, {share:.1f} % of it the harness itself; exit status {int(run.exit_status)}"
+    of_it = (
+        f", {share:.1f} % of it the harness itself" if run.scenarios or not run.cases else ""
+    )  # not measured of tests
+    second = f"{duration(run.seconds)}{of_it}; exit status {int(run.exit_status)}"
     return Text(f"{first}\n{second}", style="bold" if run.exit_status == 0 else "bold red")
 
 

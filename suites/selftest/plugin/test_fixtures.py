@@ -88,6 +88,7 @@ def test_a_test_that_fails_on_its_control_is_proven(play: Play) -> None:
     assert played.status == 0, played.text
     assert re.search(r"test_next_guest\[stock\] PASSED.*\n.*test_next_guest\[no-maskall-reset\] NOTICED", played.text)
     assert "1 passed, 1 noticed" in played.text
+    assert "the harness itself" not in played.text, "which is not measured of tests"
     assert "PROVEN     test_mine.py::test_next_guest  stock PASS, control no-maskall-reset FAIL" in played.text
     case = played.case
     assert (case.id, case.title, case.conclusion) == (
