@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, LabError, UsageError
 from harness.base.process import find, run
 from harness.base.progress import PlainProgress
@@ -22,6 +21,7 @@ from harness.nested import snapshot
 from harness.nested.cache import Cache
 from harness.nested.ownparts import OwnParts, OwnQemu, OwnXen, libraries
 from suites.selftest.fakes.hypervisorfile import START, elf32, image
+from suites.selftest.fakes.patience import soon
 
 CONFIG = "#\n# Automatically generated file; DO NOT EDIT.\n# Xen/{arch} {version} Configuration\n#\nCONFIG_X86=y\n"
 
@@ -143,7 +143,7 @@ def test_nobody_waits_for_one_that_died(console: str, over: bool) -> None:
         def console(self) -> str:
             return console
 
-    assert snapshot._WhileAlive(Deadline.after(3600).at, Booting()).expired is over  # type: ignore[arg-type]
+    assert snapshot._WhileAlive(soon().at, Booting()).expired is over  # type: ignore[arg-type]
 
 
 class TestQemu:
@@ -175,7 +175,7 @@ class TestQemu:
         disk = tmp_path / "root.ext4"
         disk.write_bytes(b"")
         os.truncate(disk, 4 << 20)
-        run([find("mkfs.ext4"), "-q", "-F", "-d", str(tmp_path / "root"), str(disk)], deadline=Deadline.after(60))
+        run([find("mkfs.ext4"), "-q", "-F", "-d", str(tmp_path / "root"), str(disk)], deadline=soon())
         assert "libc.so.6" in libraries(disk)
 
     def test_both_are_facts_of_the_host(self, tmp_path: Path) -> None:

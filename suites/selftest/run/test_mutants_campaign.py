@@ -118,6 +118,7 @@ class Hunt:
         enough: StopCondition | None = None,
         at_c2: Callable[[], None] = lambda: None,
         strict_messages: bool = False,
+        challenge: str | None = None,
     ) -> PlayedSide:
         """Only E14 sees a first byte that is not as it should be."""
         machine = host.debugger
