@@ -16,6 +16,7 @@ from harness.base.stored import from_json
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
 from harness.guest.exercise import challenge_in
+from harness.host.stacks import OWN_XEN
 from harness.mutants import catalogue as mutants
 from harness.mutants.catalogue import Mutant
 from harness.mutants.code import Replaced
@@ -34,6 +35,7 @@ from harness.run import chain, sidefile
 from harness.run.again import RunAgain, begun_in, judged_again
 from harness.run.bundle import ENVIRONMENT, JUNIT, looks
 from harness.run.comparison import Comparison, compared
+from harness.run.options import CONTROL_XEN, DEFAULT_CONTROL
 from harness.run.plan import STOCK
 from harness.run.resume import BROKEN_OFF
 from harness.run.rules import this_tool
@@ -387,32 +389,38 @@ def _control(read: Read) -> Layer:
         return Layer("control", Word.NOT_ASKED, ("the run has no known-bad control: it proves nothing beyond stock",))
     own = dict.fromkeys(begun.own_controls.values())
     names = [one for one in dict.fromkeys([begun.under_test, begun.control, *own]) if one not in (None, STOCK)]
-    wrong = [f"{name} is no mutant of this maskall" for name in names if name not in ours]
-    control = ours.get(begun.control or "")
+    wrong = [f"{name} is no mutant of this maskall" for name in names if name not in (*ours, CONTROL_XEN)]
+    control = ours.get(DEFAULT_CONTROL if begun.control == CONTROL_XEN else begun.control or "")
     if control is not None and begun.notices != control.notices:
         wrong.append(f"{begun.control} has to be noticed by {', '.join(control.notices)}, and the run says otherwise")
     for one in read.results.scenarios:
         name = begun.own_controls.get(one.id)
         if name is not None and catalogue().control_of(one.ending) != name:
             wrong.append(f"{one.id} was held against {name}, and the catalogue says otherwise")
-    planted = 0
+    planted, given = 0, dict[str, None]()
     for side in read.comparison.again.sides:
         for file in side.tries:
             mutant = ours.get(file.hypervisor)
-            if mutant is None or not file.record.readings:
+            if file.hypervisor not in (*ours, CONTROL_XEN) or not file.record.readings:
                 continue
-            planted += 1
             where = f"{file.record.scenario.id} on {file.hypervisor}"
             if file.planted is None:
                 wrong.append(f"{where}: nothing was planted")
                 continue
+            if mutant is None:  # a hypervisor of their own
+                given[file.planted.stands_for] = None
+                continue
+            planted += 1
             if (file.planted.name, file.planted.layer) != (file.hypervisor, mutant.layer):
                 wrong.append(f"{where}: another mutant was planted: {file.planted.name}")
             if told := _misplanted(mutant, file.planted.changes, begun.host.facts):
                 wrong.append(f"{where}: {told}")
-    return Layer.of(
-        "control", _few(wrong), [f"{' and '.join(map(str, names))}, planted and read back on {planted} sides"]
-    )
+    tested = begun.host.facts.get(OWN_XEN)
+    wrong += [f"{one} is the one under test" for one in given if tested and one.endswith(tested)]
+    made = " and ".join(name for name in map(str, names) if name != CONTROL_XEN)
+    right = [f"{made}, planted and read back on {planted} sides"] if made else []
+    right += [f"{one}: what it lacks is on the run's word" for one in given]
+    return Layer.of("control", _few(wrong), right)
 
 
 def _misplanted(mutant: Mutant, made: tuple[Replaced, ...], facts: Mapping[str, str]) -> str:

@@ -601,6 +601,26 @@ class TestForgerWithAKey:
         path = forger.bundled(finished_run("crash", tmp_path / "crash"))
         only(forger.verify(path), "control", "dies-at-assignment is no mutant of this maskall")
 
+    def test_a_hypervisor_of_their_own_as_control(self, forger: Forger, root: Path) -> None:
+        given = f"the hypervisor given as control, {'c' * 64}"
+        own = root / CONTROL.replace("no-maskall-reset", "control-xen")
+        (root / CONTROL).rename(own)
+        next((root / "logs").glob("*.no-maskall-reset.log")).unlink()
+        for path in (root / "run.json", own / "record.json"):
+            path.write_text(path.read_text().replace("no-maskall-reset", "control-xen"))
+        edit_json(own / "record.json", lambda data: data["planted"].update(stands_for=given, changes=[]))
+        finish(root)
+        found = forger.verify(forger.bundled(root))
+        assert found.status == 0, "\n".join(found.lines)
+        said = next(one.said for one in found.layers if one.name == "control")
+        assert f"{given}: what it lacks is on the run's word" in said
+        edit_json(root / "run.json", lambda begun: begun["host"]["facts"].update(own_xen="c" * 64))
+        finish(root)
+        only(forger.verify(forger.bundled(root)), "control", "is the one under test")
+        edit_json(own / "record.json", lambda data: data.update(planted=None))
+        finish(root)
+        only(forger.verify(forger.bundled(root)), "control", "nothing was planted")
+
     def test_a_control_that_less_must_notice(self, forger: Forger, root: Path) -> None:
         edit_json(root / "run.json", lambda begun: begun["notices"].remove("decode-off-at-teardown"))
         only(forger.verify(forger.bundled(root)), "control", "has to be noticed by E14")
