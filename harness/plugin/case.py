@@ -171,6 +171,7 @@ class Case:
             planted=(self.planted,) if self.planted is not None else (),
             command_to_repeat=self.to_repeat(self.id if self.id.count("[") == 0 else self.item.nodeid),
         )
+        played.store(folder)
         setattr(report, PAYLOAD, to_json(played).decode())
 
     def _verdict(self, error: BaseException | None) -> tuple[Verdict, str]:

@@ -173,9 +173,11 @@ class Running:
 
     def add(self, report: str) -> None:
         """What a test came to, as its report tells it."""
-        from harness.run.cases import CasePlayed
+        from harness.run.cases import CasePlayed, ended
 
         self.played.append(CasePlayed.model_validate_json(report))
+        with self._guarded():
+            ended(self.played[-1], self.results, self._began)
 
     def finish(self) -> None:
         """Write results.json and junit.xml if a scenario was begun; safe to call once more."""

@@ -163,6 +163,11 @@ class CaseSide(StrictModel):
     log: str
     files: dict[str, str] = Field(default={}, description="SHA-256 of every raw file, by its name in raw_directory")
 
+    @property
+    def told(self) -> str:
+        """The file, beside its raw files, in which the process that played it tells the same."""
+        return f"{self.raw_directory}/record.json"
+
 
 class CaseResult(StrictModel):
     """A test that somebody wrote, with both of its sides. Build it with `of`, which concludes."""

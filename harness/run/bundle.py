@@ -78,7 +78,7 @@ def bundle(
     try:
         results = _results(root)
         if not (root / NAME).exists():
-            raise UsageError(f"{root} has no {NAME}: it is no run of scenarios", hint="tests of your own make none")
+            raise UsageError(f"{root} has no {NAME}: it is no run", hint="give the directory that 'results: ...' named")
         begun = begun_in(root)
         sizes = dict(_files(root, begun))
         digests = {bag.DATA + name: digest_inside(root, name) for name in sizes}
@@ -112,12 +112,14 @@ def bundle(
 
 def looks(root: Path, results: RunResult) -> list[Look]:
     """The first reading of every side that came so far. EvidenceError when a file of it is not there."""
-    return [
-        _look(root, side.raw_directory, side.record.readings[0])
-        for scenario in results.scenarios
-        for _, side in scenario.sides
-        if side.record.readings
+    first = [(side.raw_directory, side.record.readings[:1]) for one in results.scenarios for _, side in one.sides]
+    first += [
+        (side.raw_directory, readings[:1])
+        for case in results.cases
+        for _, side in case.sides
+        for readings in side.record.readings[:1]
     ]
+    return [_look(root, folder, one) for folder, readings in first for one in readings]
 
 
 def _look(root: Path, side: str, reading: Reading) -> Look:

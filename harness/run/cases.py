@@ -7,12 +7,19 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from harness.base.errors import EvidenceError
+from harness.base.stored import to_json
 from harness.base.strict import StrictModel
+from harness.evidence.sealed import read_inside
+from harness.evidence.store import digest
 from harness.judge.judgement import Verdict
 from harness.report.begun import NAME, Begun
 from harness.report.results import CaseResult, CaseSide, Control, HostSummary, RunResult
+from harness.run.chain import Chain
 from harness.run.session import store_run
-from harness.run.store import write_atomically
+from harness.run.store import RESULTS, write_atomically
 from harness.scenario.case import CaseRecord
 
 NOT_PLAYED = "was not played"
@@ -29,6 +36,25 @@ class CasePlayed(StrictModel):
     host: HostSummary
     planted: tuple[Control, ...] = ()
     command_to_repeat: str
+
+    def store(self, folder: Path) -> None:
+        """Write it beside its raw files, as record.json, in the directory of the run."""
+        write_atomically(folder / self.side.told, to_json(self))
+
+
+def ended(one: CasePlayed, folder: Path, started: datetime) -> None:
+    """Add it to the chain of the run in `folder`, which begins with the first test if it has no scenario."""
+    if not (folder / NAME).exists():
+        _begin(one, folder, started)
+    _chained("ended", folder, one.side.told)
+
+
+def told_of(root: Path, side: CaseSide) -> CasePlayed:
+    """What the process that played it tells of `side`. EvidenceError when its record cannot be read."""
+    try:
+        return CasePlayed.model_validate_json(read_inside(root, side.told))
+    except ValidationError as error:
+        raise EvidenceError(f"{side.told!r}: {error.errors(include_url=False)[0]['msg']}") from error
 
 
 def results(played: Iterable[CasePlayed]) -> list[CaseResult]:
@@ -72,8 +98,6 @@ def _absent(one: CasePlayed) -> CaseSide:
 
 def finish(played: Sequence[CasePlayed], folder: Path, started: datetime, ended: datetime) -> RunResult:
     """The run of these tests alone, written to results.json and junit.xml in `folder`."""
-    cases = results(played)
-    _begin(played, folder, started)
     result = RunResult.of(
         [],
         tool_version=importlib.metadata.version("maskall"),
@@ -83,24 +107,30 @@ def finish(played: Sequence[CasePlayed], folder: Path, started: datetime, ended:
         host=played[0].host,
         controls={control.name: control for one in played for control in one.planted}.values(),
         overhead_seconds=0,
-        cases=cases,
+        cases=results(played),
     )
     store_run(result, folder)
+    _chained("finished", folder, RESULTS)
     return result
 
 
-def _begin(played: Sequence[CasePlayed], folder: Path, started: datetime) -> None:
+def _begin(one: CasePlayed, folder: Path, started: datetime) -> None:
     """run.json, by which `maskall judge` knows the host; tests have no part in it that is not in their results."""
     begun = Begun(
         tool_version=importlib.metadata.version("maskall"),
         run_id=folder.name,
         started=started,
-        host=played[0].host,
+        host=one.host,
         scenarios=(),
-        under_test=played[0].tested,
-        control=next((one.control for one in played if one.control), None),
+        under_test=one.tested,
+        control=None,
         notices=(),
         known_issues=None,
         repeat_options="",
     )
     write_atomically(folder / NAME, begun.model_dump_json(indent=1).encode() + b"\n")
+    _chained("begun", folder, NAME)
+
+
+def _chained(what: str, folder: Path, file: str) -> None:
+    Chain(folder).add(what, file, digest((folder / file).read_bytes()))

@@ -50,18 +50,19 @@ class Chain:
         if content != whole:
             os.truncate(self._path, len(content))
         self.events = events(content)
-        self._last = digest(content.splitlines(keepends=True)[-1]) if content else START
 
     def add(self, what: str, file: str, sha256: str) -> None:
-        line = _line(self._last, datetime.now(UTC), what, file, sha256)
+        """Behind what is there by now, whoever wrote it: scenarios and tests of one run have the same chain."""
         try:
-            with self._path.open("ab") as stream:
+            with self._path.open("a+b") as stream:
+                stream.seek(0)
+                last = stream.read().splitlines(keepends=True)[-1:]
+                line = _line(digest(last[0]) if last else START, datetime.now(UTC), what, file, sha256)
                 stream.write(line)
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
             raise EvidenceError(f"{self._path} could not be written: {error.strerror or error}") from error
-        self._last = digest(line)
 
 
 def _line(previous: str, at: datetime, what: str, file: str, sha256: str) -> bytes:
@@ -114,7 +115,8 @@ def broken(root: Path, results: RunResult, digests: Mapping[str, str]) -> Iterat
             yield f"{one.file!r} is not the one that was {one.what} at {one.at}"
     stored = {name for name in digests if name.endswith("/record.json")}
     yield from (f"{name!r} is in no event of {NAME}" for name in sorted(stored - seen))
-    counted = {side.stored.path: side for one in results.scenarios for _, side in one.sides if side.stored}
+    counted = {side.stored.path for one in results.scenarios for _, side in one.sides if side.stored}
+    counted |= {side.told for case in results.cases for _, side in case.sides if side.raw_directory}
     ended = {one.file for one in tries if one.what == "ended"}
-    yield from (f"{name!r} counts, and {NAME} says that the try was spoiled" for name in sorted(counted.keys() - ended))
-    yield from (f"{name!r} ended, and does not count" for name in sorted(ended - counted.keys()))
+    yield from (f"{name!r} counts, and {NAME} says that the try was spoiled" for name in sorted(counted - ended))
+    yield from (f"{name!r} ended, and does not count" for name in sorted(ended - counted))

@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from harness.base.errors import EvidenceError
 from harness.base.stored import from_json
+from harness.base.text import inert
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
 from harness.guest.exercise import challenge_in
@@ -30,10 +32,11 @@ from harness.report.bundle.signers import Signers
 from harness.report.bundle.sshsig import parse_signature
 from harness.report.bundle.statement import NAMESPACE, Evidence, Statement, parse_statement
 from harness.report.differences import of_values
-from harness.report.results import RunResult, Side
+from harness.report.results import CaseResult, CaseSide, Control, RunResult, Side
 from harness.run import chain, sidefile
 from harness.run.again import RunAgain, begun_in, judged_again
 from harness.run.bundle import ENVIRONMENT, JUNIT, looks
+from harness.run.cases import CasePlayed, told_of
 from harness.run.comparison import Comparison, compared
 from harness.run.options import CONTROL_XEN, DEFAULT_CONTROL
 from harness.run.plan import STOCK
@@ -75,6 +78,12 @@ class Read:
         """Every side, with the id of its scenario."""
         for scenario in self.results.scenarios:
             yield from ((scenario.id, side) for _, side in scenario.sides)
+
+    @cached_property
+    def tests(self) -> list[tuple[CaseResult, CaseSide, CasePlayed]]:
+        """Every side of a test that was played, with its record. EvidenceError for one that cannot be read."""
+        sides = [(case, side) for case in self.results.cases for _, side in case.sides if side.raw_directory]
+        return [(case, side, told_of(self.root, side)) for case, side in sides]
 
 
 def verified(path: Path, wanted: Wanted, see: Callable[[Read], None] = lambda _: None) -> Verification:
@@ -125,14 +134,16 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification) -> Read | None:
                     *_product(read),
                     *_times(read),
                     *_for_people(root, read),
+                    *_tests(read),
                 ]
             ),
             ["the statement, the results, junit.xml and the logs say the same as the payload"],
         )
     )
-    played = sum(1 for _ in read.sides)
+    played = read.comparison.again.sides_read
     tries = f"{played} sides, {results.emulator_faults} tries thrown away by the emulator"
-    rows = f"{len(begun.scenarios)} of {len(begun.scenarios)} scenarios, {tries}"
+    tests = f"{len(results.cases)} tests of the user's own, " if results.cases else ""
+    rows = f"{len(begun.scenarios)} of {len(begun.scenarios)} scenarios, {tests}{tries}"
     asked = [rows] if wanted.profile is None else [f"{rows}; all of profile {wanted.profile}"]
     found.layers.append(
         Layer.of("completeness", _few([*_rows(read), *_strays(files, read), *_of_profile(read, wanted.profile)]), asked)
@@ -305,6 +316,17 @@ def _for_people(root: Path, read: Read) -> Iterator[str]:
             yield f"{side.log} tells another verdict than {RESULTS}: {first[:80]!r}"
 
 
+def _tests(read: Read) -> Iterator[str]:
+    """Record and log of every test say what the results say."""
+    for case, side, told in read.tests:
+        planted_elsewhere = any(one not in read.results.controls for one in told.planted)
+        if (told.id, told.side) != (case.id, side) or planted_elsewhere or told.host != read.begun.host:
+            yield f"{side.told} tells otherwise of {case.id} than {RESULTS}"
+        head = inert(f"{case.id} on {side.hypervisor}: {side.verdict}")
+        if (first := read_inside(read.root, side.log).decode("utf-8", "replace").split("\n", 1)[0]) != head:
+            yield f"{side.log} tells another verdict than {RESULTS}: {first[:80]!r}"
+
+
 def _rows(read: Read) -> Iterator[str]:
     wanted, found = list(read.begun.scenarios), [one.id for one in read.results.scenarios]
     if len(set(wanted)) != len(wanted):
@@ -313,8 +335,8 @@ def _rows(read: Read) -> Iterator[str]:
         if name not in found:
             yield f"{name} was to be played, and has no result"
     yield from (f"{name} has a result, and {NAME} does not name it" for name in found if name not in wanted)
-    if not found:
-        yield "the run has no scenario"
+    if not read.results.played:
+        yield "the run has no scenario and no test"
     elif found != wanted and sorted(found) == sorted(wanted):
         yield "the results are in another order than the run"
     for one in read.results.scenarios:
@@ -332,7 +354,7 @@ def _strays(files: Unpacked, read: Read) -> Iterator[str]:
             known.add(f"raw/{name}/{side.hypervisor}{f'-retry{number}' if number else ''}/record.json")
     for case in read.results.cases:
         for _, mine in case.sides:
-            known |= {mine.log, *(f"{mine.raw_directory}/{name}" for name in mine.files)}
+            known |= {mine.log, mine.told, *(f"{mine.raw_directory}/{name}" for name in mine.files)}
     for one in read.comparison.again.sides:
         base = f"raw/{one.record.scenario.id}/{one.side.hypervisor}"
         for number, file in enumerate(one.tries):
@@ -385,10 +407,10 @@ def _candidates(read: Read) -> list[Candidate]:
 def _control(read: Read) -> Layer:
     """The mutant is one of ours, and on every side that was played on it, its bytes were read back."""
     begun, ours = read.begun, mutants.catalogue()
-    if begun.control is None and begun.under_test == STOCK:
-        return Layer("control", Word.NOT_ASKED, ("the run has no known-bad control: it proves nothing beyond stock",))
-    own = dict.fromkeys(begun.own_controls.values())
+    own = dict.fromkeys([*begun.own_controls.values(), *(side.hypervisor for _, side, _ in read.tests)])
     names = [one for one in dict.fromkeys([begun.under_test, begun.control, *own]) if one not in (None, STOCK)]
+    if not names:
+        return Layer("control", Word.NOT_ASKED, ("the run has no known-bad control: it proves nothing beyond stock",))
     wrong = [f"{name} is no mutant of this maskall" for name in names if name not in (*ours, CONTROL_XEN)]
     control = ours.get(DEFAULT_CONTROL if begun.control == CONTROL_XEN else begun.control or "")
     if control is not None and begun.notices != control.notices:
@@ -398,29 +420,37 @@ def _control(read: Read) -> Layer:
         if name is not None and catalogue().control_of(one.ending) != name:
             wrong.append(f"{one.id} was held against {name}, and the catalogue says otherwise")
     planted, given = 0, dict[str, None]()
-    for side in read.comparison.again.sides:
-        for file in side.tries:
-            mutant = ours.get(file.hypervisor)
-            if file.hypervisor not in (*ours, CONTROL_XEN) or not file.record.readings:
-                continue
-            where = f"{file.record.scenario.id} on {file.hypervisor}"
-            if file.planted is None:
-                wrong.append(f"{where}: nothing was planted")
-                continue
-            if mutant is None:  # a hypervisor of their own
-                given[file.planted.stands_for] = None
-                continue
-            planted += 1
-            if (file.planted.name, file.planted.layer) != (file.hypervisor, mutant.layer):
-                wrong.append(f"{where}: another mutant was planted: {file.planted.name}")
-            if told := _misplanted(mutant, file.planted.changes, begun.host.facts):
-                wrong.append(f"{where}: {told}")
+    for name, hypervisor, made in _planted(read):
+        mutant = ours.get(hypervisor)
+        if hypervisor not in (*ours, CONTROL_XEN):
+            continue
+        where = f"{name} on {hypervisor}"
+        if made is None:
+            wrong.append(f"{where}: nothing was planted")
+            continue
+        if mutant is None:  # a hypervisor of their own
+            given[made.stands_for] = None
+            continue
+        planted += 1
+        if (made.name, made.layer) != (hypervisor, mutant.layer):
+            wrong.append(f"{where}: another mutant was planted: {made.name}")
+        if told := _misplanted(mutant, made.changes, begun.host.facts):
+            wrong.append(f"{where}: {told}")
     tested = begun.host.facts.get(OWN_XEN)
     wrong += [f"{one} is the one under test" for one in given if tested and one.endswith(tested)]
-    made = " and ".join(name for name in map(str, names) if name != CONTROL_XEN)
-    right = [f"{made}, planted and read back on {planted} sides"] if made else []
+    by_us = " and ".join(name for name in map(str, names) if name != CONTROL_XEN)
+    right = [f"{by_us}, planted and read back on {planted} sides"] if by_us else []
     right += [f"{one}: what it lacks is on the run's word" for one in given]
     return Layer.of("control", _few(wrong), right)
+
+
+def _planted(read: Read) -> Iterator[tuple[str, str, Control | None]]:
+    """Every try in which a device was looked at: of what, on which hypervisor, and what was planted for it."""
+    for side in read.comparison.again.sides:
+        yield from ((one.record.scenario.id, one.hypervisor, one.planted) for one in side.tries if one.record.readings)
+    for case, mine, told in read.tests:
+        if mine.record.readings:
+            yield case.id, mine.hypervisor, next(iter(told.planted), None)
 
 
 def _misplanted(mutant: Mutant, made: tuple[Replaced, ...], facts: Mapping[str, str]) -> str:
@@ -465,8 +495,8 @@ def _rejudged(root: Path, read: Read) -> Layer:
         wrong += _only_by_own_issues(judged_again(root, stored=read.results, own_issues=False), read.results)
     if redefined := comparison.redefined:
         wrong.append(f"judged by a definition that is not that of this maskall's catalogue: {', '.join(redefined)}")
-    files = sum(one.files for one in comparison.again.sides)
-    right = f"{len(comparison.parts)} SAME: {len(comparison.again.sides)} sides from {files} raw files"
+    again = comparison.again
+    right = f"{len(comparison.parts)} SAME: {again.sides_read} sides from {again.raw_files} raw files"
     said = ", ".join(f"{number} {what}" for what, number in comparison.words.items())
     return Layer.of(
         "rejudged", _few(wrong), [right, f"on the harness's word, for no raw byte shows it: {said or 'nothing'}"]

@@ -39,6 +39,7 @@ class Run(StrictModel):
     under_test: str
     control: str | None
     scenarios: int
+    tests: int = Field(default=0, description="that somebody wrote with the fixtures")
     own_known_issues: str | None = Field(description="SHA-256 of a known_issues.yaml of the user's own")
 
 
@@ -79,6 +80,7 @@ class Evidence(StrictModel):
                 under_test=begun.under_test,
                 control=begun.control,
                 scenarios=len(begun.scenarios),
+                tests=len(results.cases),
                 own_known_issues=begun.known_issues,
             ),
             bundled_by=tool,
@@ -88,12 +90,17 @@ class Evidence(StrictModel):
             nested=results.host.nested,
             product=results.host.facts,
             packages=results.host.packages,
-            devices=tuple(sorted({f"{one.device_kind} {one.device}" for one in results.scenarios})),
+            devices=tuple(sorted(_devices(results))),
             fidelity=fidelity,
             counts=results.counts,
             thrown_away=results.emulator_faults,
             exit_status=results.exit_status,
         )
+
+
+def _devices(results: RunResult) -> set[str]:
+    of_tests = {one.replace(" at ", " ") for case in results.cases for one in case.devices}
+    return of_tests | {f"{one.device_kind} {one.device}" for one in results.scenarios}
 
 
 class Subject(StrictModel):

@@ -18,6 +18,10 @@ from suites.selftest.fakes.sessionrun import ANSWERS, BROKEN, ENTRY, FITTING
 from suites.selftest.guest.test_guest_exercise import BEFORE
 from suites.selftest.guest.test_guest_exercise import text as exercised
 
+XEN, KERNEL = "4.20.5-pre", "6.12.118+deb13-amd64"
+BUILD_ID = "576c0736b3e38388c5afe9aaccc43a18d514e88e"
+MACHINE = "QEMU Standard PC (Q35 + ICH9, 2009), BIOS 1.16.2-debian-1.16.2-1 04/01/2014"
+"""Those of the recorded runs, so that one of them can be a part of a run here."""
 PLACES = {"nvme": ("1b36:0010", "0000:04:00.0"), "virtio-rng": ("1af4:1044", "0000:05:00.0")}
 
 
@@ -65,6 +69,8 @@ class CaseLab:
             refuses=self.refuses,
             restarts=self.restarts,
             lists=True,
+            kernel_log=f"[    0.0] Linux version {KERNEL} (gcc)\n[    0.0] DMI: {MACHINE}\n",
+            boot_log=f"(XEN) Xen version {XEN} (Debian) (gcc) debug=n\n",
         )
         self.dom0 = dom0
         dom0.transport.commands.update(self.commands)
@@ -84,7 +90,8 @@ class CaseLab:
             self.log.append("gone")
 
     def facts(self) -> dict[str, str]:
-        return {"host": "nested-fake", "nested": "in QEMU", "xen_version": "4.20.4"}
+        told = {"stack": "trixie", "xen_version": XEN, "xen_build_id": BUILD_ID, "kernel": KERNEL}
+        return {"host": "nested-fake", "nested": "in QEMU", **told}
 
     def packages(self) -> dict[str, str]:
         return {"xen": "4.20"}

@@ -42,6 +42,8 @@ class ObligingDom0:
     state: str = "-b----"
     _pressed: int = 0
     said: list[str] = field(default_factory=list)  # in guests' consoles
+    kernel_log: str = ""
+    boot_log: str = ""  # what Xen's console begins with
 
     def __post_init__(self) -> None:
         self.bound = {address: self.driver for address in self.devices.values()}
@@ -117,7 +119,7 @@ class ObligingDom0:
     def _ring(self) -> str:
         """Xen's console; where its readers look for what is new, each reading has pressed the keys once more."""
         self._pressed += 1
-        return KEYS * (self._pressed if self.lists else 1)
+        return self.boot_log + KEYS * (self._pressed if self.lists else 1)
 
     def _sections(self, executed: Executed) -> Reply:
         """What the reading programs print: of a device, of both logs, of what dead domains have left."""
@@ -129,7 +131,7 @@ class ObligingDom0:
             "lspci.txt": captured(f"{STATE}.lspci.txt").encode(),
             "xl_list.txt": self._list().stdout if self.lists else captured(f"{STATE}.xl_list.txt").encode(),
             "owner_domid.txt": b"2\n",
-            "dom0_dmesg.txt": b"",
+            "dom0_dmesg.txt": self.kernel_log.encode(),
             "xl_dmesg.txt": self._ring().encode(),
         }
         if "section irq_desc.txt" in executed.shown:

@@ -156,9 +156,9 @@ class TestBadInput:
         (root / name).unlink()
         self.refused(root, f"{name}.* cannot be read: No such file")
 
-    def test_no_run_of_scenarios(self, root: Path) -> None:
+    def test_no_run(self, root: Path) -> None:
         (root / "run.json").unlink()
-        self.refused(root, "has no run.json: it is no run of scenarios")
+        self.refused(root, "has no run.json: it is no run")
 
     def test_a_link(self, root: Path) -> None:
         (root / "raw/x").symlink_to("/etc/passwd")

@@ -1,0 +1,107 @@
+"""A bundle of a run with tests that somebody wrote, alone or beside scenarios: it holds, and no forged one does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.run import side
+from harness.run.bundle import redacted_bundle
+from harness.run.store import write_atomically
+from suites.selftest.fakes.badbundle import Forger, edit_json
+from suites.selftest.fakes.replayrun import RECORDED, recorded_play
+from suites.selftest.plugin.test_fixtures import PRELOADED, REPORT_OF_2019, Play, play
+
+__all__ = ["PRELOADED", "play"]
+pytest_plugins = ("pytester",)
+
+
+@pytest.fixture(scope="module")
+def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
+    return Forger.made(tmp_path_factory.mktemp("keys"))
+
+
+def broken(forger: Forger, root: Path) -> dict[str, tuple[str, ...]]:
+    """The layers that do not hold, and what they say."""
+    found = forger.verify(forger.bundled(root, chain_anew=False))
+    return {one.name: one.said for one in found.failed}
+
+
+def test_tests_alone(play: Play, forger: Forger) -> None:
+    played = play(REPORT_OF_2019)
+    path = forger.bundled(played.folder, chain_anew=False)
+    found = forger.verify(path)
+    text = "\n".join(found.lines)
+    assert found.status == 0, text
+    assert "0 of 0 scenarios, 1 tests of the user's own, 2 sides" in text
+    assert "no-maskall-reset, planted and read back on 1 sides" in text
+    assert "2 SAME: 2 sides from" in text and "2 verdicts of tests" in text
+    made, _ = redacted_bundle(played.folder, forger.folder / "redacted", b"k" * 32, keys=[forger.key])
+    assert forger.verify(made.path).status == 0
+
+
+SCENARIO = "\ndef test_scenario(maskall_scenario, maskall_run): maskall_run(maskall_scenario)\n"
+
+
+@pytest.mark.parametrize("text", [REPORT_OF_2019 + SCENARIO, SCENARIO + REPORT_OF_2019], ids=["before", "after"])
+def test_beside_a_scenario(play: Play, forger: Forger, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(side, "play", recorded_play())
+    options = (f"--maskall-scenario={RECORDED.id}", "--maskall-device=virtio-rng", "--maskall-workers=1")
+    played = play(text, *options)
+    shown = "\n".join(forger.verify(forger.bundled(played.folder, chain_anew=False)).lines)
+    assert "1 of 1 scenarios, 1 tests of the user's own, 4 sides" in shown and "DOES NOT HOLD" not in shown, shown
+    assert len(played.run.played) == 2
+
+
+def failed_on_stock(told: Any) -> None:  # noqa: ANN401 - JSON
+    told["side"]["verdict"] = "FAIL"
+
+
+def nothing_planted(told: Any) -> None:  # noqa: ANN401 - JSON
+    told["planted"] = []
+
+
+def other_bytes(told: Any) -> None:  # noqa: ANN401 - JSON
+    told["planted"][0]["changes"] = []
+
+
+@pytest.mark.parametrize(
+    ("change", "hypervisor", "layers"),
+    [
+        (failed_on_stock, "stock", {"chain", "consistency"}),
+        (nothing_planted, "no-maskall-reset", {"chain", "control"}),
+        (other_bytes, "no-maskall-reset", {"chain", "consistency", "control"}),
+    ],
+)
+def test_a_record_that_tells_otherwise(
+    play: Play, forger: Forger, change: Callable[[Any], None], hypervisor: str, layers: set[str]
+) -> None:
+    played = play(REPORT_OF_2019)
+    (record,) = played.folder.glob(f"raw/*/{hypervisor}/record.json")
+    edit_json(record, change)
+    assert set(broken(forger, played.folder)) == layers
+
+
+def test_a_run_that_was_touched(play: Play, forger: Forger) -> None:
+    """A file of nobody, a log that was changed, an event that was taken out."""
+    played = play(REPORT_OF_2019 + "def test_more(xen_host): pass\n")
+    (record,) = played.folder.glob("raw/*test_more/stock/record.json")
+    write_atomically(record.with_name("more.txt"), b"x")
+    assert set(broken(forger, played.folder)) == {"completeness"}
+    record.with_name("more.txt").unlink()
+
+    (log,) = played.folder.glob("logs/*test_more.stock.log")
+    whole = log.read_text()
+    log.write_text(whole.replace("PASS", "FAIL", 1))
+    assert set(broken(forger, played.folder)) == {"consistency"}
+    log.write_text(whole)
+
+    chained = played.folder / "run.jsonl"
+    lines = chained.read_text().splitlines(keepends=True)
+    assert [json.loads(one)["what"] for one in lines] == ["begun", "ended", "ended", "ended", "finished"]
+    chained.write_text("".join(lines[:1] + lines[2:]))
+    assert set(broken(forger, played.folder)) == {"chain"}
