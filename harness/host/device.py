@@ -80,11 +80,21 @@ class Msix:
 
     def __repr__(self) -> str:
         """As lspci writes it, and which entries are masked."""
-        flags = f"Enable{'+' if self.enabled else '-'} Masked{'+' if self.masked else '-'}"
+        enable, masked, table = self._words
+        return f"<MSI-X {enable} {masked}, {table}>"
+
+    @property
+    def _words(self) -> tuple[str, str, str]:
+        enable, masked = f"Enable{'+' if self.enabled else '-'}", f"Masked{'+' if self.masked else '-'}"
         if self.table is None:
-            return f"<MSI-X {flags}, table not read>"
-        masked = " ".join(str(number) for number, masked in enumerate(self.table) if masked)
-        return f"<MSI-X {flags}, masked entries: {masked or 'none'}>"
+            return enable, masked, "table not read"
+        entries = " ".join(str(number) for number, masked in enumerate(self.table) if masked)
+        return enable, masked, f"masked entries: {entries or 'none'}"
+
+    def told_apart(self, other: Msix) -> list[str]:
+        """Both, and what of it differs, in the words of lspci."""
+        pairs = zip(self._words, other._words, strict=True)
+        return [f"{self} == {other}", *(f"{mine} is not {wanted}" for mine, wanted in pairs if mine != wanted)]
 
 
 @dataclass(repr=False)
@@ -199,6 +209,8 @@ class Device:
 
     def memory_decoding(self, on: bool) -> Done:
         """COMMAND bit 1, written by dom0 behind the back of whoever has the device."""
+        if not isinstance(on, bool):
+            raise UsageError(f"memory_decoding takes True or False, not {on!r}")
         value = "COMMAND=2:2" if on else "COMMAND=0:2"
         return self._setpci("memory_decoding", DECODING_ON if on else DECODING_OFF, value)
 

@@ -147,6 +147,8 @@ class Host:
 
         One that changes the host says what it changes: that goes on record first, and the command is never sent twice.
         """
+        if isinstance(argv, str):
+            raise UsageError(f"run takes a list of words, not {argv!r}", hint=f"run({argv.split()})")
         deadline = Deadline.after(seconds)
         if change is None:
             result = self.transport.run(argv, deadline=deadline)

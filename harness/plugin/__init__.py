@@ -240,6 +240,12 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """What differs between two values of ours that can tell it; any others are pytest's."""
+    told_apart = getattr(left, "told_apart", None) if op == "==" and type(left) is type(right) else None
+    return told_apart(right) if told_apart is not None and type(left).__module__.startswith("harness.") else None
+
+
 class _Ended:
     """Hears of every test that ended, in this process or in one of pytest-xdist's."""
 

@@ -43,6 +43,8 @@ PAYLOAD = "maskall_case"
 NOTICED = "maskall_noticed"
 """Of the report of a control that failed as it must."""
 _RED = (Verdict.FAIL, Verdict.ERROR)
+_WRONG_USE = TypeError | ValueError | AttributeError
+"""What an argument of a wrong type ends in, where nobody has looked at it before."""
 _OURS, _PYTEST = ("harness",), ("_pytest", "pytest", "pluggy")
 
 
@@ -265,22 +267,40 @@ def play(item: pytest.Item, running: Running, hypervisor: str) -> Iterator[Trial
 
 
 def shorten(call: pytest.CallInfo[None]) -> None:
-    """The user's own line is the last of the traceback: what stands below it in the harness tells them nothing."""
+    """The user's own line is the last of the traceback: what stands below it in the harness tells them nothing.
+
+    An error that a wrong argument makes there may be a bug of the harness as well, so it says where it was raised.
+    """
     if call.excinfo is None:
         return
     error = call.excinfo.value
-    if not isinstance(error, MaskallError | RefusedDeed):
+    if not isinstance(error, MaskallError | RefusedDeed | _WRONG_USE):
         return
     user: TracebackType | None = None
     entry = call.excinfo.tb
     while entry is not None:
         top = _top(entry)
         if top in _OURS and user is not None:
+            if isinstance(error, _WRONG_USE):
+                error.add_note(
+                    f"in {_last_of_ours(entry)}: a wrong argument, or a bug of maskall (--full-trace: all of it)"
+                )
             user.tb_next = None
             error.__cause__, error.__suppress_context__ = None, True
             return
         user = entry if top not in (*_OURS, *_PYTEST) else user
         entry = entry.tb_next  # type: ignore[assignment]  # None at the end
+
+
+def _last_of_ours(trace: TracebackType | None) -> str:
+    """File, line and function."""
+    found = ""
+    while trace is not None:
+        if _top(trace) in _OURS:
+            name, code = trace.tb_frame.f_globals["__name__"], trace.tb_frame.f_code
+            found = f"{name.replace('.', '/')}.py:{trace.tb_lineno} {code.co_name}"
+        trace = trace.tb_next
+    return found
 
 
 def _top(entry: TracebackType) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
@@ -477,12 +478,47 @@ def test_a_device_by_parameter_and_several(play: Play) -> None:
         ("make_guest([pci_device])", "not [<device nvme at 0000:04:00.0>] (give it pci_device, or *pci_devices"),
         ("pci_device.host.said('(')", "'(' is no regular expression"),
         ("(checkpoint('a'), checkpoint('a'))", "there is a checkpoint 'a' already"),
+        ("pci_device.memory_decoding('off')", "memory_decoding takes True or False, not 'off'"),
+        ("pci_device.host.run('xl list')", "run takes a list of words, not 'xl list' (run(['xl', 'list']))"),
     ],
 )
 def test_a_wrong_word_in_a_test_is_told(play: Play, line: str, told: str) -> None:
     played = play(f"def test_it(pci_device, make_guest, checkpoint):\n    {line}\n")
     assert told in played.text and f">       {line}" not in played.text.partition(told)[2]
     assert "harness/" not in played.text.partition("maskall: the device")[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "told", "place"),
+    [
+        ("make_guest(pci_device).interrupts('nvme')", "has no attribute 'target'", "guest.py:[0-9]+ _exercise"),
+        ("pci_device.host.debug_key(3)", "TypeError: expected string", "host.py:[0-9]+ debug_key"),
+    ],
+)
+def test_an_argument_of_a_wrong_type(play: Play, line: str, told: str, place: str) -> None:
+    """The user's own line is the last, for it may be theirs; and where it was raised is told, for it may be ours."""
+    text = f"def test_it(pci_device, make_guest):\n    {line}\n"
+    played = play(text)
+    shown = played.text.partition("maskall: the device")[0]
+    assert f">       {line}\nE       " in shown and told in shown
+    assert re.search(rf"E       in harness/host/{place}: a wrong argument, or a bug of maskall", shown), shown
+    assert shown.count("harness/") == 1 and played.case.stock.place == "test_mine.py:2"
+    assert played.case.stock.verdict is Verdict.ERROR
+    shutil.rmtree(played.folder)
+    assert "harness/host/" in play(text, "--full-trace").text.partition(">       ")[2]
+
+
+def test_what_differs_between_two_looks(play: Play) -> None:
+    played = play(
+        "from harness.host.device import Msix\n"
+        "def test_it(): assert Msix(True, False, (False,) * 65) == Msix(True, True, (True, *(False,) * 63, True))\n"
+        "def test_more(): assert Msix(True, True) == (1, 2)\n"
+    )
+    assert "assert <MSI-X Enable+ Masked-, masked entries: none> == <MSI-X Enable+ Masked+, masked entries: 0 64>" in (
+        played.text
+    )
+    assert "Masked- is not Masked+" in played.text and "masked entries: none is not masked entries: 0 64" in played.text
+    assert "Enable+ is not" not in played.text
 
 
 def test_habits_of_pytest_hold(play: Play) -> None:
