@@ -235,11 +235,11 @@ def play(item: pytest.Item, running: Running, hypervisor: str) -> Iterator[Trial
     if wanted.stacks and stack not in wanted.stacks:
         names = ", ".join(wanted.stacks)
         pytest.skip(f"only for {names}; this run is on {stack or 'a lab host'} (--maskall-stack)")
+    lab = running.lab_for_tests  # first: without a lab no results directory is made
     results = running.results
     folder, log = _folder(item.nodeid, hypervisor, results)
     case = Case(item, running, hypervisor, wanted, folder, log)
     item.stash[CASE] = case
-    lab = running.lab_for_tests
     with running.place(), contextlib.ExitStack() as stack_of:
         host = stack_of.enter_context(lab.host(wanted.devices, case.progress))
         for power, insists in wanted.needs.items():

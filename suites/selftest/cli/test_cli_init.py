@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,21 @@ def test_a_project_is_collected(pytester: pytest.Pytester) -> None:
         "test_next_guest.py::test_next_guest_gets_interrupts[stock]",
         "test_next_guest.py::test_next_guest_gets_interrupts[no-maskall-reset]",
     ]
+
+
+def test_a_machine_without_qemu_is_told_what_to_type(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pytest in the new project, where no other program is: one line, and nothing is left behind."""
+    assert main(["init", "mine"]) == ExitStatus.OK
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.chdir("mine")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+    text = result.stdout.str() + result.stderr.str()
+    assert "maskall: missing on this machine: qemu-system-x86" in text and "apt-get install" in text
+    assert "Traceback" not in text and result.ret == ExitStatus.USAGE
+    assert sorted(path.name for path in Path().iterdir()) == sorted(FILES)
 
 
 def test_the_lab_host_of_the_inventory_is_one_once_its_own_words_are_filled_in(pytester: pytest.Pytester) -> None:

@@ -19,6 +19,7 @@ from harness.guest.initramfs import GuestFiles
 from harness.judge.judgement import Conclusion, Verdict
 from harness.report.results import RunResult
 from harness.run import store
+from harness.run.chain import events
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.patience import soon
@@ -173,6 +174,7 @@ def test_processes_of_xdist_share_one_result(pytester: pytest.Pytester, monkeypa
     assert result.ret == 0, result.stdout.str()
     run = store.load(folder / "results.json", RunResult)
     assert [case.conclusion for case in run.cases] == [Conclusion.PROVEN] * 3
+    assert [one.what for one in events((folder / "run.jsonl").read_bytes())] == ["begun", *["ended"] * 6, "finished"]
     assert sorted(case.id for case in run.cases) == [f"test_mine.py::test_it[{number}]" for number in range(3)]
 
 
