@@ -110,8 +110,9 @@ class Case:
         """The test itself has ended: its verdict, the last look at the device, and what a person reads of it."""
         error = call.excinfo.value if call.excinfo is not None else None
         self.verdict, self.reason = self._verdict(error)
-        fault = self.trial.emulator_fault() if self.trial is not None and self.verdict in _RED else None
-        if fault is not None:  # whatever the test made of it, neither Xen nor the control is to blame
+        doubtful = self.verdict in _RED or (self.on_control and self.verdict is Verdict.PASS)
+        fault = self.trial.emulator_fault() if self.trial is not None and doubtful else None
+        if fault is not None:  # whatever the test made of it, neither Xen nor the control nor the test is to blame
             self.verdict, self.reason = Verdict.ERROR, str(fault)
             report.sections.append(("maskall: no verdict", self.reason))
         if call.excinfo is not None:
@@ -138,6 +139,8 @@ class Case:
             report.outcome, report.longrepr = "passed", None
             report.wasxfail = "it fails on the control, as it must"  # pytest's own word keeps --pdb out
             setattr(report, NOTICED, self.reason)
+        elif fault is not None and error is None:
+            report.outcome, report.longrepr = "failed", f"maskall: {fault}"
         elif blind:
             report.outcome = "failed"
             report.longrepr = (

@@ -450,6 +450,16 @@ def test_a_fault_of_the_emulator_is_never_the_products(play: Play, monkeypatch: 
     assert (played.case.conclusion, played.status) == (Conclusion.UNDECIDED, 1)
 
 
+def test_a_control_that_passes_by_a_fault_of_the_emulator_is_not_blind(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.play.trial.Trial.emulator_fault", lambda _: EmulatorFault("the emulator killed d3"))
+    played = play("import pytest\n@pytest.mark.control\ndef test_it(pci_device): pass\n")
+    assert [side.verdict for _, side in played.case.sides] == [Verdict.PASS, Verdict.ERROR]
+    assert (played.case.conclusion, played.status) == (Conclusion.UNDECIDED, 1)
+    assert "maskall: the emulator killed d3" in played.text and "BLIND" not in played.text
+
+
 def test_a_device_by_parameter_and_several(play: Play) -> None:
     played = play(
         "import pytest\n"
