@@ -252,10 +252,13 @@ def _statement(files: Unpacked, read: Read) -> Iterator[str]:
 
 
 def _product(read: Read) -> Iterator[str]:
-    """What was tested is what the raw files show, the same on every side."""
+    """What was tested is what the raw files show, the same on every side but on a hypervisor given as control."""
     facts = read.begun.host.facts
     for one in read.machines:
-        for name in ("xen_version", "xen_build_id", "kernel"):
+        other = f"/{CONTROL_XEN}/" in one.folder
+        if other and one.xen_build_id and one.xen_build_id == facts.get("xen_build_id"):
+            yield f"{one.folder} shows the xen_build_id of the hypervisor under test"
+        for name in ("kernel",) if other else ("xen_version", "xen_build_id", "kernel"):
             shown = getattr(one, name)
             if shown and shown != facts.get(name):
                 yield f"{one.folder} shows {name} {shown!r}, and the run says {facts.get(name)!r}"
@@ -437,7 +440,7 @@ def _control(read: Read) -> Layer:
         if told := _misplanted(mutant, made.changes, begun.host.facts):
             wrong.append(f"{where}: {told}")
     tested = begun.host.facts.get(OWN_XEN)
-    wrong += [f"{one} is the one under test" for one in given if tested and one.endswith(tested)]
+    wrong += [f"{one} is the one under test" for one in given if tested and one.endswith(tested.split()[-1])]
     by_us = " and ".join(name for name in map(str, names) if name != CONTROL_XEN)
     right = [f"{by_us}, planted and read back on {planted} sides"] if by_us else []
     right += [f"{one}: what it lacks is on the run's word" for one in given]

@@ -602,7 +602,7 @@ class TestForgerWithAKey:
         only(forger.verify(path), "control", "dies-at-assignment is no mutant of this maskall")
 
     def test_a_hypervisor_of_their_own_as_control(self, forger: Forger, root: Path) -> None:
-        given = f"the hypervisor given as control, {'c' * 64}"
+        given = f"the hypervisor given as control, broken.gz, SHA-256 {'c' * 64}"
         own = root / CONTROL.replace("no-maskall-reset", "control-xen")
         (root / CONTROL).rename(own)
         next((root / "logs").glob("*.no-maskall-reset.log")).unlink()
@@ -610,11 +610,15 @@ class TestForgerWithAKey:
             path.write_text(path.read_text().replace("no-maskall-reset", "control-xen"))
         edit_json(own / "record.json", lambda data: data["planted"].update(stands_for=given, changes=[]))
         finish(root)
+        only(forger.verify(forger.bundled(root)), "consistency", "shows the xen_build_id of the hypervisor under test")
+        side, name = own.relative_to(root).as_posix(), "01-C0/xl_dmesg.txt"
+        edit_raw(root, side, name, lambda data: data.replace(b"build-id: ", b"build-id: 0c"))
+        finish(root)
         found = forger.verify(forger.bundled(root))
         assert found.status == 0, "\n".join(found.lines)
         said = next(one.said for one in found.layers if one.name == "control")
         assert f"{given}: what it lacks is on the run's word" in said
-        edit_json(root / "run.json", lambda begun: begun["host"]["facts"].update(own_xen="c" * 64))
+        edit_json(root / "run.json", lambda begun: begun["host"]["facts"].update(own_xen=f"xen.gz, SHA-256 {'c' * 64}"))
         finish(root)
         only(forger.verify(forger.bundled(root)), "control", "is the one under test")
         edit_json(own / "record.json", lambda data: data.update(planted=None))
