@@ -125,7 +125,7 @@ def _daemon(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def redfish_of(domain: TinyDomain, folder: Path) -> Iterator[RedfishPower]:
     """The emulator of sushy-tools as the management controller of the domain."""
-    port = Ports.free().system
+    port = Ports.free().serial  # any that nobody uses
     users = folder / "users"
     users.write_text(f"{USER}:{bcrypt.hashpw(PASSWORD.reveal().encode(), bcrypt.gensalt(4)).decode()}\n")
     config = folder / "emulator.conf"
