@@ -117,7 +117,7 @@ class Livepatches:
         if state == "APPLIED":
             self._until_done("revert", name)
         if state is not None:
-            self._run(["xen-livepatch", "unload", name])
+            self._run(["xen-livepatch", "unload", name], changes=True)
         if (state := self.there().get(name)) is not None:
             raise LabError(f"livepatch {name} is still {state}", hint="a reboot of the host takes it away")
 

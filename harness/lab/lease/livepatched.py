@@ -6,6 +6,7 @@ nobody come; a reboot does in any case.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
@@ -36,7 +37,8 @@ if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
 fi
 setsid sh -c 'sleep "$0"; exec "$@"' {seconds} "$@" </dev/null >/dev/null 2>&1 &
 """
-_ARMED = f"{REMOTE_RUN}/livepatch.armed"
+_ARMED = f"{REMOTE_RUN}/livepatch.armed-"
+"""Begins the name of a file that each arming has for itself, so that no timer strikes at a later control."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ class LivepatchLeave:
             raise SafetyRefusal(f"{self.transport.name} is not livepatched: {told}", hint=refusals[0].hint)
         undo = "xen-livepatch revert and unload; a reboot"
         self.ledger.about_to(Change(ChangeKind.LIVEPATCH, NAME, f"livepatch the hypervisor with mutant {mutant}", undo))
-        strike = quote([_STRIKE.format(armed=_ARMED, name=NAME)])
-        script = _ARM.format(run=REMOTE_RUN, armed=_ARMED, strike=strike, seconds=self.seconds)
+        armed = f"{_ARMED}{secrets.token_hex(4)}"
+        strike = quote([_STRIKE.format(armed=armed, name=NAME)])
+        script = _ARM.format(run=REMOTE_RUN, armed=armed, strike=strike, seconds=self.seconds)
         self.transport.run(Script(script), deadline=Deadline.after(_SECONDS), changes=True).check()
 
     def _seen(self, mutant: str) -> Livepatching:
@@ -76,8 +79,8 @@ class LivepatchLeave:
 
 
 def take_away(transport: Transport) -> None:
-    """Our livepatches, if they are there, and the timer. LabError when one stays: a reboot forgets it."""
+    """Our livepatches, if they are there, and what arms a timer. LabError when one stays: a reboot forgets it."""
     patches = Livepatches(transport)
     for name in (NAME, COMPARISON):
         patches.remove(name)
-    transport.run(["rm", "-f", _ARMED], deadline=Deadline.after(_SECONDS), changes=True).check()
+    transport.run(Script(f"rm -f {_ARMED}*"), deadline=Deadline.after(_SECONDS), changes=True).check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,18 +36,20 @@ class Host1:
     domains: str = LIST
     xen: XenLivepatch = field(default_factory=XenLivepatch)
     log: list[str] = field(default_factory=list)
+    armed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.xen.log = self.log
         new = {"xl list": Reply(self.domains.encode()), "xl dmesg": Reply(b""), "(?s)sh -c .*mkdir -p.*": self._arm}
-        self.transport.commands = new | {"rm -f .*armed": self._disarm} | self.transport.commands
+        self.transport.commands = new | {"(?s)sh -c .*rm -f .*armed-.*": self._disarm} | self.transport.commands
 
     @property
     def transport(self) -> FakeTransport:
         return self.xen.transport
 
-    def _arm(self, _: Executed) -> Reply:
+    def _arm(self, executed: Executed) -> Reply:
         self.log.append("arm")
+        self.armed += re.findall(r"livepatch\.armed-\w+", executed.shown)[:1]
         return Reply()
 
     def _disarm(self, _: Executed) -> Reply:
@@ -116,6 +119,25 @@ def test_what_is_not_there_is_taken_away_too() -> None:
     one = Host1()
     take_away(one.transport)
     assert one.log == ["disarm"]
+
+
+def test_no_timer_strikes_at_a_later_control() -> None:
+    one = Host1()
+    for _ in range(2):
+        plant(DEFAULT_CONTROL, catalogue()[DEFAULT_CONTROL], one.host())
+        take_away(one.transport)
+    assert len(set(one.armed)) == 2
+
+
+def test_all_that_changes_is_sent_as_a_change() -> None:
+    """So that it is fenced, and never sent twice."""
+    one = Host1()
+    plant(DEFAULT_CONTROL, catalogue()[DEFAULT_CONTROL], one.host())
+    take_away(one.transport)
+    words = ("xen-livepatch apply", "xen-livepatch revert", "xen-livepatch unload", "xen-livepatch upload", "rm -f")
+    sent = [run for run in one.transport.executed if any(word in run.shown for word in words)]
+    assert len(sent) >= len(words)
+    assert all(run.changes for run in sent)
 
 
 def test_a_reboot_has_taken_it_away() -> None:
