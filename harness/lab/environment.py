@@ -26,6 +26,8 @@ _SAME = {
 }
 _IDLE = re.compile(r" c /etc/| /usr/share/(?:doc|man|locale)/")
 """Of `dpkg --verify`: a file that is there to be configured, and what no program reads."""
+_NO_LIVEPATCH = "Function not implemented"
+"""ENOSYS: this Xen was built without CONFIG_LIVEPATCH (livepatch_op, livepatch.h)."""
 _MOST = 200  # letters of what was seen
 
 Sections = Mapping[str, bytes]
@@ -67,14 +69,16 @@ def _findings(before: Sections, after: Sections, seconds: float, reboots: bool) 
     good = bool(running and on_disk)
     told = f"{running}, as in {on_disk[0]}" if good else f"{running or 'not told'}: no file of /boot has it"
     yield HostFinding("Xen that runs", good, told)
-    patched = [line for one in (then, now) for line in one.get("livepatches", "").split("\n") if _is_patch(line)]
+    patched = [line for one in (then, now) for line in _patches(one.get("livepatches", ""))]
     yield HostFinding("livepatches", not patched, "; ".join(patched) or "none before and after")
     modules = [line for line in now.get("modules", "").split("\n") if line]
     strange = [line for line in modules if not line.split()[1].startswith("linux-image")]
     yield HostFinding("modules", not strange, "; ".join(strange) or f"{len(modules)}, of the kernel's package")
     for name, title in _SAME.items():
+        read = bool(then.get(name, "").strip())
         same = then.get(name) == now.get(name)
-        yield HostFinding(f"{title}, before and after", same, "the same" if same else _difference(then, now, name))
+        told = "not told" if not read else "the same" if same else _difference(then, now, name)
+        yield HostFinding(f"{title}, before and after", read and same, told)
     yield HostFinding("firmware", bool(now.get("firmware", "").strip()), "; ".join(now.get("firmware", "").split("\n")))
     booted = then.get("boot", "").strip() != now.get("boot", "").strip()
     told = "one boot" if not booted else "booted anew, as the run says" if reboots else "booted anew, nobody knows why"
@@ -95,9 +99,12 @@ def _text(sections: Sections) -> dict[str, str]:
     return {name: data.decode("utf-8", "replace").strip("\n") for name, data in sections.items()}
 
 
-def _is_patch(line: str) -> bool:
-    """A row of `xen-livepatch list` that is no heading."""
-    return "|" in line and not line.lstrip().startswith(("ID", "Name"))
+def _patches(told: str) -> list[str]:
+    """Rows of `xen-livepatch list` that are no heading; all that it said where it failed, and Xen could have one."""
+    lines = told.split("\n")
+    if lines[-1] != "status 0":
+        return [] if _NO_LIVEPATCH in told else [f"not told: {' '.join(lines)}"]
+    return [line for line in lines if "|" in line and not line.lstrip().startswith(("ID", "Name"))]
 
 
 def _difference(then: Mapping[str, str], now: Mapping[str, str], name: str) -> str:

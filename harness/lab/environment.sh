@@ -33,12 +33,17 @@ for file in /boot/xen-*; do
   if [ -n "$build" ] && zcat -f "$file" 2>/dev/null | LC_ALL=C grep -qaP "$bytes"; then echo "in $file"; fi
 done
 section livepatches
-xen-livepatch list 2>/dev/null
+xen-livepatch list 2>&1
+echo "status $?"
 section modules
 for name in xen_pciback xen_evtchn xen_gntdev xen_privcmd; do
   [ -d "/sys/module/$name" ] || continue
   file=$(modinfo -F filename "$name" 2>/dev/null)
-  case $file in /*) echo "$name $(owner "$file" | head -n 1) $file" ;; esac
+  case $file in
+    /*) echo "$name $(owner "$file" | head -n 1) $file" ;;
+    "(builtin)") ;;
+    *) echo "$name nobody no file of its name" ;;
+  esac
 done
 section firmware
 for name in sys_vendor product_name bios_vendor bios_version bios_date; do

@@ -33,7 +33,7 @@ ENVIRONMENT = {
     "packages": b"linux-image-6.12.1 6.12.1-1\nxen-hypervisor-4.20-amd64 4.20.1-1",
     "verify": b"",
     "build": b"running 576c0736\nin /boot/xen-4.20-amd64.gz",
-    "livepatches": b"ID                                     | status | metadata",
+    "livepatches": b"ID                                     | status | metadata\nstatus 0",
     "modules": b"xen_pciback linux-image-6.12.1 /lib/modules/6.12.1/kernel/drivers/xen/xen-pciback.ko",
     "firmware": b"bios_version 2.1\n0000:04:00.0 1.2.3",
 }
@@ -115,7 +115,10 @@ class TestEnvironment:
             ("packages", b"", "packages"),
             ("build", b"running 576c0736", "Xen that runs"),
             ("build", b"running \nin /boot/xen", "Xen that runs"),
-            ("livepatches", b"ID | status\nfix | APPLIED", "livepatches"),
+            ("livepatches", b"ID | status\nfix | APPLIED\nstatus 0", "livepatches"),
+            ("livepatches", b"sh: xen-livepatch: not found\nstatus 127", "livepatches"),
+            ("livepatches", b"", "livepatches"),
+            ("modules", b"xen_pciback nobody no file of its name", "modules"),
             ("modules", b"xen_pciback dkms-something /lib/modules/x.ko", "modules"),
             ("commandlines", b"another", "command lines, before and after"),
             ("firmware", b"bios_version 2.2", "firmware, before and after"),
@@ -128,6 +131,17 @@ class TestEnvironment:
         after = self.AFTER | {section: content}
         wrong = [one.name for one in examined(ENVIRONMENT, after, seconds=590, reboots=False) if not one.good]
         assert question in wrong
+
+    def test_a_xen_without_livepatches_has_none(self) -> None:
+        told = {"livepatches": b"xen-livepatch: failed to list: Function not implemented\nstatus 1"}
+        found = examined(ENVIRONMENT | told, self.AFTER | told, seconds=590, reboots=False)
+        assert [one.name for one in found if not one.good] == []
+
+    @pytest.mark.parametrize("name", ["commandlines", "packages", "build", "firmware"])
+    def test_what_was_not_told_is_not_the_same(self, name: str) -> None:
+        told = {name: b""}
+        found = examined(ENVIRONMENT | told, self.AFTER | told, seconds=590, reboots=False)
+        assert [one.seen for one in found if one.name.endswith("before and after") and not one.good] == ["not told"]
 
     @pytest.mark.parametrize(
         "line", [b"xen-utils-4.20: ??5?????? c /etc/xen/xl.conf", b"xen-doc: missing     /usr/share/doc/xen/README"]
