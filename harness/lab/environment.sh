@@ -1,7 +1,10 @@
 # environment.sh SEPARATOR: what dom0 consists of, for a certificate. Reads only.
 sep=$1
 section() { printf '\n%s %s\n' "$sep" "$1"; }
-owner() { dpkg-query -S "$1" 2>/dev/null | sed 's/: .*//; s/, /\n/g'; }
+# dpkg knows a file by the name in its package, with /usr or without
+owner() {
+  { dpkg-query -S "$1" || dpkg-query -S "/usr$1" || dpkg-query -S "${1#/usr}"; } 2>/dev/null | sed 's/: .*//; s/, /\n/g'
+}
 build=$(xl info 2>/dev/null | sed -n 's/^build_id *: *//p')
 
 section boot
