@@ -11,6 +11,7 @@ from harness.base.errors import ExitStatus, SafetyRefusal
 from harness.base.progress import PlainProgress
 from harness.cli import main
 from harness.guest.initramfs import GuestFiles
+from harness.host.host import Host
 from harness.lab.lease.claim_options import ClaimOptions, accepted
 from harness.lab.real import RealLab
 from harness.lab.tryreset import ResetTrial, try_resets
@@ -59,6 +60,14 @@ def test_and_once_that_is_accepted_it_is_cured(fake_host: FakeLab) -> None:
     assert "comes back with MASKALL" in by_pm.seen.replace("came", "comes") and "does not clear it" in by_pm.seen
     assert "MASKALL is gone" in by_bus.seen
     assert not fake_host.fake.functions[board.NIC].msix or not fake_host.fake.functions[board.NIC].msix & 0x4000
+
+
+def test_what_dom0_complains_of_is_told(fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = f"[   99.000000] pcieport 0000:00:1c.0: AER: Uncorrectable (Fatal) error message received from {board.NIC}\n"
+    monkeypatch.setattr(Host, "dmesg", lambda *_: line)
+    found = tried(fake_host)
+    assert [one.good for one in found] == [False, False]
+    assert all("dom0: " in one.seen and "AER: Uncorrectable" in one.seen for one in found)
 
 
 def test_words(fake_host: FakeLab, capsys: pytest.CaptureFixture[str]) -> None:

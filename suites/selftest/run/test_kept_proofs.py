@@ -28,6 +28,7 @@ from harness.run.options import RunOptions
 from harness.run.plan import Plan
 from harness.run.session import Session
 from harness.scenario.spec import Scenario
+from suites.selftest.fakes.badbundle import edit_json
 from suites.selftest.fakes.replayrun import RECORDED, recorded_play
 from suites.selftest.fakes.sessionrun import MUTANT, MUTANTS, FakeLab, mutated
 
@@ -126,9 +127,23 @@ def gone(runs: Runs, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Cache, "verify", lambda self, recipe: None)
 
 
+def one_that_passes(runs: Runs, patch: pytest.MonkeyPatch) -> None:
+    gone(runs, patch)
+    side = shutil.copytree(runs.last / "raw" / RECORDED.id / "stock", runs.kept[0] / "side")
+    edit_json(side / "record.json", lambda record: record.update(hypervisor=MUTANT))
+
+
 @pytest.mark.parametrize(
     "change",
-    [changed_mutant, changed_host, changed_judge, changed_raw_file, raw_file_and_manifest_changed, gone],
+    [
+        changed_mutant,
+        changed_host,
+        changed_judge,
+        changed_raw_file,
+        raw_file_and_manifest_changed,
+        gone,
+        one_that_passes,
+    ],
     ids=lambda change: change.__name__,
 )
 def test_another_one_is_none(
