@@ -58,12 +58,14 @@ class GuestSpec:
     cmdline: str = ""  # more options for its kernel
     on_reboot: OnEvent = OnEvent.PRESERVE
     on_crash: OnEvent = OnEvent.PRESERVE
+    challenge: str | None = None  # of a verifier, which it answers whenever a device is exercised
 
     @property
     def command_line(self) -> str:
         """All that its kernel is told."""
         options = _HVM_OPTIONS if self.type is GuestType.HVM else _PV_OPTIONS
         options += f" {self.cmdline}" if self.cmdline else ""
+        options += f" maskall.challenge={self.challenge}" if self.challenge else ""
         options += f" maskall.drivers={','.join(self.drivers)}" if self.drivers else ""
         return f"console=hvc0 rdinit=/init panic=-1 quiet {options}"
 

@@ -65,14 +65,11 @@ def play(
 ) -> PlayedSide:
     """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record.
 
-        `enough` is asked after every checkpoint whether to go on: a mutant that was seen need not be played to its end.
-    from collections.abc import Callable
-    from dataclasses import dataclass, replace
-        With `strict_messages` a line of Xen or dom0's kernel that no rule describes fails it.
+    `enough` is asked after every checkpoint whether to go on: a mutant that was seen need not be played to its end.
+    With `strict_messages` a line of Xen or dom0's kernel that no rule describes fails it.
     """
     stage = set_up(scenario, host, store, progress)
-    if challenge is not None:
-        stage.spec = replace(stage.spec, cmdline=f"{stage.spec.cmdline} maskall.challenge={challenge}".strip())
+    stage.spec = replace(stage.spec, challenge=challenge)
     stage.enough = enough
     record = stage.record
     record.strict_messages = strict_messages

@@ -50,6 +50,8 @@ class Trial:
     store: EvidenceStore
     progress: Progress
     wishes: GuestWishes = field(default_factory=GuestWishes)
+    challenge: str | None = None
+    """What a verifier gave, which every guest answers."""
     record: CaseRecord = field(default_factory=CaseRecord)
     devices: list[Device] = field(default_factory=list)
     guests: list[Guest] = field(default_factory=list)
@@ -59,9 +61,16 @@ class Trial:
     _boots: int = 0
 
     @classmethod
-    def begin(cls, host: Host, store: EvidenceStore, progress: Progress, wishes: GuestWishes) -> Trial:
+    def begin(
+        cls,
+        host: Host,
+        store: EvidenceStore,
+        progress: Progress,
+        wishes: GuestWishes,
+        challenge: str | None = None,
+    ) -> Trial:
         """From now on all that is done to `host` goes on record here, and its logs are looked at since now."""
-        trial = cls(host, store, progress, wishes)
+        trial = cls(host, store, progress, wishes, challenge)
         host.deeds = Deeds(host.ledger, trial.keep, trial._note, progress.phase)
         host.began = host.mark()
         return trial
@@ -121,6 +130,7 @@ class Trial:
             cmdline=wishes.cmdline,
             on_reboot=wishes.on_reboot,
             on_crash=wishes.on_crash,
+            challenge=self.challenge,
         )
         guest = Guest(self.host, self.tools, spec, label, tuple(devices))
         self.guests.append(guest)

@@ -162,6 +162,11 @@ class Case:
             self.verdict, self.reason = Verdict.CRASH, f"{crash.kind.value}: {crash.text}"
             if report.passed:
                 report.outcome, report.longrepr = "failed", f"CRASH: {inert(self.reason)}"
+        self.running.under_way = None
+        setattr(report, PAYLOAD, to_json(self.told()).decode())
+
+    def told(self) -> CasePlayed:
+        """What it came to by now, stored beside its raw files; of one that was broken off, how far it came."""
         side = self._side()
         folder = self.running.results
         write_atomically(folder / side.log, case_log(self.id, side).encode())
@@ -177,7 +182,7 @@ class Case:
             command_to_repeat=self.to_repeat(self.id if self.id.count("[") == 0 else self.item.nodeid),
         )
         played.store(folder)
-        setattr(report, PAYLOAD, to_json(played).decode())
+        return played
 
     def _verdict(self, error: BaseException | None) -> tuple[Verdict, str]:
         if error is None:
@@ -242,7 +247,7 @@ def play(item: pytest.Item, running: Running, hypervisor: str) -> Iterator[Trial
     results = running.results
     folder, log = _folder(item.nodeid, hypervisor, results)
     case = Case(item, running, hypervisor, wanted, folder, log)
-    item.stash[CASE] = case
+    item.stash[CASE] = running.under_way = case
     with running.place(), contextlib.ExitStack() as stack_of:
         host = stack_of.enter_context(lab.host(wanted.devices, case.progress))
         for power, insists in wanted.needs.items():
@@ -257,7 +262,9 @@ def play(item: pytest.Item, running: Running, hypervisor: str) -> Iterator[Trial
                 changes = plant(hypervisor, mutant, host)
             case.planted = Control(name=hypervisor, layer=mutant.layer, stands_for=mutant.stands_for, changes=changes)
         host.toolstack = running.options.toolstack_name()
-        case.trial = Trial.begin(host, EvidenceStore(results, folder), case.progress, wanted.wishes())
+        case.trial = Trial.begin(
+            host, EvidenceStore(results, folder), case.progress, wanted.wishes(), running.options.challenge
+        )
         try:
             yield case.trial
         finally:

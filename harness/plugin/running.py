@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.base.progress import PlainProgress, TerminalProgress
     from harness.host.host import Host, Lab
     from harness.mutants.catalogue import Mutant
+    from harness.plugin.case import Case
     from harness.report.results import HostSummary, RunResult, ScenarioResult
     from harness.run.cases import CasePlayed
     from harness.run.session import Session
@@ -48,6 +49,8 @@ class Running:
         self._scenarios = scenarios
         self.played: list[CasePlayed] = []
         """What other tests came to, in this process or in those of pytest-xdist."""
+        self.under_way: Case | None = None
+        """A test of this process that no report has ended: at the end of all, one that was broken off."""
         self._began = datetime.now(UTC)
         self.result: RunResult | None = None
         self.interrupted = False
@@ -173,11 +176,16 @@ class Running:
 
     def add(self, report: str) -> None:
         """What a test came to, as its report tells it."""
-        from harness.run.cases import CasePlayed, ended
+        from harness.run.cases import CasePlayed
 
-        self.played.append(CasePlayed.model_validate_json(report))
         with self._guarded():
-            ended(self.played[-1], self.results, self._began)
+            self._ended(CasePlayed.model_validate_json(report))
+
+    def _ended(self, one: CasePlayed) -> None:
+        from harness.run.cases import ended
+
+        self.played.append(one)
+        ended(one, self.results, self._began, self.options.challenge)
 
     def finish(self) -> None:
         """Write results.json and junit.xml if a scenario was begun; safe to call once more."""
@@ -188,6 +196,9 @@ class Running:
             session.stop()
         broken_off = self.interrupted or self.error is not None
         try:
+            if self.under_way is not None:
+                self._ended(self.under_way.told())
+                self.under_way = None
             if session is not None and self.result is None and (session.finished or not broken_off):
                 planted = [control for one in self.played for control in one.planted]
                 self.result = session.finish(cases.results(self.played), planted)

@@ -42,10 +42,10 @@ class CasePlayed(StrictModel):
         write_atomically(folder / self.side.told, to_json(self))
 
 
-def ended(one: CasePlayed, folder: Path, started: datetime) -> None:
+def ended(one: CasePlayed, folder: Path, started: datetime, challenge: str | None) -> None:
     """Add it to the chain of the run in `folder`, which begins with the first test if it has no scenario."""
     if not (folder / NAME).exists():
-        _begin(one, folder, started)
+        _begin(one, folder, started, challenge)
     _chained("ended", folder, one.side.told)
 
 
@@ -114,7 +114,7 @@ def finish(played: Sequence[CasePlayed], folder: Path, started: datetime, ended:
     return result
 
 
-def _begin(one: CasePlayed, folder: Path, started: datetime) -> None:
+def _begin(one: CasePlayed, folder: Path, started: datetime, challenge: str | None) -> None:
     """run.json, by which `maskall judge` knows the host; tests have no part in it that is not in their results."""
     begun = Begun(
         tool_version=importlib.metadata.version("maskall"),
@@ -127,6 +127,7 @@ def _begin(one: CasePlayed, folder: Path, started: datetime) -> None:
         notices=(),
         known_issues=None,
         repeat_options="",
+        challenge=challenge,
     )
     write_atomically(folder / NAME, begun.model_dump_json(indent=1).encode() + b"\n")
     _chained("begun", folder, NAME)

@@ -14,6 +14,8 @@ from harness.report.begun import KNOWN_ISSUES, NAME, Begun
 from harness.report.results import HostSummary, Parent, RunResult
 from harness.run import store
 from harness.run.again import RunAgain, begun_in, judged_again
+from harness.run.chain import NAME as CHAIN
+from harness.run.chain import events
 from harness.run.cutshort import cut_short
 from harness.run.options import TABLE, RunOptions
 from harness.run.store import RESULTS
@@ -36,8 +38,12 @@ def settled(options: RunOptions) -> RunOptions:
     try:
         begun = begun_in(Path(str(root)))
         rows = begun.scenarios if options.resume else _not_as_expected(Path(str(root)), begun)
+        tests = _tests(Path(str(root)), begun) if options.resume or not rows else 0
     except EvidenceError as error:
         raise UsageError(error.message, hint=f"{flag} wants the directory of a run") from error
+    if tests:
+        told = f"{root} has tests of your own ({tests} ended), and {flag} plays scenarios alone"
+        raise UsageError(told, hint="begin a new run with pytest; 'pytest --last-failed' plays what failed")
     if not rows:
         raise UsageError(f"{root}: every scenario was as expected", hint="there is nothing to play again")
     was = RunOptions.of_words(begun.repeat_options)
@@ -51,6 +57,13 @@ def settled(options: RunOptions) -> RunOptions:
             raise UsageError(f"{row.flag} cannot be changed by {flag}", hint="leave it out, or begin a new run")
     given = {row.name: getattr(was, row.name) for row in same}
     return replace(options, **given)
+
+
+def _tests(root: Path, begun: Begun) -> int:
+    """How many tests have ended in this run, as its chain has them."""
+    chain = events(read_inside(root, CHAIN)) if (root / CHAIN).exists() else []
+    ended = [Path(one.file).parent.parent.name for one in chain if one.what == "ended"]
+    return sum(one not in begun.scenarios for one in ended)
 
 
 def _results(root: Path) -> RunResult:

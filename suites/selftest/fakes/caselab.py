@@ -40,7 +40,7 @@ class Dom0(ObligingDom0):
         if b"/exercise/" not in data or not self.deaf():
             return super()._console(data)
         token = data.decode().partition(" ")[0]
-        return f"{exercised(interrupts_after=BEFORE)}\n@{token} 0\n".encode()
+        return f"{self._challenge}{exercised(interrupts_after=BEFORE)}\n@{token} 0\n".encode()
 
 
 @dataclass

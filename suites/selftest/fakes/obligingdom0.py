@@ -44,6 +44,7 @@ class ObligingDom0:
     said: list[str] = field(default_factory=list)  # in guests' consoles
     kernel_log: str = ""
     boot_log: str = ""  # what Xen's console begins with
+    _challenge: str = ""  # that the guest which was created last was told, as it answers it
 
     def __post_init__(self) -> None:
         self.bound = {address: self.driver for address in self.devices.values()}
@@ -93,6 +94,8 @@ class ObligingDom0:
         name = re.findall(r'^name = "(.*)"$', executed.stdin.decode(), re.MULTILINE)[0]
         if name in self.refuses:
             return Reply(b"libxl: error: Device or resource busy\ndomid none\n", status=3)
+        told = re.findall(r" maskall\.challenge=(\w+)", executed.stdin.decode())
+        self._challenge = f"\n== challenge\n{told[0]}\n" if told else ""
         domid = len(self.names) + 1
         self.names[domid] = name
         return Reply(f"domid {domid}\n".encode())
@@ -111,7 +114,7 @@ class ObligingDom0:
         self.said.append(command)
         if "sysrq" in command:
             self.state = "----c-"
-        answer = exercised() if "/exercise/" in command else ""
+        answer = self._challenge + exercised() if "/exercise/" in command else ""
         if "od -An" in command:
             answer = "".join(f" {CONFIG[start : start + 16].hex(' ')}\n" for start in range(0, 256, 16))
         return f"{answer}\n@{token} 0\n".encode()

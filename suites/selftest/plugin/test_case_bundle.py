@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.cli.entry import main
 from harness.run import side
 from harness.run.bundle import redacted_bundle
 from harness.run.store import write_atomically
@@ -105,3 +106,44 @@ def test_a_run_that_was_touched(play: Play, forger: Forger) -> None:
     assert [json.loads(one)["what"] for one in lines] == ["begun", "ended", "ended", "ended", "finished"]
     chained.write_text("".join(lines[:1] + lines[2:]))
     assert set(broken(forger, played.folder)) == {"chain"}
+
+
+@pytest.mark.parametrize("how", ["raise KeyboardInterrupt", "pytest.exit('enough')"])
+@pytest.mark.parametrize("where", ["test", "fixture"])
+def test_one_that_was_broken_off_is_undecided_and_on_record(play: Play, forger: Forger, how: str, where: str) -> None:
+    fixture = f"@pytest.fixture\ndef broken(pci_device):\n    {how if where == 'fixture' else 'pass'}\n"
+    test = f"def test_second(broken):\n    {how}\n"
+    played = play(f"import pytest\n{fixture}def test_first(pci_device): pass\n{test}def test_third(pci_device): pass\n")
+    assert played.status == 2
+    first, second = played.run.cases
+    assert (first.stock.verdict, second.stock.verdict) == ("PASS", "UNDECIDED")
+    assert second.stock.reason == "it did not come to its end" and second.stock.files
+    assert broken(forger, played.folder) == {}
+
+
+class TestChallenge:
+    """What a verifier gave is told to guests of such tests as to those of scenarios."""
+
+    def test_every_guest_is_told(self, play: Play, forger: Forger) -> None:
+        played = play(REPORT_OF_2019, "--maskall-challenge=7f3a9c")
+        assert json.loads((played.folder / "run.json").read_text())["challenge"] == "7f3a9c"
+        path = forger.bundled(played.folder, chain_anew=False)
+        found = forger.verify(path, challenge="7f3a9c")
+        assert found.status == 0, "\n".join(found.lines)
+        assert "and 4 raw files of guests say it" in "\n".join(found.lines)
+
+    def test_another_is_caught(self, play: Play, forger: Forger) -> None:
+        played = play(REPORT_OF_2019, "--maskall-challenge=7f3a9c")
+        path = forger.bundled(played.folder, chain_anew=False)
+        found = forger.verify(path, challenge="80")
+        assert [one.name for one in found.failed] == ["freshness"]
+
+
+@pytest.mark.parametrize("flag", ["resume", "failed"])
+def test_a_run_of_tests_is_not_gone_on_with(play: Play, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    played = play("def test_it(pci_device): pass\ndef test_more(pci_device): raise KeyboardInterrupt\n")
+    before = {path: path.read_bytes() for path in played.folder.rglob("*") if path.is_file()}
+    assert main(["run", f"--{flag}", str(played.folder)]) == 2
+    told = f"has tests of your own (2 ended), and --{flag} plays scenarios alone"
+    assert told in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in played.folder.rglob("*") if path.is_file()} == before
