@@ -6,7 +6,7 @@ An entry knows a failure by its signature, never by the verdict alone, so that i
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -20,7 +20,7 @@ from harness.judge.judgement import Check
 from harness.judge.signature import CheckPattern, left_over, shown
 from harness.scenario.spec import Scenario
 from harness.xen.keys.fixes import has_fix, registry
-from harness.xen.keys.version import Answer, Span, parse_span, parse_xen
+from harness.xen.keys.version import Answer, Span, Version, parse_linux, parse_span, parse_xen
 
 
 def _span(value: object) -> object:
@@ -44,6 +44,7 @@ class KnownIssue(StrictModel):
     scenarios: tuple[str, ...] = Field(min_length=1)  # globs over whole ids
     document: str | None = Field(None, pattern=r"^docs/findings/[a-z0-9-]+\.md$")
     xen: tuple[Seen, ...] = ()
+    linux: tuple[Seen, ...] = ()  # of dom0, which is that of the guests too
     stacks: tuple[str, ...] = ()
     toolstacks: tuple[Literal["xl", "libvirt"], ...] = ()  # none: whichever makes the domains
     fix: str | None = None
@@ -55,9 +56,9 @@ class KnownIssue(StrictModel):
     def _either_seen_or_unfixed(self) -> Self:
         if (self.document is None) == (self.fix is None):
             raise ValueError("an issue has either a document or the fix whose absence it is")
-        if self.document is not None and not (self.xen or self.stacks):
-            raise ValueError("an issue with a document says under 'xen' or 'stacks' where it was seen")
-        if self.fix is not None and (self.xen or self.stacks):
+        if self.document is not None and not (self.xen or self.linux or self.stacks):
+            raise ValueError("an issue with a document says under 'xen', 'linux' or 'stacks' where it was seen")
+        if self.fix is not None and (self.xen or self.linux or self.stacks):
             raise ValueError("where a fix is missing is in harness/xen/keys/fixes.yaml, not here")
         if self.fix is not None and self.fix not in registry():
             raise ValueError(f"there is no fix {self.fix} in harness/xen/keys/fixes.yaml")
@@ -75,11 +76,8 @@ class KnownIssue(StrictModel):
             return has_fix(fix, facts.get(fix.product.fact, "")) is Answer.NO
         if self.stacks and facts.get("stack") not in self.stacks:
             return False
-        try:
-            version = parse_xen(facts.get("xen_version", ""))
-        except ParseError:
-            return not self.xen
-        return not self.xen or any(version in span for span in self.xen)
+        versions = (parse_xen, "xen_version", self.xen), (parse_linux, "kernel", self.linux)
+        return all(_within(read, facts.get(name, ""), spans) for read, name, spans in versions)
 
     def shows_in(self, checks: Sequence[Check]) -> bool:
         return shown(self.violated, checks)
@@ -89,7 +87,19 @@ class KnownIssue(StrictModel):
         """For a person: where it was seen, or what must be missing."""
         if self.fix is not None:
             return f"hosts without fix {self.fix}"
-        return " and ".join([*(f"Xen {span}" for span in self.xen), *self.stacks, *self.toolstacks])
+        versions = [*(f"Xen {span}" for span in self.xen), *(f"Linux {span}" for span in self.linux)]
+        return " and ".join([*versions, *self.stacks, *self.toolstacks])
+
+
+def _within(read: Callable[[str], Version], told: str, spans: Sequence[Span]) -> bool:
+    """Whether the version is in one of the spans, or none is asked for."""
+    if not spans:
+        return True
+    try:
+        version = read(told)
+    except ParseError:
+        return False
+    return any(version in span for span in spans)
 
 
 class _Issues(RootModel[dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], KnownIssue]]):

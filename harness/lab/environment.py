@@ -24,7 +24,7 @@ _SAME = {
     "build": "Xen's build-id",
     "firmware": "firmware",
 }
-_IDLE = re.compile(r" c /etc/| /usr/share/(?:doc|man|locale)/")
+_IDLE = re.compile(r" c /etc/| /usr/share/(?:doc|lintian|locale|man)(?:/|$)")
 """Of `dpkg --verify`: a file that is there to be configured, and what no program reads."""
 _NO_LIVEPATCH = "Function not implemented"
 """ENOSYS: this Xen was built without CONFIG_LIVEPATCH (livepatch_op, livepatch.h)."""
@@ -53,8 +53,10 @@ def examined(before: Sections | None, after: Sections | None, *, seconds: float,
 
 def _findings(before: Sections, after: Sections, seconds: float, reboots: bool) -> Iterator[HostFinding]:
     then, now = _text(before), _text(after)
-    taint = {one.get("taint", "").strip() for one in (then, now)}
-    yield HostFinding("dom0's kernel", taint == {"0"}, "not tainted" if taint == {"0"} else f"tainted: {taint}")
+    taint = [one.get("taint", "").strip() for one in (then, now)]
+    clean = taint == ["0", "0"]
+    told = "not tainted" if clean else f"tainted: {taint[0] or 'not told'} before, {taint[1] or 'not told'} after"
+    yield HostFinding("dom0's kernel", clean, told)
     packages = now.get("packages", "").split("\n")
     known = any(line.startswith("xen-hypervisor") for line in packages)
     yield HostFinding("packages", known, "; ".join(filter(None, packages)) or "no package of Xen is installed")
@@ -81,7 +83,13 @@ def _findings(before: Sections, after: Sections, seconds: float, reboots: bool) 
         yield HostFinding(f"{title}, before and after", read and same, told)
     yield HostFinding("firmware", bool(now.get("firmware", "").strip()), "; ".join(now.get("firmware", "").split("\n")))
     booted = then.get("boot", "").strip() != now.get("boot", "").strip()
-    told = "one boot" if not booted else "booted anew, as the run says" if reboots else "booted anew, nobody knows why"
+    told = (
+        "one boot"
+        if not booted
+        else "booted anew, as the run says"
+        if reboots
+        else "booted anew, which no scenario does"
+    )
     yield HostFinding("boots", not booted or reboots, told)
     yield _clock(then, now, seconds)
 

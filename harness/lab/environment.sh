@@ -52,7 +52,7 @@ section firmware
 for name in sys_vendor product_name bios_vendor bios_version bios_date; do
   printf '%s %s\n' "$name" "$(cat "/sys/class/dmi/id/$name" 2>/dev/null)"
 done
-grep -m 1 microcode /proc/cpuinfo
+sed -n 's/^microcode[^:]*: */microcode /p' /proc/cpuinfo | head -n 1
 for file in /sys/bus/pci/devices/*/nvme/*/firmware_rev /sys/bus/pci/devices/*/fw_ver /sys/bus/pci/devices/*/fwrev; do
   [ -r "$file" ] && printf '%s %s\n' "${file#/sys/bus/pci/devices/}" "$(cat "$file")"
 done

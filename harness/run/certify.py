@@ -19,7 +19,6 @@ from harness.lab.safety.facts.stored import MARK
 from harness.report.bundle.certificate import NAME, PROFILE, BundleOf, Certificate, Question, text
 from harness.report.bundle.fidelity import Kind, Look
 from harness.report.bundle.layers import Verification, Word
-from harness.report.bundle.signers import Signers
 from harness.report.bundle.statement import TYPE
 from harness.run import store
 from harness.run.bundle import ENVIRONMENT, signed
@@ -32,7 +31,6 @@ TEXT = "certificate.txt"
 SVR = "certificate.svr.json"
 SVR_TYPE = "https://in-toto.io/attestation/svr/v0.1"
 NAMESPACE = "maskall-certificate@v1"
-_NOBODY = Signers(())
 
 
 @dataclass
@@ -241,4 +239,4 @@ def _short(value: object) -> str:
 
 def nobody() -> Wanted:
     """For whoever makes the certificate: who may sign is for others to say."""
-    return Wanted(_NOBODY, datetime.now(UTC))
+    return Wanted(None, datetime.now(UTC))

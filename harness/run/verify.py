@@ -52,9 +52,9 @@ _OF_GUEST = re.compile(r"-exercise-d[1-9][0-9]*\.txt$")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the caller asks of a bundle. `now`: when the keys must be good."""
+    """What the caller asks of a bundle. `now`: when the keys must be good; `signers` None: that is asked by others."""
 
-    signers: Signers
+    signers: Signers | None
     now: datetime
     challenge: str | None = None
     profile: str | None = None
@@ -192,6 +192,8 @@ def _signature(files: Unpacked, wanted: Wanted) -> Layer:
                 wrong.append(f"{who}: it is made for {one.namespace!r} and not for {NAMESPACE}")
             elif not one.verifies(message):
                 wrong.append(f"{who}: it is not one of this statement")
+            elif wanted.signers is None:
+                good.append(f"{one.key_type} {one.fingerprint}")
             else:
                 principals, why = wanted.signers.judge(one, NAMESPACE, wanted.now)
                 if principals:
@@ -204,6 +206,8 @@ def _signature(files: Unpacked, wanted: Wanted) -> Layer:
             wrong.append(f"{name}: {error.message}")
     if not files.signatures:
         return Layer("signature", Word.UNSIGNED, ("nobody vouches for this bundle",))
+    if wanted.signers is None and not wrong:
+        return Layer("signature", Word.NOT_ASKED, (f"who may sign is for others to say; by {', '.join(good)}",))
     if not good:
         wrong += strangers
     return Layer.of("signature", wrong, [*good, *strangers])
@@ -387,9 +391,9 @@ def _of_profile(read: Read, profile: str | None) -> Iterator[str]:
     devices = _candidates(read)
     rows = select(catalogue(), devices, [], profile) if devices else []
     toolstack = read.begun.host.facts.get("toolstack", "")
-    for row in rows:
-        if row.id not in read.begun.scenarios and why_not_through(row, toolstack) is None:
-            yield f"{row.id} of profile {profile} was not played"
+    playable = [row.id for row in rows if why_not_through(row, toolstack) is None]
+    if missing := [name for name in playable if name not in read.begun.scenarios]:
+        yield f"of profile {profile}, {len(missing)} were not played: {', '.join(missing)}"
 
 
 def _candidates(read: Read) -> list[Candidate]:

@@ -46,6 +46,10 @@ slots=$(cat /sys/bus/pci/drivers/pciback/slots 2>/dev/null)
 exec modprobe -r xen-pciback
 """
 _HOLDS = 95
+
+# libxl waits in vain for the backend of a PV guest that has shut down by itself, which closed it, and leaves it behind.
+_BACKENDS = "/local/domain/0/backend/pci"
+_FORGET = f"xl list {{domid}} >/dev/null 2>&1 || exec xenstore-rm {_BACKENDS}/{{domid}}"
 _OF_ONE_BOOT = (ChangeKind.MODULE, ChangeKind.LIVEPATCH)
 
 
@@ -109,6 +113,7 @@ class Undo:
         """
         self._note_domids()
         self.destroy_domains()
+        self._forget_the_dead()
         if self.touched.livepatched:
             self._announce(Change(ChangeKind.LIVEPATCH, NAME, "take the livepatch away", "nothing: this is the undo"))
             take_away(self.transport)
@@ -175,6 +180,16 @@ class Undo:
             self._toolstack.destroy(domid, self._deadline)
             for wanted in self.touched.baselines:
                 self._toolstack.await_gone(domid, Bdf.parse(wanted.device), Deadline.after(GONE_SECONDS))
+
+    def _forget_the_dead(self) -> None:
+        """What xenstore has of pciback's part in domains of ours that are gone."""
+        if not self.domids:
+            return
+        listed = self.transport.run(["xenstore-list", _BACKENDS], deadline=self._deadline)
+        for domid in sorted(self.domids & {int(word) for word in listed.text.split() if word.isdecimal()}):
+            text = f"make xenstore forget pciback's part in domain {domid}, if that is gone"
+            self._announce(Change(ChangeKind.DOMAIN, f"d{domid}", text, "nothing: this is the undo"))
+            self.transport.run(Script(_FORGET.format(domid=domid)), deadline=self._deadline, changes=True)
 
     def reset(self, device: str, method: str) -> None:
         """One reset of the device by one of the kernel's methods. What the write says proves nothing, the registers are

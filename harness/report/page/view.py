@@ -100,6 +100,7 @@ class Section:
     opened: bool
     brief: bool
     sides: tuple[SideView, ...]
+    parting: str = ""  # where stock and control part, in a line
     picture: Picture | None = None
     rows: tuple[PageRow, ...] = ()
     divergence: Divergence | None = None
@@ -170,7 +171,20 @@ def brief(number: int, scenario: ScenarioResult) -> Section:
     """Verdicts, what was not met, and the timeline of stock as text."""
     cited = Cited(anchor(number), _nothing)
     sides = tuple(_side(name, side, cited, scenario, None, (), brief=True) for name, side in scenario.sides)
-    return Section(anchor(number), scenario, False, True, sides)
+    return Section(anchor(number), scenario, False, True, sides, _parting(scenario))
+
+
+def _parting(scenario: ScenarioResult) -> str:
+    """Empty where no control was played."""
+    if scenario.control is None:
+        return ""
+    found = first_divergence(scenario.stock, scenario.control)
+    if found is None:
+        return "stock and control show the same at every checkpoint"
+    fact = found.facts[0]
+    more = f" and {len(found.facts) - 1} more" if len(found.facts) > 1 else ""
+    what = f"{fact.lane} {fact.name}: {clipped(fact.stock, 80)} / {clipped(fact.control, 80)}"
+    return f"stock and control part at {found.checkpoint}: {what}{more}"
 
 
 def _nothing(raw: RawRef) -> bytes:
@@ -200,9 +214,10 @@ def whole(number: int, scenario: ScenarioResult, told: Told) -> Section:
     return Section(
         anchor=anchor(number),
         scenario=scenario,
-        opened=scenario.conclusion in UNEXPECTED,
+        opened=scenario.conclusion in UNEXPECTED or len(told.run.played) == 1,
         brief=False,
         sides=tuple(sides),
+        parting=_parting(scenario),
         picture=drawn,
         rows=tuple(_rows(scenario, cited)),
         divergence=divergence,

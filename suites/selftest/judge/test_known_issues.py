@@ -130,6 +130,18 @@ def test_a_host_that_does_not_tell_its_version_is_not_where_it_was_seen(
     assert len(forecast(tmp_path, facts=facts).due) == due
 
 
+@pytest.mark.parametrize(
+    ("kernel", "due"),
+    [("6.12.118+deb13-amd64", 1), ("6.1.0-35-amd64", 1), ("6.6.1", 0), ("5.10.0-35-amd64", 0), ("?", 0)],
+)
+def test_an_issue_may_go_by_the_kernel(tmp_path: Path, kernel: str, due: int) -> None:
+    facts = {"xen_version": "4.20", "kernel": kernel}
+    seen = forecast(tmp_path, MASKED + '  linux: ["6.1", "6.12"]\n', facts)
+    assert len(seen.due) == due
+    if not due:
+        assert "known from Xen 4.20 and Linux 6.1 and Linux 6.12" in seen.remark(Verdict.FAIL, judge(masked()).checks)
+
+
 def test_another_scenario_is_not_concerned(tmp_path: Path) -> None:
     seen = forecast(tmp_path, ending="E3")
     assert (seen.verdict, seen.due, seen.elsewhere) == (Verdict.PASS, (), ())

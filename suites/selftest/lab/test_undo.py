@@ -147,6 +147,17 @@ class TestGoingBack:
         Undo(link, Book(fake_host), touched(baseline)).reconcile(whole=True)
         assert function.numvfs == 4
 
+    def test_the_backend_that_libxl_left_of_a_dead_guest_is_forgotten(self, fake_host: FakeLab) -> None:
+        """Of ours, once it is gone; what is left of others' is their business."""
+        link, baseline, _ = borrowed(fake_host)
+        XlToolstack(link).create(guest("maskall-b"), soon()).result.check()
+        left = {f"/local/domain/0/backend/pci/{domid}/0/state": "6" for domid in (1, 2, 7)}
+        XlToolstack(link).destroy(1, soon()).check()
+        fake_host.fake.xenstore.update(left)
+        Undo(link, Book(fake_host), touched(baseline), domids={1, 2}).reconcile(whole=True)
+        assert now(fake_host)["domains"] == {0: "Domain-0", 2: "maskall-b"}
+        assert fake_host.fake.xenstore.keys() & left.keys() == {name for name in left if "/1/" not in name}
+
     def test_what_does_not_go_back_is_named(self, fake_host: FakeLab) -> None:
         link, baseline, _ = borrowed(fake_host)
         fake_host.fake.modules.discard("e1000e")

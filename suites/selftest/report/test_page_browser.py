@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,12 @@ HOSTILE = f"<script>{OWNED}</script><img src=x onerror='{OWNED}'><svg onload='{O
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
 
 
-def shown(document: bytes, folder: Path, *flags: str) -> str:
-    """The document's tree as the browser has it once its scripts have run."""
+def shown(document: bytes, folder: Path, *flags: str, at: str = "") -> str:
+    """The document's tree as the browser has it once its scripts have run, come to by a link to the place `at`."""
     (folder / "report.html").write_bytes(document)
     argv = [str(CHROMIUM), *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
     done = subprocess.run(  # noqa: S603 - a browser that was found
-        [*argv, (folder / "report.html").as_uri()], capture_output=True, text=True, timeout=FOREVER, check=True
+        [*argv, (folder / "report.html").as_uri() + at], capture_output=True, text=True, timeout=FOREVER, check=True
     )
     assert "</html>" in done.stdout
     return done.stdout
@@ -51,9 +52,33 @@ def hostile() -> bytes:
 
 
 def test_hostile_text_does_not_run_and_our_script_does(hostile: bytes, tmp_path: Path) -> None:
-    tree = shown(hostile, tmp_path)
+    tree = shown(hostile, tmp_path, at="#s0")
     assert "data-owned" not in tree
     assert '<button class="copy" type="button">copy</button>' in tree, "the script has not run"
+
+
+FOLDED = re.compile(r'<details class="scenario PROVEN" id="(s\d+)">\s*<summary>.*?</summary>\s*<noscript>', re.DOTALL)
+
+
+def test_what_is_folded_is_made_when_it_is_asked_for(hostile: bytes, tmp_path: Path) -> None:
+    """The text of a scenario that is closed costs nothing until then, and is as harmless as the rest."""
+    found = FOLDED.search(hostile.decode())
+    assert found is not None
+    opened = f'<details class="scenario PROVEN" id="{found[1]}" open="">'
+    tree = shown(hostile, tmp_path, at=f"#{found[1]}-none")
+    assert "data-owned" not in tree and opened not in tree, "there is no such place in it"
+    part = tree.partition(f'id="{found[1]}"')[2].partition('</details><details class="scenario')[0]
+    assert "<noscript>" not in part.partition('class="scenario')[0] and '<dl class="facts">' in part
+    assert opened in shown(hostile, tmp_path, at=f"#{found[1]}")
+
+
+def test_without_script_all_of_it_is_there(hostile: bytes, tmp_path: Path) -> None:
+    """In a frame that may not run any."""
+    tell = "document.body.dataset.told = frames[0].document.querySelectorAll('dl.facts, .mail pre').length"
+    frame = f'<iframe sandbox="allow-same-origin" srcdoc="{escape(hostile.decode())}"></iframe>'
+    tree = shown(f'<!doctype html><html><body onload="{tell}">{frame}</body></html>'.encode(), tmp_path)
+    wanted = hostile.count(b'<dl class="facts">') + hostile.count(b"<summary>Copy for xen-devel</summary>")
+    assert f'data-told="{wanted}"' in tree and b"<noscript>" in hostile
 
 
 def test_even_markup_that_got_in_is_stopped_by_the_policy(hostile: bytes, tmp_path: Path) -> None:
@@ -81,7 +106,9 @@ def test_axe_finds_nothing(kind: str, scheme: str, tmp_path: Path) -> None:
     run = RunResult.model_validate_json(DATA.read_text())
     document = page(Told(run)) if kind == "run" else soak_page(soak(SoakKind.PASSED, SoakKind.FALSE_ALARM))
     audited = document.decode().replace("<details", "<details open").replace("Content-Security-Policy", "no-policy")
-    audited = audited.replace("</body>", f"<script>{Path(AXE).read_text()}</script>{AUDIT}</body>")
+    audited = re.sub("</?noscript>", "", audited).replace(
+        "</body>", f"<script>{Path(AXE).read_text()}</script>{AUDIT}</body>"
+    )
     flags = ["--virtual-time-budget=60000", f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"]
     tree = shown(audited.encode(), tmp_path, *flags)
     found = re.search(r'<pre id="axe">(.*?)</pre>', tree, re.DOTALL)
