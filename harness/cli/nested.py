@@ -38,6 +38,18 @@ def build(options: RunOptions, stack: Stack = None) -> None:
     typer.echo(f"image     {lab.image.path}\nsnapshot  {lab.snapshot.path}")
 
 
+@app.command("kernel-config", epilog="Example: maskall nested kernel-config > kernel/configs/maskall.config")
+def kernel_config() -> None:
+    """Print the options of Linux that a kernel of your own takes, for dom0 and for the guests.
+
+    As 'make defconfig maskall.config' reads them from kernel/configs: all built in, so that it takes no modules.
+    """
+    from harness.guest.drivers import drivers
+    from harness.nested.ownkernel import fragment
+
+    typer.echo(fragment(drivers().values()), nl=False)
+
+
 @app.command(epilog="Example: maskall nested up --device e1000e")
 def up(stack: Stack = None, device: Device = "nvme") -> None:
     """Start a host and leave it running."""

@@ -15,6 +15,7 @@ class Driver(StrictModel):
     """One entry of drivers.yaml."""
 
     modules: list[str] = Field(min_length=1)
+    config: list[str] = Field(min_length=1)
     bound_as: str
     ready: str
     traffic: str

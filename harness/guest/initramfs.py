@@ -96,12 +96,28 @@ def _module(path: str) -> str:
     return PurePosixPath(path).name.split(".ko")[0] + ".ko"
 
 
+@dataclass(frozen=True)
+class OtherKernel:
+    """A kernel for the guests that is not dom0's: its image, and for each driver its modules in loading order."""
+
+    image: bytes
+    modules: dict[str, tuple[tuple[str, bytes], ...]]
+
+
 def install(
-    transport: Transport, wanted: dict[str, Driver], deadline: Deadline, directory: str = REMOTE_DIRECTORY
+    transport: Transport,
+    wanted: dict[str, Driver],
+    deadline: Deadline,
+    directory: str = REMOTE_DIRECTORY,
+    kernel: OtherKernel | None = None,
 ) -> GuestFiles:
-    """Put the initramfs for these drivers into `directory` on the host, if it is not there yet."""
-    release = transport.run(["uname", "-r"], deadline=deadline).check().text.strip()
+    """Put the initramfs for these drivers into `directory` on the host, if it is not there yet; `kernel` beside it."""
     busybox = transport.get(_static_busybox(transport, deadline), deadline)
+    if kernel is not None:
+        image = _kept(transport, kernel.image, f"{directory}/vmlinuz-", "", deadline)
+        lists = {name: ModuleList(driver, kernel.modules[name]) for name, driver in wanted.items()}
+        return GuestFiles(image, _kept(transport, build(busybox, lists), f"{directory}/guest-", ".cpio", deadline))
+    release = transport.run(["uname", "-r"], deadline=deadline).check().text.strip()
     content: dict[str, bytes] = {}
     found = {}
     for name, driver in wanted.items():
@@ -110,12 +126,17 @@ def install(
         paths = parse_dependencies(listed.text)
         content |= {path: transport.get(path, deadline) for path in paths if path not in content}
         found[name] = ModuleList(driver, tuple((path, content[path]) for path in paths))
-    data = build(busybox, found)
-    path = f"{directory}/guest-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
-    if not transport.run(["test", "-e", path], deadline=deadline).ok:
-        transport.run(["mkdir", "-p", directory], deadline=deadline, changes=True).check()
-        transport.put(data, path, 0o644, deadline)
+    path = _kept(transport, build(busybox, found), f"{directory}/guest-", ".cpio", deadline)
     return GuestFiles(f"/boot/vmlinuz-{release}", path)
+
+
+def _kept(transport: Transport, data: bytes, prefix: str, suffix: str, deadline: Deadline) -> str:
+    """Where it is on the host, under a name that its content gives."""
+    path = f"{prefix}{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
+    if not transport.run(["test", "-e", path], deadline=deadline).ok:
+        transport.run(["mkdir", "-p", str(PurePosixPath(path).parent)], deadline=deadline, changes=True).check()
+        transport.put(data, path, 0o644, deadline)
+    return path
 
 
 def _static_busybox(transport: Transport, deadline: Deadline) -> str:

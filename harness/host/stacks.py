@@ -14,7 +14,10 @@ STACKS_FILE = Path(__file__).with_name("stacks.yaml")
 
 OWN_XEN = "own_xen"
 OWN_QEMU = "own_qemu"
-"""The facts that name the hypervisor and the device model of a host that has others than its stack."""
+OWN_TOOLS = "own_xen_tools"
+OWN_DOM0 = "own_dom0_kernel"
+OWN_GUEST = "own_guest_kernel"
+"""The facts that name what a host has of a developer's instead of its stack's."""
 
 COMMON_PACKAGES = (
     "linux-image-amd64",

@@ -11,12 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from harness.base.errors import UsageError
 from harness.base.yamlfile import load_models, nearest
-from harness.host.stacks import OWN_QEMU, OWN_XEN
+from harness.host.stacks import OWN_DOM0, OWN_QEMU, OWN_XEN
 from harness.mutants.change import ByteChange, Returned, Returns, TextChange
+
+ANY = "any"
+"""In the place of a stack's name: every build that is not named."""
 
 
 class _Mutant(BaseModel):
-    """What all layers say. `builds` has the changes by stack: a stack that is not named has no such mutant of these."""
+    """What all layers say. `builds` has the changes by stack, or those for ANY; none where it does not fit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,16 +35,12 @@ class _Mutant(BaseModel):
         return self
 
 
-TextChanges = Annotated[tuple[TextChange, ...], Field(min_length=1)]
-FileChanges = Annotated[tuple[ByteChange, ...], Field(min_length=1)]
-
-
 class HypervisorMutant(_Mutant):
     """Changes in Xen's running text: functions that return at once, which fits every build, or bytes of some builds."""
 
     layer: Literal["hypervisor"]
     returns: dict[str, Returned] = Field({}, description="functions that do nothing, and what they return instead")
-    builds: dict[str, TextChanges] = Field({}, description="stacks whose build needs other changes, and these")
+    builds: dict[str, tuple[TextChange, ...]] = Field({}, description="the changes by stack, or for any")
 
     @model_validator(mode="after")
     def _changes_something(self) -> HypervisorMutant:
@@ -51,8 +50,9 @@ class HypervisorMutant(_Mutant):
 
     def changes(self, stack: str | None) -> tuple[TextChange | Returns, ...]:
         """What makes a host of this stack, or of none that we know, the mutant; empty where it does not fit."""
-        if stack in self.builds:
-            return self.builds[stack]
+        found = self.builds.get(stack or ANY, self.builds.get(ANY))
+        if found is not None:
+            return found
         return tuple(Returns(symbol, value) for symbol, value in self.returns.items())
 
 
@@ -60,7 +60,7 @@ class Dom0Mutant(_Mutant):
     """Changes in the running text of dom0's kernel or of one of its modules."""
 
     layer: Literal["dom0"]
-    builds: dict[str, TextChanges] = Field(min_length=1)
+    builds: dict[str, tuple[TextChange, ...]] = Field(min_length=1)
 
     def changes(self, stack: str | None) -> tuple[TextChange, ...]:
         """Those of this stack; empty where it is not made for it."""
@@ -71,7 +71,7 @@ class DeviceModelMutant(_Mutant):
     """Changes in the program that emulates the guests' devices: every guest created afterwards has the changed one."""
 
     layer: Literal["device-model"]
-    builds: dict[str, FileChanges] = Field(min_length=1)
+    builds: dict[str, tuple[ByteChange, ...]] = Field(min_length=1)
 
     def changes(self, stack: str | None) -> tuple[ByteChange, ...]:
         """Those of this stack; empty where it is not made for it."""
@@ -103,6 +103,7 @@ def changes_on(mutant: Mutant, facts: Mapping[str, str]) -> Sequence[TextChange 
     """What makes the host with these facts the mutant; empty where it does not fit: bytes are those of a stack's."""
     own = OWN_XEN in facts and isinstance(mutant, HypervisorMutant)
     own |= OWN_QEMU in facts and isinstance(mutant, DeviceModelMutant)
+    own |= OWN_DOM0 in facts and isinstance(mutant, Dom0Mutant)
     return mutant.changes(None if own else facts.get("stack"))
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError
-from harness.mutants.change import Returns
+from harness.mutants.change import Returns, TextChange
 from harness.mutants.hypervisor_file import HypervisorFile
+from harness.mutants.imagesymbols import symbols_in
 from harness.transport.base import Script, Transport
 from harness.xen.keys.xl_output import parse_info
 from harness.xen.trace.symbols import SymbolTable, parse_xensyms
@@ -102,6 +103,22 @@ def function(change: Returns, table: SymbolTable, file: HypervisorFile) -> XenFu
             hint="give bytes that match this build with --mutants FILE",
         )
     return XenFunction(change.symbol, extent, text)
+
+
+def fit(changes: Iterable[TextChange | Returns], file: HypervisorFile) -> None:
+    """LabError for the first of these that could not be made once this file runs; nothing where it has no symbols."""
+    table = symbols_in(file)
+    if table is None:
+        return
+    for change in changes:
+        if isinstance(change, Returns):
+            function(change, table, file)
+            continue
+        extent = table.extent_of(change.symbol)
+        if (found := len(change.offsets_in(file.read(extent.start, len(extent))))) != 1:
+            raise LabError(
+                f"{' '.join(change.find)} stands {found} times in {change.symbol}, and must stand there once"
+            )
 
 
 def functions(changes: Sequence[Returns], table: SymbolTable, transport: Transport) -> dict[str, XenFunction]:

@@ -13,7 +13,7 @@ from harness.base.deadline import Deadline
 from harness.base.errors import LabError
 from harness.base.process import run
 from harness.base.progress import Progress
-from harness.guest.drivers import drivers
+from harness.guest.drivers import Driver, drivers
 from harness.host.host import Host, Opener, TargetDevice
 from harness.host.stacks import Stack
 from harness.nested import access
@@ -22,9 +22,11 @@ from harness.nested.apt_sources import find_mirrors
 from harness.nested.cache import Cache, remove_tree
 from harness.nested.devices import EmulatedDevice, catalogue, offered, select
 from harness.nested.image import Image, ensure_image
+from harness.nested.laidover import LaidOver
 from harness.nested.machine import QEMU, Boot, Machine, MachineSpec
-from harness.nested.ownparts import OwnParts, libraries
+from harness.nested.ownparts import OwnParts
 from harness.nested.rundir import RunDir, kept_runs, sweep
+from harness.nested.silence import Silences
 from harness.nested.snapshot import Snapshot, SnapshotRecipe, connect, overlay
 from harness.nested.virtualfunction import switch_on
 from harness.nested.warm_snapshot import WarmRecipe, WarmSnapshot, WarmSnapshots
@@ -32,6 +34,7 @@ from harness.nested.warm_snapshot import WarmRecipe, WarmSnapshot, WarmSnapshots
 _RESTORE_SECONDS = 60.0
 NO_PARTS = OwnParts()
 _OWN_SNAPSHOTS = 4 << 30  # bytes; the last three or so
+_OVERLAYS = 1 << 30
 
 
 @dataclass
@@ -108,19 +111,45 @@ class NestedLab:
         # every device that can be frozen is there from the start, so that one snapshot serves every scenario
         frozen = {name: model for name, model in catalogue().items() if model.migrates and model.model in self._offered}
         xen = self.image.xen if self.own.xen is None else self.own.xen.stored(self.cache)
-        boot = Boot(xen, self.image.kernel, self.image.initrd, self.stack.xen_options, self.stack.dom0_options)
+        kernel, initrd = self._started
+        boot = Boot(xen, kernel, initrd, self.stack.xen_options, self.stack.dom0_options)
         return MachineSpec(boot, self.accelerator, frozen)
+
+    @cached_property
+    def _started(self) -> tuple[Path, Path]:
+        """Dom0's kernel and initramfs; other than the image's where something is laid over its root."""
+        own = self.own
+        if own.dom0 is None and own.tools is None:
+            return self.image.kernel, self.image.initrd
+        recipe = LaidOver(self.image, own.dom0, own.tools, self._drivers.values())
+        entry = self.cache.obtain(recipe, deadline=Deadline.after(900), notice=self.progress.note)
+        self.cache.trim("over-", _OVERLAYS)
+        return entry.path / "vmlinuz", entry.path / "initrd.img"
+
+    @cached_property
+    def _drivers(self) -> dict[str, Driver]:
+        return self.own.drivers(drivers())
 
     @property
     def _recipe(self) -> SnapshotRecipe:
         spec = self.machine_spec
-        return SnapshotRecipe(self.image, spec, self.qemu_version, drivers(), self._runs, self.progress, self.own)
+        usual = Silences.known((self.cache.root / "entries").glob(f"snapshot-{self.stack.name}-*"))
+        return SnapshotRecipe(
+            self.image,
+            spec,
+            self.qemu_version,
+            self._drivers,
+            self._runs,
+            self.progress,
+            self.own,
+            usual if self.own != NO_PARTS else None,
+        )
 
     @cached_property
     def snapshot(self) -> Snapshot:
         """The booted host, frozen; made when it is not there."""
-        if self.own.qemu is not None:
-            self.own.qemu.fit(libraries(self.image.disk), self.stack)
+        libc = re.match(r"(\d+)\.(\d+)", self.image.packages().get("libc6", ""))
+        self.own.fit_image(self.image.disk, self.stack, (int(libc[1]), int(libc[2])) if libc else (2, 0))
         entry = self.cache.obtain(self._recipe, deadline=Deadline.after(900), notice=self.progress.note)
         if self.own != NO_PARTS:
             self.cache.trim(f"{self._recipe.name}-", _OWN_SNAPSHOTS)

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.base.deadline import Deadline
-from harness.base.errors import ParseError, UsageError
+from harness.base.errors import LabError, ParseError, UsageError
 from harness.base.process import run
-from harness.host.stacks import OWN_QEMU, OWN_XEN, Stack
+from harness.guest.drivers import Driver
+from harness.host.stacks import OWN_DOM0, OWN_GUEST, OWN_QEMU, OWN_TOOLS, OWN_XEN, Stack
+from harness.mutants.change import Returns, TextChange
+from harness.mutants.devicemodel import PROGRAMS
+from harness.mutants.hypervisor import fit
 from harness.mutants.hypervisor_file import HypervisorFile, unpacked
 from harness.nested.cache import Cache
+from harness.nested.ownkernel import OwnKernel
+from harness.nested.owntools import OwnTools
+from harness.nested.program import Program
 
 _CONFIG = re.compile(r"^# Xen/\S+ (\d+)\.(\d+)\S* (?:\S+ )?Configuration", re.MULTILINE)
 _MOST_CONFIG = 1 << 20
@@ -64,15 +70,22 @@ class OwnXen:
 
     def fit(self, stack: Stack) -> None:
         """UsageError where the stack's tools speak another interface than this hypervisor."""
-        major, minor = map(int, stack.xen.split("."))
-        theirs = (major, minor)
+        theirs = _numbers(stack.xen)
         if self.release is None or _interface(self.release) == _interface(theirs):
             return
         mine = ".".join(map(str, self.release))
         raise UsageError(
             f"{self.path} is Xen {mine}, which refuses the tools of stack {stack.name}: they are of Xen {stack.xen}",
-            hint=f"build a {stack.xen}, or name the stack of a {mine} with --stack",
+            hint=f"build a {stack.xen}, give the tools of a {mine} with --xen-tools, or name its stack with --stack",
         )
+
+    def fit_control(self, name: str, changes: Iterable[TextChange | Returns]) -> None:
+        """UsageError where this build cannot be made its control, a mutant: a function is inlined, or twice there."""
+        try:
+            fit(changes, HypervisorFile.parse(self.path.read_bytes(), str(self.path)))
+        except LabError as error:
+            hint = "hold it against another, --mutant NAME, or against a build that has the defect, --control-xen FILE"
+            raise UsageError(f"{self.path} cannot be made {name}: {error.message}", hint=hint) from error
 
     def stored(self, cache: Cache) -> Path:
         """The file as QEMU boots it, unpacked, under a name that its content gives."""
@@ -83,35 +96,20 @@ class OwnXen:
 
 @dataclass(frozen=True)
 class OwnQemu:
-    """A device model: qemu-system-i386, built with --enable-xen. `needed`: its libraries, by their sonames."""
+    """A device model: qemu-system-i386, built with --enable-xen."""
 
-    path: Path
+    program: Program
     sha256: str
-    needed: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        return self.program.path
 
     @classmethod
     def read(cls, path: Path) -> OwnQemu:
         """UsageError, with what to give instead, for whatever is no program of an x86-64 host."""
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            hint = "give the qemu-system-i386 of a build"
-            raise UsageError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
-        if data[:6] != b"\x7fELF\x02\x01" or data[18:20] != b"\x3e\x00":
-            raise UsageError(f"{path} is no program for x86-64", hint="give the qemu-system-i386 of a build")
-        try:
-            needed = tuple(_needed(data))
-        except (struct.error, ValueError) as error:
-            raise UsageError(f"{path}: its ELF headers are damaged", hint="build it again") from error
-        return cls(path, hashlib.sha256(data).hexdigest(), needed)
-
-    def fit(self, there: Collection[str], stack: Stack) -> None:
-        """UsageError when the image has not all of its libraries; `there` are the files of its library folders."""
-        if missing := [name for name in self.needed if name not in there]:
-            raise UsageError(
-                f"{self.path} needs {', '.join(missing)}, which the image of stack {stack.name} does not have",
-                hint="configure it without them, or link it statically",
-            )
+        program = Program.read(path)
+        return cls(program, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def libraries(image: Path) -> frozenset[str]:
@@ -123,37 +121,73 @@ def libraries(image: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def _needed(data: bytes) -> Iterator[str]:
-    """The DT_NEEDED of an ELF64 program, in its order; nothing for one that is linked statically."""
-    (table,) = struct.unpack_from("<Q", data, 32)
-    size, count = struct.unpack_from("<HH", data, 54)
-    segments = [struct.unpack_from("<IIQQQQQ", data, table + index * size) for index in range(count)]
-    loaded = [(address, offset, length) for kind, _, offset, address, _, length, _ in segments if kind == 1]
-    for kind, _, offset, _, _, length, _ in segments:
-        if kind != 2:
-            continue
-        entries = [struct.unpack_from("<QQ", data, offset + place) for place in range(0, length, 16)]
-        (strings,) = [value for tag, value in entries if tag == 5][:1]  # DT_STRTAB, an address; ValueError without one
-        (base,) = [at + strings - start for start, at, size in loaded if start <= strings < start + size][:1]
-        for tag, value in entries:
-            if tag == 0:
-                return
-            if tag == 1:
-                yield data[base + value : data.index(b"\0", base + value)].decode("ascii")
-
-
 @dataclass(frozen=True)
 class OwnParts:
-    """What takes the place of the stack's own."""
+    """What takes the place of the stack's own. `guest` is the guests' kernel where that is not dom0's."""
 
     xen: OwnXen | None = None
     qemu: OwnQemu | None = None
+    tools: OwnTools | None = None
+    dom0: OwnKernel | None = None
+    guest: OwnKernel | None = None
 
     @property
     def facts(self) -> dict[str, str]:
         """For results: each by its name and its content."""
-        parts = {OWN_XEN: self.xen, OWN_QEMU: self.qemu}
+        parts = {
+            OWN_XEN: self.xen,
+            OWN_QEMU: self.qemu,
+            OWN_TOOLS: self.tools,
+            OWN_DOM0: self.dom0,
+            OWN_GUEST: self.guest,
+        }
         return {name: f"{one.path.name}, SHA-256 {one.sha256}" for name, one in parts.items() if one is not None}
+
+    def fit(self, stack: Stack, drivers: Iterable[Driver]) -> None:
+        """UsageError where one cannot work with the others, with the stack, or with a device that has such a driver."""
+        if self.tools is not None:
+            self._fit_tools(self.tools, stack)
+        elif self.xen is not None:
+            self.xen.fit(stack)
+        for kernel in (self.dom0, self.guest):
+            if kernel is not None:
+                kernel.fit(drivers)
+
+    def _fit_tools(self, tools: OwnTools, stack: Stack) -> None:
+        xen = _numbers(stack.xen) if self.xen is None else self.xen.release
+        if xen is None or _interface(xen) == _interface(tools.release):
+            return
+        mine, theirs = (".".join(map(str, one)) for one in (tools.release, xen))
+        raise UsageError(
+            f"{tools.path} holds the tools of Xen {mine}, which Xen {theirs} refuses",
+            hint=f"give the tools of a {theirs}, or with --xen a hypervisor of a {mine}",
+        )
+
+    def fit_image(self, image: Path, stack: Stack, libc: tuple[int, int]) -> None:
+        """UsageError when the image lacks what a program needs."""
+        if self.qemu is None and self.tools is None:
+            return
+        there, where = libraries(image), f"the image of stack {stack.name}"
+        if self.tools is not None:
+            self.tools.fit(there, libc, where)
+            wanted = self.tools.device_model
+            if self.qemu is None and wanted not in PROGRAMS and wanted[1:] not in self.tools.files:
+                raise UsageError(
+                    f"the tools of {self.tools.path} look for {wanted}, which is neither there nor in the image",
+                    hint="name a qemu-system-i386 of your build with --qemu-dm",
+                )
+        if self.qemu is not None:
+            self.qemu.program.fit({*there, *(self.tools.libraries if self.tools else ())}, libc, where)
+
+    @property
+    def guest_kernel(self) -> OwnKernel | None:
+        """The guests' where it is not the stack's: their own, else dom0's own."""
+        return self.guest or self.dom0
+
+    def drivers(self, known: Mapping[str, Driver]) -> dict[str, Driver]:
+        """Those of the drivers that the guests' kernel has."""
+        kernel = self.guest_kernel
+        return {name: one for name, one in known.items() if kernel is None or kernel.drives(one)}
 
 
 @dataclass(frozen=True)
@@ -168,6 +202,11 @@ class _Kept:
 
     def build(self, directory: Path) -> None:
         (directory / "xen").write_bytes(unpacked(self.own.path.read_bytes(), str(self.own.path)))
+
+
+def _numbers(release: str) -> tuple[int, int]:
+    major, minor = release.split(".")[:2]
+    return int(major), int(minor)
 
 
 def _interface(release: tuple[int, int]) -> tuple[int, int]:

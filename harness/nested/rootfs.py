@@ -70,7 +70,7 @@ KillMode=process
 """
 
 # initramfs-tools' own starts some hundred programs: 10 s and more when emulated. This one starts a dozen.
-_INIT = """\
+INIT = """\
 #!/bin/busybox sh
 # From the initramfs to the real root: load the listed modules in order, mount, hand over. A module may have no
 # business on this CPU (crc32c-intel); if a needed one is missing, the mount says so.
@@ -84,7 +84,8 @@ $b mount -o move /dev /root/dev
 exec $b switch_root /root /sbin/init
 """
 
-INIT_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "crc32c_generic", "ext4")
+OFTEN_BUILT_IN = ("crc32c_generic",)
+INIT_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", *OFTEN_BUILT_IN, "ext4")
 """What the initramfs loads, besides what these depend on. virtio_net here makes its interface eth0 for certain."""
 
 IN_PLAIN_MODULES = " -o ".join(f"-path './{folder}*'" for folder in boottime.PLAIN_MODULES)
@@ -138,7 +139,7 @@ FILES: dict[str, tuple[int, str]] = {
     "/etc/systemd/system/libvirtd.service": (0o644, LIBVIRT_SERVICE),
     "/etc/systemd/system/libvirtd.socket": (0o644, LIBVIRT_SOCKET),
     "/etc/systemd/system/maskall-network.service": (0o644, NETWORK),
-    "/maskall-init": (0o755, _INIT),
+    "/maskall-init": (0o755, INIT),
     SETUP: (0o755, _SETUP_SCRIPT),
 }
 """Path -> (mode, text) of every file put into the image, but for the keys."""

@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, LabError
 from harness.base.process import run
 from harness.base.progress import Progress
 from harness.guest.drivers import Driver
-from harness.guest.initramfs import GuestFiles, exercise_script, install
+from harness.guest.initramfs import GuestFiles, OtherKernel, exercise_script, install
 from harness.mutants.devicemodel import open_device_model
 from harness.nested.image import Image
 from harness.nested.machine import Machine, MachineSpec
 from harness.nested.ownparts import OwnParts
+from harness.nested.owntools import START, OwnTools
 from harness.nested.rundir import RunDir
+from harness.nested.silence import Listener, Silences
+from harness.transport.base import Script
 from harness.transport.ssh import SshTransport
 from harness.xen.keys.console import find_markers
 from harness.xen.keys.xl_output import XlInfo, info_of, parse_info_fields
 
-_FORMAT = 1
+_FORMAT = 2
 _BOOT_SECONDS = 300.0
 _MIB = 1024 * 1024
 _LAST_LINES = 12
@@ -77,6 +80,8 @@ class SnapshotRecipe:
     runs: Path
     progress: Progress
     own: OwnParts = field(default_factory=OwnParts)
+    usual: Silences | None = None
+    """How silent a boot of the stack's own was, on this machine."""
 
     needs_bytes = 2700 * _MIB
 
@@ -106,7 +111,9 @@ class SnapshotRecipe:
             overlay(self.image.disk, "raw", snapshot.disk)
             machine = Machine.start(self.spec, run_dir, disk=snapshot.disk, ram=snapshot.ram, ram_shared=True)
             try:
-                transport = self._booted(machine)
+                listener = Listener(machine.console_log, self.usual)
+                transport = self._booted(machine, listener)
+                listener.longest.store(directory)
                 with self.progress.phase("prepare the host for guests", 15):
                     self._prepare(transport, snapshot)
                 transport.close()
@@ -117,14 +124,15 @@ class SnapshotRecipe:
         finally:
             run_dir.close()
 
-    def _booted(self, machine: Machine) -> SshTransport:
+    def _booted(self, machine: Machine, listener: Listener) -> SshTransport:
         """LabError with Xen's last lines when it dies or hangs before dom0 answers."""
         try:
-            return connect(machine, self.image, Deadline.after(_BOOT_SECONDS), self.progress)
+            return connect(machine, self.image, Deadline.after(_BOOT_SECONDS), self.progress, listener)
         except HostUnreachable as error:
             said = machine.console()
             dead = died(said)
-            what = f"died while it booted: {dead}" if dead else f"did not bring dom0 up in {_BOOT_SECONDS:.0f} s"
+            late = listener.hung or f"did not bring dom0 up in {_BOOT_SECONDS:.0f} s"
+            what = f"died while it booted: {dead}" if dead else late
             lines = "".join(f"\n    {line}" for line in said.splitlines()[-_LAST_LINES:])
             which = self.own.xen.path if self.own.xen else "the hypervisor"
             raise LabError(f"{which} {what}; its last lines:{lines or ' none'}") from error
@@ -135,15 +143,36 @@ class SnapshotRecipe:
             transport.put(self.own.xen.path.read_bytes(), "/boot/xen-own.gz", 0o644, deadline)
         if self.own.qemu is not None:
             with open_device_model(transport) as installed:
-                transport.run(["rm", installed.path], deadline=deadline, changes=True).check()  # one may be running
-                transport.put(self.own.qemu.path.read_bytes(), installed.path, 0o755, deadline)
-                transport.run([installed.path, "-version"], deadline=deadline).check()
-        files = install(transport, self.drivers, deadline)
+                path = self.own.tools.device_model if self.own.tools is not None else installed.path
+                transport.run(["rm", "-f", path], deadline=deadline, changes=True).check()  # one may be running
+                transport.run(["mkdir", "-p", str(PurePosixPath(path).parent)], deadline=deadline, changes=True).check()
+                transport.put(self.own.qemu.path.read_bytes(), path, 0o755, deadline)
+                transport.run([path, "-version"], deadline=deadline).check()
+        if self.own.tools is not None:
+            _assert_run(self.own.tools, transport, deadline)
+        files = install(transport, self.drivers, deadline, kernel=self._guests_kernel())
         record = {"kernel": files.kernel, "initramfs": files.initramfs}
         (snapshot.path / "guest.json").write_text(json.dumps(record))
         info = transport.run(["xl", "info"], deadline=deadline).check().text
         (snapshot.path / "facts.json").write_text(json.dumps(parse_info_fields(info, file="xl info")))
         transport.run(["sh", "-c", f"({_WARM}) >/dev/null 2>&1; sync"], deadline=deadline, changes=True)
+
+    def _guests_kernel(self) -> OtherKernel | None:
+        own = self.own.guest
+        if own is None:
+            return None
+        modules = {name: own.guest_modules(driver) for name, driver in self.drivers.items()}
+        return OtherKernel(own.path.read_bytes(), modules)
+
+
+def _assert_run(tools: OwnTools, transport: SshTransport, deadline: Deadline) -> None:
+    """LabError when the xenstored that runs is not that of these tools, which then were not what the host started."""
+    running = transport.run(Script("sha256sum \"/proc/$(pgrep -o -x 'o?xenstored')/exe\""), deadline=deadline).text
+    if not any(running.startswith(hashlib.sha256(one.read_bytes()).hexdigest()) for one in tools.xenstored):
+        raise LabError(
+            f"the host runs another xenstored than those of {tools.path}",
+            hint=f"it is started by {START}, or by the host's own script from /usr/lib/xen-VERSION",
+        )
 
 
 def overlay(backing: Path, backing_format: str, path: Path) -> None:
@@ -162,9 +191,10 @@ def died(console: str) -> str | None:
 
 @dataclass(frozen=True)
 class _WhileAlive(Deadline):
-    """A deadline that is over as soon as the machine or its hypervisor is: nobody will ever answer then."""
+    """A deadline that is over as soon as the machine or its hypervisor is, or hangs: nobody will ever answer then."""
 
     machine: Machine
+    listener: Listener | None = None
 
     @property
     def remaining(self) -> float:
@@ -176,10 +206,14 @@ class _WhileAlive(Deadline):
 
     @property
     def _may_answer(self) -> bool:
+        if self.listener is not None and self.listener.hangs():
+            return False
         return self.machine.alive and died(self.machine.console()) is None
 
 
-def connect(machine: Machine, image: Image, deadline: Deadline, progress: Progress) -> SshTransport:
+def connect(
+    machine: Machine, image: Image, deadline: Deadline, progress: Progress, listener: Listener | None = None
+) -> SshTransport:
     """The host's dom0 over ssh, as any lab machine: root, its own key, the host key pinned."""
     transport = SshTransport(
         f"nested-{image.stack.name}",
@@ -191,7 +225,7 @@ def connect(machine: Machine, image: Image, deadline: Deadline, progress: Progre
     )
     with progress.phase("dom0 answers ssh"):
         try:
-            transport.connect(_WhileAlive(deadline.at, machine))
+            transport.connect(_WhileAlive(deadline.at, machine, listener))
         except HostUnreachable as error:
             if machine.alive:
                 raise

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.lab.lease.claim_options import ClaimOptions
     from harness.lab.lease.site import Site
     from harness.mutants.catalogue import Mutant
+    from harness.nested.ownparts import OwnParts
     from harness.run.plan import Plan
     from harness.scenario.spec import Scenario
     from harness.xen.toolstack.choice import ToolstackName
@@ -102,6 +103,51 @@ class RunOptions:
         on="run",
         only=Only.NESTED,
         why="install it there, and boot it",
+        repeat=True,
+    )
+    xen_tools: Path | None = option(
+        None,
+        "Your own Xen tools, what 'make install-tools DESTDIR=DIR' left, laid over the host.",
+        "DIR",
+        on="run",
+        only=Only.NESTED,
+        why="install them there",
+        repeat=True,
+    )
+    dom0_kernel: Path | None = option(
+        None,
+        "Your own kernel for dom0, a bzImage; its guests get it too.",
+        "FILE",
+        on="run",
+        only=Only.NESTED,
+        why="install it there, and boot it",
+        repeat=True,
+    )
+    dom0_modules: Path | None = option(
+        None,
+        "Its modules, what 'make modules_install INSTALL_MOD_PATH=DIR' left.",
+        "DIR",
+        on="run",
+        only=Only.NESTED,
+        why="install them there",
+        repeat=True,
+    )
+    guest_kernel: Path | None = option(
+        None,
+        "Your own kernel for the guests, a bzImage.",
+        "FILE",
+        on="run",
+        only=Only.NESTED,
+        why="its guests have dom0's kernel",
+        repeat=True,
+    )
+    guest_modules: Path | None = option(
+        None,
+        "Its modules, as for dom0's.",
+        "DIR",
+        on="run",
+        only=Only.NESTED,
+        why="its guests have dom0's kernel",
         repeat=True,
     )
     qemu_dm: Path | None = option(
@@ -330,6 +376,27 @@ class RunOptions:
         from harness.xen.toolstack.choice import ToolstackName
 
         return ToolstackName.of(self.toolstack)
+
+    def own_parts(self, xen: Path | None = None) -> OwnParts:
+        """What a developer gave to be put in the place of the stack's own; `xen` instead of --xen. UsageError."""
+        from harness.nested.ownkernel import OwnKernel
+        from harness.nested.ownparts import OwnParts, OwnQemu, OwnXen
+        from harness.nested.owntools import OwnTools
+
+        for kernel, modules in (("dom0_kernel", "dom0_modules"), ("guest_kernel", "guest_modules")):
+            if getattr(self, modules) and not getattr(self, kernel):
+                flags = [f"--{one.replace('_', '-')}" for one in (modules, kernel)]
+                raise UsageError(
+                    f"{flags[0]} without {flags[1]}", hint=f"give the kernel they belong to with {flags[1]}"
+                )
+        xen = xen or self.xen
+        return OwnParts(
+            OwnXen.read(xen) if xen else None,
+            OwnQemu.read(self.qemu_dm) if self.qemu_dm else None,
+            OwnTools.read(self.xen_tools) if self.xen_tools else None,
+            OwnKernel.of_dom0(self.dom0_kernel, self.dom0_modules) if self.dom0_kernel else None,
+            OwnKernel.of_guest(self.guest_kernel, self.guest_modules) if self.guest_kernel else None,
+        )
 
     def known_mutants(self) -> dict[str, Mutant]:
         """Ours and the user's, once the one asked for is among them and theirs name endings that there are."""

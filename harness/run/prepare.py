@@ -12,7 +12,7 @@ from harness.nested import prerequisites
 from harness.nested.apt_sources import use_mirror
 from harness.nested.cache import Cache
 from harness.nested.lab import NO_PARTS, NestedLab
-from harness.nested.ownparts import OwnParts, OwnQemu, OwnXen
+from harness.nested.ownparts import OwnParts
 from harness.run.options import RunOptions
 
 
@@ -25,11 +25,7 @@ def lab_for(options: RunOptions, wanted: Iterable[str], progress: Progress) -> L
     if options.in_lab:
         return RealLab.opened(options.site, devices, options.wishes("maskall run"), progress)
     use_mirror(options.mirror)
-    own = OwnParts(
-        OwnXen.read(options.xen) if options.xen is not None else None,
-        OwnQemu.read(options.qemu_dm) if options.qemu_dm is not None else None,
-    )
-    return prepared_lab(stack(options.stack_name), devices, progress, sudo=options.yes, own=own)
+    return prepared_lab(stack(options.stack_name), devices, progress, sudo=options.yes, own=options.own_parts())
 
 
 def prepared_lab(

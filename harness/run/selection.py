@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 from harness.base.errors import UsageError
+from harness.guest.drivers import drivers
 from harness.host.stacks import stack
+from harness.mutants.catalogue import HypervisorMutant
 from harness.nested.apt_sources import from_option
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as models
 from harness.nested.devices import select as select_devices
-from harness.nested.ownparts import OwnQemu, OwnXen
 from harness.play.catalogue import catalogue
 from harness.run.history import check, times
 from harness.run.option import Only
@@ -91,11 +92,6 @@ def _nested_candidates(options: RunOptions) -> list[Candidate]:
     if options.mirror is not None:
         from_option(options.mirror)
     chosen = stack(options.stack_name)
-    for file in (options.xen, options.control_xen):
-        if file is not None:
-            OwnXen.read(file).fit(chosen)
-    if options.qemu_dm is not None:
-        OwnQemu.read(options.qemu_dm)
     if options.control_xen and (options.mutant or options.no_control):
         other = "--no-control" if options.no_control else "--mutant"
         raise UsageError(f"--control-xen and {other} contradict each other", hint="give one of them")
@@ -104,7 +100,23 @@ def _nested_candidates(options: RunOptions) -> list[Candidate]:
     found = select_devices(devices, offer)
     if not devices:
         raise UsageError("the host has no device to borrow", hint="name one in the inventory, or with --device")
+    for xen in dict.fromkeys((options.xen, options.control_xen or options.xen)):
+        options.own_parts(xen).fit(chosen, [drivers()[model.driver] for model in found.values()])
+    _fit_control(options)
     return candidates(found)
+
+
+def _fit_control(options: RunOptions) -> None:
+    """The mutant of the run must fit the hypervisor that it is planted into, where that is not the stack's."""
+    own, name = options.own_parts().xen, options.under_test or options.control
+    mutant = options.known_mutants().get(name) if name else None
+    if own is None or name is None or not isinstance(mutant, HypervisorMutant):
+        return
+    changes = mutant.changes(None)
+    if not changes:
+        hint = "hold it against another, --mutant NAME, or against a build that has the defect, --control-xen FILE"
+        raise UsageError(f"mutant {name} is bytes of {', '.join(mutant.builds)} only", hint=hint)
+    own.fit_control(name, changes)
 
 
 def _lab_candidates(options: RunOptions) -> list[Candidate]:

@@ -35,6 +35,29 @@ def image(functions: Mapping[int, bytes], *, called: Collection[int] = (), point
     return bytes(memory) + b"".join(struct.pack("<Q", address) for address in pointed)
 
 
+def symbols(named: Mapping[str, int], *, others: int = 1500) -> bytes:
+    """What xen/tools/symbols.c puts into the image for these functions, besides so many `others` before them.
+
+    A token is a letter, as where none is worth to be one for two.
+    """
+    every = [(START + number, f"other{number}") for number in range(others)]
+    every = sorted([*every, *((address, name) for name, address in named.items())])
+    names, markers = b"", []
+    for number, (_, name) in enumerate(every):
+        if number % 256 == 0:
+            markers.append(len(names))
+        names += bytes([len(name) + 1]) + b"t" + name.encode()
+    tokens = [b"none" if not token else bytes([token]) for token in range(256)]
+    parts = [
+        struct.pack(f"<{len(every)}I", *(address - VIRTUAL for address, _ in every)),
+        struct.pack("<I", len(every)),
+        names,
+        struct.pack(f"<{len(markers)}I", *markers),
+        b"".join(token + b"\0" for token in tokens),
+    ]
+    return b"".join(part + bytes(-len(part) % 4) for part in parts)
+
+
 def xl_info(build_id: bytes = BUILD_ID) -> bytes:
     """What names the running hypervisor."""
     fields = {"release": "6.12", "xen_version": "4.20", "virt_caps": "hvm", "xen_commandline": "", "build_id": ""}

@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.host.stacks import stacks
-from harness.mutants.catalogue import catalogue
+from harness.mutants.catalogue import ANY, catalogue
 from harness.mutants.change import ByteChange, TextChange
 
 DATA = Path(__file__).parents[1] / "data"
-STACKS = tuple(dict.fromkeys(name for mutant in catalogue().values() for name in mutant.builds))
+STACKS = tuple(dict.fromkeys(name for mutant in catalogue().values() for name in mutant.builds if name != ANY))
+OWN = "own"
+"""A 4.20.4 as a developer builds it: from source, by gcc 12."""
 
 
 def captured(stack: str) -> dict[tuple[str, str], bytes]:
     """(layer, function) or ('device-model', where the window begins in the program) -> its bytes."""
+    version, kind = ("4.20", OWN) if stack == OWN else (stacks()[stack].xen, "code")
     code: dict[tuple[str, str], bytes] = {}
     key = ("", "")
-    for line in (DATA / f"xen-{stacks()[stack].xen}" / "mutated_functions.code.txt").read_text().splitlines():
+    for line in (DATA / f"xen-{version}" / f"mutated_functions.{kind}.txt").read_text().splitlines():
         layer, _, name = line.partition(" ")
         if layer in ("hypervisor", "dom0", "device-model"):
             key = (layer, name)

@@ -59,7 +59,7 @@ def unpack(image: bytes) -> list[Entry]:
 
 
 def driver(modules: list[str]) -> Driver:
-    return Driver(modules=modules, bound_as="x", ready="true", traffic="echo burst", in_dom0=True)
+    return Driver(modules=modules, config=["X"], bound_as="x", ready="true", traffic="echo burst", in_dom0=True)
 
 
 @given(

@@ -20,6 +20,7 @@ from harness.host.stacks import stack
 from harness.nested import snapshot
 from harness.nested.cache import Cache
 from harness.nested.ownparts import OwnParts, OwnQemu, OwnXen, libraries
+from harness.nested.silence import Listener, Silences
 from suites.selftest.fakes.hypervisorfile import START, elf32, image
 from suites.selftest.fakes.patience import soon
 
@@ -129,7 +130,7 @@ def test_one_that_does_not_boot_is_told_with_its_last_lines(
         None, None, "7.2", {}, tmp_path, PlainProgress(io.StringIO()), OwnParts(own)  # type: ignore[arg-type]
     )  # fmt: skip
     with pytest.raises(LabError, match=said) as raised:
-        recipe._booted(Silent())  # type: ignore[arg-type]
+        recipe._booted(Silent(), Listener(tmp_path / "console.log"))  # type: ignore[arg-type]
     assert str(own.path) in raised.value.message
     for line in console.splitlines():
         assert f"\n    {line}" in raised.value.message
@@ -146,13 +147,34 @@ def test_nobody_waits_for_one_that_died(console: str, over: bool) -> None:
     assert snapshot._WhileAlive(soon().at, Booting()).expired is over  # type: ignore[arg-type]
 
 
+def test_nobody_waits_for_one_that_hangs(tmp_path: Path) -> None:
+    class Booting:
+        alive = True
+
+        def console(self) -> str:
+            return "(XEN) Xen version 4.20.4\n"
+
+    console = tmp_path / "console.log"
+    console.write_text("(XEN) Xen version 4.20.4\n")
+    said = console.stat().st_mtime
+    listener = Listener(console, Silences(1.0, 5.0), now=lambda: said + 19)
+    deadline = snapshot._WhileAlive(soon().at, Booting(), listener)  # type: ignore[arg-type]
+    assert not deadline.expired and deadline.remaining
+    listener.now = lambda: said + 21
+    assert deadline.expired and not deadline.remaining
+    assert "Xen has said nothing for 21 s, and the stock one never for 1.0 s here" in listener.hung
+
+
 class TestQemu:
     def test_a_program_says_what_it_needs(self) -> None:
         own = OwnQemu.read(Path(sys.executable).resolve())
-        assert "libc.so.6" in own.needed
-        own.fit(own.needed, stack("trixie"))
-        with pytest.raises(UsageError, match=r"needs libc\.so\.6, which the image of stack trixie does not have"):
-            own.fit([name for name in own.needed if name != "libc.so.6"], stack("trixie"))
+        program = own.program
+        assert "libc.so.6" in program.needed
+        program.fit(program.needed, program.libc, "the image")
+        with pytest.raises(UsageError, match=r"needs libc\.so\.6, which the image does not have"):
+            program.fit([name for name in program.needed if name != "libc.so.6"], program.libc, "the image")
+        with pytest.raises(UsageError, match=r"needs a C library of 2\.\d+, and the image has 2\.1 "):
+            program.fit(program.needed, (2, 1), "the image")
 
     @pytest.mark.parametrize(
         "data", [b"", b"#!/bin/sh\n", b"\x7fELF\x01\x01" + bytes(90), b"\x7fELF\x02\x01" + bytes(90)]
