@@ -66,8 +66,9 @@ def parse_interrupts(text: str, *, file: str = "<text>") -> InterruptCounts:
         ERR:          0
 
     Lines above the CPU header (the echo of a console) are ignored; below it every line must be a row. Raises
-    ParseError for anything else, for a row with too few counters, for an irq that appears twice, and when the row ERR
-    is missing: it comes behind all irqs (Linux arch_show_interrupts), so without it the reading may be cut off.
+    ParseError for anything else, for a row with too few counters, for an irq that appears twice, and when no row of the
+    architecture ends it: they come behind all irqs (Linux arch_show_interrupts), so without one the reading may be cut
+    off. Which there are depends on the kernel: ERR is not among them on Linux 7.3.
     """
     lines = [(number, line.rstrip()) for number, line in enumerate(text.split("\n"), 1)]
     start = next((place for place, (_, line) in enumerate(lines) if _HEADER.fullmatch(line)), None)
@@ -84,8 +85,8 @@ def parse_interrupts(text: str, *, file: str = "<text>") -> InterruptCounts:
         rows[row.label] = row
     if not rows:
         raise ParseError("no rows below the header", file=file, expected="at least one interrupt")
-    if "ERR" not in rows:
-        raise ParseError("cut off", file=file, line=lines[-1][0], expected="the row ERR, behind all interrupts")
+    if next(reversed(rows.values())).irq is not None:
+        raise ParseError("cut off", file=file, line=lines[-1][0], expected="a row as LOC or ERR, behind all interrupts")
     return InterruptCounts(tuple(rows.values()))
 
 
