@@ -98,31 +98,28 @@ def _kinds(kinds: Sequence[GuestType]) -> str:
     return " or ".join(f"{'an' if kind is GuestType.HVM else 'a'} {kind}" for kind in kinds)
 
 
-def combinations(known: Catalogue, devices: Sequence[Candidate]) -> Iterator[tuple[Scenario, Hole | None]]:
-    """Every row there could be, and why it cannot be."""
-    pairs = [(f"{one.name}+{other.name}", one) for one, other in itertools.permutations(devices, 2)]
+def combinations(
+    known: Catalogue, devices: Sequence[Candidate], *, holes_too: bool = True
+) -> Iterator[tuple[Scenario, Hole | None]]:
+    """Every row there could be, and why it cannot be; or those that can be alone."""
+    pairs = [(f"{one.name}+{other.name}", one, 2) for one, other in itertools.permutations(devices, 2)]
     holes: dict[object, Hole | None] = {}  # for as many devices with the same traits
-    for name, first in [*((device.name, device) for device in devices), *pairs]:
+    for name, first, number in [*((device.name, device, 1) for device in devices), *pairs]:
         for guest in GuestType:
             for ending, end in known.endings.items():
                 for follow_on, follow in known.follow_ons.items():
-                    row = Scenario(ending, follow_on, guest, name, end, follow)
-                    alike = ending, follow_on, guest, len(row.devices), first.traits
+                    alike = ending, follow_on, guest, number, first.traits
                     if alike not in holes:
-                        holes[alike] = why_not(row, first)
-                    yield row, holes[alike]
+                        holes[alike] = why_not(Scenario(ending, follow_on, guest, name, end, follow), first)
+                    if holes_too or holes[alike] is None:
+                        yield Scenario(ending, follow_on, guest, name, end, follow), holes[alike]
 
 
 def all_scenarios(known: Catalogue, devices: Sequence[Candidate]) -> list[Scenario]:
     """Every combination that these devices allow."""
-    return _allowed(combinations(known, devices), devices)
-
-
-def _allowed(possible: Iterable[tuple[Scenario, Hole | None]], devices: Iterable[Candidate]) -> list[Scenario]:
     may = {device.name: device for device in devices}
-    return [
-        row for row, hole in possible if hole is None and all(may[name].may_suffer(row.ending) for name in row.devices)
-    ]
+    possible = combinations(known, devices, holes_too=False)
+    return [row for row, _ in possible if all(may[name].may_suffer(row.ending) for name in row.devices)]
 
 
 def select(known: Catalogue, devices: Sequence[Candidate], patterns: list[str], profile: str) -> list[Scenario]:
@@ -130,8 +127,7 @@ def select(known: Catalogue, devices: Sequence[Candidate], patterns: list[str], 
 
     SafetyRefusal when a pattern names only what the inventory does not let its device suffer.
     """
-    possible = list(combinations(known, devices))
-    everything = _allowed(possible, devices)
+    everything = all_scenarios(known, devices)
     known.profile(profile)  # also where it does not choose: it may still be a strict one
     if not patterns:
         return _of_profile(known, devices, everything, profile)
@@ -140,7 +136,7 @@ def select(known: Catalogue, devices: Sequence[Candidate], patterns: list[str], 
         wanted = _pattern(pattern)
         matching = {row.id: row for row in everything if wanted.match(row.id)}
         if not matching:
-            raise _nothing_matches(pattern, known, possible, everything)
+            raise _nothing_matches(pattern, known, combinations(known, devices), everything)
         chosen |= matching
     return list(chosen.values())
 

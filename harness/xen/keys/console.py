@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ _GUEST = re.compile(r"(?:\[[0-9 .:-]{5,30}\] )?\(d[0-9]{1,5}\) ")
 _LEVEL = re.compile(r"(?<=.)<[0-7]>(?=\S)")
 
 
+@functools.lru_cache(maxsize=32)  # markers, messages and counters of one checkpoint are sought in the same texts
 def console_lines(text: str) -> tuple[ConsoleLine, ...]:
     """Accepted format: any text; each line is sorted by its prefix (Xen `printk_start_of_line`, `hvm_print_line`).
 
@@ -60,6 +62,9 @@ def console_lines(text: str) -> tuple[ConsoleLine, ...]:
 
 def _pieces(raw: str) -> Iterator[tuple[Origin, str, Origin | None]]:
     """The messages in one line, and for one that was torn apart what its rest will look like."""
+    if raw.count("(XEN)") == 1 and "<" not in raw and (whole := _XEN.match(raw)):  # nearly all: nothing to take apart
+        yield Origin.XEN, raw[whole.end() :], None
+        return
     guest = _GUEST.match(raw)
     if guest:
         yield Origin.GUEST, raw[guest.end() :], None
@@ -189,6 +194,7 @@ _READERS: dict[Origin, tuple[Callable[[ConsoleLine], Marker | None], ...]] = {
 }
 
 
+@functools.lru_cache(maxsize=32)
 def find_markers(text: str) -> tuple[Marker, ...]:
     """Accepted format: `console_lines`. All markers in the order of the text; none is an empty tuple.
 

@@ -40,6 +40,7 @@ class Log(enum.StrEnum):
 _STAMP = re.compile(f"^{LINUX_STAMP}")
 # where a message of Xen's comes from: file and line (dprintk, a debug build), who called (gprintk), AMD's IOMMU
 _MOST_SEEN = 20_000  # lines that are kept with their rule
+_MOST_READ = 32  # texts: a run is judged, compared and checked by the same ones
 _SPOKEN = re.compile(
     r"(?:[\w./-]{1,80}\.[ch][:#][0-9]{1,5}: ?)?(?:d(?:[0-9]{1,5}|\[[A-Z]+\])v(?:[0-9]{1,4}|\?) )?"
     r"(?:AMD-Vi: (?:Warning: |Error: )?)?"
@@ -133,6 +134,7 @@ class Rules(StrictModel):
     causes: dict[str, str] = Field(default_factory=dict)  # in one sentence
     rules: dict[str, Rule]
     _seen: dict[tuple[Origin, str], str | None] = PrivateAttr(default_factory=dict)
+    _read: dict[tuple[Log, str], tuple[Classified, ...]] = PrivateAttr(default_factory=dict)  # whole texts
 
     def first(self, line: ConsoleLine) -> str | None:
         """The name of the rule that counts for a line; boots of one host say the same, so what was found is kept."""
@@ -190,10 +192,19 @@ def classify(text: str, log: Log, rules: Rules) -> tuple[Classified, ...]:
     A line that goes on with what an earlier one began (a dump, a trace) is counted there, also when other messages came
     between; until another line of the same origin begins something.
     """
+    if (log, text) not in rules._read:
+        if len(rules._read) >= _MOST_READ:
+            rules._read.clear()
+        rules._read[log, text] = tuple(_classified(text, log, rules))
+    return rules._read[log, text]
+
+
+def _classified(text: str, log: Log, rules: Rules) -> list[Classified]:
     found: list[Classified] = []
     begun: dict[Origin, int] = {}  # where in `found` the line stands that may go on
     for raw in log.lines(text):
-        line = replace(raw, text=raw.text.rstrip())
+        text = raw.text.rstrip()
+        line = raw if text == raw.text else replace(raw, text=text)
         if not line.text:
             continue
         place = begun.get(line.origin)
@@ -206,7 +217,7 @@ def classify(text: str, log: Log, rules: Rules) -> tuple[Classified, ...]:
         if rule is not None and rule.continues:
             begun[line.origin] = len(found)
         found.append(Classified(line, name, rule))
-    return tuple(found)
+    return found
 
 
 def load_rules(path: Path) -> Rules:

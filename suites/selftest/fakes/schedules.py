@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from suites.selftest.fakes.patience import soon
 NIC = "0000:02:00.0"
 CLEAN = Baseline(NIC, "8086 10d3 8086 a01f 0000:00:1c.1/00.0", "e1000e", None, "on", "pm", "", 6, 0, 0, False)
 RUN = "/run/maskall"
+_RUN = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")  # the name of a journal, another one each time
 
 
 class Killed(BaseException):
@@ -99,43 +101,42 @@ class Schedule:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311
-        self._turn = threading.Condition()
-        self._whose = ""
+        self._turns: dict[str, threading.Semaphore] = {}
+        self._back = threading.Semaphore(0)
+        self._left = 0  # steps until the turn goes back
         self._done: set[str] = set()
 
     # -- turns -------------------------------------------------------------------------------------------------------
 
     def step(self, who: str) -> None:
-        """Give the turn back and wait for the next one."""
-        with self._turn:
-            self._whose = ""
-            self._turn.notify_all()
-            self._turn.wait_for(lambda: self._whose == who)
+        """One step more; after the last of this turn, wait for the next one."""
+        self._left -= 1
+        if self._left <= 0:
+            self._back.release()
+            self._turns[who].acquire()
 
     def play(self, controllers: dict[str, Callable[[], None]]) -> None:
         """Until all have ended. Each keeps the turn for a random while: one sleeps while the other works."""
+        self._turns = {who: threading.Semaphore(0) for who in controllers}
         threads = [threading.Thread(target=self._run, args=(who, what)) for who, what in controllers.items()]
         for thread in threads:
             thread.start()
         left = sorted(controllers)
         who, steps = left[0], self.random.randrange(40)
         while left:
-            for _ in range(steps):
-                with self._turn:
-                    self._whose = who
-                    self._turn.notify_all()
-                    assert self._turn.wait_for(lambda: not self._whose, 20), self.log
+            if steps:
+                self._left = steps
+                self._turns[who].release()
+                self._back.acquire()
                 if who in self._done:
                     left.remove(who)
-                    break
             self._meanwhile()
             who, steps = self.random.choice(left or [who]), self.random.choice((1, 1, 2, 3, 5, 8, 13, 40))
         for thread in threads:
             thread.join()
 
     def _run(self, who: str, what: Callable[[], None]) -> None:
-        with self._turn:
-            self._turn.wait_for(lambda: self._whose == who)
+        self._turns[who].acquire()
         try:
             what()
         except Killed:
@@ -145,10 +146,8 @@ class Schedule:
         except BaseException as error:
             self.host.violations.append(f"{who}: {type(error).__name__}: {error}")
         finally:
-            with self._turn:
-                self._done.add(who)
-                self._whose = ""
-                self._turn.notify_all()
+            self._done.add(who)
+            self._back.release()
 
     def _meanwhile(self) -> None:
         """Time goes by; bob takes a device that hangs at pciback; the host reboots."""
@@ -295,7 +294,7 @@ def _named(command: Command) -> str:
     if isinstance(command, Played):
         inner = {"fence": lambda: command.more[0], "ask": lambda: command.more}.get(command.program)
         return f"{command.program}: {_named(inner())}" if inner else command.program
-    return "script" if isinstance(command, Script) else " ".join(command)
+    return "script" if isinstance(command, Script) else _RUN.sub("RUN", " ".join(command))
 
 
 class Beat:
@@ -317,8 +316,8 @@ class Beat:
 
 
 @contextlib.contextmanager
-def played(schedule: Schedule) -> Iterator[None]:
-    """The lease speaks with the schedule's host."""
+def played() -> Iterator[None]:
+    """The lease speaks with the host of whose link it has."""
     programs = {claim._LOOK: "look", claim._TAKE: "take", claim._RELEASE: "release", claim._BEAT: "beat",
                 ledger._APPEND: "append", ledger._CLOSE: "close", fence._WAIT: "wait"}  # fmt: skip
 
@@ -334,16 +333,16 @@ def played(schedule: Schedule) -> Iterator[None]:
 
     def read(transport: Any, device: Bdf) -> Baseline:  # noqa: ANN401
         transport.run(["read", "device"], deadline=Deadline.after(1))
-        return schedule.host.device
+        return _host(transport).device
 
     def survey(transport: Any) -> Leftovers:  # noqa: ANN401
         transport.run(["read", "leftovers"], deadline=Deadline.after(1))
-        return Leftovers(f"boot {schedule.host.boot}", {})
+        return Leftovers(f"boot {_host(transport).boot}", {})
 
     def ask(transport: Any, ours: Any) -> owners.Owners:  # noqa: ANN401
         transport.run(["read", "owners"], deadline=Deadline.after(1))
-        owner = {"bob": "d99", "maskall-a": "d7"}.get(schedule.host.device_of, "d0")
-        return owners.Owners({NIC: owner if schedule.asks else "d0"}, frozenset({*ours, 7}))
+        owner = {"bob": "d99", "maskall-a": "d7"}.get(_host(transport).device_of, "d0")
+        return owners.Owners({NIC: owner if transport.link.schedule.asks else "d0"}, frozenset({*ours, 7}))
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (claim, ledger, fence):
@@ -373,9 +372,71 @@ def played(schedule: Schedule) -> Iterator[None]:
         yield
 
 
+def _host(fenced: Any) -> PlayedHost:  # noqa: ANN401
+    host: PlayedHost = fenced.link.schedule.host
+    return host
+
+
 def _no_beat(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
     """Who beats by the clock would make a schedule's order depend on it."""
     return lambda thread: None if thread.name.startswith("claim on") else start(thread)
+
+
+def begun(
+    schedule: Schedule,
+    who: str,
+    place: Path,
+    *,
+    take_over: bool = False,
+    dies: float = 0.0,
+    notice: Callable[[str], None] = lambda _: None,
+) -> Lease:
+    """A stay of `who`, whose state lies in `place`."""
+    thread: Any = threading.current_thread()
+    thread.who, thread.folder = who, place
+    link = Link(schedule, who, dies)
+    site: Any = SimpleNamespace(
+        name="box", transport=lambda: link, host_key_fingerprint="", reach=lambda link, _: link.connect(soon())
+    )
+    return Lease.begin(site, ClaimOptions(reason="x", take_over="why not" if take_over else None), notice)
+
+
+def borrowed(stay: Lease) -> None:
+    """The device goes to a guest of ours."""
+    stay.open_journal("x")
+    stay.remember(Bdf.parse(NIC))
+    for change, command in (
+        (Change(ChangeKind.DRIVER, NIC, "bind", "unbind"), ["xl", "pci-assignable-add", NIC]),
+        (Change(ChangeKind.DOMAIN, "maskall-a", "create", "destroy"), ["xl", "create"]),
+    ):
+        stay.journal.about_to(change)
+        stay.transport.run(command, deadline=Deadline.after(1), changes=True).check()
+
+
+def restored(stay: Lease) -> None:
+    stay.put_back(whole=True)
+    stay.close_journal()
+
+
+@dataclass
+class Accident:
+    """The dice of a controller that is alone. Each command asks them twice: whether the controller dies before it (a
+    number below its `dies`), and what the link does (below 0.01 it breaks before, below 0.03 after it)."""
+
+    nth: int = 0  # of these questions is answered with `says`
+    says: float = 1.0
+    asked: int = 0
+
+    def random(self) -> float:
+        self.asked += 1
+        return self.says if self.asked == self.nth else 1.0
+
+
+def alone(accident: Accident, host: PlayedHost | None = None) -> Schedule:
+    """One controller, to which nothing happens but that."""
+    made = Schedule(0, Path(), host=host or PlayedHost())
+    made.random, made.step = accident, lambda _: None  # type: ignore[assignment, method-assign]
+    return made
 
 
 def explore(seed: int, folder: Path, *, fenced: bool = True, asks: bool = True) -> Schedule:
@@ -387,31 +448,15 @@ def explore(seed: int, folder: Path, *, fenced: bool = True, asks: bool = True) 
     notices: list[str] = []
 
     def begin(who: str, take_over: bool, dies: float) -> Lease:
-        thread: Any = threading.current_thread()
-        thread.who, thread.folder = who, folder / ("one" if shared and who != "zoe" else who)
-        link = Link(schedule, who, dies)
-        site: Any = SimpleNamespace(
-            name="box",
-            transport=lambda: link,
-            host_key_fingerprint="",
-            reach=lambda link, _: link.connect(soon()),
-        )
-        return Lease.begin(site, ClaimOptions(reason="x", take_over="why not" if take_over else None), notices.append)
+        place = folder / ("one" if shared and who != "zoe" else who)
+        return begun(schedule, who, place, take_over=take_over, dies=dies, notice=notices.append)
 
     def borrow() -> None:
         stay = begin("ada", False, dice.choice((0.0, 0.0, 0.02)))
         try:
             if stay.left_behind:
-                stay.put_back(whole=True)
-                stay.close_journal()
-            stay.open_journal("x")
-            stay.remember(Bdf.parse(NIC))
-            for change, command in (
-                (Change(ChangeKind.DRIVER, NIC, "bind", "unbind"), ["xl", "pci-assignable-add", NIC]),
-                (Change(ChangeKind.DOMAIN, "maskall-a", "create", "destroy"), ["xl", "create"]),
-            ):
-                stay.journal.about_to(change)
-                stay.transport.run(command, deadline=Deadline.after(1), changes=True).check()
+                restored(stay)
+            borrowed(stay)
         finally:
             stay.end()
 
@@ -424,8 +469,7 @@ def explore(seed: int, folder: Path, *, fenced: bool = True, asks: bool = True) 
                 schedule.log.append(f"{who} tries again after {type(error).__name__}")
                 if attempt == tries - 1:
                     raise
-        stay.put_back(whole=True)
-        stay.close_journal()
+        restored(stay)
         if who == "eve" and dice.random() < 0.5 and not schedule.host.dirty:
             schedule.host.given_to = "eve's friend"
             schedule.log.append("eve gives the host to a friend, with her claim")
@@ -433,7 +477,7 @@ def explore(seed: int, folder: Path, *, fenced: bool = True, asks: bool = True) 
             return
         stay.end()
 
-    with played(schedule):
+    with played():
         schedule.play({"ada": borrow, "eve": lambda: restore("eve", dice.random() < 0.7, 4)})
         host = schedule.host
         if host.dirty and not host.given_to:

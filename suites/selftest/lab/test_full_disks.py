@@ -18,6 +18,7 @@ from harness.lab.lease.state import HostState
 from suites.selftest.fakes.failingdisk import FailingDisk
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.labrun import FORCED, arrive, borrow, controller, die, site
+from suites.selftest.fakes.schedules import Accident, alone, begun, borrowed, played, restored
 
 __all__ = ["controller", "fake_host"]
 
@@ -122,36 +123,66 @@ def test_a_claim_in_a_link_is_a_claim(fake_host: FakeLab) -> None:
     assert look(fake_host.transport()) is None
 
 
+class Nth:
+    """What a disk says that fails at the `nth` change, and `lasting` at all after it."""
+
+    def __init__(self, nth: int, lasting: bool) -> None:
+        self.nth, self.lasting, self.seen = nth, lasting, 0
+
+    def __call__(self, _: str) -> int:
+        self.seen += 1
+        return errno.ENOSPC if self.seen == self.nth or (self.lasting and self.seen > self.nth) else 0
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 class TestTheNth:
     """Every write, fsync, rename, mkdir on the controller fails once, each in its turn, and after it all others."""
 
-    @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+    def test_of_all(self, disk: FailingDisk, tmp_path: Path, lasting: bool) -> None:
+        """On a host whose shells are played; every change of the disk is the real one."""
+        place = tmp_path / "controller/box"
+        place.mkdir(parents=True)
+        with played():
+            for nth in range(1, 1000):
+                schedule, fails, stay = alone(Accident()), Nth(nth, lasting), None
+                disk.fails(fails)
+                try:
+                    stay = begun(schedule, "ada", place)
+                    borrowed(stay)
+                except LabError as error:
+                    assert "\n" not in str(error)
+                finally:
+                    if stay is not None:
+                        stay.end()
+                disk.fails(None)
+                if schedule.host.dirty:
+                    assert schedule.host.text("claim") or HostState.of("box").quarantine, nth
+                    again = begun(schedule, "ada", place, take_over=True)
+                    restored(again)
+                    again.end()
+                assert not schedule.host.dirty and not schedule.host.violations, nth
+                HostState.of("box").cure()
+                if fails.seen < nth:
+                    break
+        assert 20 < nth < 999
+
     def test_fails(self, fake_host: FakeLab, disk: FailingDisk, lasting: bool) -> None:
+        """On one that runs every program; some of them."""
         before = fake_host.fake.state()
-        for nth in range(1, 400, 1 if not lasting else 3):
-            seen = 0
-
-            def fail(_: str, nth: int = nth) -> int:
-                nonlocal seen
-                seen += 1
-                return errno.ENOSPC if seen == nth or (lasting and seen > nth) else 0
-
-            visit = None
-            disk.fails(fail)
+        for nth in range(1, 400, 7 if not lasting else 13):
+            fails, visit = Nth(nth, lasting), None
+            disk.fails(fails)
             try:
                 visit = arrive(fake_host)
                 borrow(visit)
             except LabError as error:
                 assert "\n" not in str(error)
-            except BaseException:
-                raise
             finally:
                 if visit is not None:
                     visit.end()
-            over = seen < nth
             disk.fails(None)
             _clean_or_claimed(fake_host, before)
-            if over:
+            if fails.seen < nth:
                 break
         assert nth > 20
 
