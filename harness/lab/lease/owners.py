@@ -15,17 +15,30 @@ from harness.xen.toolstack.xl import owner_note
 _SECONDS = 30.0
 _TAKEN = 96
 
+# status 95: no Xen in this boot, and nobody but dom0 has a device
+_ASK = """\
+[ -e /sys/hypervisor/type ] || [ -e /proc/xen/capabilities ] || exit 95
+xl debug-keys Q >/dev/null 2>&1 && xl dmesg 2>/dev/null
+"""
+_NO_XEN = 95
+
 # libxl notes the domain that has a device, and makes a backend for it, whoever calls it. A note that outlived its
-# domain is nobody's: that is a leak of ours, or not our business.
+# domain is nobody's: that is a leak of ours, or not our business. But whether it did, xl must be able to tell.
 _UNLESS_TAKEN = """\
-for owner in $(xenstore-read {note} 2>/dev/null
+{xenstore}for owner in $(xenstore-read {note} 2>/dev/null
   xenstore-ls -f /local/domain/0/backend/pci 2>/dev/null |
     sed -n 's#^/local/domain/0/backend/pci/\\([0-9]*\\)/.*/dev-[0-9]* = "{device}"$#\\1#p'); do
   case "{ours}" in *" $owner "*) continue;; esac
-  xl list "$owner" >/dev/null 2>&1 || continue
+  xl list "$owner" >/dev/null 2>&1 || {{ xl list >/dev/null 2>&1 && continue; }}
   echo "domain $owner has it" >&2
   exit 96
 done
+"""
+_XENSTORE_MUST_ANSWER = """\
+xenstore-ls /local/domain/0 >/dev/null 2>&1 || {
+  echo "who has it cannot be told: Xen's key Q is not readable, and xenstore is silent" >&2
+  exit 96
+}
 """
 
 
@@ -33,34 +46,38 @@ done
 class Owners:
     """What Xen said of each device, and which domains are ours."""
 
-    by_device: Mapping[str, str]  # "d0", "d5", "DomIO"; a device that is not named here was not asked about
+    by_device: Mapping[str, str]  # "d0", "d5", "DomIO"
     ours: frozenset[int]
+    xen: bool = True  # this boot is one of Xen
 
     def refuse(self, device: str) -> None:
-        """DeviceTaken when Xen has given it to a domain that is none of ours."""
+        """DeviceTaken when Xen has given it to a domain that is none of ours. Where Xen said nothing of it, xenstore
+        must: `unless_taken`."""
         owner = self.by_device.get(device, "d0")
         number = owner.removeprefix("d")
         if number.isdecimal() and int(number) != 0 and int(number) not in self.ours:
             raise _taken(device, f"domain {number} has it")
 
+    def unless_taken(self, command: Command, device: str) -> Script:
+        """`command`, which the shell runs only if no other domain has the device; `refuse_taken` reads its answer."""
+        change = command.text if isinstance(command, Script) else f"exec {quote(command)}"
+        asking = _UNLESS_TAKEN.format(
+            xenstore=_XENSTORE_MUST_ANSWER if self.xen and device not in self.by_device else "",
+            note=quote([owner_note(Bdf.parse(device))]),
+            device=device,
+            ours=f" {' '.join(map(str, sorted(self.ours)))} ",
+        )
+        return Script(asking + change)
+
 
 def ask(transport: Transport, ours: Collection[int]) -> Owners:
-    """Ask Xen. In a boot without it nobody but dom0 has a device, and where its ring is too small for the answer
-    xenstore's word has to do."""
-    program = Script("xl debug-keys Q >/dev/null 2>&1 && xl dmesg 2>/dev/null")
-    said = transport.run(program, deadline=Deadline.after(_SECONDS)).text
+    """Ask Xen. Where its ring is too small for the answer, xenstore's word has to do."""
+    done = transport.run(Script(_ASK), deadline=Deadline.after(_SECONDS))
     try:
-        rows = parse_pci_devices(said, file="xl dmesg")
+        rows = parse_pci_devices(done.text, file="xl dmesg")
     except ParseError:
         rows = ()
-    return Owners({str(row.device): row.owner for row in rows}, frozenset(ours))
-
-
-def unless_taken(command: Command, device: str, ours: Collection[int]) -> Script:
-    """`command`, which the shell runs only if no other domain has the device; `refuse_taken` reads its answer."""
-    change = command.text if isinstance(command, Script) else f"exec {quote(command)}"
-    known = f" {' '.join(map(str, sorted(ours)))} "
-    return Script(_UNLESS_TAKEN.format(note=quote([owner_note(Bdf.parse(device))]), device=device, ours=known) + change)
+    return Owners({str(row.device): row.owner for row in rows}, frozenset(ours), xen=done.status != _NO_XEN)
 
 
 def refuse_taken(done: CommandResult, device: str) -> CommandResult:

@@ -331,7 +331,7 @@ class Undo:
     def _change(self, kind: ChangeKind, device: str, text: str, command: Command, stdin: bytes = b"") -> None:
         """One step with a device, made by a shell that asks first whether somebody else has the device by now."""
         self._announce(Change(kind, device, text, "nothing: this is the undo"))
-        asking = owners.unless_taken(command, device, self.domids)
+        asking = self._owners.unless_taken(command, device)
         done = self.transport.run(asking, deadline=self._deadline, changes=True, stdin=stdin)
         if not owners.refuse_taken(done, device).ok:
             self.notice(f"{text}: {_last_line(done)}")

@@ -66,16 +66,18 @@ def test_the_same_seed_chooses_the_same(tool: ModuleType, tmp_path: Path) -> Non
 
 
 def test_a_change_is_noticed_or_survives_and_the_source_is_as_it_was(tool: ModuleType, tmp_path: Path) -> None:
-    tree(tmp_path, tool)
-    (tmp_path / "a.py").write_text("ONE = 1\nTWO = 2\n")
-    test = tmp_path / "suites/selftest/test_a.py"
-    test.write_text("import a\n\ndef test_one():\n    assert a.ONE == 1\n")
-    one, two = tool.Finder("a.py", (tmp_path / "a.py").read_bytes()).all(), []
-    for change in one:
-        if change.kind == "changed constant":
-            two.append(tool.noticed(tmp_path, [str(test)], change, 3600.0))
-    assert two == [True, False]
-    assert (tmp_path / "a.py").read_text() == "ONE = 1\nTWO = 2\n"
+    part = tree(tmp_path, tool)
+    source = "ONE = 1\ndef two():\n    return 2\n\ndef three():\n    return 3\n"
+    (tmp_path / "a.py").write_text(source)
+    test = "import a\n\ndef test_one():\n    assert a.ONE == 1\n\ndef test_two():\n    assert a.two() == 2\n"
+    (tmp_path / "suites/selftest/test_a.py").write_text(test + "\ndef test_three():\n    a.three()\n")
+    reach = tool.Reach(tmp_path, part, 3600.0)
+    names = [name.partition("::")[2] for name in reach.tests(tmp_path / "a.py", 3)]
+    assert names == ["test_two"]
+    found = list(tool.Finder("a.py", (tmp_path / "a.py").read_bytes()).all())
+    constants = [reach.noticed(change) for change in found if change.kind == "changed constant"]
+    assert constants == [True, True, False]
+    assert (tmp_path / "a.py").read_text() == source
 
 
 @pytest.mark.parametrize("name", ["judge", "keys", "gate", "lease"])

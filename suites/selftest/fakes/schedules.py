@@ -356,7 +356,7 @@ def played() -> Iterator[None]:
         patch.setattr(
             fence.Fenced, "get", lambda self, path, deadline: self.run(["cat", path], deadline=deadline).check().stdout
         )
-        patch.setattr(owners, "unless_taken", lambda command, device, ours: Played("ask", "ask", command))
+        patch.setattr(owners.Owners, "unless_taken", lambda self, command, device: Played("ask", "ask", command))
         patch.setattr(owners, "ask", ask)
         patch.setattr(baseline, "read", read)
         patch.setattr(leftovers, "survey", survey)

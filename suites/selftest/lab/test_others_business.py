@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.errors import RestoreFailed
+from harness.base.errors import DeviceTaken, RestoreFailed
 from harness.base.progress import PlainProgress
+from harness.lab.lease import owners
 from harness.lab.lease.ladder import Rung
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
@@ -40,6 +41,17 @@ def guest(lab: FakeLab) -> None:
 def more_queues(lab: FakeLab) -> None:
     """ethtool -L."""
     append(lab, "proc/interrupts", "  60:          0          9  xen-pirq    -msi-x  eth0-TxRx-4\n")
+
+
+def refuses(lab: FakeLab, program: str, first: str = "") -> None:
+    """From now on the program fails in every shell; or when that is its first word."""
+    folder = lab.fake.root / "bin"
+    (folder / "real").mkdir(exist_ok=True)
+    (folder / program).unlink()
+    (folder / "real" / program).symlink_to("../.client")
+    case = f'[ "$1" = {first} ] && exit 1' if first else "exit 1"
+    (folder / program).write_text(f'#!/bin/sh\n{case}\nexec {folder}/real/{program} "$@"\n')
+    (folder / program).chmod(0o755)
 
 
 def bobs_device(lab: FakeLab) -> None:
@@ -148,6 +160,52 @@ class TestWhoHasItNow:
         assert fake_host.fake.functions[str(NIC)].owner == "d2"
         assert not fake_host.fake.ran("xl|tee|setpci|modprobe"), "nothing was touched"
         assert (fake_host.fake.root / "run/maskall/claim").exists(), "it stays claimed"
+
+    def test_unknown_means_no(self, fake_host: FakeLab) -> None:
+        """Neither Xen's key Q nor xenstore says who has it."""
+        visit = arrive(fake_host)
+        borrow(visit)
+        self.given_to_bob(fake_host)
+        refuses(fake_host, "xl", "debug-keys")
+        for program in ("xenstore-ls", "xenstore-read"):
+            refuses(fake_host, program)
+        climb = give_back(visit, power=FakePower())
+        assert climb is not None and not climb.restored
+        assert "who has it cannot be told" in climb.told
+        visit.end()
+        assert fake_host.fake.functions[str(NIC)].owner == "d2"
+        assert not fake_host.fake.ran("xl|tee|setpci|modprobe"), "nothing was touched"
+
+    @pytest.mark.parametrize("silent", [("xl", "debug-keys"), ("xenstore-ls",)], ids=["xenstore", "Xen"])
+    def test_the_word_of_one_will_do(self, fake_host: FakeLab, silent: tuple[str, ...]) -> None:
+        before = fake_host.fake.state()
+        visit = arrive(fake_host)
+        borrow(visit)
+        run(fake_host.transport(), ["xl", "destroy", "maskall-a"], changes=True)
+        refuses(fake_host, *silent)
+        visit.undo().reconcile(whole=True)
+        assert fake_host.fake.state()["functions"] == before["functions"]
+
+    def test_a_note_is_no_leftover_while_xl_does_not_tell_of_its_domain(self, fake_host: FakeLab) -> None:
+        visit = arrive(fake_host)
+        borrow(visit)
+        run(fake_host.transport(), ["xl", "destroy", "maskall-a"], changes=True)
+        fake_host.fake.xenstore[f"/libxl/pci/{fake_host.fake.functions[str(NIC)].key}/domid"] = "7"
+        refuses(fake_host, "xl", "list")
+        with pytest.raises(DeviceTaken, match="domain 7 has it"):
+            visit.undo().reconcile(whole=True)
+
+    def test_without_xen_nobody_has_it(self, fake_host: FakeLab) -> None:
+        """In a boot of the plain kernel xenstore is silent, and no domain is there to have a device."""
+        visit = arrive(fake_host)
+        borrow(visit)
+        run(fake_host.transport(), ["xl", "destroy", "maskall-a"], changes=True)
+        for path in ("sys/hypervisor/type", "proc/xen/capabilities"):
+            (fake_host.fake.root / path).unlink()
+        refuses(fake_host, "xenstore-ls")
+        told = owners.ask(visit.transport, ())
+        assert not told.xen
+        run(visit.transport, told.unless_taken(["true"], str(NIC)))
 
     def test_another_guest_in_the_last_moment(self, fake_host: FakeLab) -> None:
         """Behind the question to Xen: the shell that takes the device back asks xenstore once more."""
