@@ -78,8 +78,9 @@ def certify(
     if options.in_lab and not keep[0].exists():
         typer.echo("\n== what dom0 consists of, before")
         store.write_atomically(keep[0], kept(_environment(options)))
-    typer.echo(f"\n== the run (maskall run --profile certify); should it break off: maskall certify --resume {folder}")
-    run_scenarios(options)
+    go_on = f"maskall certify --resume {folder}"
+    typer.echo(f"\n== the run (maskall run --profile certify); should it break off: {go_on}")
+    run_scenarios(options, go_on)
     if options.in_lab:
         store.write_atomically(keep[1], kept(_environment(options)))
         for name, path in zip(ENVIRONMENT, keep, strict=True):

@@ -87,11 +87,11 @@ def run(
     return run_scenarios(replace(options, stack=names[0] if names else None))
 
 
-def run_scenarios(options: RunOptions) -> int:
-    """Play them; the exit status is the verdicts', not pytest's."""
+def run_scenarios(options: RunOptions, go_on: str = "") -> int:
+    """Play them; the exit status is the verdicts', not pytest's. `go_on`: what to type if it breaks off."""
     options = options.settled()
     options.scenarios()  # whatever is wrong with the options is said before pytest starts
-    running = play(options)
+    running = play(options, go_on)
     status = running.result.exit_status if running.result is not None else ExitStatus.NOTHING_RAN
     if running.error is not None and status is not ExitStatus.FAILED:
         raise running.error
@@ -109,7 +109,7 @@ def run_for_git(options: RunOptions, bad_is: str | None) -> int:
     return STATUS[answer_of(running.result, bad_is)]
 
 
-def play(options: RunOptions) -> Running:
+def play(options: RunOptions, go_on: str = "") -> Running:
     """Play scenarios through pytest and print what they came to. KeyboardInterrupt when it was interrupted."""
     import pytest
 
@@ -125,7 +125,7 @@ def play(options: RunOptions) -> Running:
     for line in running.report(width=width, colour=colour, failures=True):
         typer.echo(line)
     if running.may_go_on:
-        typer.echo(f"go on with: maskall run --resume {running.results}")
+        typer.echo(f"go on with: {go_on or f'maskall run --resume {running.results}'}")
     if running.interrupted:
         raise KeyboardInterrupt
     return running

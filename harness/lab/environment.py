@@ -51,6 +51,26 @@ def examined(before: Sections | None, after: Sections | None, *, seconds: float,
     ]
 
 
+def of_another_host(sections: Sections, facts: Mapping[str, str], packages: Mapping[str, str], dmi: str) -> list[str]:
+    """Where what was read does not fit a run with these facts and packages, whose raw files show this `dmi`. Pure."""
+    text = _text(sections)
+    told = [*text.get("commandlines", "").split("\n"), ""][1]
+    firmware = dict(line.split(" ", 1) for line in text.get("firmware", "").split("\n") if " " in line)
+    seen = {"xen_build_id": text.get("build", "").split("\n")[0].removeprefix("running "), "xen_commandline": told}
+    wrong = [
+        f"{name} is {now}, and the run's {facts[name]}" for name, now in seen.items() if now != facts.get(name, now)
+    ]
+    versions = dict(line.split(" ", 1) for line in text.get("packages", "").split("\n") if " " in line)
+    wrong += [
+        f"{name} is {now}, and the run's {packages[name]}"
+        for name, now in versions.items()
+        if now != packages.get(name, now)
+    ]
+    if dmi and (product := firmware.get("product_name", "")) not in dmi:
+        wrong.append(f"the machine is {product}, and the run's {dmi}")
+    return [inert(one)[:_MOST] for one in wrong]
+
+
 def _findings(before: Sections, after: Sections, seconds: float, reboots: bool) -> Iterator[HostFinding]:
     then, now = _text(before), _text(after)
     taint = [one.get("taint", "").strip() for one in (then, now)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -12,12 +12,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.base.errors import EvidenceError, ExitStatus, UsageError
-from harness.evidence.observe import observed
-from harness.evidence.sealed import read_inside
+from harness.base.errors import EmulatorFault, EvidenceError, ExitStatus, InventoryError, UsageError
+from harness.evidence.observe import emulator_fault, observed
+from harness.evidence.sealed import Sealed, read_inside
 from harness.evidence.store import digest
 from harness.judge.forecast import foresee
 from harness.judge.judge import judge
+from harness.judge.judgement import Outcome, sentence
 from harness.judge.known import KnownIssue, known_issues
 from harness.model.observation import RawRef
 from harness.report.begun import KNOWN_ISSUES, NAME, VERSION, Begun
@@ -38,6 +39,7 @@ class SideAgain:
     record: Record
     side: Side
     files: int
+    hidden: tuple[str, ...] = ()  # what tries that were thrown away show, and no fault of the emulator excuses
 
     @property
     def finished(self) -> bool:
@@ -173,7 +175,10 @@ def _issues(root: Path, begun: Begun) -> Mapping[str, KnownIssue]:
         return known_issues()
     if digest(read_inside(root, KNOWN_ISSUES)) != begun.known_issues:
         raise EvidenceError(f"{KNOWN_ISSUES!r} was changed after it was stored: its SHA-256 is another one")
-    return known_issues(root / KNOWN_ISSUES)
+    try:
+        return known_issues(root / KNOWN_ISSUES)
+    except InventoryError as error:
+        raise EvidenceError(error.message.removeprefix(f"{root}/"), hint=error.hint) from error
 
 
 def _add(again: RunAgain, name: str, stored: ScenarioResult | None, issues: Mapping[str, KnownIssue]) -> None:
@@ -229,6 +234,7 @@ def _side(root: Path, name: str, hypervisor: str, tries: int, stored: Side | Non
     """
     files: list[SideFile] = []
     records: list[Record] = []
+    hidden: list[str] = []
     raws: list[RawRef] = []
     damaged: list[str] = []
     seals = [*(one.raw for one in stored.attempts), stored.stored] if stored else []
@@ -243,6 +249,8 @@ def _side(root: Path, name: str, hypervisor: str, tries: int, stored: Side | Non
             damaged += wrong
         else:
             records.append(observed(file.record, sealed))
+            if number < tries - 1 and (why := _hidden(records[-1], sealed)):
+                hidden.append(f"{sealed.folder} was thrown away, and {why}")
     if damaged:
         raise EvidenceError("\n".join(damaged))
     *spoiled, record = records
@@ -260,7 +268,20 @@ def _side(root: Path, name: str, hypervisor: str, tries: int, stored: Side | Non
         )
     except ValidationError as error:  # a number that no address or time can be
         raise EvidenceError(f"{raw.path!r}: {error.errors(include_url=False)[0]['msg']}") from error
-    return SideAgain(tuple(files), record, side, sum(len(one.files) for one in files))
+    return SideAgain(tuple(files), record, side, sum(len(one.files) for one in files), tuple(hidden))
+
+
+def _hidden(record: Record, files: Sealed) -> str:
+    """Why this try may not have been thrown away; empty: it may."""
+    broken = record.broken
+    if broken is None or broken.kind not in RETRIED:
+        return "nothing broke it off"
+    if broken.kind == EmulatorFault.__name__:
+        shown = record.silence is not None and emulator_fault(files.name_of(record.silence), files)
+        return "" if shown else "no raw file shows a fault of the emulator"
+    checks = judge(replace(record, broken=None)).checks
+    violated = next((one for one in checks if one.outcome is Outcome.VIOLATED and one.raw is not None), None)
+    return f"it shows: {sentence(violated)}" if violated else ""
 
 
 def _attempt(file: SideFile, record: Record, raw: RawRef) -> Attempt:

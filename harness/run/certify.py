@@ -14,7 +14,7 @@ from harness.base.stored import from_json
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
 from harness.judge.judgement import Conclusion
-from harness.lab.environment import examined
+from harness.lab.environment import examined, of_another_host
 from harness.lab.safety.facts.stored import MARK
 from harness.report.bundle.certificate import NAME, PROFILE, BundleOf, Certificate, Question, text
 from harness.report.bundle.fidelity import Kind, Look
@@ -22,8 +22,9 @@ from harness.report.bundle.layers import Verification, Word
 from harness.report.bundle.statement import TYPE
 from harness.run import store
 from harness.run.bundle import ENVIRONMENT, signed
+from harness.run.opened import Read
 from harness.run.rules import this_tool
-from harness.run.verify import Read, Wanted, verified
+from harness.run.verify import Wanted, verified
 from harness.scenario.spec import Fate
 from harness.transport.sections import split
 
@@ -56,6 +57,12 @@ class _Run:
         reboots |= b'"gone on"' in read_inside(read.root, "run.jsonl")
         found = examined(before, after, seconds=results.seconds, reboots=reboots)
         self.questions = [Question(name=one.name, good=one.good, seen=one.seen) for one in found]
+        host, dmi = read.begun.host, _machine(read)
+        wrong = [
+            line for one in (before, after) if one for line in of_another_host(one, host.facts, host.packages, dmi)
+        ]
+        if wrong:
+            self.questions.append(Question(name="of this run", good=False, seen="; ".join(dict.fromkeys(wrong))))
         devices = {one.device for one in results.scenarios}
         lines = (after or {}).get("firmware", b"").decode("utf-8", "replace").split("\n")
         self.firmware = tuple(
@@ -75,6 +82,8 @@ def certificate(folder: Path, bundles: Sequence[Path], wanted: Wanted) -> tuple[
 
     Who signed them stands in the verifications and not in the certificate. UsageError for what are no such bundles.
     """
+    if not bundles:
+        raise UsageError("the certificate names no bundle", hint="so there is nothing that it rests on")
     runs: list[_Run] = []
     for number, path in enumerate(bundles):
         run = _Run()
@@ -104,9 +113,9 @@ def certificate(folder: Path, bundles: Sequence[Path], wanted: Wanted) -> tuple[
         fidelity=kind,
         environment=questions,
         device=", ".join(sorted({one.device_kind for one in first.results.scenarios})) or "none",
-        device_ids=tuple(sorted({ids for look in first.looks if (ids := _ids(look))})),
+        device_ids=_all_ids(first),
         firmware=runs[-1].firmware,
-        machine=next((one.dmi for one in first.machines if one.dmi), ""),
+        machine=_machine(first),
         stack={name: value for name, value in first.begun.host.facts.items() if not name.startswith("accepted ")},
         packages=first.begun.host.packages,
         played_from=first.results.started,
@@ -145,10 +154,26 @@ def _no_supplement(before: _Run, run: _Run) -> Iterator[str]:
     parent, begun, earlier = _read(run).begun.parent, _read(run).begun, _read(before).begun
     if parent is None or parent.results != before.results:
         yield f"run {begun.run_id} is no supplement of run {earlier.run_id}"
+    if begun.started < _read(before).results.ended:
+        yield f"run {begun.run_id} was begun before run {earlier.run_id} had ended"
+    for what, then, there in (
+        ("the device", "; ".join(_all_ids(_read(before))), "; ".join(_all_ids(_read(run)))),
+        ("the machine", _machine(_read(before)), _machine(_read(run))),
+    ):
+        if then != there:
+            yield f"{what} was {then or 'not read'}, and is {there or 'not read'} in the supplement"
     for name in dict.fromkeys([*begun.host.facts, *earlier.host.facts]):
         was, now = earlier.host.facts.get(name), begun.host.facts.get(name)
         if was != now:
             yield f"{name} was {was}, and is {now} in the supplement"
+
+
+def _machine(read: Read) -> str:
+    return next((one.dmi for one in read.machines if one.dmi), "")
+
+
+def _all_ids(read: Read) -> tuple[str, ...]:
+    return tuple(sorted({ids for look in read.looks if (ids := _ids(look))}))
 
 
 def _ids(look: Look) -> str:

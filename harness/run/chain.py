@@ -87,8 +87,11 @@ def events(content: bytes) -> list[Link]:
     return found
 
 
-def broken(root: Path, results: RunResult, digests: Mapping[str, str]) -> Iterator[str]:
-    """How the chain of the finished run in `root` does not fit its files, whose SHA-256 are `digests`, by name."""
+def broken(root: Path, results: RunResult, digests: Mapping[str, str], made: Mapping[str, datetime]) -> Iterator[str]:
+    """How the chain of the finished run in `root` does not fit its files, whose SHA-256 are `digests`, by name.
+
+    `made`: before when there was no such file, by its own word.
+    """
     try:
         chain = events(read_inside(root, NAME))
     except EvidenceError as error:
@@ -105,6 +108,9 @@ def broken(root: Path, results: RunResult, digests: Mapping[str, str]) -> Iterat
     for before, after in itertools.pairwise(chain):
         if after.at < before.at:
             yield f"{after.what} {after.file} is of {after.at}, and what went before it of {before.at}"
+    for one in last.values():  # run.json is written once more where scenarios follow tests
+        if one.at < made.get(one.file, one.at):
+            yield f"{one.what} {one.file} is of {one.at}, and the file says that it is of {made[one.file]}"
     tries = [one for one in chain if one.what in ("ended", "spoiled")]
     seen: set[str] = set()
     for one in tries:

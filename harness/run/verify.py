@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
-from harness.base.errors import EvidenceError
+from harness.base.errors import EvidenceError, UsageError
 from harness.base.stored import from_json
-from harness.base.text import inert
 from harness.evidence.sealed import read_inside
-from harness.evidence.store import digest
 from harness.guest.exercise import challenge_in
 from harness.host.stacks import OWN_XEN
 from harness.mutants import catalogue as mutants
@@ -24,20 +19,20 @@ from harness.mutants.catalogue import Mutant
 from harness.mutants.code import Replaced
 from harness.nested import devices as nested
 from harness.play.catalogue import catalogue
-from harness.report.begun import KNOWN_ISSUES, NAME, Begun
+from harness.report.begun import KNOWN_ISSUES, NAME
 from harness.report.bundle import bag
-from harness.report.bundle.fidelity import Fidelity, Look, MachineKind, fidelity, machine
+from harness.report.bundle.fidelity import fidelity, machine
 from harness.report.bundle.layers import Layer, Verification, Word
 from harness.report.bundle.signers import Signers
 from harness.report.bundle.sshsig import parse_signature
-from harness.report.bundle.statement import NAMESPACE, Evidence, Statement, parse_statement
-from harness.report.differences import of_values
-from harness.report.results import CaseResult, CaseSide, Control, RunResult, Side
+from harness.report.bundle.statement import NAMESPACE, parse_statement
+from harness.report.results import Control, RunResult
 from harness.run import chain, sidefile
 from harness.run.again import RunAgain, begun_in, judged_again
 from harness.run.bundle import ENVIRONMENT, JUNIT, looks
-from harness.run.cases import CasePlayed, told_of
-from harness.run.comparison import Comparison, compared
+from harness.run.comparison import compared
+from harness.run.consistency import contradictions
+from harness.run.opened import Read
 from harness.run.options import CONTROL_XEN, DEFAULT_CONTROL
 from harness.run.plan import STOCK
 from harness.run.resume import BROKEN_OFF
@@ -58,32 +53,6 @@ class Wanted:
     now: datetime
     challenge: str | None = None
     profile: str | None = None
-
-
-@dataclass(frozen=True)
-class Read:
-    """The run's own files of a bundle, which is unpacked in `root`."""
-
-    root: Path
-    begun: Begun
-    results: RunResult
-    statement: Statement
-    machines: list[MachineKind]
-    shown: Fidelity
-    comparison: Comparison
-    looks: list[Look]
-
-    @property
-    def sides(self) -> Iterator[tuple[str, Side]]:
-        """Every side, with the id of its scenario."""
-        for scenario in self.results.scenarios:
-            yield from ((scenario.id, side) for _, side in scenario.sides)
-
-    @cached_property
-    def tests(self) -> list[tuple[CaseResult, CaseSide, CasePlayed]]:
-        """Every side of a test that was played, with its record. EvidenceError for one that cannot be read."""
-        sides = [(case, side) for case in self.results.cases for _, side in case.sides if side.raw_directory]
-        return [(case, side, told_of(self.root, side)) for case, side in sides]
 
 
 def verified(path: Path, wanted: Wanted, see: Callable[[Read], None] = lambda _: None) -> Verification:
@@ -117,29 +86,19 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification) -> Read | None:
     root = files.root
     results = from_json(RunResult, read_inside(root, RESULTS), file=RESULTS)
     begun = begun_in(root)
-    found.layers.append(_freshness(root, statement.predicate, begun, wanted))
     first = looks(root, results)
     shown = fidelity(first)
     of_run = {name.removeprefix(bag.DATA): sha for name, sha in files.digests.items()}
+    try:
+        comparison = compared(root, None)
+    except UsageError as error:  # its schema is ours, so it is not for the caller to put right
+        raise EvidenceError(error.message) from error
+    read = Read(root, begun, results, statement, [machine(one) for one in first], shown, comparison, first)
+    found.layers.append(_freshness(read, wanted))
     told = f"{NAME}, every try and {RESULTS} are those of {chain.NAME}, each with the SHA-256 of what went before it"
-    found.layers.append(Layer.of("chain", _few(list(chain.broken(root, results, of_run))), [told]))
-    read = Read(root, begun, results, statement, [machine(one) for one in first], shown, compared(root, None), first)
-    found.layers.append(
-        Layer.of(
-            "consistency",
-            _few(
-                [
-                    *_statement(files, read),
-                    *_one_reading(root),
-                    *_product(read),
-                    *_times(read),
-                    *_for_people(root, read),
-                    *_tests(read),
-                ]
-            ),
-            ["the statement, the results, junit.xml and the logs say the same as the payload"],
-        )
-    )
+    found.layers.append(Layer.of("chain", _few(list(chain.broken(root, results, of_run, _made(read)))), [told]))
+    told = "the statement, the results, junit.xml and the first line of each log say the same as the payload"
+    found.layers.append(Layer.of("consistency", _few(list(contradictions(files, read))), [told]))
     played = read.comparison.again.sides_read
     tries = f"{played} sides, {results.emulator_faults} tries thrown away by the emulator"
     tests = f"{len(results.cases)} tests of the user's own, " if results.cases else ""
@@ -157,6 +116,27 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification) -> Read | None:
         f"run {results.run_id} on {results.host.name}, {shown.kind}: {counts}; exit status {results.exit_status:d}"
     )
     return read
+
+
+def _made(read: Read) -> dict[str, datetime]:
+    """When what the chain tells of was made at the earliest."""
+    made = {NAME: read.begun.started, RESULTS: read.results.ended}
+    for side in read.comparison.again.sides:
+        raws = [*(one.raw for one in side.side.attempts), side.side.stored]
+        made |= {raw.path: file.ended for raw, file in zip(raws, side.tries, strict=True) if raw is not None}
+    return made
+
+
+def _of_guests(read: Read) -> set[str]:
+    """Files of what guests said when a device was exercised, by their names, and whatever a record takes for one."""
+    files = (path.relative_to(read.root).as_posix() for path in (read.root / "raw").glob("*/*/*"))
+    found = {name for name in files if _OF_GUEST.search(name)}
+    records = [(side.side.raw_directory, [side.record.readings]) for side in read.comparison.again.sides]
+    records += [(side.raw_directory, side.record.readings) for side in read.comparison.again.case_sides]
+    for folder, devices in records:
+        guests = (reading.guest for readings in devices for reading in readings)
+        found |= {f"{folder}/{one.file}" for one in guests if one is not None and one.domain != "d0"}
+    return found
 
 
 def _few(lines: list[str]) -> list[str]:
@@ -213,15 +193,14 @@ def _signature(files: Unpacked, wanted: Wanted) -> Layer:
     return Layer.of("signature", wrong, [*good, *strangers])
 
 
-def _freshness(root: Path, evidence: Evidence, begun: Begun, wanted: Wanted) -> Layer:
+def _freshness(read: Read, wanted: Wanted) -> Layer:
     """Who signed answers the challenge; and if guests were told it, every one of them says so in its raw file."""
-    answer = evidence.challenge
+    root, answer = read.root, read.statement.predicate.challenge
     has = f"the bundle answers {answer!r}" if answer is not None else "the bundle answers none"
-    told = begun.challenge
+    told = read.begun.challenge
     silent, heard = [], 0
-    for path in sorted((root / "raw").glob("*/*/*")) if told is not None else []:
-        if _OF_GUEST.search(path.name):
-            name = path.relative_to(root).as_posix()
+    if told is not None:
+        for name in sorted(_of_guests(read)):
             heard += 1
             if (said := challenge_in(read_inside(root, name).decode("utf-8", "replace"))) != told:
                 silent.append(f"{name}: the guest was to answer {told!r}, and says {said!r}")
@@ -240,98 +219,6 @@ def _freshness(root: Path, evidence: Evidence, begun: Begun, wanted: Wanted) -> 
     return Layer(
         "freshness", Word.OK, (f"signed for the challenge {answer!r}, and {heard} raw files of guests say it",)
     )
-
-
-def _statement(files: Unpacked, read: Read) -> Iterator[str]:
-    """The statement is about this payload and says nothing else than it."""
-    statement, given = read.statement, read.statement.predicate
-    if statement.subject[0].digest != {"sha256": digest(files.tags[bag.MANIFEST_NAME])}:
-        yield "the statement is about another manifest"
-    tool = given.bundled_by
-    made = Evidence.of(read.begun, read.results, read.shown, tool, given.challenge, redacted=given.redacted)
-    for one in of_values("statement", given.model_dump(mode="json"), made.model_dump(mode="json")):
-        yield f"{one.where}: {one.what}: says {one.stored}, and the payload says {one.now}"
-    if files.tags[bag.INFO_NAME] != bag.info(given.run.id, tool.version, files.octets, len(files.digests)):
-        yield f"{bag.INFO_NAME} is not that of this run and payload"
-
-
-def _product(read: Read) -> Iterator[str]:
-    """What was tested is what the raw files show, the same on every side but on a hypervisor given as control."""
-    facts = read.begun.host.facts
-    for one in read.machines:
-        other = f"/{CONTROL_XEN}/" in one.folder
-        if other and one.xen_build_id and one.xen_build_id == facts.get("xen_build_id"):
-            yield f"{one.folder} shows the xen_build_id of the hypervisor under test"
-        for name in ("kernel",) if other else ("xen_version", "xen_build_id", "kernel"):
-            shown = getattr(one, name)
-            if shown and shown != facts.get(name):
-                yield f"{one.folder} shows {name} {shown!r}, and the run says {facts.get(name)!r}"
-    for name in ("dmi", "acpi"):
-        kinds = {getattr(one, name): one.folder for one in read.machines if getattr(one, name)}
-        if len(kinds) > 1:
-            told = "; ".join(f"{value!r} in {folder}" for value, folder in kinds.items())
-            yield f"raw files of more than one machine: {told}"
-
-
-def _times(read: Read) -> Iterator[str]:
-    told = {(name, side.hypervisor): side.began for name, side in read.sides}
-    for side in read.comparison.again.sides:
-        name, last = side.record.scenario.id, side.tries[-1]
-        if told.get((name, last.hypervisor)) not in (None, last.began):
-            yield f"{name} on {last.hypervisor} is told to be of another time than its record"
-        for file in side.tries if side.side.kept is None else ():
-            if not read.results.started <= file.began <= file.ended <= read.results.ended:
-                where = f"{file.record.scenario.id} on {file.hypervisor}"
-                yield f"{where} was played from {file.began} to {file.ended}, and the run was not"
-
-
-def _one_reading(root: Path) -> Iterator[str]:
-    """A key that is there twice is one thing to this program and another to the next."""
-
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
-            raise ValueError(f"{twice!r} is there twice")
-        return found
-
-    for name in (NAME, RESULTS):
-        try:
-            json.loads(read_inside(root, name), object_pairs_hook=once)
-        except ValueError as error:
-            yield f"{name}: {error}"
-
-
-def _for_people(root: Path, read: Read) -> Iterator[str]:
-    """junit.xml and the logs: what programs and people go by tells the same conclusions."""
-    try:
-        document = ET.fromstring(read_inside(root, JUNIT))  # noqa: S314 - expat refuses what would blow up
-        told = [
-            (case.get("name"), {one.get("name"): one.get("value") for one in case.iter("property")}.get("conclusion"))
-            for case in document.iter("testcase")
-        ]
-    except (ET.ParseError, ValueError) as error:
-        yield f"{JUNIT}: {error}"
-    else:
-        rows = [(one.id, one.conclusion.value) for one in read.results.scenarios]
-        rows += [(one.id.partition("::")[2] or one.id, one.conclusion.value) for one in read.results.cases]
-        if told != rows:
-            yield f"{JUNIT} tells other conclusions than {RESULTS}"
-    for _, side in read.sides:
-        first = read_inside(root, side.log).decode("utf-8", "replace").split("\n", 1)[0]
-        if not first.startswith(f"{side.hypervisor}: {side.verdict}: "):
-            yield f"{side.log} tells another verdict than {RESULTS}: {first[:80]!r}"
-
-
-def _tests(read: Read) -> Iterator[str]:
-    """Record and log of every test say what the results say."""
-    for case, side, told in read.tests:
-        planted_elsewhere = any(one not in read.results.controls for one in told.planted)
-        if (told.id, told.side) != (case.id, side) or planted_elsewhere or told.host != read.begun.host:
-            yield f"{side.told} tells otherwise of {case.id} than {RESULTS}"
-        head = inert(f"{case.id} on {side.hypervisor}: {side.verdict}")
-        if (first := read_inside(read.root, side.log).decode("utf-8", "replace").split("\n", 1)[0]) != head:
-            yield f"{side.log} tells another verdict than {RESULTS}: {first[:80]!r}"
 
 
 def _rows(read: Read) -> Iterator[str]:
@@ -498,6 +385,7 @@ def _fidelity(read: Read) -> Layer:
 def _rejudged(root: Path, read: Read) -> Layer:
     comparison = read.comparison
     wrong = [line.strip() for one in comparison.parts if one.word != "SAME" for line in one.lines]
+    wrong += [line for one in comparison.again.sides for line in one.hidden]
     if read.begun.known_issues:
         wrong += _only_by_own_issues(judged_again(root, stored=read.results, own_issues=False), read.results)
     if redefined := comparison.redefined:

@@ -13,6 +13,7 @@ from harness.base.errors import AnotherMachine, JournalDamaged
 from harness.lab.lease.baseline import Baseline
 from harness.lab.lease.fields import MODULES, Field, number, prose, text, words
 from harness.model.change import ChangeKind
+from harness.mutants.livepatching import NAME
 
 FIRST = "0" * 64
 """What stands for the previous line's hash in the first line."""
@@ -141,6 +142,7 @@ _SUBJECTS: Mapping[ChangeKind, Field] = {
     ChangeKind.RESET: words("bdf"),
     ChangeKind.DOMAIN: words("domain"),
     ChangeKind.MODULE: lambda value: value in MODULES,
+    ChangeKind.LIVEPATCH: text(NAME),
     ChangeKind.FILE: words("path"),
     ChangeKind.REBOOT: words("boot"),
     ChangeKind.PERSISTENT: prose(20_000),  # names of packages; what is taken back stands in the backup's own manifest

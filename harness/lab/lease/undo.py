@@ -49,6 +49,7 @@ _HOLDS = 95
 
 # libxl waits in vain for the backend of a PV guest that has shut down by itself, which closed it, and leaves it behind.
 _BACKENDS = "/local/domain/0/backend/pci"
+_NAMED = re.compile(rf'^{_BACKENDS}/([1-9]\d{{0,4}})/\d+/domain = "([a-z0-9-]+)"$', re.MULTILINE | re.ASCII)
 _FORGET = f"xl list {{domid}} >/dev/null 2>&1 || exec xenstore-rm {_BACKENDS}/{{domid}}"
 _OF_ONE_BOOT = (ChangeKind.MODULE, ChangeKind.LIVEPATCH)
 
@@ -185,11 +186,12 @@ class Undo:
         """What xenstore has of pciback's part in domains of ours that are gone."""
         if not self.domids:
             return
-        listed = self.transport.run(["xenstore-list", _BACKENDS], deadline=self._deadline)
-        for domid in sorted(self.domids & {int(word) for word in listed.text.split() if word.isdecimal()}):
-            text = f"make xenstore forget pciback's part in domain {domid}, if that is gone"
-            self._announce(Change(ChangeKind.DOMAIN, f"d{domid}", text, "nothing: this is the undo"))
-            self.transport.run(Script(_FORGET.format(domid=domid)), deadline=self._deadline, changes=True)
+        listed = self.transport.run(["xenstore-ls", "-f", _BACKENDS], deadline=self._deadline)
+        for domid, name in sorted(set(_NAMED.findall(listed.text))):
+            if int(domid) in self.domids and name in self.touched.domains:
+                text = f"make xenstore forget pciback's part in {name} (d{domid}), if that is gone"
+                self._announce(Change(ChangeKind.DOMAIN, name, text, "nothing: this is the undo"))
+                self.transport.run(Script(_FORGET.format(domid=domid)), deadline=self._deadline, changes=True)
 
     def reset(self, device: str, method: str) -> None:
         """One reset of the device by one of the kernel's methods. What the write says proves nothing, the registers are

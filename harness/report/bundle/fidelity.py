@@ -109,17 +109,33 @@ def _named(look: Look) -> StoredFact | None:
     return _fact(f"{look.folder}/dom0_dmesg.txt", look.dom0_dmesg, match) if match else None
 
 
-def _ids(config: str) -> str:
-    """Ids that QEMU gives; empty: they are none of QEMU's."""
+def device_ids(config: str) -> str:
+    """Vendor, device and subsystem as config space in hexadecimal has them; empty: there is none, or no device."""
+    found = _numbers(config)
+    if found is None or set(found) == {0xFFFF}:
+        return ""
+    vendor, device, sub_vendor, sub_device = found
+    return f"{vendor:04x}:{device:04x}, subsystem {sub_vendor:04x}:{sub_device:04x}"
+
+
+def _numbers(config: str) -> tuple[int, int, int, int] | None:
     try:
         data = bytes.fromhex(config.replace("\n", " "))[:0x30]
     except ValueError:
-        return ""
+        return None
+    if len(data) < 0x30:
+        return None
     vendor, device, sub_vendor, sub_device = (
         int.from_bytes(data[at : at + 2], "little") for at in (0x00, 0x02, 0x2C, 0x2E)
     )
-    if vendor in _QEMU_VENDORS or (sub_vendor, sub_device) == _QEMU_SUBSYSTEM:
-        return f"device {vendor:04x}:{device:04x}, subsystem {sub_vendor:04x}:{sub_device:04x}: QEMU's"
+    return vendor, device, sub_vendor, sub_device
+
+
+def _ids(config: str) -> str:
+    """Ids that QEMU gives; empty: they are none of QEMU's."""
+    found = _numbers(config)
+    if found is not None and (found[0] in _QEMU_VENDORS or found[2:] == _QEMU_SUBSYSTEM):
+        return f"device {device_ids(config)}: QEMU's"
     return ""
 
 

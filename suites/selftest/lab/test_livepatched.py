@@ -23,6 +23,7 @@ from harness.mutants.plant import plant
 from harness.run.options import DEFAULT_CONTROL, RunOptions
 from suites.selftest.cli.test_cli_stacks import LAB
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
+from suites.selftest.fakes.journalline import must_be_storable
 from suites.selftest.mutants.test_livepatch import RESET, XenLivepatch
 
 LIST = "Name ID Mem VCPUs State Time(s)\nDomain-0 0 1024 1 r----- 10.0\n"
@@ -57,6 +58,7 @@ class Host1:
         return Reply()
 
     def about_to(self, change: Change) -> None:
+        must_be_storable(change)
         self.log.append(f"journal {change.kind} {change.subject}")
 
     def host(self, *, allowed: bool = True) -> Host:

@@ -22,6 +22,7 @@ from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
 from suites.selftest.fakes.faketransport import FakeTransport, Reply
+from suites.selftest.fakes.journalline import must_be_storable
 from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
@@ -38,6 +39,7 @@ class Book:
     stop_at: int = -1
 
     def about_to(self, change: Change) -> None:
+        must_be_storable(change)
         self.told.append((change, len(self.lab.fake.executed)))
         if len(self.told) == self.stop_at:
             raise KeyboardInterrupt
@@ -151,10 +153,11 @@ class TestGoingBack:
         """Of ours, once it is gone; what is left of others' is their business."""
         link, baseline, _ = borrowed(fake_host)
         XlToolstack(link).create(guest("maskall-b"), soon()).result.check()
-        left = {f"/local/domain/0/backend/pci/{domid}/0/state": "6" for domid in (1, 2, 7)}
+        names = {1: "maskall-a", 2: "maskall-b", 7: "maskall-a", 9: "bob"}
+        left = {f"/local/domain/0/backend/pci/{domid}/0/domain": name for domid, name in names.items()}
         XlToolstack(link).destroy(1, soon()).check()
         fake_host.fake.xenstore.update(left)
-        Undo(link, Book(fake_host), touched(baseline), domids={1, 2}).reconcile(whole=True)
+        Undo(link, Book(fake_host), touched(baseline), domids={1, 2, 9}).reconcile(whole=True)
         assert now(fake_host)["domains"] == {0: "Domain-0", 2: "maskall-b"}
         assert fake_host.fake.xenstore.keys() & left.keys() == {name for name in left if "/1/" not in name}
 

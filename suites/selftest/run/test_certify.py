@@ -22,7 +22,7 @@ from harness.run.certify import NAMESPACE, certificate, load_certificate, nobody
 from harness.run.rules import this_tool
 from harness.run.schema import certificate_schema, schema_text
 from harness.run.verify import Wanted
-from suites.selftest.fakes.badbundle import NOW, Forger, edit_json, finished_run, new_key, public
+from suites.selftest.fakes.badbundle import NOW, Forger, edit_json, edit_raw, finish, finished_run, new_key, public
 
 PUBLISHED = Path(__file__).parents[3] / "docs/certificate.schema.json"
 ENVIRONMENT = {
@@ -167,7 +167,13 @@ def certified(tmp_path_factory: pytest.TempPathFactory, forger: Forger) -> Path:
     for name in ("before", "after"):
         path = root / f"environment/{name}.txt"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"".join(b"@@ %s\n%s\n" % (key.encode(), data) for key, data in ENVIRONMENT.items()))
+        facts = json.loads((root / "run.json").read_text())["host"]["facts"]
+        sections = ENVIRONMENT | {
+            "commandlines": f"root=/dev/sda\n{facts['xen_commandline']}".encode(),
+            "build": f"running {facts['xen_build_id']}\nin /boot/xen-4.20-amd64.gz".encode(),
+            "firmware": b"product_name Standard PC (Q35 + ICH9, 2009)",
+        }
+        path.write_bytes(b"".join(b"@@ %s\n%s\n" % (key.encode(), data) for key, data in sections.items()))
     path = folder / "nic0.maskall.tar.gz"
     bundle(root, path, keys=[forger.key], challenge="abc")
     made, _ = certificate(folder, [path], nobody())
@@ -189,8 +195,27 @@ class TestOfBundles:
         assert made.rows == {"E14-F1-hvm-virtio-rng": Conclusion.PROVEN}
         assert "of profile certify, " in "\n".join(made.because)
         assert "dom0's kernel" not in "\n".join(made.because)
+        assert not any(one.startswith("of this run") for one in made.because)
         assert (folder / "certificate.txt").read_text().startswith("INCOMPLETE: virtio-rng, on an emulator\n")
         assert max(map(len, (folder / "certificate.txt").read_text().splitlines())) <= 78
+
+    @pytest.mark.parametrize(
+        ("old", "new", "told"),
+        [
+            (b"running 576c", b"running 0000", "xen_build_id is 0000"),
+            (b"console=com1", b"console=vga", "xen_commandline is console=vga"),
+            (b"product_name Standard PC", b"product_name PowerEdge R650", "the machine is PowerEdge R650"),
+        ],
+    )
+    def test_dom0_of_another_host(self, folder: Path, forger: Forger, old: bytes, new: bytes, told: str) -> None:
+        """Somebody has a host that is clean, and another that passes."""
+        for name in ("before", "after"):
+            path = folder / f"run/environment/{name}.txt"
+            assert old in path.read_bytes()
+            path.write_bytes(path.read_bytes().replace(old, new))
+        bundle(folder / "run", folder / "nic0.maskall.tar.gz", keys=[forger.key])
+        made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
+        assert f"of this run: {told}" in "\n".join(made.because)
 
     def test_it_obeys_the_published_schema(self, folder: Path) -> None:
         assert PUBLISHED.read_text() == schema_text(certificate_schema()), "publish it again, see harness/run/schema.py"
@@ -237,6 +262,7 @@ class TestCountersign:
             (lambda data: data.update(fidelity="hardware"), "NOT SO: fidelity: says hardware"),
             (lambda data: data["rows"].update({"E99": "PROVEN"}), "NOT SO: rows: "),
             (lambda data: data["environment"].pop(), "NOT SO: environment: "),
+            (lambda data: data.update(machine="Dell R650"), "NOT SO: machine: says Dell R650"),
             (lambda data: data["bundles"][0].update(sha256="0" * 64), "NOT SO: bundles: "),
             (lambda data: data["judged_by"].update(sha256="0" * 64), "NOT SO: judged by maskall 0000"),
         ],
@@ -265,6 +291,11 @@ class TestCountersign:
         allowed.write_text("")
         assert main(argv) == 1
         assert "NOT SO: signature: " in capsys.readouterr().out
+
+    def test_of_no_bundle(self, folder: Path, allowed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        edit_json(folder / "certificate.json", lambda data: data.update(bundles=[]))
+        assert main(["countersign", str(folder / "certificate.json"), "--allowed-signers", str(allowed)]) == 2
+        assert "the certificate names no bundle" in capsys.readouterr().err
 
     def test_without_its_bundle(self, folder: Path, allowed: Path, capsys: pytest.CaptureFixture[str]) -> None:
         argv = ["countersign", str(folder / "certificate.json"), "--allowed-signers", str(allowed)]
@@ -303,6 +334,20 @@ class TestSupplement:
         bundle(second, folder.parent / "second.tar.gz", keys=[forger.key])
         found, _ = certificate(folder, [folder / "nic0.maskall.tar.gz", folder.parent / "second.tar.gz"], nobody())
         assert any("is no supplement of run" in one for one in found.because)
+        assert any("was begun before run" in one for one in found.because)
+
+    def test_of_another_card_of_the_same_name(self, folder: Path, second: Path, forger: Forger) -> None:
+        for look in second.glob("raw/*/*/*/config.hex"):
+            side = look.parent.parent
+            name = look.relative_to(side).as_posix()
+            edit_raw(
+                second, side.relative_to(second).as_posix(), name, lambda data: data.replace(b"44 10", b"45 10", 1)
+            )
+        finish(second)
+        bundle(second, folder.parent / "second.tar.gz", keys=[forger.key])
+        found, _ = certificate(folder, [folder / "nic0.maskall.tar.gz", folder.parent / "second.tar.gz"], nobody())
+        (told,) = (one for one in found.because if one.startswith("the device was "))
+        assert told.startswith("the device was 1af4:1044") and "and is 1af4:1045" in told
 
 
 def _sha256(path: Path) -> str:

@@ -23,7 +23,7 @@ def told(root: Path, results: RunResult) -> list[str]:
         for path in root.rglob("*")
         if path.is_file()
     }
-    return list(chain.broken(root, results, digests))
+    return list(chain.broken(root, results, digests, {}))
 
 
 def results_of(root: Path) -> RunResult:

@@ -569,7 +569,9 @@ class TestForgerWithAKey:
         for side in (SIDE, CONTROL):
             edit_raw(root, side, "01-C0/dom0_dmesg.txt", lambda data: data.replace(b"DMI: Dell", b"dmi: Dell"))
             edit_raw(root, side, "01-C0/xl_dmesg.txt", lambda data: data.replace(b"BOCHS", b"DELL "))
-            edit_raw(root, side, "01-C0/config.hex", lambda data: data.replace(b"f4 1a 00 11", b"28 10 00 11"))
+            for look in (root / side).glob("*/config.hex"):
+                name = look.relative_to(root / side).as_posix()
+                edit_raw(root, side, name, lambda data: data.replace(b"f4 1a 00 11", b"28 10 00 11"))
         finish(root)
         only(forger.verify(forger.bundled(root)), "fidelity", "no raw file of some side shows", Word.UNKNOWN)
 

@@ -1,0 +1,175 @@
+"""Where the files of a bundle contradict each other, although all of them are sealed and signed."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from harness.base.text import inert
+from harness.evidence.sealed import read_inside
+from harness.evidence.store import digest
+from harness.model.observation import CONFIG
+from harness.report.begun import NAME
+from harness.report.bundle import bag
+from harness.report.bundle.fidelity import device_ids
+from harness.report.bundle.statement import Evidence
+from harness.report.differences import of_values
+from harness.report.formats.junit import junit
+from harness.run import chain, sidefile
+from harness.run.bundle import JUNIT
+from harness.run.opened import Read
+from harness.run.options import CONTROL_XEN
+from harness.run.store import RESULTS
+from harness.run.unpack import Unpacked
+
+_RED = ("failure", "error", "skipped")
+
+
+def contradictions(files: Unpacked, read: Read) -> Iterator[str]:
+    """One line each. EvidenceError for a file that cannot be read."""
+    yield from _statement(files, read)
+    yield from _one_reading(files, read.root)
+    yield from _product(read)
+    yield from _devices(read)
+    yield from _times(read)
+    yield from _twins(read)
+    yield from _for_people(read.root, read)
+    yield from _tests(read)
+
+
+def _statement(files: Unpacked, read: Read) -> Iterator[str]:
+    """The statement is about this payload and says nothing else than it."""
+    statement, given = read.statement, read.statement.predicate
+    if statement.subject[0].digest != {"sha256": digest(files.tags[bag.MANIFEST_NAME])}:
+        yield "the statement is about another manifest"
+    tool = given.bundled_by
+    made = Evidence.of(read.begun, read.results, read.shown, tool, given.challenge, redacted=given.redacted)
+    for one in of_values("statement", given.model_dump(mode="json"), made.model_dump(mode="json")):
+        yield f"{one.where}: {one.what}: says {one.stored}, and the payload says {one.now}"
+    if files.tags[bag.INFO_NAME] != bag.info(given.run.id, tool.version, files.octets, len(files.digests)):
+        yield f"{bag.INFO_NAME} is not that of this run and payload"
+
+
+def _product(read: Read) -> Iterator[str]:
+    """What was tested is what the raw files show, the same on every side but on a hypervisor given as control."""
+    facts = read.begun.host.facts
+    for one in read.machines:
+        other = f"/{CONTROL_XEN}/" in one.folder
+        if other and one.xen_build_id and one.xen_build_id == facts.get("xen_build_id"):
+            yield f"{one.folder} shows the xen_build_id of the hypervisor under test"
+        for name in ("kernel",) if other else ("xen_version", "xen_build_id", "kernel"):
+            shown = getattr(one, name)
+            if shown and shown != facts.get(name):
+                yield f"{one.folder} shows {name} {shown!r}, and the run says {facts.get(name)!r}"
+    for name in ("dmi", "acpi"):
+        kinds = {getattr(one, name): one.folder for one in read.machines if getattr(one, name)}
+        if len(kinds) > 1:
+            told = "; ".join(f"{value!r} in {folder}" for value, folder in kinds.items())
+            yield f"raw files of more than one machine: {told}"
+
+
+def _devices(read: Read) -> Iterator[str]:
+    """A device is the same at every look, on every side."""
+    shown: dict[str, dict[str, str]] = defaultdict(dict)
+    for side in read.comparison.again.sides:
+        folder, record = side.side.raw_directory, side.record
+        names = record.scenario.device.split("+")
+        for name, part, below in zip(names, (record, record.second), ("", "second/"), strict=False):
+            for reading in part.readings if part is not None else ():
+                if reading.shows_device:
+                    path = f"{folder}/{below}{reading.folder}/{CONFIG}"
+                    if ids := device_ids(read_inside(read.root, path).decode("ascii", "replace")):
+                        shown[name].setdefault(ids, path)
+    for name, kinds in shown.items():
+        if len(kinds) > 1:
+            yield f"{name} is more than one device: " + "; ".join(f"{ids} in {path}" for ids, path in kinds.items())
+
+
+def _times(read: Read) -> Iterator[str]:
+    """Every side is of this run, but for controls that were proven in an earlier one, which no lab host keeps."""
+    begun, results = read.begun, read.results
+    if begun.started != results.started or results.ended < results.started:
+        yield f"{RESULTS} is of {results.started} to {results.ended}, and {NAME} of {begun.started}"
+    told = {(name, side.hypervisor): side.began for name, side in read.sides}
+    for side in read.comparison.again.sides:
+        name, last = side.record.scenario.id, side.tries[-1]
+        if told.get((name, last.hypervisor)) not in (None, last.began):
+            yield f"{name} on {last.hypervisor} is told to be of another time than its record"
+        kept = side.side.kept is not None and last.hypervisor != begun.under_test and begun.host.nested
+        for file in () if kept else side.tries:
+            if not begun.started <= file.began <= file.ended <= results.ended:
+                where = f"{file.record.scenario.id} on {file.hypervisor}"
+                yield f"{where} was played from {file.began} to {file.ended}, and the run was not"
+
+
+def _twins(read: Read) -> Iterator[str]:
+    """No two sides have the same bytes in every file: logs have the time in them."""
+    seen: dict[frozenset[str], str] = {}
+    for side in read.comparison.again.sides:
+        files, folder = frozenset(side.tries[-1].files.values()), side.side.raw_directory
+        if side.record.readings and (other := seen.setdefault(files, folder)) != folder:
+            yield f"{folder} has the raw files of {other}"
+
+
+def _one_reading(files: Unpacked, root: Path) -> Iterator[str]:
+    """A key that is there twice is one thing to this program and another to the next."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
+            raise ValueError(f"{twice!r} is there twice")
+        return found
+
+    texts: dict[str, list[bytes]] = {}
+    for name in (one.removeprefix(bag.DATA) for one in files.digests):
+        if name in (NAME, RESULTS) or name.endswith(f"/{sidefile.NAME}"):
+            texts[name] = [read_inside(root, name)]
+        elif name == chain.NAME:
+            texts[name] = read_inside(root, name).splitlines()
+    for name, parts in texts.items():
+        try:
+            for text in parts:
+                json.loads(text, object_pairs_hook=once)
+        except (ValueError, RecursionError) as error:
+            yield f"{name}: {error}"
+
+
+def _for_people(root: Path, read: Read) -> Iterator[str]:
+    """junit.xml and the logs: what programs and people go by tells the same conclusions."""
+    try:
+        told = _outcomes(read_inside(root, JUNIT))
+    except (ET.ParseError, ValueError) as error:
+        yield f"{JUNIT}: {error}"
+    else:
+        if told != _outcomes(junit(read.results)):
+            yield f"{JUNIT} tells other conclusions than {RESULTS}"
+    for _, side in read.sides:
+        first = read_inside(root, side.log).decode("utf-8", "replace").split("\n", 1)[0]
+        if not first.startswith(f"{side.hypervisor}: {side.verdict}: "):
+            yield f"{side.log} tells another verdict than {RESULTS}: {first[:80]!r}"
+
+
+def _outcomes(document: bytes) -> list[object]:
+    """Of each test case its name, conclusion and what makes a CI system red; and all that is counted."""
+    root = ET.fromstring(document)  # noqa: S314 - expat refuses what would blow up
+    found: list[object] = []
+    for case in root.iter("testcase"):
+        conclusion = next((one.get("value") for one in case.iter("property") if one.get("name") == "conclusion"), None)
+        found.append((case.get("name"), conclusion, [one.tag for one in case if one.tag in _RED]))
+    counted = ("tests", *(f"{one}s" for one in _RED[:2]), _RED[2])
+    return found + [[one.get(name) for name in counted] for one in (root, *root.iter("testsuite"))]
+
+
+def _tests(read: Read) -> Iterator[str]:
+    """Record and log of every test say what the results say."""
+    for case, side, told in read.tests:
+        planted_elsewhere = any(one not in read.results.controls for one in told.planted)
+        if (told.id, told.side) != (case.id, side) or planted_elsewhere or told.host != read.begun.host:
+            yield f"{side.told} tells otherwise of {case.id} than {RESULTS}"
+        head = inert(f"{case.id} on {side.hypervisor}: {side.verdict}")
+        if (first := read_inside(read.root, side.log).decode("utf-8", "replace").split("\n", 1)[0]) != head:
+            yield f"{side.log} tells another verdict than {RESULTS}: {first[:80]!r}"
