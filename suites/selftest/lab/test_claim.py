@@ -55,6 +55,13 @@ def taker(run: str) -> Iterator[Taker]:
         one.release()
 
 
+def test_it_beats_by_itself(taker: Taker, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.lab.lease.claim.BEAT", 0.02)
+    taker.take()
+    heart, seen = Path(run) / "heartbeat", set[str]()
+    assert poll(lambda: seen.add(heart.read_text()) or len(seen) > 3, soon(), every=0.005)  # type: ignore[func-returns-value]
+
+
 def test_a_free_host_is_taken_and_given_back(taker: Taker, run: str) -> None:
     claim = taker.take()
     there = look(claim.transport, run)

@@ -140,6 +140,14 @@ STORAGE = [
     ({"signatures": "=nvme1n1 127 00 00 00 *\n"}, Level.OK),
     ({"signatures": "=nvme1n1 127 00 53 ef *\n"}, Level.DENY),
     ({"signatures": "=nvme1n1 127 unreadable\n"}, Level.DENY),
+    ({"swaps": "/dev/vda9 partition 1 0 -2\n"}, Level.OK),  # a partition nobody listed, of a disk that is known
+    ({"swaps": "/dev/nvme1n1p9 partition 1 0 -2\n"}, Level.LETHAL),
+    ({"swaps": "/dev/sdq partition 1 0 -2\n"}, Level.DENY),  # of none that is known
+    ({"zpool": "\t /dev/vda9  ONLINE 0 0 0\n"}, Level.OK),
+    ({"zpool": "\t /dev/sdq  ONLINE 0 0 0\n"}, Level.DENY),
+    ({"mounts": "21 20 0:40 / /srv rw - bcachefs /dev/vda9:/dev/vda8 rw\n"}, Level.OK),
+    ({"mounts": "21 20 0:40 / /srv rw - bcachefs /dev/vda9:/dev/nvme1n1p9 rw\n"}, Level.LETHAL),
+    ({"mounts": "21 20 0:40 / /srv rw - xfs /dev/vda9 rw,logdev=/dev/vda8\n"}, Level.OK),
     ({"zpool": "missing zpool\n"}, Level.LETHAL),
     ({"block": "-"}, Level.LETHAL),
     ({"mounts": "-"}, Level.LETHAL),
@@ -152,6 +160,11 @@ def test_storage(changed: dict[str, str], expected: Level) -> None:
     assert level(found, "storage") is expected, explain(found, {})
     assert found.allowed({}) is (expected is Level.OK)
     assert found.allowed(ACCEPT_ALL) is (expected < Level.LETHAL)
+
+
+def test_a_partition_is_shown_by_its_first_line() -> None:
+    (found,) = [one for one in decision("disk", facts(block=PART)).findings if one.check == "storage"]
+    assert [line.text for line in found.evidence] == [f"nvme1n1p1 realpath {BLOCK}/nvme1n1p1"]
 
 
 ON = "=2: {0}    inet 192.0.2.1/24 brd x\n"
