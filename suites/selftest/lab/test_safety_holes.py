@@ -75,6 +75,7 @@ HOLES = [
      Level.OK),
     ("card", "console", {"pci": serial_card("0c0320"), "xen": "xen_commandline : dbgp=ehci console=dbgp\n"},
      Level.LETHAL),
+    ("card", "console", {"pci": serial_card("0c0320"), "xen": "xen_commandline : console=dbgp\n"}, Level.LETHAL),
     ("card", "console", {"pci": serial_card("0c0330"), "cmdline": "console=ttyUSB0\n"}, Level.LETHAL),
     ("card", "console", {"pci": serial_card("030000")}, Level.DENY),
     ("card", "console", {"pci": serial_card("030000") + f"{NIC} boot_vga 0\n"}, Level.OK),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.xen.keys.messages import Log
-from harness.xen.keys.ring import gained, last_dump, recorded
+from harness.xen.keys.ring import _Stream, gained, last_dump, recorded
 
 
 def mark(number: int) -> str:
@@ -141,3 +141,7 @@ def test_the_last_dump() -> None:
     ring = f"cut\n{mark(1)}{old}{mark(2)}(XEN) news\n{mark(3)}{new}{mark(4)}(XEN) later\n"
     assert last_dump(ring.encode()).decode() == new
     assert last_dump(new.encode()).decode() == new
+
+
+def test_a_console_without_a_line_of_the_log_begins_at_its_beginning() -> None:
+    assert _Stream.of(Log.XEN, b"login: ").raw(0) == 0
