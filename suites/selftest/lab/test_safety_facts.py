@@ -188,6 +188,15 @@ def test_data_at_the_head_the_middle_and_the_end_of_a_disk_is_seen(fake_host: Fa
     assert not blank(after), after
 
 
+def test_what_the_kernel_serves_to_others_is_told(fake_host: FakeLab) -> None:
+    assert lines(read(fake_host), "exported", "") == []
+    config = "/sys/kernel/config"
+    fake_host.fake.tree.write(f"{config}/nvmet/subsystems/nqn.1/namespaces/1/device_path", "/dev/nvme1n1\n")
+    fake_host.fake.tree.write(f"{config}/target/core/fileio_0/srv/udev_path", "/srv/disk.img\n")
+    fake_host.fake.tree.write(f"{config}/usb_gadget/g1/functions/mass_storage.0/lun.0/file", "/dev/sda\n")
+    assert lines(read(fake_host), "exported", "") == ["/dev/nvme1n1", "/srv/disk.img", "/dev/sda"]
+
+
 def test_an_empty_disk_is_not_blank(fake_host: FakeLab) -> None:
     fake_host.fake.tree.real("/dev/nvme1n1").write_bytes(b"")
     (line,) = lines(read(fake_host), "signatures", "nvme1n1 ")

@@ -302,7 +302,7 @@ KINDS = [
     ("070000", Level.OK),
     ("080500", Level.OK),
     ("088000", Level.OK),
-    ("00ff00", Level.OK),
+    ("00ff00", Level.DENY),  # virtio alone has entropy sources of this class, and other things too
     ("000000", Level.DENY),
     ("140000", Level.DENY),
     ("410000", Level.DENY),

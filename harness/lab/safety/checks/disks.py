@@ -104,7 +104,16 @@ class Disks:
     @cached_property
     def uses(self) -> list[tuple[FactLine, str | None]]:
         """Each use, and the block device used; None when it is one that nobody knows."""
-        ways = (self._mounts, self._swaps, self._pools, self._words, self._guests, self._open, self._hiding)
+        ways = (
+            self._mounts,
+            self._swaps,
+            self._pools,
+            self._words,
+            self._guests,
+            self._open,
+            self._hiding,
+            self._exported,
+        )
         return [use for way in ways for use in way()]
 
     def _mounts(self) -> Iterator[tuple[FactLine, str | None]]:
@@ -146,6 +155,10 @@ class Disks:
             path = _unescaped(line.text.split()[0])
             if path.startswith("/dev/"):
                 yield line, self.name(path) or self.whole(path)
+
+    def _exported(self) -> Iterator[tuple[FactLine, str | None]]:
+        for line in self.facts.lines("exported"):
+            yield from ((line, name) for name in self._devices(line.text.strip()))
 
     def _pools(self) -> Iterator[tuple[FactLine, str | None]]:
         for line in self.facts.lines("btrfs"):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from harness.lab.safety.checks.finding import Finding, Lending, Level
-from harness.lab.safety.facts.facts import Function, HostFacts
+from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts
 
 _BRIDGE, _MEMORY, _SYSTEM = 0x06, 0x05, 0x08
 _SYSTEM_DEVICES = {0x05, 0x80}  # SD host controllers, and what has no subclass; the rest is the machine itself
 _KNOWN = {*range(0x01, 0x06), *range(0x07, 0x14), 0x40, 0xFF}  # PCI ID database, device classes
+_ENTROPY = {"1af4:1005", "1af4:1044"}  # virtio 1.2, 5: transitional and modern; of class 00ff as others of virtio are
+_VIRTIO_MEMORY = {"1af4:1058", "1af4:105b"}  # virtio-mem, virtio-pmem
+_WATCHDOG = re.compile(r"/watchdog/watchdog\d+$")
 
 
 def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
-    """LETHAL: a bridge, memory, a part of the machine itself, or nothing that Xen can name.
+    """LETHAL: a bridge, memory, a part of the machine itself, its watchdog, or nothing that Xen can name.
 
-    DENY: a class that cannot be told, or a function of which the host said two things. 0x00ff is what virtio's entropy
-    source has.
+    DENY: a class that cannot be told, or a function of which the host said two things.
     """
     code, here = function.class_code, function.lines[:1]
     if not function.bdf.known_to_xen:
@@ -28,12 +31,17 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         yield Finding("kind", Level.DENY, "unknown: its class cannot be read", here)
     elif code >> 16 == _BRIDGE:
         yield Finding("kind", Level.LETHAL, "it is a bridge", here)
-    elif code >> 16 == _MEMORY:
+    elif code >> 16 == _MEMORY or function.id in _VIRTIO_MEMORY:
         yield Finding("kind", Level.LETHAL, "it is memory, which may be the machine's own", here)
     elif code >> 16 == _SYSTEM and code >> 8 & 0xFF not in _SYSTEM_DEVICES:
         yield Finding("kind", Level.LETHAL, "it is a part of the machine itself: IOMMU, timer, interrupts", here)
-    elif code >> 16 not in _KNOWN and code >> 8 != 0x00FF:
+    elif code >> 16 not in _KNOWN and function.id not in _ENTROPY:
         yield Finding("kind", Level.DENY, f"unknown: class {code:06x}", here)
+    for line in facts.lines("chars"):  # whoever has it open, or firmware or the kernel has started it
+        if _WATCHDOG.search(line.text) and str(function.bdf) in PCI_PATH.findall(line.text):
+            yield Finding(
+                "kind", Level.LETHAL, "it is a watchdog, which resets the machine once nobody feeds it", (line,)
+            )
     if function.config is None:
         yield Finding("kind", Level.DENY, "unknown: its config space cannot be read", here)
     elif not function.config.gone and function.config.header_type != 0:

@@ -13,7 +13,19 @@ PCI_PATH = re.compile(rf"/({FUNCTION})(?=/|$)")
 
 
 LATER = frozenset(
-    {"program", "devlinks", "iscsi", "exclusive", "chars", "users", "tty", "display", "netconsole", "tables"}
+    {
+        "program",
+        "devlinks",
+        "iscsi",
+        "exclusive",
+        "chars",
+        "users",
+        "tty",
+        "display",
+        "netconsole",
+        "tables",
+        "exported",
+    }
 )
 """Sections that version 1 of the reading program did not print: in stored facts of it they are no loss."""
 SECTIONS = LATER | {

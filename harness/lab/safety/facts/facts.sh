@@ -184,6 +184,12 @@ find -L /proc/[0-9]*/fd -maxdepth 1 \( -type b -o -type c \) -exec stat -L -c '%
         printf '%s %s %s\n' "$kind" "$number" "${program:-unknown}"
     done | sort -u
 command -v find >/dev/null 2>&1 || echo "missing find"
+section exported # what the kernel serves to others, and has neither open nor for itself: nvmet, LIO, a USB gadget
+for path in /sys/kernel/config/nvmet/subsystems/*/namespaces/*/device_path \
+    /sys/kernel/config/target/core/fileio_*/*/udev_path \
+    /sys/kernel/config/usb_gadget/*/functions/mass_storage.*/lun.*/file; do
+    [ -e "$path" ] && cat "$path" 2>/dev/null
+done
 section mounts
 whole /proc/self/mountinfo
 seen=" $(stat -L -c %i /proc/self/ns/mnt 2>/dev/null) "
