@@ -219,6 +219,8 @@ OTHERS = [
     ("owner", {"owners": '/libxl/pci/0000-02-00-0/domid = "3"\n'}, Level.DENY),
     ("owner", {"backends": f'/local/domain/0/backend/pci/3/0/dev-0 = "{NIC}"\n'}, Level.DENY),
     ("owner", {"pci": f"{NIC} sriov_numvfs 2\n"}, Level.DENY),
+    ("owner", {"pci": f"{NIC} sriov_numvfs 0\n"}, Level.OK),
+    *(("owner", {"pci": f"{NIC} sriov_numvfs {odd}\n"}, Level.DENY) for odd in ("lots", "\u0660", "000000", "-0")),
     ("msix", {"config": "=" + config(NIC, 0xC004)}, Level.DENY),
     ("msix", {"config": f"=function {NIC}\n000000{' ff' * 16}\n*\n000100\n"}, Level.DENY),
     ("iommu", {"xen": "="}, Level.DENY),

@@ -72,7 +72,7 @@ def _things(lines: Mapping[str, tuple[FactLine, ...]], name: str) -> dict[str, T
     found: dict[str, list[tuple[str, str, FactLine]]] = {}
     for line in lines.get(name, ()):
         words = line.text.split(" ", 2)
-        if len(words) < 3 or words[0] == "missing":
+        if len(words) < 3:
             continue
         found.setdefault(words[0], []).append((words[1], words[2], line))
     return {
@@ -235,9 +235,7 @@ def _configs(lines: tuple[FactLine, ...]) -> _Configs:
         try:
             data = _dumped(rows)
         except _Lost as lost:
-            found.doubts.setdefault(name, []).append(
-                (f"its config space cannot be read: {lost.why}", lost.line or head)
-            )
+            found.doubts.setdefault(name, []).append((f"its config space cannot be read: {lost.why}", lost.line))
             found.spaces.pop(name, None)
             continue
         if known:
@@ -253,7 +251,7 @@ def _configs(lines: tuple[FactLine, ...]) -> _Configs:
 class _Lost(Exception):
     """Bytes are missing or contradict."""
 
-    def __init__(self, why: str, line: FactLine | None = None) -> None:
+    def __init__(self, why: str, line: FactLine) -> None:
         super().__init__(why)
         self.why, self.line = why, line
 
