@@ -77,10 +77,10 @@ def _devices(read: Read) -> Iterator[str]:
     for side in read.comparison.again.sides:
         folder, record = side.side.raw_directory, side.record
         names = record.scenario.device.split("+")
-        for name, part, below in zip(names, (record, record.second), ("", "second/"), strict=False):
+        for name, part in zip(names, (record, record.second), strict=False):
             for reading in part.readings if part is not None else ():
                 if reading.shows_device:
-                    path = f"{folder}/{below}{reading.folder}/{CONFIG}"
+                    path = f"{folder}/{reading.folder}/{CONFIG}"
                     if ids := device_ids(read_inside(read.root, path).decode("ascii", "replace")):
                         shown[name].setdefault(ids, path)
     for name, kinds in shown.items():

@@ -54,6 +54,12 @@ def of_2020(record: Any) -> None:  # noqa: ANN401 - JSON
     record.update(began="2020-01-01T00:00:00Z", ended="2020-01-01T00:10:00Z")
 
 
+@pytest.mark.parametrize("name", ["two-devices", "known-late-teardown", "lab-error"])
+def test_honest_ones_hold(forger: Forger, tmp_path: Path, name: str) -> None:
+    found = forger.verify(forger.bundled(finished_run(name, tmp_path / "run")))
+    assert found.status == 0, "\n".join(found.lines)
+
+
 class TestWhen:
     def test_the_side_under_test_is_of_an_earlier_run(self, forger: Forger, root: Path) -> None:
         """A control may be a kept proof, and nothing else."""
