@@ -37,7 +37,7 @@ def read_log(parts: Sequence[LogPart], log: Log, rules: Rules, expected: Collect
         text += part.text
     found = []
     for one in classify(text, log, rules):
-        place = max(index for index, start in enumerate(starts) if start <= one.line.number or index == 0)
+        place = max(index for index, start in enumerate(starts) if start <= one.line.number)
         if place == 0:
             continue
         part = parts[place]

@@ -52,7 +52,7 @@ def with_table(page: str, rules: Rules) -> str:
     """The page with the table of today between its two marks. ValueError when it has no such place."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
-    if not begin or not end:
+    if not end:
         raise ValueError(f"no place for the table: {BEGIN.strip()} ... {END.strip()}")
     return f"{before}{begin}\n{table(rules)}\n{end}{after}"
 

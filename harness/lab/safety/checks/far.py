@@ -82,7 +82,7 @@ def _blocks(facts: HostFacts) -> Iterator[Far]:
         text = "\n".join(line.text for line in lines)
         if "/nvme-fabrics/" in text and " transport fc" not in text:
             server = re.search(r"traddr=([0-9a-f.:%]+)", text)
-            yield Far(lines[0], (server[1],) if server and is_address(server[1]) else ())
+            yield Far(lines[0], (server[1],) if server else ())
     for name, block in facts.blocks.items():
         if "/pci" in block.place or block.attributes.get("size") == "0" or block.attributes.get("partition"):
             continue
