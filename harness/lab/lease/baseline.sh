@@ -1,19 +1,22 @@
 # How a PCI function, its driver and what the driver makes of it are now; reads only. $1: separator   $2: BDF
 section() { printf '\n%s %s\n' "$separator" "$1"; }
-# The lines of an attribute that there may be; by the shell itself, because a process each is slow on a busy dom0.
+# By the shell itself wherever it can, because a process each is slow on a busy dom0: the lines of an attribute that
+# there may be, one value of a thing, where a link leads.
 show() { while read -r line; do echo "$line"; done <"$1"; } 2>/dev/null
+value() { [ -e "$3" ] && read -r line <"$3" && echo "$1 $2 $line"; } 2>/dev/null
+place() { cd -P "$1" 2>/dev/null && echo "$PWD" && cd /; }
 attribute() { section "$1"; show "$device/${2:-$1}"; }
 separator=$1 device=/sys/bus/pci/devices/$2
 section path
-readlink -f "$device"
+place "$device"
 section ids
 for name in vendor device subsystem_vendor subsystem_device; do
     show "$device/$name"
 done
 section slots
-cat /sys/bus/pci/drivers/pciback/slots 2>/dev/null
+show /sys/bus/pci/drivers/pciback/slots
 section driver
-readlink "$device/driver"
+place "$device/driver"
 attribute driver_override
 section power_control
 show "$device/power/control"
@@ -34,7 +37,7 @@ for interface in "$device"/net/* "$device"/virtio*/net/*; do
     thing=net$number name=${interface##*/} number=$((number + 1))
     echo "$thing name $name"
     for setting in mtu address tx_queue_len; do
-        [ -e "$interface/$setting" ] && echo "$thing $setting $(show "$interface/$setting")"
+        value "$thing" "$setting" "$interface/$setting"
     done
     command -v ethtool >/dev/null 2>&1 || continue
     ethtool -k "$name" 2>/dev/null | sed -n "s/^[[:space:]]*\([a-z0-9-]*\): \(o[nf]*\)\$/$thing feature \1 \2/p"
@@ -50,7 +53,7 @@ for disk in "$device"/nvme/nvme*/nvme* "$device"/virtio*/block/* "$device"/ata*/
     thing=block$number number=$((number + 1))
     echo "$thing name ${disk##*/}"
     for setting in scheduler read_ahead_kb nr_requests nomerges rq_affinity io_timeout max_sectors_kb wbt_lat_usec; do
-        [ -e "$disk/queue/$setting" ] && echo "$thing $setting $(show "$disk/queue/$setting")"
+        value "$thing" "$setting" "$disk/queue/$setting"
     done
 done
 section end

@@ -56,7 +56,8 @@ read -r boot </proc/sys/kernel/random/boot_id && [ "$boot" = {boot_id} ] || exit
 cd {run} && exec 9<. && flock -s -w 10 9 || exit 1
 [ -z {need} ] || mine || exit 7
 true >>journal.jsonl || exit 1
-last=$(tail -n 1 journal.jsonl); last=${{last##*'"hash":"'}}; last=${{last%%'"'*}}
+last=; while IFS= read -r line || [ -n "$line" ]; do last=$line; done <journal.jsonl
+last=${{last##*'"hash":"'}}; last=${{last%%'"'*}}
 [ "$last" = {this} ] && exit 0
 [ "${{last:-{first}}}" = {prev} ] || {{ echo "$last"; exit 9; }}
 cat journal.jsonl - > journal.new && mv -f journal.new journal.jsonl || {{ rm -f journal.new; exit 1; }}

@@ -105,7 +105,7 @@ def test_a_host_that_knows_no_leave_has_no_control() -> None:
 
 def test_a_mutant_of_bytes_is_none_for_a_livepatch() -> None:
     one = Host1()
-    with pytest.raises(LabError, match="does not fit"):
+    with pytest.raises(LabError, match="cannot be made by livepatch"):
         plant("sticky-host-maskall", catalogue()["sticky-host-maskall"], one.host())
     assert one.log == []
 
