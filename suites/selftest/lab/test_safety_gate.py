@@ -245,6 +245,16 @@ def test_what_is_ours_or_lent_is_fine() -> None:
     assert level(decision("nic", back, mine=mine), "siblings") is Level.DENY, "given back, and at work again perhaps"
 
 
+def test_a_display_beside_it_that_we_hold_is_idle() -> None:
+    """At pciback nobody sees whether it is the boot display; what our journal answers for was looked at before."""
+    beside = Bdf.parse("0000:02:00.1")
+    display = function(str(beside), NIC_HOME[:-1] + "1", "1234:1111", "030000")
+    for driver, expected in (("pciback", Level.OK), ("bochs", Level.DENY)):
+        seen = facts(pci=display, drivers=f"={NIC} e1000e\n{beside} {driver}\n")
+        assert level(decision("nic", seen, mine=frozenset({Bdf.parse(NIC), beside})), "siblings") is expected
+        assert level(decision("nic", seen, mine=frozenset({Bdf.parse(NIC)})), "siblings") is Level.DENY
+
+
 def test_what_is_ours_is_refused_once_a_domain_of_somebody_else_has_it() -> None:
     mine, backend = frozenset({Bdf.parse(NIC)}), "/local/domain/0/backend/pci/7/0"
     for name, expected in (("maskall-a", Level.OK), ("web1", Level.DENY)):
