@@ -20,6 +20,7 @@ from harness.transport.debugger import PhysicalMemory
 from harness.transport.sections import ask
 from harness.xen.keys.messages import Log
 from harness.xen.keys.ring import gained
+from harness.xen.toolstack.xl import owner_note
 
 SNAPSHOT_SECONDS = 60.0
 
@@ -77,7 +78,8 @@ class Collector:
 
         `name`: what its folder is called, if not as the checkpoint.
         """
-        reading = self._read("snapshot.sh", name or str(checkpoint), checkpoint, str(self.device), guest=guest)
+        asked = (str(self.device), owner_note(self.device))
+        reading = self._read("snapshot.sh", name or str(checkpoint), checkpoint, *asked, guest=guest)
         if self._read_table(reading):
             reading = self.readings[-1] = replace(reading, files=(*reading.files, TABLE))
         return observe(self.device, reading, self.store)

@@ -37,6 +37,8 @@ def domain_xml(spec: GuestSpec) -> str:
     if spec.type is GuestType.PV and spec.devices:  # xl does so by itself; else Linux uses no swiotlb
         xen = Xml.SubElement(Xml.SubElement(domain, "features"), "xen")
         Xml.SubElement(xen, "e820_host", state="on")
+    clock = Xml.SubElement(domain, "clock", offset="utc")
+    Xml.SubElement(clock, "timer", name="tsc", mode="native")
     _text(domain, "on_poweroff", "destroy")
     _text(domain, "on_reboot", spec.on_reboot)
     _text(domain, "on_crash", spec.on_crash)

@@ -69,7 +69,7 @@ class Dom0:
         return f"{mark.format(2 * number - 1)}{self.keys}{mark.format(2 * number)}"
 
     def snapshot(self, executed: Executed) -> Reply:
-        match = re.match(r"sh -c 'set -- (@\w+) ?(\S+)?\n", executed.shown)
+        match = re.match(r"sh -c 'set -- (@\w+)(?: (\S+) /libxl/pci/\S+/domid)?\n", executed.shown)
         assert match is not None and match[2] in (str(NVME), None) and not executed.changes
         if match[2]:
             self.pressed += 1

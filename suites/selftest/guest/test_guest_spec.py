@@ -19,6 +19,7 @@ on_poweroff = "destroy"
 on_reboot = "preserve"
 on_crash = "preserve"
 pci = ['0000:04:00.0', '0000:05:00.1']
+tsc_mode = "native"
 vga = "none"
 vnc = 0
 usb = 0
@@ -35,6 +36,7 @@ on_poweroff = "destroy"
 on_reboot = "restart"
 on_crash = "destroy"
 pci = ['0000:02:00.0']
+tsc_mode = "native"
 """
 
 

@@ -40,6 +40,10 @@ class TestXml:
         assert told == ["maskall-a", "128", "2", "/boot/vmlinuz", "/x.cpio"]
         assert f'cmdline = "{domain.findtext("os/cmdline")}"' in SPEC.xl_config()
         assert "maskall.drivers=nvme" in (domain.findtext("os/cmdline") or "")
+        timer = domain.find("clock/timer")
+        assert timer is not None
+        assert timer.attrib == {"name": "tsc", "mode": "native"}
+        assert 'tsc_mode = "native"' in SPEC.xl_config()
         assert [one.tag for one in domain.findall("features/*")] == ["acpi", "apic", "pae"]
         assert [one.tag for one in domain.findall("devices/*")] == ["hostdev"]
 
