@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.words import Device, Stack
+from harness.run.against import What
 
 app = typer.Typer()
 
@@ -17,16 +18,22 @@ app = typer.Typer()
 
 \b
   maskall bench                    the table
-  maskall bench --json bench.json  the figures also as JSON ('-': on standard output, without the table)"""
+  maskall bench --json bench.json  the figures also as JSON ('-': on standard output, without the table)
+  maskall bench --against ../old   the same in another checkout, turn and turn about: medians and ratios
+  maskall bench --against ../old --what ci     profile ci with its controls, and whether both judge alike"""
 )
 def bench(
     json: Annotated[Path | None, typer.Option(help="Also write the figures here.", metavar="FILE")] = None,
     stack: Stack = None,
     device: Device = "nvme",
+    against: Annotated[Path | None, typer.Option(help="Another checkout to measure as well.", metavar="DIR")] = None,
+    what: Annotated[What, typer.Option(help="With --against: what is measured; self: the self-tests.")] = What.PHASES,
+    turns: Annotated[int, typer.Option(help="With --against: how often.", min=1, metavar="N")] = 3,
 ) -> None:
     """Measure how long every phase takes.
 
-    Cold boot, restore, hot-add, guest, and one scenario with its control in both ways: about five minutes.
+    Cold boot, restore, hot-add, guest, and one scenario with its control in both ways: about five minutes. Against
+    another checkout it is what both take on this machine now that counts: ratios hold elsewhere, seconds do not.
     """
     from rich.console import Console
 
@@ -35,6 +42,13 @@ def bench(
     from harness.run.bench import measure
     from harness.run.store import write_atomically
 
+    if against is not None:
+        from harness.run.against import compare
+
+        with progress_for(Console(stderr=True)) as progress:
+            compared = compare(against, what, turns, known_stack(stack).name, device, progress)
+        typer.echo("\n".join(compared.table()))
+        return
     with progress_for(Console(stderr=True)) as progress:
         figures = measure(known_stack(stack), device, progress)
     if json == Path("-"):
