@@ -54,3 +54,14 @@ def detect() -> Accelerator:
         if parameter.exists():
             nested = parameter.read_text().strip()
     return choose(Path("/proc/cpuinfo").read_text(), nested, os.access("/dev/kvm", os.R_OK | os.W_OK))
+
+
+MEMORY = Path("/proc/meminfo")
+_HOST_KIB = 3 << 20
+_AVAILABLE = re.compile(r"^MemAvailable: +(\d+) kB$", re.MULTILINE)
+
+
+def room_for(hosts: int) -> bool:
+    """Whether this machine has the memory for so many emulated hosts. Source: proc(5), MemAvailable."""
+    available = _AVAILABLE.search(MEMORY.read_text())
+    return available is not None and int(available[1]) >= hosts * _HOST_KIB

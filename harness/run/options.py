@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.base.errors import UsageError
+from harness.nested.accelerator import room_for
 from harness.run.option import Only, joined, option, table_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ OUR_INVENTORY = Path(__file__).parents[2] / "inventory" / "nested.yaml"
 DEFAULT_CONTROL = "no-maskall-reset"
 CONTROL_XEN = "control-xen"
 """What a hypervisor that was given as the control is called in results."""
-_MOST_WORKERS = 2
+_MOST_PROCESSORS = 2
+_WAITS = 1  # hosts more than processors: one of three waits, mostly for libxl, which gives an eject 10 s to come
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ class RunOptions:
     rounds: int = option(0, "Of F7, how many (default: 20).", "N", on="run", least=3, most=60, repeat=True)
     workers: int = option(
         0,
-        f"Hosts at a time (default: one for each processor, at most {_MOST_WORKERS}).",
+        f"Hosts at a time (default: one for each processor, at most {_MOST_PROCESSORS}, and one more if memory allows).",
         "N",
         on="run mutants soak bisect",
         least=1,
@@ -275,10 +277,11 @@ class RunOptions:
 
     @property
     def hosts_at_a_time(self) -> int:
-        """An emulated host keeps one processor busy, and needs its memory; more than two were never measured."""
+        """An emulated host keeps one processor busy but where it waits, and needs its memory; see docs/performance.md."""
         if self.in_lab:
             return 1
-        return self.workers or min(_MOST_WORKERS, os.cpu_count() or 1)
+        busy = min(_MOST_PROCESSORS, os.cpu_count() or 1)
+        return self.workers or busy + (_WAITS if room_for(busy + _WAITS) else 0)
 
     @property
     def under_test(self) -> str | None:
