@@ -83,7 +83,7 @@ class GuestSpec:
             f'on_reboot = "{self.on_reboot}"',
             f'on_crash = "{self.on_crash}"',
             f"pci = [{', '.join(repr(str(device)) for device in self.devices)}]",
-            # xl's default too where the CPU's TSC never stops; elsewhere each rdtsc is a trap, a third of a guest's boot
+            # xl's default where the CPU's TSC never stops; elsewhere each rdtsc traps, which is a third of a boot
             'tsc_mode = "native"',
         ]
         if self.type is GuestType.HVM:

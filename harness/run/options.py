@@ -214,7 +214,7 @@ class RunOptions:
     rounds: int = option(0, "Of F7, how many (default: 20).", "N", on="run", least=3, most=60, repeat=True)
     workers: int = option(
         0,
-        f"Hosts at a time (default: one for each processor, at most {_MOST_PROCESSORS}, and one more if memory allows).",
+        f"Hosts at a time (default: one a processor, at most {_MOST_PROCESSORS}, and one more if memory allows).",
         "N",
         on="run mutants soak bisect",
         least=1,
@@ -277,7 +277,7 @@ class RunOptions:
 
     @property
     def hosts_at_a_time(self) -> int:
-        """An emulated host keeps one processor busy but where it waits, and needs its memory; see docs/performance.md."""
+        """An emulated host keeps a processor busy but where it waits, and needs its memory; see docs/performance.md."""
         if self.in_lab:
             return 1
         busy = min(_MOST_PROCESSORS, os.cpu_count() or 1)
