@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.base.errors import EvidenceError, ParseError
 from harness.base.text import inert
-from harness.judge.judgement import Check, Conclusion, Outcome
+from harness.judge.judgement import Check, Conclusion, Outcome, Verdict
 from harness.model.config import ConfigSpace
 from harness.model.message import Meaning, Message, words
 from harness.model.observation import RawRef
@@ -175,12 +175,16 @@ def brief(number: int, scenario: ScenarioResult) -> Section:
 
 
 def _parting(scenario: ScenarioResult) -> str:
-    """Empty where no control was played."""
+    """In a line; where no control was played, what is known."""
     if scenario.control is None:
-        return ""
+        return clipped(scenario.reason, 160) if scenario.conclusion is Conclusion.KNOWN else ""
     found = first_divergence(scenario.stock, scenario.control)
+    if found is None and scenario.control.verdict is Verdict.FAIL:
+        return (
+            f"stock and control look the same at every checkpoint; the control: {clipped(scenario.control.reason, 160)}"
+        )
     if found is None:
-        return "stock and control show the same at every checkpoint"
+        return "stock and control look the same at every checkpoint"
     fact = found.facts[0]
     more = f" and {len(found.facts) - 1} more" if len(found.facts) > 1 else ""
     what = f"{fact.lane} {fact.name}: {clipped(fact.stock, 80)} / {clipped(fact.control, 80)}"

@@ -354,6 +354,16 @@ def test_a_thousand_scenarios_are_six_megabytes_at_most(replayed: dict[str, tupl
     assert all('class="scenario REGRESSION"' in one for one in told), "room is for what is wrong"
 
 
+def test_each_row_says_where_its_sides_part(run: RunResult, replayed: dict[str, tuple[Path, RunResult]]) -> None:
+    root, proven = replayed["proven"]
+    text = made(proven, root)[0]
+    told = "stock and control part at C6: hardware MSI-X control: Enable+ Masked- 0x8001 / Enable+ Masked+ 0xc001"
+    assert f'<span class="parting">{told} and 3 more</span></span></summary>' in text
+    assert 'class="scenario PROVEN" id="s0" open>' in text, "the only one is open"
+    known = section(made(run)[0], next(one.id for one in run.scenarios if one.conclusion is Conclusion.KNOWN))
+    assert '<span class="parting">' in known
+
+
 def test_one_that_is_too_large_is_told_briefly_and_the_others_whole(run: RunResult) -> None:
     worst = run.scenarios[4]
     judged = replace(worst.stock.judgement, checks=worst.stock.judgement.checks * 6000)
