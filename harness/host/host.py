@@ -24,7 +24,16 @@ from harness.model.change import Change, ChangeKind, Deed, Ledger, NoLedger
 from harness.scenario.spec import HostPower
 from harness.transport.base import Command, CommandResult, Transport
 from harness.transport.debugger import Debugger, PhysicalMemory
-from harness.xen.keys.debugkeys import IrqRow, MaskRow, PciRow, parse_irqs, parse_masks, parse_pci_devices
+from harness.xen.keys.debugkeys import (
+    IrqRow,
+    MaskRow,
+    PatchedFunction,
+    PciRow,
+    parse_irqs,
+    parse_livepatches,
+    parse_masks,
+    parse_pci_devices,
+)
 from harness.xen.keys.domainkeys import (
     DomainUsage,
     EventChannel,
@@ -197,6 +206,8 @@ class Host:
     @overload
     def debug_key(self, key: Literal["i"]) -> tuple[IrqRow, ...]: ...
     @overload
+    def debug_key(self, key: Literal["x"]) -> tuple[PatchedFunction, ...]: ...
+    @overload
     def debug_key(self, key: Literal["e"]) -> tuple[EventChannel, ...]: ...
     @overload
     def debug_key(self, key: Literal["q"]) -> tuple[DomainUsage, ...]: ...
@@ -207,8 +218,8 @@ class Host:
     def debug_key(self, key: str) -> object:
         """What Xen prints for a debug key, as the parser of that key reads it; its text for one that has no parser.
 
-        M: MSI masks, Q: PCI devices, i: interrupts, e: event channels, q: domains, each a tuple of rows; m: free
-        memory in KiB. ParseError for a dump that is not whole, LabError.
+        M: MSI masks, Q: PCI devices, i: interrupts, e: event channels, q: domains, x: livepatched functions, each a
+        tuple of rows; m: free memory in KiB. ParseError for a dump that is not whole, LabError.
         """
         if not re.fullmatch(r"[A-Za-z0-9*%+?]", key):
             raise UsageError(f"{key!r} is no debug key", hint="one character, as 'xl debug-keys h' lists them")
@@ -286,6 +297,7 @@ _KEYS: dict[str, Callable[[str], object]] = {
     "M": parse_masks,
     "Q": parse_pci_devices,
     "i": parse_irqs,
+    "x": parse_livepatches,
     "e": parse_event_channels,
     "q": parse_domains,
     "m": parse_free_memory,

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from harness.base.deadline import Deadline
-from harness.base.errors import HostQuarantined, MaskallError, RestoreFailed
+from harness.base.errors import HostQuarantined, LabError, MaskallError, RestoreFailed
 from harness.base.progress import Progress
 from harness.guest.drivers import drivers
 from harness.guest.initramfs import GuestFiles, install
@@ -31,12 +32,28 @@ from harness.lab.rescue import Rescue
 from harness.lab.survey import Survey
 from harness.model.address import Bdf
 from harness.model.change import Change, ChangeKind
+from harness.mutants.livepatching import Livepatches
+from harness.mutants.plant import stock_again
 from harness.xen.keys.xl_output import parse_info
 from harness.xen.toolstack.xl import REMOTE_RUN
 
 _GUEST_FILES = f"{REMOTE_RUN}/guest"
 _INSTALL_SECONDS = 300.0
 _SECONDS = 30.0
+
+
+class BootedOnce(Protocol):
+    """A hypervisor that a host is booted with for one session; UsageError, LabError as `boot_own` raises them."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What results say of it."""
+
+    def boot(self, visit: Lease, power: Power | None, console: Recorder | None, progress: Progress) -> None:
+        """Boot it, and see that it runs."""
+
+    def go_back(self, visit: Lease, power: Power | None, progress: Progress) -> None:
+        """Boot the host's own again; nothing to do where that runs."""
 
 
 @dataclass
@@ -51,14 +68,25 @@ class RealLab:
     console: Recorder | None = None
     power: Power | None = None
     guest_files: GuestFiles | None = None
+    xen: BootedOnce | None = None
+    """What was booted there for this session instead of its own hypervisor."""
     _facts: dict[str, str] = field(default_factory=dict)
     _packages: dict[str, str] = field(default_factory=dict)
     _closed: bool = False
     _reading_seconds: float = 0.0
 
     @classmethod
-    def opened(cls, site: Site, names: list[str], wishes: ClaimOptions, progress: Progress) -> RealLab:
+    def opened(
+        cls,
+        site: Site,
+        names: list[str],
+        wishes: ClaimOptions,
+        progress: Progress,
+        xen: BootedOnce | None = None,
+    ) -> RealLab:
         """Claim the host, undo what a dead run left, check every device. Nothing is borrowed yet.
+
+        With `xen` it is booted once with that hypervisor, and goes back to its own by another boot as it is closed.
 
         UsageError, SafetyRefusal, LabError; then the host is free again and as it was found.
         """
@@ -72,7 +100,7 @@ class RealLab:
             with progress.phase(f"claim {site.name}"):
                 visit = Lease.begin(site, wishes, progress.note)
             undo.callback(visit.end)
-            lab = cls(site, devices, wishes, progress, visit, console, power)
+            lab = cls(site, devices, wishes, progress, visit, console, power, xen=xen)
             lab._refuse_quarantined()
             if visit.left_behind:
                 with progress.phase("undo what an earlier run left"):
@@ -80,6 +108,10 @@ class RealLab:
                     visit.close_journal()
             survey = lab._check()
             refuse_unfit(site.name, examine(site.entry, survey.facts, None, ""))
+            if xen is not None:
+                undo.callback(lab._go_back)
+                xen.boot(visit, power, console, progress)
+                lab._check()
             lab._packages = read_packages(visit.transport, Deadline.after(_SECONDS))
             undo.pop_all()
         return lab
@@ -108,22 +140,24 @@ class RealLab:
         """The host with `devices` to borrow; at the end everything is put back and verified, whatever happened."""
         del keep, opener  # the options refuse the first: a lab host is given back; and none can be frozen
         self.visit.state.refuse_quarantined()
+        self.visit.refuse_other_xen()
         survey = self._check()
         addresses = {device: survey.address(device) for device in devices}
         for address in addresses.values():
             self._begin_journal(address)
-        restored = False
+        host, restored = self._dressed(addresses), False
 
         def restore() -> None:
             nonlocal restored
             restored = True
-            self.restore()
+            self.restore(host)
 
+        host.restore = restore
         try:
-            yield self._dressed(addresses, restore, progress)
+            yield host
         finally:
             if not restored:
-                self.restore()
+                self.restore(host)
 
     def _begin_journal(self, address: Bdf) -> None:
         visit = self.visit
@@ -140,7 +174,7 @@ class RealLab:
             wanted = {entry.driver: drivers()[entry.driver] for entry in self.devices.values()}
             self.guest_files = install(visit.transport, wanted, Deadline.after(_INSTALL_SECONDS), _GUEST_FILES)
 
-    def _dressed(self, addresses: dict[str, Bdf], restore: Callable[[], None], progress: Progress) -> Host:
+    def _dressed(self, addresses: dict[str, Bdf]) -> Host:
         timer = DeadMan(self.site.transport, may_reboot=self.site.entry.allow_reboot)
         visit = self.visit
         assert self.guest_files is not None  # noqa: S101 - _begin_journal
@@ -152,7 +186,6 @@ class RealLab:
             ledger=visit.journal,
             guard=lambda device, driver: self._timer(timer).guarding(visit.transport, device, driver),
             gate=self._gate,
-            restore=restore,
             before_livepatch=self._leave,
             console=self.console,
             facts=self.facts(),
@@ -178,22 +211,46 @@ class RealLab:
         entry = self.devices[name]
         return TargetDevice(name, entry.identity.id, entry.driver, entry.reset_effective, address=address)
 
-    def restore(self, *, whole: bool = False) -> None:
-        """Back to the baseline, by the ladder if need be. RestoreFailed leaves the host in quarantine."""
-        visit = self.visit
+    def restore(self, host: Host | None = None, *, whole: bool = False) -> None:
+        """Back to the baseline, by the ladder if need be. RestoreFailed leaves the host in quarantine.
+
+        `host`: whose hypervisor may have been livepatched, and must be stock again. LabError when it is no longer the
+        one that was booted for this session.
+        """
+        with self._or_quarantine():
+            self._surely(lambda: self.visit.put_back(whole=whole))
+            if host is not None and host.rewritten:
+                stock_again(host)
+        if host is not None:
+            self.visit.refuse_other_xen()
+
+    def _go_back(self) -> None:
+        """To the hypervisor that is the host's own. RestoreFailed leaves the host in quarantine."""
+        xen = self.xen
+        if xen is None or self.visit.state.quarantine:  # nothing touches that one any more
+            return
+        with self._or_quarantine():
+            self._surely(lambda: xen.go_back(self.visit, self.power, self.progress))
+
+    def _surely(self, step: Callable[[], None]) -> None:
+        """A step back, or the ladder."""
         try:
-            try:
-                visit.put_back(whole=whole)
-            except MaskallError as error:
-                self.progress.note(f"{self.site.name} did not go back: {error}")
-                climbed = Rescue(visit, self.power, self.console).climb()
-                if not climbed.restored:
-                    raise RestoreFailed(
-                        f"{self.site.name} is in quarantine: {climbed.told}", hint=f"maskall restore {self.site.name}"
-                    ) from error
+            step()
+        except MaskallError as error:
+            self.progress.note(f"{self.site.name} did not go back: {error}")
+            climbed = Rescue(self.visit, self.power, self.console).climb()
+            if not climbed.restored:
+                raise RestoreFailed(
+                    f"{self.site.name} is in quarantine: {climbed.told}", hint=f"maskall restore {self.site.name}"
+                ) from error
+
+    @contextlib.contextmanager
+    def _or_quarantine(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException as error:
-            if not visit.state.quarantine:
-                visit.quarantine(f"restoring it was broken off: {error!r}")
+            if not self.visit.state.quarantine:
+                self.visit.quarantine(f"restoring it was broken off: {error!r}")
             raise
 
     def facts(self) -> dict[str, str]:
@@ -203,10 +260,20 @@ class RealLab:
             text = self.visit.transport.run(["xl", "info"], deadline=deadline).check().text
             self._facts = {
                 "host": self.site.name,
+                **(self.xen.facts if self.xen is not None else {}),
                 **parse_info(text, file="xl info").facts,
+                **self._livepatches(),
                 **{f"accepted {check}": reason for check, reason in self.wishes.accepted.items()},
             }
         return self._facts
+
+    def _livepatches(self) -> dict[str, str]:
+        """Those of others: what is called stock here is Xen with these."""
+        try:
+            there = Livepatches(self.visit.transport).there()
+        except LabError:  # this Xen has none
+            return {}
+        return {"livepatches": ", ".join(sorted(there))} if there else {}
 
     def packages(self) -> dict[str, str]:
         """The versions of Xen, qemu and Linux there, see `read_packages`; read when the host was claimed."""
@@ -225,7 +292,10 @@ class RealLab:
             return
         self._closed = True
         try:
-            self.visit.end()
+            try:
+                self._go_back()
+            finally:
+                self.visit.end()
         finally:
             if self.console is not None:
                 self.console.stop()

@@ -55,6 +55,13 @@ class HypervisorMutant(_Mutant):
             return found
         return tuple(Returns(symbol, value) for symbol, value in self.returns.items())
 
+    @property
+    def anywhere(self) -> tuple[TextChange | Returns, ...]:
+        """For a host whose build is in no list: functions that return, else bytes that are the same in all builds that
+        we know. Whether they stand there, and once, is seen there."""
+        common = dict.fromkeys(self.builds.values())
+        return self.changes(None) or (next(iter(common)) if len(common) == 1 else ())
+
 
 class Dom0Mutant(_Mutant):
     """Changes in the running text of dom0's kernel or of one of its modules."""
@@ -101,6 +108,8 @@ def catalogue(own: Path | None = None) -> dict[str, Mutant]:
 
 def changes_on(mutant: Mutant, facts: Mapping[str, str]) -> Sequence[TextChange | ByteChange | Returns]:
     """What makes the host with these facts the mutant; empty where it does not fit: bytes are those of a stack's."""
+    if "stack" not in facts and isinstance(mutant, HypervisorMutant):
+        return mutant.anywhere
     own = OWN_XEN in facts and isinstance(mutant, HypervisorMutant)
     own |= OWN_QEMU in facts and isinstance(mutant, DeviceModelMutant)
     own |= OWN_DOM0 in facts and isinstance(mutant, Dom0Mutant)

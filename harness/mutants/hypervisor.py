@@ -1,4 +1,4 @@
-"""The running hypervisor, and the file it was booted from: where a function is, and whether it can be made to return.
+"""The running hypervisor, and the file it was booted from: where a function is, and whether it can be changed.
 
 The file is the one in dom0's /boot that has the running build-id. It is read once for each build.
 """
@@ -58,6 +58,12 @@ def running_file(transport: Transport) -> HypervisorFile:
         return _files[wanted]
 
 
+def remember(file: HypervisorFile) -> None:
+    """A file that a host may run though it is not in its /boot."""
+    with _reading:
+        _files[file.build_id] = file
+
+
 def _read(transport: Transport, wanted: bytes) -> HypervisorFile:
     pattern = "".join(f"\\x{byte:02x}" for byte in wanted)
     script = Script(_FIND.format(pattern=pattern))
@@ -76,7 +82,7 @@ def _read(transport: Transport, wanted: bytes) -> HypervisorFile:
 
 @dataclass(frozen=True)
 class XenFunction:
-    """A function of the running hypervisor that can be made to return at once."""
+    """A function of the running hypervisor that can be changed: it stands there once, and somebody calls it."""
 
     symbol: str
     extent: range
@@ -88,14 +94,14 @@ class XenFunction:
         return self.extent.start + Returns.entry(self.text)
 
 
-def function(change: Returns, table: SymbolTable, file: HypervisorFile) -> XenFunction:
-    """Where it stands. LabError, which says why, when it cannot be made to return: gone, inlined or too short."""
+def function(change: Returns | TextChange, table: SymbolTable, file: HypervisorFile) -> XenFunction:
+    """Where it stands. LabError, which says why, when it cannot be changed: gone, inlined or too short to return."""
     extent = table.extent_of(change.symbol)
     text = file.read(extent.start, len(extent))
     if len(text) < len(extent):
         raise LabError(f"{change.symbol} at {extent.start:#x} is not in the hypervisor's file")
     room = len(extent) - Returns.entry(text)
-    if room < len(change.code):
+    if isinstance(change, Returns) and room < len(change.code):
         raise LabError(f"{change.symbol} has room for {room} bytes and `{change}` takes {len(change.code)}")
     if not file.callers(extent, table.text_range) and not file.pointers(extent.start):
         raise LabError(
@@ -121,7 +127,9 @@ def fit(changes: Iterable[TextChange | Returns], file: HypervisorFile) -> None:
             )
 
 
-def functions(changes: Sequence[Returns], table: SymbolTable, transport: Transport) -> dict[str, XenFunction]:
-    """By symbol. The file is only read when something shall return."""
+def functions(
+    changes: Sequence[Returns | TextChange], table: SymbolTable, transport: Transport
+) -> dict[str, XenFunction]:
+    """By symbol. The file is only read when there is a change."""
     read = functools.partial(running_file, transport)
     return {one.symbol: function(one, table, read()) for one in changes}

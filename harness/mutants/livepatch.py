@@ -33,7 +33,8 @@ _R_X86_64_64 = 1
 class Replacement:
     """One function. `code` comes in its place; without code Xen only compares, and refuses if a byte differs.
 
-    `address` and `size` are those of the function in the running text, `expected` its first bytes.
+    `address` and `size` are those of the function in the running text, `expected` its first bytes; or of some of its
+    instructions, of which the first `nops` bytes do nothing then.
     """
 
     symbol: str
@@ -41,12 +42,15 @@ class Replacement:
     size: int
     expected: bytes
     code: bytes = b""
+    nops: int = 0
 
     def __post_init__(self) -> None:
         if not self.expected or len(self.expected) > EXPECTED_BYTES:
             raise HarnessBug(f"{self.symbol}: 1 to {EXPECTED_BYTES} bytes can be compared, not {len(self.expected)}")
         if self.code and self.size < room_needed(self.expected):
             raise HarnessBug(f"{self.symbol}: {self.size} bytes hold no jump")
+        if self.nops and (self.code or self.nops > min(self.size, EXPECTED_BYTES)):
+            raise HarnessBug(f"{self.symbol}: {self.nops} bytes cannot become NOPs")
 
 
 def room_needed(entry: bytes) -> int:
@@ -99,7 +103,8 @@ def payload(build_id: bytes, replacements: Sequence[Replacement]) -> bytes:
             relocations += _RELOCATION.pack(start + 8, _relocation(_TEXT_SYMBOL), len(text))
             text += one.code.ljust(-len(one.code) % 16 + len(one.code), b"\xcc")
         expects = 1 | len(one.expected) << 1
-        funcs += _FUNC.pack(0, 0, one.address, len(one.code), one.size, 2, expects, one.expected)
+        new_size = len(one.code) or one.nops  # without new code, that many NOPs
+        funcs += _FUNC.pack(0, 0, one.address, new_size, one.size, 2, expects, one.expected)
     own_id = hashlib.sha1(build_id + bytes(funcs) + bytes(text), usedforsecurity=False).digest()
     text = text or bytearray(b"\xcc" * 16)  # Xen wants no empty section, and all payloads have the same ones
     return _elf(

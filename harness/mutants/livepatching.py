@@ -1,7 +1,8 @@
 """A mutant by livepatch: what a host without a debugger can be given. Applied, verified, and taken away again.
 
 `xen-livepatch` of Xen's tools does the work (xen-livepatch(1)). Every step is read back: the tool's list, and a second
-payload by which Xen itself compares the bytes of its text with those of its file.
+payload by which Xen itself compares the bytes of its text with those of its file. A livepatch makes a function return,
+or makes NOPs of some of its instructions: both are what a mutant of Xen's text asks for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import PurePosixPath
 
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError
-from harness.mutants.change import Returns
+from harness.host.deeds import Keep, forgotten
+from harness.mutants.change import Returns, TextChange
 from harness.mutants.code import CodePlace, Replaced
 from harness.mutants.hypervisor import XenFunction, functions, running_file, symbols
 from harness.mutants.livepatch import EXPECTED_BYTES, Replacement, comparison, payload, room_needed
@@ -34,27 +36,23 @@ exit $status
 """
 
 
+NOP = 0x90
+
+
 @dataclass(frozen=True)
 class Applied:
-    """What stands in the place of which function; `expected` are the bytes that were there."""
+    """What was given to Xen, and the same as any mutant tells it: what stood there, and the code that runs instead."""
 
-    function: XenFunction
-    expected: bytes
-    code: bytes
-
-    @property
-    def replaced(self) -> Replaced:
-        """As any mutant tells it: the function's first bytes, and the code that runs in their place."""
-        skipped = Returns.entry(self.function.text)
-        before = self.function.text[skipped : skipped + len(self.code)]
-        return Replaced(CodePlace(self.function.symbol, skipped, self.function.entry), before, self.code)
+    replacement: Replacement
+    replaced: Replaced
 
 
 @dataclass(frozen=True)
 class Livepatches:
-    """The livepatches of one host."""
+    """The livepatches of one host. `keep` stores what goes there and what comes back."""
 
     transport: Transport
+    keep: Keep = forgotten
 
     def there(self) -> dict[str, str]:
         """By name, CHECKED or APPLIED. LabError when this Xen knows no livepatches."""
@@ -67,11 +65,9 @@ class Livepatches:
         rows = (_ROW.match(line) for line in result.text.splitlines())
         return {row[1]: row[2] for row in rows if row}
 
-    def assert_stock(self, wanted: Sequence[XenFunction], build: bytes) -> None:
-        """Xen itself compares its running text of these functions with its file. LabError when a byte differs."""
-        compared = [
-            comparison(one.symbol, one.extent.start, len(one.extent), one.text[: EXPECTED_BYTES + 4]) for one in wanted
-        ]
+    def assert_stock(self, wanted: Sequence[Replacement], build: bytes) -> None:
+        """Xen itself compares its running text at these places with its file's. LabError when a byte differs."""
+        compared = [comparison(one.symbol, one.address, one.size, one.expected) for one in wanted]
         self._upload(COMPARISON, payload(build, compared))
         try:
             self._apply(COMPARISON)
@@ -84,8 +80,8 @@ class Livepatches:
         finally:
             self.remove(COMPARISON)
 
-    def apply(self, changes: Sequence[Returns]) -> tuple[Applied, ...]:
-        """Make these functions return, and see that Xen has done so. LabError, and nothing applied, when it cannot be.
+    def apply(self, changes: Sequence[Returns | TextChange]) -> tuple[Applied, ...]:
+        """Make these changes, and see that Xen has done so. LabError, and nothing applied, when it cannot be.
 
         The caller has journaled it: `remove(NAME)` undoes it, and so does a reboot.
         """
@@ -97,19 +93,16 @@ class Livepatches:
             )
         file = running_file(self.transport)
         found = functions(changes, symbols(self.transport), self.transport)
-        wanted = list(found.values())
-        self.assert_stock(wanted, file.build_id)
-        replacements = [_replacement(change, found[change.symbol]) for change in changes]
+        made = tuple(applied(change, found[change.symbol]) for change in changes)
+        replacements = [one.replacement for one in made]
+        self.assert_stock(replacements, file.build_id)
         self._upload(NAME, payload(file.build_id, replacements))
         try:
             self._apply(NAME)
         except BaseException:
             self.remove(NAME)
             raise
-        return tuple(
-            Applied(found[change.symbol], one.expected[: len(change.code)], change.code)
-            for change, one in zip(changes, replacements, strict=True)
-        )
+        return made
 
     def remove(self, name: str) -> None:
         """Revert and unload it; nothing happens when it is not there. LabError when it stays."""
@@ -123,6 +116,7 @@ class Livepatches:
 
     def _upload(self, name: str, data: bytes) -> None:
         file = FOLDER / f"{name}.livepatch"
+        self.keep(file.name, data)
         script = Script(_UPLOAD.format(name=quote([name]), file=quote([str(file)])))
         result = self.transport.run(script, deadline=Deadline.after(_SECONDS), changes=True, stdin=data)
         if not result.ok or self.there().get(name) != "CHECKED":
@@ -148,13 +142,39 @@ class Livepatches:
         return self.transport.run(list(command), deadline=Deadline.after(_SECONDS), changes=changes)
 
 
-def _replacement(change: Returns, found: XenFunction) -> Replacement:
-    if len(found.extent) < room_needed(found.text):
+def applied(change: Returns | TextChange, found: XenFunction) -> Applied:
+    """How a livepatch makes this change. LabError when none can: no room, not there once, or no NOPs."""
+    if isinstance(change, Returns):
+        return _returning(change, found)
+    places = change.offsets_in(found.text)
+    if len(places) != 1:
         raise LabError(
-            f"{change.symbol} has {len(found.extent)} bytes, and a livepatch needs {room_needed(found.text)}"
+            f"{' '.join(change.find)} stands {len(places)} times in {change.symbol}",
+            hint="it must stand there exactly once; give matching bytes with --mutants FILE",
         )
-    expected = found.text[: min(EXPECTED_BYTES, len(found.extent))]
-    return Replacement(change.symbol, found.extent.start, len(found.extent), expected, change.code)
+    before = found.text[places[0] : places[0] + change.length]
+    after = change.applied_to(before)
+    changed = [at for at in range(len(before)) if before[at] != after[at]]
+    first, end = changed[0], changed[-1] + 1
+    if set(after[first:end]) != {NOP} or end - first > EXPECTED_BYTES:
+        raise LabError(
+            f"{change.symbol}: {before.hex(' ')} cannot become {after.hex(' ')} by livepatch",
+            hint="a livepatch makes a function return, or instructions NOPs",
+        )
+    start, nops = found.extent.start + places[0], end - first
+    replacement = Replacement(change.symbol, start + first, nops, before[first:end], nops=nops)
+    return Applied(replacement, Replaced(CodePlace(change.symbol, places[0], start), before, after))
+
+
+def _returning(change: Returns, found: XenFunction) -> Applied:
+    size, skipped = len(found.extent), Returns.entry(found.text)
+    if size < room_needed(found.text):
+        raise LabError(f"{change.symbol} has {size} bytes, and a livepatch needs {room_needed(found.text)}")
+    replacement = Replacement(
+        change.symbol, found.extent.start, size, found.text[: min(EXPECTED_BYTES, size)], change.code
+    )
+    before = found.text[skipped : skipped + len(change.code)]
+    return Applied(replacement, Replaced(CodePlace(change.symbol, skipped, found.entry), before, change.code))
 
 
 def _said(result: CommandResult) -> str:

@@ -12,9 +12,12 @@ from harness.mutants.catalogue import DeviceModelMutant, Dom0Mutant, HypervisorM
 from harness.mutants.change import ByteChange, Returns, TextChange
 from harness.mutants.code import Code, CodePlace, Replaced
 from harness.mutants.devicemodel import open_device_model
-from harness.mutants.livepatching import Livepatches
+from harness.mutants.hypervisor import build_id, symbols
+from harness.mutants.livepatch import Replacement
+from harness.mutants.livepatching import NOP, Livepatches
 from harness.mutants.text import open_dom0, open_hypervisor
 from harness.transport.debugger import Debugger
+from harness.xen.keys.debugkeys import parse_livepatches
 
 
 def plant(name: str, mutant: Mutant, host: Host) -> tuple[Replaced, ...]:
@@ -36,11 +39,40 @@ def plant(name: str, mutant: Mutant, host: Host) -> tuple[Replaced, ...]:
 
 
 def _livepatched(name: str, mutant: Mutant, host: Host) -> tuple[Replaced, ...]:
-    changes = [one for one in changes_for(name, mutant, host) if isinstance(one, Returns)]
-    if host.before_livepatch is None or not changes:
-        raise LabError(f"mutant {name} cannot be made by livepatch: it does not say that a function returns")
+    changes = [one for one in changes_for(name, mutant, host) if isinstance(one, Returns | TextChange)]
+    if host.before_livepatch is None or not changes or not isinstance(mutant, HypervisorMutant):
+        raise LabError(f"mutant {name} cannot be made by livepatch: it is not of the hypervisor's text")
     host.before_livepatch(name)
-    return tuple(one.replaced for one in Livepatches(host.transport).apply(changes))
+    made = Livepatches(host.transport, host.deeds.keep).apply(changes)
+    replacements = [one.replacement for one in made]
+    host.rewritten = tuple(
+        Rewritten(one.address, one.expected, one.code or bytes([NOP]) * one.nops) for one in replacements
+    )
+    said = host.dump("x")
+    host.deeds.keep("livepatch_applied.txt", said.encode())
+    shown = {(one.name, one.old, one.old_size, one.new_size, bool(one.new)) for one in parse_livepatches(said)}
+    for one in replacements:
+        if (one.symbol, one.address, one.size, len(one.code) or one.nops, bool(one.code)) not in shown:
+            raise LabError(f"debug key x does not show {one.symbol} livepatched at {one.address:#x}: {sorted(shown)}")
+    return tuple(one.replaced for one in made)
+
+
+def stock_again(host: Host) -> None:
+    """After the livepatch of `plant` was taken away: Xen shows none, and says itself that its text is the file's.
+
+    What it shows is kept as evidence. LabError when its text is another.
+    """
+    table = symbols(host.transport)
+    wanted = []
+    for one in host.rewritten:
+        symbol, _ = table.lookup(one.address) or ("its text", 0)
+        wanted.append(Replacement(symbol, one.address, len(one.before), one.before))
+    Livepatches(host.transport, host.deeds.keep).assert_stock(wanted, build_id(host.transport))
+    said = host.dump("x")
+    host.deeds.keep("livepatch_taken_away.txt", said.encode())
+    if left := parse_livepatches(said):
+        raise LabError(f"debug key x still shows livepatch {left[0].livepatch}")
+    host.rewritten = ()
 
 
 def revert(name: str, mutant: Mutant, host: Host, planted: tuple[Replaced, ...]) -> None:

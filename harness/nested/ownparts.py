@@ -70,13 +70,17 @@ class OwnXen:
 
     def fit(self, stack: Stack) -> None:
         """UsageError where the stack's tools speak another interface than this hypervisor."""
-        theirs = _numbers(stack.xen)
-        if self.release is None or _interface(self.release) == _interface(theirs):
+        others = ", give its own tools with --xen-tools, or name its stack with --stack"
+        self.refuse_tools(_numbers(stack.xen), f"stack {stack.name}", others)
+
+    def refuse_tools(self, release: tuple[int, int], whose: str, instead: str = "") -> None:
+        """UsageError where tools of this release of Xen speak another interface than this hypervisor."""
+        if self.release is None or _interface(self.release) == _interface(release):
             return
-        mine = ".".join(map(str, self.release))
+        mine, theirs = (".".join(map(str, one)) for one in (self.release, release))
         raise UsageError(
-            f"{self.path} is Xen {mine}, which refuses the tools of stack {stack.name}: they are of Xen {stack.xen}",
-            hint=f"build a {stack.xen}, give the tools of a {mine} with --xen-tools, or name its stack with --stack",
+            f"{self.path} is Xen {mine}, which refuses the tools of {whose}: they are of Xen {theirs}",
+            hint=f"build a {theirs}{instead}",
         )
 
     def fit_control(self, name: str, changes: Iterable[TextChange | Returns]) -> None:

@@ -53,7 +53,8 @@ def models() -> dict[str, EmulatedDevice]:
     }
 
 
-def _device(name: str, model: EmulatedDevice) -> dict[str, object]:
+def describe(name: str, model: EmulatedDevice) -> dict[str, object]:
+    """What an inventory says of it."""
     mark: dict[str, str] = {key: value for key, value in model.properties.items() if key in ("serial", "mac")}
     if not mark:
         mark = {"path": f"0000:00:{0x10 + model.slot:02x}.0/00.0"}
@@ -78,6 +79,7 @@ def write_inventory(directory: Path, name: str, host_key: str, ports: Ports, con
         "boot_seconds": BOOT_SECONDS,
         "allow_reboot": True,
         "allow_persistent": False,
+        "allow_livepatch": True,
         "power": {
             "kind": "ipmi",
             "address": "127.0.0.1",
@@ -87,7 +89,7 @@ def write_inventory(directory: Path, name: str, host_key: str, ports: Ports, con
             "cipher_suite": _CIPHER_SUITE,
         },
         "console": console.entry(directory / "console.log", ports),
-        "devices": {device: _device(device, model) for device, model in models().items()},
+        "devices": {device: describe(device, model) for device, model in models().items()},
     }
     path = directory / "inventory.yaml"
     path.write_text(

@@ -258,6 +258,7 @@ def play(item: pytest.Item, running: Running, hypervisor: str) -> Iterator[Trial
                 pytest.skip(lacks)
         if hypervisor != STOCK:
             mutant = running.mutants[hypervisor]
+            host.deeds.keep = EvidenceStore(results, folder).below("control").put
             with case.progress.phase(f"apply mutant {hypervisor}"):
                 changes = plant(hypervisor, mutant, host)
             case.planted = Control(name=hypervisor, layer=mutant.layer, stands_for=mutant.stands_for, changes=changes)

@@ -30,6 +30,8 @@ _FACTS = (
     ("stack", "stack"),
     ("toolstack", "toolstack"),
     ("xen_version", "Xen"),
+    ("own_xen", "own Xen"),
+    ("livepatches", "livepatches"),
     ("kernel", "dom0 kernel"),
     ("qemu", "QEMU"),
     ("accelerator", "accelerator"),

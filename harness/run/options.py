@@ -94,17 +94,13 @@ class RunOptions:
         f"The known-bad control (default: {DEFAULT_CONTROL}).",
         "NAME",
         on="run",
-        only=Only.NESTED,
-        why="a lab host's hypervisor is not changed",
         repeat=True,
     )
     xen: Path | None = option(
         None,
-        "Your own hypervisor, xen.gz, in the place of the stack's.",
+        "Your own hypervisor, xen.gz, in the place of the stack's; on a lab host for one boot.",
         "FILE",
         on="run",
-        only=Only.NESTED,
-        why="install it there, and boot it",
         repeat=True,
     )
     xen_tools: Path | None = option(
@@ -271,8 +267,8 @@ class RunOptions:
         """The mutant the scenarios are held against."""
         if self.no_control:
             return None
-        if self._entry.kind == "lab":
-            return DEFAULT_CONTROL if self._entry.allow_livepatch else None
+        if self._entry.kind == "lab" and not self._entry.allow_livepatch:
+            return None
         return CONTROL_XEN if self.control_xen else self.mutant or DEFAULT_CONTROL
 
     @property

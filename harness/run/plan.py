@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.host.host import Opener
 from harness.judge.known import KnownIssue
+from harness.lab.safety.livepatch_gate import ALLOWED_MUTANTS
 from harness.mutants.catalogue import Mutant
 from harness.play.catalogue import catalogue
 from harness.play.run import play_opening
@@ -69,14 +70,15 @@ class Plan:
     def control(self, scenario: Scenario) -> str | None:
         """The mutant that the scenario is held against: the run's if that is in its reach, else its ending's.
 
-        None: it has neither, --mutant asked for another one, or it is one that no lab host may be made.
+        None: it has neither, --mutant asked for another one, or it is none that a lab host may be made.
         """
         common = self.options.control
         if common is None:
             return None
         if scenario.control_role(self.notices) is not ControlRole.NONE:
             return common
-        return None if self.options.mutant or self.options.in_lab else catalogue().control_of(scenario.ending)
+        own = None if self.options.mutant else catalogue().control_of(scenario.ending)
+        return own if not self.options.in_lab or own in ALLOWED_MUTANTS else None
 
     def role(self, scenario: Scenario) -> ControlRole:
         """What the scenario promises of its control."""

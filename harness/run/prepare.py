@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from harness.base.progress import Progress
 from harness.host.host import Lab
 from harness.host.stacks import Stack, stack
+from harness.lab.provision.oneboot import OneBoot
 from harness.lab.real import RealLab
 from harness.nested import prerequisites
 from harness.nested.apt_sources import use_mirror
@@ -23,7 +24,9 @@ def lab_for(options: RunOptions, wanted: Iterable[str], progress: Progress) -> L
         log = Cache().root / "logs" / "packages.log"
         prerequisites.install_libvirt(progress, log=log, sudo=options.yes)
     if options.in_lab:
-        return RealLab.opened(options.site, devices, options.wishes("maskall run"), progress)
+        own = options.own_parts().xen
+        once = OneBoot(own) if own is not None else None
+        return RealLab.opened(options.site, devices, options.wishes("maskall run"), progress, once)
     use_mirror(options.mirror)
     return prepared_lab(stack(options.stack_name), devices, progress, sudo=options.yes, own=options.own_parts())
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from harness.base.errors import UsageError
 from harness.guest.drivers import drivers
 from harness.host.stacks import stack
+from harness.lab.provision.oneboot import refuse_forbidden
+from harness.lab.safety.livepatch_gate import ALLOWED_MUTANTS
 from harness.mutants.catalogue import HypervisorMutant
 from harness.nested.apt_sources import from_option
 from harness.nested.devices import candidates
@@ -121,6 +123,15 @@ def _fit_control(options: RunOptions) -> None:
 
 def _lab_candidates(options: RunOptions) -> list[Candidate]:
     _ = options.accepted
+    if options.own_parts().xen is not None:
+        refuse_forbidden(options.site.name, options.site.entry)
+    if options.mutant is not None:
+        if not options.site.entry.allow_livepatch:
+            hint = "allow_livepatch: true in the inventory permits it"
+            raise UsageError("--mutant: the inventory does not allow to livepatch this host", hint=hint)
+        if options.mutant not in ALLOWED_MUTANTS:
+            hint = f"there may be {', '.join(ALLOWED_MUTANTS)}"
+            raise UsageError(f"--mutant: {options.mutant} is none for a lab host", hint=hint)
     return options.site.candidates(options.device)
 
 

@@ -135,6 +135,7 @@ class SidePlayer:
                     self._planted = Control(name=self.name, layer="hypervisor", stands_for=told, changes=())
                 at_c2 = self.at_c2 and mutant is not None and mutant.from_c2 and scenario.end.fate is not Fate.REFUSED
                 if mutant is not None and not at_c2:
+                    host.deeds.keep = evidence.below("control").put
                     self._plant(mutant, host)
                 host.toolstack = plan.options.toolstack_name()
                 # never on the control, where a failure is what proves the scenario

@@ -4,6 +4,7 @@
 
 borrows DEVICE and gives it to a guest that never boots; with POINT (a number) the process kills itself by SIGKILL at
 that point between two writes of the journal, with stop:POINT it stops there by SIGSTOP, else everything is put back.
+With livepatch:SECONDS the hypervisor is livepatched, with a timer of that many seconds, and it kills itself then.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from harness.host.host import Host, TargetDevice
 from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.deadman import DeadMan
 from harness.lab.lease.lease import Lease
+from harness.lab.lease.livepatched import LivepatchLeave
 from harness.lab.lease.site import Site
 from harness.lab.survey import Survey
 from harness.model.address import Bdf
+from harness.mutants.catalogue import catalogue
+from harness.mutants.plant import plant
+from harness.run.options import DEFAULT_CONTROL
 from harness.xen.toolstack.xl import XlToolstack
 
 SECONDS = 60.0
@@ -63,9 +68,20 @@ def borrow(visit: Lease, device: str, address: Bdf) -> None:
     visit.transport.run(command, deadline=deadline, changes=True).check()
 
 
+def livepatch(visit: Lease, seconds: int) -> None:
+    """The known-bad control, as a run makes it."""
+    leave = LivepatchLeave(visit.transport, visit.journal, allowed=True, seconds=seconds)
+    host = Host(visit.site.name, visit.transport, {}, GuestFiles("", ""), visit.journal, before_livepatch=leave)
+    plant(DEFAULT_CONTROL, catalogue()[DEFAULT_CONTROL], host)
+
+
 def main() -> None:
     inventory, host, device, *point = sys.argv[1:]
     site = Site.find(Path(inventory), host)
+    if point and point[0].startswith("livepatch:"):
+        visit, _ = arrive(site, device)
+        livepatch(visit, int(point[0].partition(":")[2]))
+        os.kill(os.getpid(), signal.SIGKILL)
     how, _, number = (point[0] if point else "-1").rpartition(":")
     left = int(number)
 

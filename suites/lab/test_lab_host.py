@@ -37,10 +37,13 @@ from harness.lab.safety.gate import Level
 from harness.lab.survey import Survey
 from harness.model.address import Bdf
 from harness.model.identity import Identity
+from harness.mutants.livepatching import COMPARISON, NAME, Livepatches
 from harness.nested.practice import Practice
 from harness.nested.workbench import DATA_DISK
+from harness.run.options import DEFAULT_CONTROL
 from harness.transport.base import Script
 from harness.transport.ssh import SshTransport
+from harness.xen.keys.debugkeys import parse_livepatches
 from suites.lab.practice_machine import link_to
 from suites.lab.stay import arrive, borrow
 from suites.selftest.fakes.sshserver import Wire
@@ -83,6 +86,7 @@ def as_before(site: Site) -> Iterator[Baseline]:
     before, held = seen()
     assert before.driver == "virtio-pci"
     yield before
+    assert livepatches(site) == {}
     after, holds = seen()
     assert before.differences(after) == []
     assert holds.more_than(held, Ours(frozenset({before.device}), frozenset({"maskall-a"}))) == ([], [])
@@ -99,6 +103,14 @@ def link_to_site(site: Site) -> SshTransport:
     link = site.transport()
     link.connect(Deadline.after(site.entry.boot_seconds))
     return link
+
+
+def livepatches(site: Site) -> dict[str, str]:
+    link = link_to_site(site)
+    try:
+        return Livepatches(link).there()
+    finally:
+        link.close()
 
 
 def facts_of(site: Site) -> HostFacts:
@@ -157,10 +169,30 @@ def test_a_scenario_from_inventory_to_verdict(
     assert status == ExitStatus.OK
     result = json.loads((tmp_path / "results/results.json").read_text())
     (scenario,) = result["scenarios"]
-    assert scenario["stock"]["judgement"]["verdict"] == "PASS"
-    assert scenario["stock"]["judgement"]["hazard"]["taken"] is True
+    assert scenario["conclusion"] == "PROVEN"
+    stock, control = scenario["stock"]["judgement"], scenario["control"]["judgement"]
+    assert (stock["verdict"], control["verdict"]) == ("PASS", "FAIL")
+    assert stock["hazard"]["taken"] and control["hazard"]["taken"]
+    violated = [one for one in control["checks"] if one["outcome"] == "violated"]
+    seen = {f"{one['checkpoint']} {one['view']}: {one['subject']}" for one in violated}
+    assert seen >= {"C6 hardware: message control", "C6 guest: interrupts under traffic"}, seen
     assert result["host"]["name"] == practice.name
     assert not result["host"]["nested"]
+    assert_livepatched(tmp_path / "results" / scenario["control"]["raw_directory"])
+
+
+def assert_livepatched(folder: Path) -> None:
+    """The evidence of the control: what was given to Xen, and Xen's own word that it was there, and then gone."""
+    raw = {path.name.partition("-")[2] or path.name: path for path in folder.iterdir()}
+    control = folder / "control"
+    assert {path.name for path in control.iterdir()} == {
+        f"{NAME}.livepatch",
+        f"{COMPARISON}.livepatch",
+        "livepatch_applied.txt",
+    }
+    (patched,) = parse_livepatches((control / "livepatch_applied.txt").read_text())
+    assert (patched.livepatch, patched.state, patched.name) == (NAME, "APPLIED", "pci_reset_msix_state")
+    assert parse_livepatches(raw["livepatch_taken_away.txt"].read_text()) == ()
 
 
 def test_a_trial_of_the_resets(
@@ -185,6 +217,52 @@ def test_killed_and_restored_from_another_controller(
     host = [practice.name, "--inventory", str(practice.inventory)]
     assert main(["restore", *host]) == ExitStatus.UNDECIDED, "the dead one's claim is fresh: it might be slow"
     assert main(["restore", *host, "--take-over", "it was killed by a test"]) == ExitStatus.OK
+
+
+class TestKilledWithTheControlApplied:
+    """By kill -9: nothing of the run is left to take the livepatch away."""
+
+    def kill(self, practice: Practice, seconds: int = 3600) -> None:
+        argv = [sys.executable, "-m", "suites.lab.stay", str(practice.inventory), practice.name, DEVICE]
+        done = subprocess.run([*argv, f"livepatch:{seconds}"], check=False, capture_output=True, text=True, timeout=300)  # noqa: S603
+        assert done.returncode == -signal.SIGKILL, done.stderr
+
+    def restore(self, practice: Practice) -> int:
+        host = [practice.name, "--inventory", str(practice.inventory)]
+        return main(["restore", *host, "--take-over", "it was killed by a test"])
+
+    def test_restore_takes_it_away(self, practice: Practice, site: Site, as_before: Baseline) -> None:
+        self.kill(practice)
+        assert livepatches(site) == {NAME: "APPLIED"}
+        assert self.restore(practice) == ExitStatus.OK
+        assert livepatches(site) == {}
+
+    def test_the_timer_takes_it_away(self, practice: Practice, site: Site, as_before: Baseline) -> None:
+        self.kill(practice, seconds=10)
+        assert poll(lambda: livepatches(site) == {}, Deadline.after(60), every=1.0)
+        link = link_to_site(site)
+        assert f"dead-man timer: taking livepatch {NAME} away" in link.run(["dmesg"], deadline=Deadline.after(30)).text
+        link.close()
+        assert self.restore(practice) == ExitStatus.OK
+
+    def test_the_next_run_takes_it_away(
+        self, practice: Practice, site: Site, as_before: Baseline, tmp_path: Path
+    ) -> None:
+        words = ["--host", practice.name, "--inventory", str(practice.inventory), "--device", DEVICE]
+        words += ["--take-over", "it was killed by a test", "--no-control"]
+        argv = [sys.executable, "-m", "harness.cli", "run", "E14-F1", "--mutant", DEFAULT_CONTROL, *words]
+        with subprocess.Popen(  # noqa: S603
+            [*argv, "--results", str(tmp_path / "killed")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if f"apply mutant {DEFAULT_CONTROL} done" in line:
+                    break
+            process.kill()
+        assert livepatches(site) == {NAME: "APPLIED"}, "".join(said)
+        assert main(["run", "E1-F1-hvm-virtio-rng", *words, "--results", str(tmp_path / "next")]) == ExitStatus.OK
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -11,17 +11,18 @@ from pathlib import Path
 import pytest
 
 from harness.base.deadline import Deadline, poll
-from harness.base.errors import ExitStatus
+from harness.base.errors import ExitStatus, MaskallError
 from harness.cli import main
 from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
+from harness.mutants.livepatching import NAME
 from harness.nested.practice import Practice
 from harness.transport.base import Script
 from suites.lab.practice_machine import link_to
 from suites.lab.stay import arrive, borrow
-from suites.lab.test_lab_host import DEVICE, as_before, controller, link_to_site, site
+from suites.lab.test_lab_host import DEVICE, as_before, controller, link_to_site, livepatches, site
 
 __all__ = ["as_before", "controller", "site"]
 _DRIVERS = "for one in /sys/bus/pci/devices/*; do echo $one $(readlink $one/driver); done"
@@ -65,6 +66,26 @@ def test_a_holder_that_slept_through_a_take_over_changes_nothing(
         assert process.returncode != 0
         assert "no longer ours" in said or "was taken" in said, said
         assert on_host(site, _HOW_IT_IS) == before
+
+
+def test_a_reboot_takes_the_control_of_a_killed_run_away(practice: Practice, site: Site, as_before: object) -> None:
+    with stay(practice, "livepatch:3600") as process:
+        said, _ = process.communicate(timeout=300)
+    assert livepatches(site) == {NAME: "APPLIED"}, said
+    power = site.power()
+    assert power is not None
+    boot = on_host(site, "cat /proc/sys/kernel/random/boot_id")
+    power.reset(Deadline.after(60))
+    assert poll(lambda: rebooted(site, boot), Deadline.after(400), every=2.0)
+    assert livepatches(site) == {}
+    assert restore(practice, "--take-over", "it was killed by a test") == ExitStatus.OK
+
+
+def rebooted(site: Site, before: str) -> bool:
+    try:
+        return on_host(site, "cat /proc/sys/kernel/random/boot_id") != before
+    except MaskallError:  # going down, or not up yet
+        return False
 
 
 def test_another_ones_claim_is_no_reason_to_switch_it_off(

@@ -1,21 +1,31 @@
 """A plain Debian becomes a Xen dom0 and plain again: over a link that is cut in the middle of apt, and with a Xen that
-cannot be loaded and one that dies, from which the host comes back by itself.
+cannot be loaded and one that dies, from which the host comes back by itself. A hypervisor of one's own is booted once.
 
 In the order of the file: every test goes on where the one before it ended.
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from harness.base.deadline import Deadline
-from harness.base.errors import LabError, SafetyRefusal
+from harness.base.errors import ExitStatus, LabError, SafetyRefusal
 from harness.base.progress import PlainProgress
+from harness.cli import main
 from harness.cli import provision as cli
+from harness.host.stacks import OWN_XEN
+from harness.lab.lease import ownxen
 from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.lease import Lease
 from harness.lab.provision import apply, survey
@@ -26,6 +36,7 @@ from harness.lab.provision.job import BASE
 from harness.lab.provision.plan import StepKind, plan
 from harness.lab.provision.takeback import unprovision
 from harness.lab.provision.wanted import GRUB_FILE, MENU
+from harness.mutants.hypervisor_file import HypervisorFile, unpacked
 from harness.transport.base import Script, quote
 from suites.provision.conftest import Bench
 from suites.provision.plain.machine import NAME
@@ -154,6 +165,71 @@ def test_a_second_time_there_is_nothing_to_do(bench: Bench, capsys: pytest.Captu
     assert cli.provision(host=NAME, inventory=bench.inventory) == 0
     assert "already" in capsys.readouterr().out
     assert facts(bench) == found and state(bench) == there
+
+
+def built(bench: Bench, folder: Path, *, runs: bool = True) -> Path:
+    """A build of one's own: the host's hypervisor under another build-id; or one whose code is nothing but zeros."""
+    (packed,) = on_host(bench, "ls /boot/xen-*-amd64.gz").split()
+    data = bench.link.run(["cat", packed], deadline=Deadline.after(SECONDS)).check().stdout
+    old = HypervisorFile.parse(data, packed).build_id
+    image = unpacked(data, packed).replace(old, old[::-1])
+    if not runs:
+        at = image.index(old[::-1])
+        image = image[:0x1000] + bytes(at - 0x1100) + image[at - 0x100 :]
+    file = folder / "xen.gz"
+    file.write_bytes(gzip.compress(image))
+    return file
+
+
+def play(bench: Bench, file: Path, results: Path) -> list[str]:
+    host = ["--host", NAME, "--inventory", str(bench.inventory), "--device", "virtio-rng"]
+    return ["run", "E14-F1", *host, "--xen", str(file), "--results", str(results)]
+
+
+@contextmanager
+def back_as_before(bench: Bench) -> Iterator[None]:
+    """Whatever becomes of it, the host boots what it booted before, and nothing is left on its disk."""
+    before, there, runs = facts(bench), state(bench), ownxen.running(bench.link)
+    yield
+    now = facts(bench)
+    assert now.boot_id != before.boot_id, "it was booted anew"
+    assert ownxen.running(bench.link) == runs
+    assert replace(now, boot_id="", free_mib={}) == replace(before, boot_id="", free_mib={})
+    assert state(bench) == there
+
+
+def test_a_hypervisor_of_ones_own_is_booted_once(bench: Bench, tmp_path: Path) -> None:
+    file = built(bench, tmp_path)
+    with back_as_before(bench):
+        assert main(play(bench, file, tmp_path / "results")) == 0
+    result = json.loads((tmp_path / "results/results.json").read_text())
+    assert result["scenarios"][0]["conclusion"] == "PROVEN"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert result["host"]["facts"][OWN_XEN] == f"xen.gz, SHA-256 {digest}"
+    assert result["host"]["facts"]["build_id"] == HypervisorFile.parse(file.read_bytes(), "").build_id.hex()
+
+
+def test_a_run_that_is_killed_there_is_undone_by_restore(bench: Bench, tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "harness.cli", *play(bench, built(bench, tmp_path), tmp_path / "results")]
+    with back_as_before(bench):
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:  # noqa: S603
+            assert process.stdout is not None
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if "observe C0 done" in line:
+                    break
+            process.kill()
+        assert process.wait() != 0 and "observe C0 done" in said[-1], "".join(said)
+        words = ["--inventory", str(bench.inventory), "--take-over", "it was killed by a test"]
+        assert main(["restore", NAME, *words]) == ExitStatus.OK
+
+
+def test_one_that_does_not_come_up_leads_back(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with back_as_before(bench):
+        status = main(play(bench, built(bench, tmp_path, runs=False), tmp_path / "results"))
+    assert status == ExitStatus.UNDECIDED
+    assert "xen.gz did not come up" in capsys.readouterr().err
 
 
 def test_it_becomes_plain_again(bench: Bench) -> None:

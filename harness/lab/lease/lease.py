@@ -24,7 +24,7 @@ from harness.base.errors import (
 )
 from harness.base.text import inert
 from harness.lab.lease import baseline as baselines
-from harness.lab.lease import leftovers
+from harness.lab.lease import leftovers, ownxen
 from harness.lab.lease.claim import Claim, owner_of
 from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.deadman import disarm_all
@@ -59,6 +59,7 @@ class Lease:
     before: Leftovers | None = None
     addresses: dict[tuple[str, ...], Bdf] = field(default_factory=dict)  # where each identity was found
     domids: set[int] = field(default_factory=set)  # of our domains, as far as they were met
+    lent_xen: str = ""  # build-id of the hypervisor that was booted for this visit, while it goes on
     _left: bool = False
 
     @classmethod
@@ -131,7 +132,18 @@ class Lease:
             still_ours=fenced.claim.check,
             local_token=token,
         )
-        return cls(site, fenced, state, fenced.claim, now, journal, notice)
+        visit = cls(site, fenced, state, fenced.claim, now, journal, notice)
+        if not left.entries and site.entry.allow_persistent:
+            visit._adopt_xen()
+        return visit
+
+    def _adopt_xen(self) -> None:
+        """A run that died in the reboot left a hypervisor of its own there: no reboot takes that away, so we do."""
+        for build_id in sorted(ownxen.left(self.transport)):
+            if not self.journal.entries:
+                self.open_journal("a hypervisor that an earlier run booted once")
+            text = f"an earlier run put a hypervisor there, build-id {build_id}, and never took it away"
+            self.journal.about_to(Change(ChangeKind.PERSISTENT, ownxen.path_of(build_id), text, "remove it"))
 
     @property
     def left_behind(self) -> bool:
@@ -146,6 +158,15 @@ class Lease:
     @property
     def touched(self) -> Touched:
         return Touched.by(self.journal.entries, self.journal.boot_id)
+
+    def refuse_other_xen(self) -> None:
+        """LabError when the hypervisor that was booted for this visit no longer runs: another one is played on now."""
+        running = ownxen.running(self.transport) if self.lent_xen else ""
+        if running != self.lent_xen:
+            raise LabError(
+                f"{self.site.name} no longer runs the hypervisor of --xen: build-id {running or 'unknown'}",
+                hint="it was rebooted meanwhile; what was played there is none of that hypervisor",
+            )
 
     def open_journal(self, reason: str) -> None:
         """The first line of a run, and how the host was before it: what it held."""
@@ -176,7 +197,7 @@ class Lease:
     def undo(self) -> Undo:
         entries = self.journal.entries
         rebooted = any(one.boot_id != self.journal.boot_id for one in entries if one.what is What.BASELINE)
-        return Undo(self.transport, self.journal, self.touched, self.notice, rebooted, self.domids)
+        return Undo(self.transport, self.journal, self.touched, self.notice, rebooted, self.domids, self.lent_xen)
 
     def put_back(self, *, whole: bool = False) -> None:
         """Everything as the journal's baselines say, verified, and nothing left behind. RestoreFailed, HostUnreachable.

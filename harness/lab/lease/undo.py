@@ -14,7 +14,7 @@ from harness.base.errors import DeviceTaken, NotRecorded, RestoreFailed
 from harness.base.text import inert
 from harness.host.pciback import PCIBACK
 from harness.lab.lease import baseline as baselines
-from harness.lab.lease import owners
+from harness.lab.lease import owners, ownxen
 from harness.lab.lease.baseline import COMMAND_BITS, Baseline
 from harness.lab.lease.entry import JournalLine, What
 from harness.lab.lease.livepatched import take_away
@@ -62,6 +62,7 @@ class Touched:
     modules: frozenset[str] = frozenset()
     baselines: tuple[Baseline, ...] = ()
     livepatched: bool = False
+    booted: frozenset[str] = frozenset()  # build-ids of hypervisors that were booted once
 
     @classmethod
     def by(cls, entries: Sequence[JournalLine], boot_id: str = "") -> Touched:
@@ -82,7 +83,8 @@ class Touched:
                 first.setdefault(known.device, known)
         ours = {name for name in subjects.get(ChangeKind.DOMAIN, ()) if name.startswith(OUR_DOMAINS)}
         modules = frozenset(subjects.get(ChangeKind.MODULE, ()))
-        return cls(frozenset(ours), modules, tuple(first.values()), ChangeKind.LIVEPATCH in subjects)
+        booted = ownxen.build_ids(subjects.get(ChangeKind.PERSISTENT, ()))
+        return cls(frozenset(ours), modules, tuple(first.values()), ChangeKind.LIVEPATCH in subjects, booted)
 
 
 @dataclass
@@ -98,6 +100,7 @@ class Undo:
     notice: Callable[[str], None] = lambda _: None
     rebooted: bool = False  # since the baselines were read: a device may have moved, and is as the boot left it
     domids: set[int] = field(default_factory=set)
+    lent: str = ""  # build-id of the hypervisor that this visit has booted, and goes on with
     _owners: owners.Owners = field(default_factory=lambda: owners.Owners({}, frozenset()))
     _unwritten: bool = False
     _kept: set[str] = field(default_factory=set)
@@ -118,6 +121,10 @@ class Undo:
         if self.touched.livepatched:
             self._announce(Change(ChangeKind.LIVEPATCH, NAME, "take the livepatch away", "nothing: this is the undo"))
             take_away(self.transport)
+        if self._booted:
+            undo = "nothing: this is the undo"
+            self._announce(Change(ChangeKind.PERSISTENT, ownxen.CUSTOM, "remove what booted another hypervisor", undo))
+            ownxen.take_away(self.transport)
         changed = [wanted for wanted in self.touched.baselines if self._differs(wanted, self._read(wanted))]
         if changed:
             self._owners = owners.ask(self.transport, self.domids)
@@ -130,6 +137,11 @@ class Undo:
             if self._loaded(module):
                 self._unload(module)
         self._verify([module for module in modules if module not in self._kept])
+
+    @property
+    def _booted(self) -> frozenset[str]:
+        """Hypervisors that must not be there any more."""
+        return self.touched.booted - {self.lent}
 
     def _refuse_taken(self, wanted: Baseline) -> None:
         """We bind to pciback and nothing else: another driver has been given the device by somebody else."""
@@ -167,6 +179,8 @@ class Undo:
             for name, before, now in wanted.drift(seen):  # no reason to reboot anybody's machine
                 self.notice(f"{wanted.device}: {name} is {now}, was {before}, and could not be set back")
         differences += [f"module {one} is still loaded" for one in modules if self._loaded(one)]
+        if self._booted and (running := ownxen.running(self.transport)) in self._booted:
+            differences.append(f"the hypervisor that was booted once still runs, build-id {running}: a reboot ends it")
         if differences:
             raise RestoreFailed(
                 f"{self.transport.name} is not as it was: {'; '.join(differences)}",

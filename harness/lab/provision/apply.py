@@ -9,6 +9,7 @@ from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, LabError
 from harness.base.progress import Progress
 from harness.lab.lease.lease import Lease
+from harness.lab.lease.ownxen import GRUBENV
 from harness.lab.power.base import Power
 from harness.lab.provision import backup, survey
 from harness.lab.provision.backup import BackupManifest, parse_manifest
@@ -17,7 +18,7 @@ from harness.lab.provision.facts import SystemFacts
 from harness.lab.provision.job import BASE, Job, run_job
 from harness.lab.provision.plan import Step, StepKind, plan
 from harness.lab.provision.simulation import parse_simulation
-from harness.lab.provision.wanted import GRUB_FILE, GRUBENV, MENU, grub_text
+from harness.lab.provision.wanted import GRUB_FILE, MENU, grub_text
 from harness.model.change import Change, ChangeKind
 from harness.transport.base import Script, quote
 

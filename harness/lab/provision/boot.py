@@ -9,10 +9,10 @@ from harness.base.errors import HostHung, HostUnreachable, LabError, Unreachable
 from harness.base.progress import Progress
 from harness.base.text import inert
 from harness.lab.lease.lease import Lease
+from harness.lab.lease.ownxen import GRUBENV
 from harness.lab.power.base import Power
 from harness.lab.provision import survey
 from harness.lab.provision.facts import SystemFacts
-from harness.lab.provision.wanted import GRUBENV
 from harness.lab.reboot import How, reboot
 from harness.model.change import Change, ChangeKind
 from harness.transport.base import Script
@@ -41,13 +41,27 @@ def boot_anew(visit: Lease, power: Power | None, progress: Progress, expected: s
 
 
 def boot_once(visit: Lease, facts: SystemFacts, power: Power | None, progress: Progress) -> None:
-    """Boot the Xen entry once; the default stays what runs now, so any later reset leads back. LabError when it did.
-
-    GRUB's environment is what it was before afterwards: `next_entry` is what to boot once, `fallback` what to boot
-    when GRUB itself cannot load that (GRUB manual, "grub-reboot", "fallback").
-    """
+    """Boot the Xen entry once; the default stays what runs now, so any later reset leads back. LabError when it did."""
     name = visit.site.name
     entry, back = _way(name, facts)
+    boot_entry_once(visit, entry, back, power, progress, "Xen, once")
+    now = survey.read(visit.transport)
+    if not now.dom0:
+        raise LabError(
+            f"{name}: Xen did not come up; it is back in plain Linux {now.kernel}, which is still its default",
+            hint="see what its console said; take the rest back with `maskall unprovision`",
+        )
+
+
+def boot_entry_once(
+    visit: Lease, entry: str, back: int | None, power: Power | None, progress: Progress, expected: str
+) -> None:
+    """Boot this entry of GRUB's menu once. Returns when the host answers again, be it in what is its default.
+
+    GRUB's environment is what it was before afterwards: `next_entry` is what to boot once, `fallback` what to boot
+    when GRUB itself cannot load that (GRUB manual, "grub-reboot", "fallback"), by its number, `back`.
+    """
+    name = visit.site.name
     words = [f"next_entry={entry}", *([f"fallback={back}"] if back is not None else [])]
     try:
         _environment(visit, "set", *words)
@@ -55,21 +69,15 @@ def boot_once(visit: Lease, facts: SystemFacts, power: Power | None, progress: P
         if not set(words) <= set(told.text.splitlines()):
             raise LabError(f"{name}: {GRUBENV} does not hold what was written to it", hint="it was not rebooted")
         try:
-            boot_anew(visit, power, progress, "Xen, once")
+            boot_anew(visit, power, progress, expected)
         except HostUnreachable as error:
             if error.why is not Unreachable.SILENT or power is None:
                 raise
-            visit.notice(f"{error.message}; Xen does not come up: a power cycle leads back")
+            visit.notice(f"{error.message}; {expected} does not come up: a power cycle leads back")
             _cycle(visit, power, progress)
     finally:
         with contextlib.suppress(HostUnreachable, HostHung):  # whoever does not answer is told by what is raised
             clear_environment(visit)
-    now = survey.read(visit.transport)
-    if not now.dom0:
-        raise LabError(
-            f"{name}: Xen did not come up; it is back in plain Linux {now.kernel}, which is still its default",
-            hint="see what its console said; take the rest back with `maskall unprovision`",
-        )
 
 
 def _way(name: str, facts: SystemFacts) -> tuple[str, int | None]:
@@ -97,7 +105,7 @@ def clear_environment(visit: Lease) -> None:
 
 def _cycle(visit: Lease, power: Power, progress: Progress) -> None:
     seconds = visit.site.entry.boot_seconds
-    with progress.phase("power cycle back into plain Linux", seconds / 3):
+    with progress.phase("power cycle, back into its default", seconds / 3):
         reboot(visit.transport, power, Deadline.after(seconds), How.CYCLE, visit.journal.boot_id)
         visit.meet_again()
 

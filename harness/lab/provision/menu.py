@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _ID = ("$menuentry_id_option", "--id")
 _LINUX = re.compile(r"(?:linux|linux16|linuxefi)\s+(\S+)")
 _XEN = re.compile(r"(?:multiboot2?|xen_hypervisor)\s+(\S+)")
+_XEN_FILE = re.compile(r"^(multiboot2?\s+(?:\S*/)?)[^\s/]+")
 _DOM0 = re.compile(r"(?:module2?|xen_module)\s+(?:--nounzip\s+)?(\S*/vmlinu[xz]-\S+)")
 _DEFAULT = re.compile(r"set default=\"?([^\"]*)\"?")
 _RECOVERY = re.compile(r"\b(?:single|recovery)\b")
@@ -21,7 +22,10 @@ _LEVEL = re.compile(r"(?<!>)>(?!>)")  # `>>` is a > of the title
 
 @dataclass(frozen=True)
 class Entry:
-    """A menu entry, or a submenu with the entries in it. `kernel`, `hypervisor`: names below /boot, "" without one."""
+    """A menu entry, or a submenu with the entries in it. `kernel`, `hypervisor`: names below /boot, "" without one.
+
+    `body`: its commands, a line each.
+    """
 
     title: str
     id: str = ""
@@ -29,6 +33,13 @@ class Entry:
     kernel: str = ""
     hypervisor: str = ""
     recovery: bool = False
+    body: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+    def with_hypervisor(self, file: str, title: str, id: str) -> str:
+        """The text of an entry that does the same with this hypervisor, a name below /boot."""
+        kept = (line for line in self.body if not line.startswith(("echo", "savedefault")))
+        lines = (_XEN_FILE.sub(rf"\g<1>{file}", line) for line in kept)
+        return "".join(f"{line}\n" for line in (f"menuentry '{title}' --id {id} {{", *lines, "}"))
 
     def known_as(self, name: str) -> bool:
         return name in (self.title, self.id)
@@ -137,7 +148,7 @@ def _entry(header: Sequence[str], below: tuple[Entry, ...] | None, body: Sequenc
     named = next((header[at + 1] for at, word in enumerate(header[:-1]) if word in _ID), "")
     linux, xen, dom0 = (_first(pattern, body) for pattern in (_LINUX, _XEN, _DOM0))
     recovery = any(_RECOVERY.search(line) for line in (*header[1:2], *body) if not line.startswith("echo"))
-    return Entry(header[1], named, below, dom0 if xen else linux, xen, recovery)
+    return Entry(header[1], named, below, dom0 if xen else linux, xen, recovery, tuple(body))
 
 
 def _first(pattern: re.Pattern[str], body: Sequence[str]) -> str:

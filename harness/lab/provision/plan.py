@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from harness.lab.lease.ownxen import GRUBENV
 from harness.lab.provision.facts import SystemFacts
-from harness.lab.provision.wanted import GRUB_FILE, GRUBENV, MENU, ProvisionGoal, grub_text, sha256
+from harness.lab.provision.wanted import GRUB_FILE, MENU, ProvisionGoal, grub_text, sha256
 
 _FREE_MIB = {"/": 1500, "/boot": 64, "/var": 600}
 """What has to be free, by mount point; Xen with qemu takes some 300 MiB, apt as much again for what it fetches."""
@@ -67,7 +68,7 @@ def obstacles(facts: SystemFacts, wanted: ProvisionGoal) -> list[str]:
         if facts.half and (others := sorted({*facts.half} - {*facts.ours})):
             found.append(f"dpkg has work left with {', '.join(others)}: dpkg --configure -a is for its owner to run")
     if any(step.kind is StepKind.TRY for step in steps):
-        found += _no_way_back(facts)
+        found += no_way_back(facts)
     return found
 
 
@@ -104,7 +105,7 @@ def _no_room(facts: SystemFacts) -> list[str]:
     ]
 
 
-def _no_way_back(facts: SystemFacts) -> list[str]:
+def no_way_back(facts: SystemFacts) -> list[str]:
     """Why GRUB could not boot Xen once and then, whatever happens, what runs now."""
     if not facts.grub:
         return ["it is not booted by GRUB: /etc/default/grub, /boot/grub/grub.cfg and update-grub are not all there"]

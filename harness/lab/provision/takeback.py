@@ -10,6 +10,7 @@ from harness.base.errors import LabError, RestoreFailed, SafetyRefusal
 from harness.base.progress import Progress
 from harness.base.text import inert
 from harness.lab.lease.lease import Lease
+from harness.lab.lease.ownxen import GRUBENV
 from harness.lab.power.base import Power
 from harness.lab.provision import backup, survey
 from harness.lab.provision.apply import APT, XEN, make_menu
@@ -18,7 +19,7 @@ from harness.lab.provision.boot import boot_anew, clear_environment
 from harness.lab.provision.facts import SystemFacts
 from harness.lab.provision.job import BASE, Job, run_job
 from harness.lab.provision.simulation import parse_simulation
-from harness.lab.provision.wanted import GRUBENV, MENU
+from harness.lab.provision.wanted import MENU
 from harness.model.change import Change, ChangeKind
 from harness.transport.base import quote
 from harness.xen.keys.xl_output import parse_list

@@ -14,7 +14,6 @@ behind it."""
 
 MODULES_FILE = "/etc/modules-load.d/maskall.conf"
 MENU = "/boot/grub/grub.cfg"
-GRUBENV = "/boot/grub/grubenv"
 
 EMULATOR = "qemu-system-xen"
 PACKAGES = ("xen-system-amd64", "xen-utils-common", EMULATOR, "pciutils", "busybox-static", "kmod", "iproute2")

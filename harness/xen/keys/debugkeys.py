@@ -1,6 +1,6 @@
-"""What `xl debug-keys M`, `Q` and `i` print into the Xen console. Pure.
+"""What `xl debug-keys M`, `Q`, `i` and `x` print into the Xen console. Pure.
 
-All three take the text of `xl dmesg`, or its tail, with any prefix, timestamp and interleaved message that
+All take the text of `xl dmesg`, or its tail, with any prefix, timestamp and interleaved message that
 `harness.xen.keys.console.console_lines` understands, use the *last* dump in it, and raise ParseError when there is none
 (the ring may have wrapped) or when one of its rows cannot be read. A row that was torn, its rest without prefix on a
 line behind it, is put together; a piece of a row that fits nowhere is a ParseError too, for the row it belongs to would
@@ -18,7 +18,7 @@ from harness.model.address import FUNCTION, Bdf
 from harness.model.message import Origin
 from harness.xen.keys.console import ConsoleLine, console_lines, domain_name
 
-HEADER = re.compile(r"(?:MSI information:|==== PCI devices ====|(?:Guest interrupt|IRQ) information:|'.' pressed -> )")
+HEADER = re.compile(r"(?:MSI information:|==== PCI devices ====|(?:Guest interrupt|IRQ) information:|'.' pressed ->? )")
 """What begins the dump of a debug key."""
 
 _TORN_WITHIN = 3  # lines behind a torn row in which its rest may stand
@@ -259,3 +259,45 @@ def irq_row(match: re.Match[str], line: int) -> IrqRow:
     irq, vector, kind, status, rest = (group for group in match.groups() if group is not None)
     rest = re.sub(r"domain-list=(.*)", lambda old: re.sub(r"([0-9]+:)", r"d\1", old[1]).rstrip(","), rest).rstrip()
     return IrqRow(int(irq), int(vector, 16), kind, int(status, 16), rest, line)
+
+
+@dataclass(frozen=True)
+class PatchedFunction:
+    """A function, or some bytes of it, that a livepatch names. `new` of 0: NOPs, or no change at all where `new_size`
+    is 0 too. Whether the livepatch is applied, its `state` says."""
+
+    livepatch: str
+    state: str
+    name: str
+    old: int
+    old_size: int
+    new: int
+    new_size: int
+
+
+_PATCHES = "'x' pressed - Dumping all livepatch patches"
+_PATCH = re.compile(r"\s*name=(?P<name>\S+) state=(?P<state>\w+)\(\d+\) ")
+_PATCHED = Form(
+    re.compile(
+        r"\s*(?P<name>\S+) patch (?P<old>[0-9a-f]{16})\((?P<size>\d+)\) with (?P<new>[0-9a-f]{16}) ?\((?P<length>\d+)\)"
+    ),
+    re.compile(r" patch [0-9a-f]{8,}"),
+    "FUNCTION patch ADDRESS(SIZE) with ADDRESS (SIZE)",
+)
+
+
+def parse_livepatches(text: str, *, file: str = "<text>") -> tuple[PatchedFunction, ...]:
+    """`xl debug-keys x` (livepatch_printall): the functions of each livepatch that is loaded."""
+    lines = _last_dump(text, _PATCHES, "x", file)
+    names = {line.number: match for line in lines if (match := _PATCH.match(line.text))}
+    found = []
+    for match, line in _PATCHED.rows(lines, file):
+        above = max((number for number in names if number < line.number), default=None)
+        if above is None:
+            raise ParseError(f"{line.text!r}", file=file, line=line.number, expected="name=LIVEPATCH above it")
+        of = names[above]
+        old, new = int(match["old"], 16), int(match["new"], 16)
+        found.append(
+            PatchedFunction(of["name"], of["state"], match["name"], old, int(match["size"]), new, int(match["length"]))
+        )
+    return tuple(found)

@@ -17,6 +17,7 @@ from harness.nested.devices import catalogue
 from harness.nested.machine import Machine, MachineSpec
 from harness.nested.rundir import RunDir
 from harness.nested.snapshot import overlay
+from harness.nested.workbench import describe
 from harness.transport.ssh import SshTransport
 
 BOOT_SECONDS = 600
@@ -91,7 +92,9 @@ class PlainMachine:
             "boot_seconds": BOOT_SECONDS,
             "allow_reboot": True,
             "allow_persistent": allowed,
-            "devices": {},
+            "allow_livepatch": allowed,
+            "console": {"kind": "command", "argv": ["tail", "-n", "+1", "-F", str(self.machine.console_log)]},
+            "devices": {name: describe(name, model) for name, model in self.machine.spec.devices.items()},
         }
         path = folder / f"{'' if allowed else 'strict-'}inventory.yaml"
         path.write_text(yaml.safe_dump({"hosts": {NAME: entry}}, sort_keys=False))

@@ -11,8 +11,9 @@ from typing import cast
 from harness.base.errors import HostUnreachable, Unreachable
 from harness.lab.inventory.models import LabEntry
 from harness.lab.lease.lease import Lease
+from harness.lab.lease.ownxen import GRUBENV
 from harness.lab.provision.menu import parse_menu
-from harness.lab.provision.wanted import GRUB_FILE, GRUBENV, MENU, MODULES_FILE, PACKAGES, sha256
+from harness.lab.provision.wanted import GRUB_FILE, MENU, MODULES_FILE, PACKAGES, sha256
 from harness.lab.reboot import How
 from harness.model.change import Change
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply

@@ -396,7 +396,11 @@ def begun(
     thread.who, thread.folder = who, place
     link = Link(schedule, who, dies)
     site: Any = SimpleNamespace(
-        name="box", transport=lambda: link, host_key_fingerprint="", reach=lambda link, _: link.connect(soon())
+        name="box",
+        entry=SimpleNamespace(allow_persistent=False),
+        transport=lambda: link,
+        host_key_fingerprint="",
+        reach=lambda link, _: link.connect(soon()),
     )
     return Lease.begin(site, ClaimOptions(reason="x", take_over="why not" if take_over else None), notice)
 

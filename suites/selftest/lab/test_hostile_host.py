@@ -196,7 +196,7 @@ def test_a_stay_on_a_host_that_answers_anything(
         return Reply(data, data, status, None if status is not None else "KILL")
 
     link = FakeTransport("box", connected=True, commands={".*": answer}, streams={".*": bytes})
-    entry: Any = SimpleNamespace(devices={}, boot_seconds=1)
+    entry: Any = SimpleNamespace(devices={}, boot_seconds=1, allow_persistent=True)
     site: Any = SimpleNamespace(
         name="box",
         entry=entry,

@@ -9,20 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.errors import LabError, SafetyRefusal
+from harness.base.errors import LabError, SafetyRefusal, UsageError
 from harness.guest.initramfs import GuestFiles
 from harness.host.host import Host
-from harness.lab.lease import livepatched
+from harness.lab.lease import entry, livepatched
 from harness.lab.lease.entry import FIRST, JournalLine, What
 from harness.lab.lease.livepatched import LivepatchLeave, take_away
 from harness.lab.lease.undo import Touched, Undo
 from harness.model.change import Change
+from harness.model.observation import RawRef
 from harness.mutants.catalogue import catalogue
-from harness.mutants.livepatching import NAME
-from harness.mutants.plant import plant
+from harness.mutants.livepatching import COMPARISON, NAME
+from harness.mutants.plant import plant, stock_again
 from harness.run.options import DEFAULT_CONTROL, RunOptions
 from suites.selftest.cli.test_cli_stacks import LAB
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
+from suites.selftest.fakes.goodrecord import scenario
 from suites.selftest.fakes.journalline import must_be_storable
 from suites.selftest.mutants.test_livepatch import RESET, XenLivepatch
 
@@ -103,11 +105,68 @@ def test_a_host_that_knows_no_leave_has_no_control() -> None:
     assert one.log == []
 
 
-def test_a_mutant_of_bytes_is_none_for_a_livepatch() -> None:
+def test_a_mutant_of_bytes_is_none_where_they_do_not_stand() -> None:
     one = Host1()
-    with pytest.raises(LabError, match="cannot be made by livepatch"):
+    with pytest.raises(LabError, match=r"stands 0 times in pci_reset_msix_state \(it must stand there exactly once"):
         plant("sticky-host-maskall", catalogue()["sticky-host-maskall"], one.host())
+    assert one.xen.loaded == {}
+
+
+@pytest.mark.parametrize("name", ["reset-does-nothing", "device-model-keeps-pirqs"])
+def test_a_mutant_of_something_else_is_none_for_a_livepatch(name: str) -> None:
+    one = Host1()
+    with pytest.raises(LabError, match="does not fit this host"):
+        plant(name, catalogue()[name], one.host())
     assert one.log == []
+
+
+def test_what_xen_does_not_show_patched_is_no_control() -> None:
+    one = Host1()
+    one.xen.shifted = 1
+    with pytest.raises(LabError, match="debug key x does not show pci_reset_msix_state livepatched at"):
+        plant(DEFAULT_CONTROL, catalogue()[DEFAULT_CONTROL], one.host())
+
+
+def kept_by(host: Host) -> dict[str, bytes]:
+    kept: dict[str, bytes] = {}
+
+    def keep(name: str, data: bytes) -> RawRef:
+        kept[name] = data
+        return RawRef(name, "")
+
+    host.deeds.keep = keep
+    return kept
+
+
+def test_that_it_is_gone_is_shown_and_kept() -> None:
+    one = Host1()
+    host = one.host()
+    plant(DEFAULT_CONTROL, catalogue()[DEFAULT_CONTROL], host)
+    assert host.rewritten
+    one.undo().reconcile(whole=True)
+    kept = kept_by(host)
+    stock_again(host)
+    assert (one.xen.loaded, host.rewritten) == ({}, ())
+    assert set(kept) == {f"{COMPARISON}.livepatch", "livepatch_taken_away.txt"}
+
+
+def test_a_text_that_is_not_the_files_afterwards_is_told() -> None:
+    one = Host1()
+    host = one.host()
+    plant(DEFAULT_CONTROL, catalogue()[DEFAULT_CONTROL], host)
+    one.undo().reconcile(whole=True)
+    one.xen.patched = True
+    with pytest.raises(LabError, match="running text of pci_reset_msix_state is not that of its file"):
+        stock_again(host)
+    assert host.rewritten
+
+
+def test_one_that_is_still_there_is_told() -> None:
+    one = Host1()
+    host = one.host()
+    plant(DEFAULT_CONTROL, catalogue()[DEFAULT_CONTROL], host)
+    with pytest.raises(LabError, match="still shows livepatch maskall-control"):
+        stock_again(host)
 
 
 def test_one_that_stays_is_no_host_put_back() -> None:
@@ -142,6 +201,13 @@ def test_all_that_changes_is_sent_as_a_change() -> None:
     assert all(run.changes for run in sent)
 
 
+def test_a_journal_holds_it_and_no_other_name() -> None:
+    payload = {"kind": "livepatch", "subject": NAME, "text": "t", "undo": "u"}
+    assert entry.problem(JournalLine(1, "", "boot1", "r", What.INTENT, payload, FIRST)) == ""
+    payload["subject"] = "xsa-999"
+    assert entry.problem(JournalLine(1, "", "boot1", "r", What.INTENT, payload, FIRST)) == "subject of kind livepatch"
+
+
 def test_a_reboot_has_taken_it_away() -> None:
     payload = {"kind": "livepatch", "subject": NAME}
     entries = [JournalLine(1, "", "boot1", "r", What.INTENT, payload, FIRST)]
@@ -173,3 +239,30 @@ def test_the_inventory_says_whether_a_run_has_a_control(
     inventory = tmp_path / "lab.yaml"
     inventory.write_text(LAB.replace("kind: lab\n", f"kind: lab\n    {more}\n"))
     assert RunOptions(inventory=inventory, no_control=no_control).control == control
+
+
+def lab(tmp_path: Path, *, allowed: bool = True) -> Path:
+    inventory = tmp_path / "lab.yaml"
+    text = LAB.replace("endings: [E3]", "endings: [E3, E14, E15]")
+    inventory.write_text(text.replace("kind: lab\n", "kind: lab\n    allow_livepatch: true\n") if allowed else text)
+    return inventory
+
+
+@pytest.mark.parametrize(
+    ("mutant", "allowed", "words"),
+    [
+        ("unmap-does-nothing", True, "--mutant: unmap-does-nothing is none for a lab host"),
+        (DEFAULT_CONTROL, False, "--mutant: the inventory does not allow to livepatch this host"),
+    ],
+)
+def test_a_mutant_that_is_asked_for_is_one_that_may_be(tmp_path: Path, mutant: str, allowed: bool, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        RunOptions(inventory=lab(tmp_path, allowed=allowed), mutant=mutant).check()
+
+
+def test_a_lab_host_has_its_endings_own_control_if_that_may_be(tmp_path: Path) -> None:
+    plan = RunOptions(inventory=lab(tmp_path), profile="full").plan((), results=tmp_path)
+    rows = [scenario(ending, "F1", "nvme") for ending in ("E3", "E14", "E15")]
+    assert [plan.control(row) for row in rows] == [None, DEFAULT_CONTROL, "maskall-not-refused"]
+    asked = RunOptions(inventory=lab(tmp_path), mutant="sticky-host-maskall").plan((), results=tmp_path)
+    assert [asked.control(row) for row in rows] == [None, "sticky-host-maskall", None]

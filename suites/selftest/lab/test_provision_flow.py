@@ -8,11 +8,12 @@ import pytest
 
 from harness.base.errors import HostUnreachable, LabError, RestoreFailed, SafetyRefusal, Unreachable
 from harness.base.progress import PlainProgress
+from harness.lab.lease.ownxen import GRUBENV
 from harness.lab.provision import boot
 from harness.lab.provision.apply import provision
 from harness.lab.provision.menu import parse_menu
 from harness.lab.provision.takeback import unprovision
-from harness.lab.provision.wanted import GRUB_FILE, GRUBENV, MENU, MODULES_FILE
+from harness.lab.provision.wanted import GRUB_FILE, MENU, MODULES_FILE
 from harness.lab.reboot import How
 from suites.selftest.fakes.faketransport import Reply
 from suites.selftest.fakes.provisionfacts import menu

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.base.errors import SafetyRefusal, UsageError
 from harness.lab.inventory.models import LabEntry
+from harness.lab.lease.ownxen import GRUBENV
 from harness.lab.provision import survey
 from harness.lab.provision.backup import BackupManifest
 from harness.lab.provision.facts import SystemFacts
@@ -20,7 +21,6 @@ from harness.lab.provision.plan import StepKind, describe, obstacles, plan
 from harness.lab.provision.wanted import (
     ASKED,
     GRUB_FILE,
-    GRUBENV,
     MENU,
     MODULES_FILE,
     console_options,

@@ -13,14 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.errors import HarnessBug, LabError, ParseError
-from harness.mutants.change import ENDBR64, Returns
-from harness.mutants.hypervisor import function
+from harness.lab.safety.livepatch_gate import ALLOWED_MUTANTS
+from harness.model.observation import RawRef
+from harness.mutants.catalogue import HypervisorMutant, catalogue
+from harness.mutants.change import ENDBR64, Returns, TextChange
+from harness.mutants.hypervisor import XenFunction, function
 from harness.mutants.hypervisor_file import HypervisorFile
 from harness.mutants.livepatch import Replacement, comparison, payload, room_needed
-from harness.mutants.livepatching import COMPARISON, NAME, Livepatches
+from harness.mutants.livepatching import COMPARISON, NAME, Applied, Livepatches, applied
 from harness.xen.trace.symbols import parse_xensyms
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
 from suites.selftest.fakes.hypervisorfile import BUILD_ID, START, elf32, image, xl_info
+from suites.selftest.fakes.mutatedcode import STACKS, captured
 
 RESET = START + 0x1000
 BY_TABLE = START + 0x1040
@@ -40,6 +44,8 @@ XENSYMS = f"""\
 {SHORT:016x} t msi.c#short
 {SHORT + 2:016x} T _etext
 """
+NEW_CODE = struct.pack("<QQ", 8, 1 << 32 | 1)
+"""The relocation of the first function's `new_addr`."""
 FILE = elf32(image(CODE, called=[RESET, SHORT], pointed=[BY_TABLE]))
 
 
@@ -72,6 +78,15 @@ class TestPayload:
         assert data[start + 72] == 1 | 5 << 1
         assert data[start + 73 : start + 78] == b"\x53\x0f\xb6\x77\x45"
 
+    def test_instructions_become_nops_without_new_code(self) -> None:
+        """Xen writes as many NOPs as `new_size` says where `new_addr` is 0 (arch_livepatch_apply)."""
+        data = payload(BUILD_ID, [one(address=RESET + 9, size=4, expected=CODE[RESET][9:13], code=b"", nops=4)])
+        start = data.index(struct.pack("<Q", RESET + 9)) - 16
+        name, new, old, new_size, old_size = struct.unpack_from("<QQQII", data, start)
+        assert (name, new, old, new_size, old_size) == (0, 0, RESET + 9, 4, 4)
+        assert data.count(NEW_CODE) == 0, "no relocation to new code"
+        assert data[start + 72] == 1 | 4 << 1
+
     def test_two_builds_and_two_changes_are_two_payloads(self) -> None:
         ids = {payload(build, [one(code=code)])[-1200:] for build in (BUILD_ID, bytes(20)) for code in (b"\xc3", b"")}
         assert len(ids) == 4
@@ -87,6 +102,9 @@ class TestPayload:
             one(size=4)
         with pytest.raises(HarnessBug, match="hold no jump"):
             one(size=8, expected=ENDBR64)
+        for wrong in ({"nops": 4}, {"nops": 5, "size": 4, "code": b""}, {"nops": 32, "code": b""}):
+            with pytest.raises(HarnessBug, match="cannot become NOPs"):
+                one(**wrong)
         with pytest.raises(HarnessBug, match="can be compared"):
             one(expected=b"")
         with pytest.raises(HarnessBug, match="can be compared"):
@@ -174,13 +192,19 @@ class TestFunction:
         assert Returns("f", "nothing").code == b"\xc3"
 
 
+TEXT = range(RESET, RESET + 64)
+_MARK = "Synced stime skew: max=1ns avg=1ns samples={} current=1ns"
+
+
 class XenLivepatch:
     """xen-livepatch and the hypervisor behind it: payloads by name, and whose text differs from the file."""
 
     def __init__(self, *, busy: int = 0, patched: bool = False, stuck: bool = False) -> None:
         self.loaded: dict[str, str] = {}
+        self.shifted = 0  # bytes by which Xen patches beside the place
         self.busy, self.patched, self.stuck = busy, patched, stuck
         self.log: list[str] = []
+        self._said = 0
         answers = {
             "cat /proc/xen/xensyms": Reply(XENSYMS.encode()),
             "xl info": Reply(xl_info()),
@@ -188,7 +212,11 @@ class XenLivepatch:
             "(?s)sh -c .*zcat.*": Reply(b"/boot/xen.gz"),
             "(?s)sh -c .*xen-livepatch upload.*": self._upload,
             "xen-livepatch .*": self._run,
+            "xl debug-keys txt": self._dump,
+            "xl dmesg": lambda _: Reply(self.ring),
         }
+        self.ring = b""
+        self._rows: dict[str, str] = {}
         self.transport = FakeTransport(connected=True, commands=answers)
 
     def _upload(self, executed: Executed) -> Reply:
@@ -196,6 +224,23 @@ class XenLivepatch:
         assert name and executed.stdin.startswith(b"\x7fELF")
         self.log.append(f"upload {name[1]}")
         self.loaded[name[1]] = "CHECKED"
+        # a relocation of 64 bits for the name, and one for new code; Xen reads the rest as it stands
+        start = min(executed.stdin.find(address.to_bytes(8, "little")) & 0xFFFF for address in TEXT) - 16
+        _, _, old, new_size, old_size = struct.unpack_from("<QQQII", executed.stdin, start)
+        new = 0xFFFF82D0405B5000 if executed.stdin.count(NEW_CODE) else 0
+        self._rows[name[1]] = (
+            f"pci_reset_msix_state patch {old + self.shifted:016x}({old_size}) with {new:016x} ({new_size})"
+        )
+        return Reply()
+
+    def _dump(self, _: Executed) -> Reply:
+        lines = ["'x' pressed - Dumping all livepatch patches"]
+        for name, state in self.loaded.items():
+            lines.append(f" name={name} state={state}(2) ffff82d0405b5000 (.data=0, .rodata=0) using 3 pages.")
+            lines.append(f"    {self._rows[name]}")
+        for text in (_MARK, *lines, _MARK):
+            self._said += 1
+            self.ring += f"(XEN) {text.format(self._said)}\n".encode()
         return Reply()
 
     def _run(self, executed: Executed) -> Reply:
@@ -221,16 +266,72 @@ class XenLivepatch:
 RETURNS = [Returns("pci_reset_msix_state", 0)]
 
 
+class TestByLivepatch:
+    """What of the catalogue a livepatch can make, held against the code of the three releases."""
+
+    @staticmethod
+    def made(name: str, stack: str) -> list[Applied]:
+        code = captured(stack)
+        return [
+            applied(change, XenFunction(change.symbol, range(RESET, RESET + len(text)), text))
+            for change in catalogue()[name].changes(stack)
+            if isinstance(change, Returns | TextChange)
+            for text in [code["hypervisor", change.symbol]]
+        ]
+
+    @pytest.mark.parametrize("stack", STACKS)
+    @pytest.mark.parametrize("name", ALLOWED_MUTANTS)
+    def test_every_one_that_a_lab_host_may_be_made(self, name: str, stack: str) -> None:
+        mutant = catalogue()[name]
+        assert isinstance(mutant, HypervisorMutant)
+        assert mutant.anywhere == mutant.changes(stack), "one form fits all builds that are known"
+        (one,) = self.made(name, stack)
+        made = one.replacement
+        if made.nops:  # by the debugger it is the same
+            offset = made.address - one.replaced.place.address
+            after = bytearray(one.replaced.before)
+            after[offset : offset + made.nops] = b"\x90" * made.nops
+            assert after == one.replaced.after
+        assert payload(BUILD_ID, [one.replacement]).startswith(b"\x7fELF")
+
+    def test_the_bytes_that_become_nops(self) -> None:
+        (sticky,), (refused,) = (self.made(name, "trixie") for name in ("sticky-host-maskall", "maskall-not-refused"))
+        assert re.fullmatch("c640..00", sticky.replacement.expected.hex()), "movb $0, host_maskall(%rax)"
+        assert re.fullmatch("75..", refused.replacement.expected.hex()), "jne"
+        assert [one.replacement.nops for one in (sticky, refused)] == [4, 2]
+
+    @pytest.mark.parametrize(
+        ("find", "replace", "words"),
+        [
+            ("0f b6", "0f b7", "0f b6 cannot become 0f b7 by livepatch"),
+            ("0f b6 77", "90 b6 90", "cannot become"),
+            ("0f b8", "90 90", "stands 0 times"),
+            ("90", "cc", "stands 50 times"),
+        ],
+    )
+    def test_what_none_can_make(self, find: str, replace: str, words: str) -> None:
+        change = TextChange.model_validate({"symbol": "f", "find": find, "replace": replace})
+        with pytest.raises(LabError, match=words):
+            applied(change, XenFunction("f", range(RESET, RESET + 64), CODE[RESET]))
+
+
 class TestLivepatches:
     def test_stock_is_shown_before_and_the_control_stands_alone(self) -> None:
-        xen = XenLivepatch()
-        (made,) = Livepatches(xen.transport).apply(RETURNS)
+        xen, kept = XenLivepatch(), dict[str, bytes]()
+
+        def keep(name: str, data: bytes) -> RawRef:
+            kept[name] = data
+            return RawRef(name, "")
+
+        (made,) = Livepatches(xen.transport, keep).apply(RETURNS)
         assert xen.log == [
             f"upload {COMPARISON}", f"apply {COMPARISON}", f"revert {COMPARISON}", f"unload {COMPARISON}",
             f"upload {NAME}", f"apply {NAME}",
         ]  # fmt: skip
         assert xen.loaded == {NAME: "APPLIED"}
-        assert (made.function.entry, made.expected.hex(), made.code.hex()) == (RESET, "530fb6", "31c0c3")
+        assert set(kept) == {f"{NAME}.livepatch", f"{COMPARISON}.livepatch"}
+        assert (made.replaced.place.address, made.replaced.before.hex()) == (RESET, "530fb6")
+        assert made.replaced.after.hex() == "31c0c3"
         Livepatches(xen.transport).remove(NAME)
         assert xen.loaded == {}
 

@@ -1,4 +1,4 @@
-"""Debug keys M, Q and i: captured dumps, dumps inside other output, other versions, damage."""
+"""Debug keys M, Q, i and x: captured dumps, dumps inside other output, other versions, damage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from hypothesis import given
 from harness.base.errors import ParseError
 from harness.model.address import Bdf
 from harness.xen.keys.console import console_lines
-from harness.xen.keys.debugkeys import IrqRow, MaskRow, PciRow, parse_irqs, parse_masks, parse_pci_devices
+from harness.xen.keys.debugkeys import (
+    IrqRow,
+    MaskRow,
+    PatchedFunction,
+    PciRow,
+    parse_irqs,
+    parse_livepatches,
+    parse_masks,
+    parse_pci_devices,
+)
 from suites.selftest.fakes.hostile import captured, damaged, every
 
 NVME = Bdf.parse("04:00.0")
@@ -54,6 +63,53 @@ def test_every_captured_i(name: str) -> None:
     assert len(rows) == text.count(" vec:")
     for row in rows:
         assert f"IRQ:{row.irq:4} vec:{row.vector:02x}" in text.splitlines()[row.line - 1]
+
+
+@pytest.mark.parametrize("name", every("debugkey_x.txt"))
+def test_every_captured_x(name: str) -> None:
+    text = captured(name)
+    rows = parse_livepatches(text)
+    assert len(rows) == text.count(" patch ")
+    for row in rows:
+        assert f"name={row.livepatch} state={row.state}(" in text
+        assert f"{row.name} patch {row.old:016x}({row.old_size}) with {row.new:016x} ({row.new_size})" in text
+
+
+class TestLivepatches:
+    CONTROL = captured("control_livepatched.debugkey_x.txt")
+    ROW = "(XEN)     pci_reset_msix_state patch ffff82d04030d8a0(96) with ffff82d0405b5000 (3)\n"
+    HERE = PatchedFunction(
+        "maskall-control", "APPLIED", "pci_reset_msix_state", 0xFFFF82D04030D8A0, 96, 0xFFFF82D0405B5000, 3
+    )
+
+    def test_the_last_dump_counts(self) -> None:
+        assert parse_livepatches(self.CONTROL) == (self.HERE,)
+        none = captured("no_livepatch.debugkey_x.txt")
+        assert parse_livepatches(self.CONTROL + none) == ()
+        assert parse_livepatches(none + self.CONTROL) == (self.HERE,)
+
+    def test_as_4_14_prints_it(self) -> None:
+        assert parse_livepatches(self.CONTROL.replace("5000 (3)", "5000(3)")) == (self.HERE,)
+
+    def test_nops_have_no_new_code(self) -> None:
+        (row,) = parse_livepatches(self.CONTROL.replace("(96) with ffff82d0405b5000 (3)", f"(4) with {0:016x} (4)"))
+        assert (row.old_size, row.new, row.new_size) == (4, 0, 4)
+
+    def test_another_dump_ends_it(self) -> None:
+        assert parse_livepatches(f"{self.CONTROL}(XEN) 'h' pressed -> showing keys\n{self.ROW}") == (self.HERE,)
+        assert parse_masks(M_HEADER + M_ROW + self.CONTROL) == parse_masks(M_HEADER + M_ROW)
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("", "no dump of debug key x"),
+            (CONTROL.replace("(96)", ""), "FUNCTION patch ADDRESS"),
+            (CONTROL.replace(" name=", " mane="), "name=LIVEPATCH above it"),
+        ],
+    )
+    def test_what_cannot_be_read_is_not_absent(self, text: str, words: str) -> None:
+        with pytest.raises(ParseError, match=words):
+            parse_livepatches(text)
 
 
 @pytest.mark.parametrize("name", [name.removesuffix(".debugkey_Q.txt") for name in every("debugkey_Q.txt")])
@@ -231,12 +287,12 @@ def test_row_that_is_broken_names_its_line() -> None:
         irqs("(XEN)    IRQ:  41 vec:b1 PCI-MSI/-X      status=002 aff:{0-1}/{0} \n")
 
 
-SAMPLES = [captured(name) for kind in ("debugkey_M.txt", "debugkey_Q.txt", "debugkey_i.txt") for name in every(kind)]
+SAMPLES = [captured(name) for kind in "MQix" for name in every(f"debugkey_{kind}.txt")]
 
 
 @given(damaged(SAMPLES))
 def test_hostile(text: str) -> None:
-    for parse in (parse_masks, parse_pci_devices, parse_irqs):
+    for parse in (parse_masks, parse_pci_devices, parse_irqs, parse_livepatches):
         try:
             rows = parse(text)
         except ParseError:
