@@ -42,6 +42,10 @@ class HypervisorMutant(_Mutant):
     returns: dict[str, Returned] = Field({}, description="functions that do nothing, and what they return instead")
     builds: dict[str, tuple[TextChange, ...]] = Field({}, description="the changes by stack, or for any")
 
+    livepatch: tuple[TextChange, ...] = Field(
+        (), description="the same as NOPs, for a lab host, where `builds` are none"
+    )
+
     @model_validator(mode="after")
     def _changes_something(self) -> HypervisorMutant:
         if not self.returns and not self.builds:
@@ -56,11 +60,9 @@ class HypervisorMutant(_Mutant):
         return tuple(Returns(symbol, value) for symbol, value in self.returns.items())
 
     @property
-    def anywhere(self) -> tuple[TextChange | Returns, ...]:
-        """For a host whose build is in no list: functions that return, else bytes that are the same in all builds that
-        we know. Whether they stand there, and once, is seen there."""
-        common = dict.fromkeys(self.builds.values())
-        return self.changes(None) or (next(iter(common)) if len(common) == 1 else ())
+    def by_livepatch(self) -> tuple[TextChange | Returns, ...]:
+        """What makes a lab host the mutant, whatever its build."""
+        return self.livepatch or self.changes(None)
 
 
 class Dom0Mutant(_Mutant):
@@ -109,7 +111,7 @@ def catalogue(own: Path | None = None) -> dict[str, Mutant]:
 def changes_on(mutant: Mutant, facts: Mapping[str, str]) -> Sequence[TextChange | ByteChange | Returns]:
     """What makes the host with these facts the mutant; empty where it does not fit: bytes are those of a stack's."""
     if "stack" not in facts and isinstance(mutant, HypervisorMutant):
-        return mutant.anywhere
+        return mutant.by_livepatch
     own = OWN_XEN in facts and isinstance(mutant, HypervisorMutant)
     own |= OWN_QEMU in facts and isinstance(mutant, DeviceModelMutant)
     own |= OWN_DOM0 in facts and isinstance(mutant, Dom0Mutant)

@@ -10,8 +10,8 @@ import pytest
 from harness.base.deadline import Deadline
 from harness.host.host import Host
 from harness.lab.safety.livepatch_gate import ALLOWED_MUTANTS
-from harness.mutants.catalogue import HypervisorMutant, catalogue, changes_on
-from harness.mutants.change import Returns, TextChange
+from harness.mutants.catalogue import HypervisorMutant, catalogue
+from harness.mutants.change import TextChange
 from harness.mutants.hypervisor import running_file
 from harness.mutants.livepatching import NAME, Applied, Livepatches
 from harness.mutants.text import open_hypervisor
@@ -49,9 +49,8 @@ def becomes(one: Applied, shown: PatchedFunction) -> bytes:
 def test_the_text_is_changed_as_told_and_put_back(host: Host, name: str) -> None:
     mutant = catalogue()[name]
     assert isinstance(mutant, HypervisorMutant)
-    changes = [one for one in changes_on(mutant, host.facts) if isinstance(one, Returns | TextChange)]
     patches, file = Livepatches(host.transport), running_file(host.transport)
-    (made,) = patches.apply(changes)
+    (made,) = patches.apply(mutant.by_livepatch)
     place, before = made.replaced.place, made.replaced.before
     whole = (made.replacement.address, made.replacement.size)
     try:
