@@ -415,6 +415,8 @@ def _notes(read: Read) -> Iterator[str]:
             yield f"  whose rules are others than ours: {', '.join(changed)}"
     if read.statement.predicate.redacted:
         yield "redacted: names of hosts and users, addresses, UUIDs and serial numbers are pseudonyms"
+    if (parent := read.begun.parent) is not None:
+        yield f"it supplements run {parent.run_id}: what {len(parent.stands)} rows came to there is not in here"
     if kept := [side.kept for _, side in read.sides if side.kept]:
         yield f"{len(kept)} controls are kept proofs of earlier runs, the first of {min(kept):%Y-%m-%d %H:%M}"
     yield from (

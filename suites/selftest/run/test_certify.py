@@ -323,7 +323,8 @@ class TestSupplement:
         made = folder.parent / "second.tar.gz"
         forger.bundled(second)
         bundle(second, made, keys=[forger.key])
-        found, _ = certificate(folder, [folder / "nic0.maskall.tar.gz", made], wanted(forger, None))
+        found, verified = certificate(folder, [folder / "nic0.maskall.tar.gz", made], wanted(forger, None))
+        assert verified[1].notes[0].startswith("it supplements run ")
         assert [one.file for one in found.bundles] == ["nic0.maskall.tar.gz", "../second.tar.gz"]
         assert not any("is no supplement" in one for one in found.because)
 
