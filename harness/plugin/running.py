@@ -190,6 +190,7 @@ class Running:
     def finish(self) -> None:
         """Write results.json and junit.xml if a scenario was begun; safe to call once more."""
         from harness.run import cases
+        from harness.run.resume import set_aside_tests
 
         session: Session | None = self.__dict__.get("session")  # not made if nothing has asked for it
         if session is not None:
@@ -203,6 +204,7 @@ class Running:
                 planted = [control for one in self.played for control in one.planted]
                 self.result = session.finish(cases.results(self.played), planted)
             elif self.played and self.result is None:
+                set_aside_tests(self.results)
                 self.result = cases.finish(self.played, self.results, self._began, datetime.now(UTC))
             if self.result is not None and self.options.history is not None:
                 from harness.run import history

@@ -12,7 +12,7 @@ from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
 from harness.report.begun import KNOWN_ISSUES, NAME, Begun
 from harness.report.results import HostSummary, Parent, RunResult
-from harness.run import store
+from harness.run import sidefile, store
 from harness.run.again import RunAgain, begun_in, judged_again
 from harness.run.chain import NAME as CHAIN
 from harness.run.chain import events
@@ -116,9 +116,21 @@ def set_aside(root: Path, again: RunAgain) -> None:
     }
     for folder in sorted(root.glob("raw/*/*")):
         name = folder.relative_to(root).as_posix()
-        if folder.is_dir() and name not in kept and not BROKEN_OFF.search(name):
-            numbers = (folder.with_name(f"{folder.name}.before-{number}") for number in range(1, 1000))
-            folder.rename(next(one for one in numbers if not one.exists()))
+        if folder.is_dir() and name not in kept:
+            _aside(folder)
+
+
+def set_aside_tests(root: Path) -> None:
+    """The same of tests, once all of them have ended: those whose process was killed have no record."""
+    for folder in sorted(root.glob("raw/*/*")):
+        if folder.is_dir() and not (folder / sidefile.NAME).exists():
+            _aside(folder)
+
+
+def _aside(folder: Path) -> None:
+    if not BROKEN_OFF.search(folder.name):
+        numbers = (folder.with_name(f"{folder.name}.before-{number}") for number in range(1, 1000))
+        folder.rename(next(one for one in numbers if not one.exists()))
 
 
 BROKEN_OFF = re.compile(r"\.before-[0-9]+$")

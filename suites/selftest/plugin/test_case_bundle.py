@@ -121,6 +121,15 @@ def test_one_that_was_broken_off_is_undecided_and_on_record(play: Play, forger: 
     assert broken(forger, played.folder) == {}
 
 
+def test_what_a_process_left_that_was_killed_is_set_aside(play: Play, forger: Forger) -> None:
+    """As Ctrl-C does with those of pytest-xdist."""
+    left = "left = Path('results/raw/test_mine.test_other/stock')\n    left.mkdir(parents=True)"
+    test = f"def test_it(pci_device):\n    {left}\n    (left / '01.txt').write_text('x')\n"
+    played = play(f"from pathlib import Path\n{test}")
+    assert (played.folder / "raw/test_mine.test_other/stock.before-1/01.txt").exists()
+    assert broken(forger, played.folder) == {}
+
+
 class TestChallenge:
     """What a verifier gave is told to guests of such tests as to those of scenarios."""
 
