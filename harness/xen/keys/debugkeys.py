@@ -18,7 +18,7 @@ from harness.model.address import FUNCTION, Bdf
 from harness.model.message import Origin
 from harness.xen.keys.console import ConsoleLine, console_lines, domain_name
 
-HEADER = re.compile(r"(?:MSI information:|==== PCI devices ====|(?:Guest interrupt|IRQ) information:|'.' pressed ->? )")
+HEADER = re.compile(r"(?:MSI information:|==== PCI devices ====|(?:Guest interrupt|IRQ) information:|'.' pressed -> )")
 """What begins the dump of a debug key."""
 
 _TORN_WITHIN = 3  # lines behind a torn row in which its rest may stand

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -21,9 +22,11 @@ from harness.base.progress import PlainProgress
 from harness.cli import main
 from harness.guest.initramfs import GuestFiles
 from harness.host.device import Device
-from harness.host.host import Host
+from harness.host.host import Host, Rewritten
+from harness.lab.lease import ownxen
 from harness.lab.lease.claim import look
 from harness.lab.lease.claim_options import ClaimOptions, accepted
+from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
 from harness.lab.real import RealLab
 from harness.xen.toolstack.xl import XlToolstack
@@ -218,6 +221,73 @@ def test_a_zombie_from_before_is_a_reason_not_to_begin(fake_host: FakeLab, said:
         pytest.fail("lent")
     lab.close()
     assert fake_host.fake.ran("pci-assignable-add") == 0
+
+
+class Once:
+    """A hypervisor that is booted for a session: as far as the lab that lends the host knows it."""
+
+    facts: ClassVar[dict[str, str]] = {"own_xen": "xen.gz, SHA-256 00"}
+
+    def __init__(self, *, dies: bool = False) -> None:
+        self.log: list[str] = []
+        self.dies = dies
+
+    def boot(self, visit: Lease, *_: object) -> None:
+        self.log.append("boot")
+        if self.dies:
+            raise LabError("xen.gz did not come up")
+        visit.lent_xen = ownxen.running(visit.transport)
+
+    def go_back(self, visit: Lease, *_: object) -> None:
+        self.log.append("go back")
+        visit.lent_xen = ""
+
+
+def test_a_hypervisor_for_one_session(fake_host: FakeLab, said: io.StringIO) -> None:
+    before, once = fake_host.fake.state(), Once()
+    lab = RealLab.opened(site(fake_host), ["nic0"], ASKED, PlainProgress(said), once)
+    assert once.log == ["boot"] and lab.facts()["own_xen"] == "xen.gz, SHA-256 00"
+    with lab.host(["nic0"], PlainProgress(said)):
+        pass
+    lab.visit.lent_xen = "another"  # as after a reboot
+    with pytest.raises(LabError, match="no longer runs the hypervisor of --xen"):
+        lab.host(["nic0"], PlainProgress(said)).__enter__()
+    lab.close()
+    assert once.log == ["boot", "go back"]
+    assert fake_host.fake.state() == before
+
+
+def test_a_reboot_in_mid_scenario_is_no_result_of_that_hypervisor(fake_host: FakeLab, said: io.StringIO) -> None:
+    lab = RealLab.opened(site(fake_host), ["nic0"], ASKED, PlainProgress(said), Once())
+    with (
+        pytest.raises(LabError, match="no longer runs the hypervisor of --xen"),
+        lab.host(["nic0"], PlainProgress(said)),
+    ):
+        lab.visit.lent_xen = "another"
+    lab.close()
+    assert not HostState.of(NAME).quarantine
+
+
+def test_one_that_does_not_come_up_is_gone_back_from(fake_host: FakeLab, said: io.StringIO) -> None:
+    before, once = fake_host.fake.state(), Once(dies=True)
+    with pytest.raises(LabError, match="did not come up"):
+        RealLab.opened(site(fake_host), ["nic0"], ASKED, PlainProgress(said), once)
+    assert once.log == ["boot", "go back"]
+    assert fake_host.fake.state() == before
+
+
+def test_a_text_that_is_not_stock_again_is_a_quarantine(
+    fake_host: FakeLab, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differs(_: Host) -> None:
+        raise LabError("the running text is not that of its file")
+
+    monkeypatch.setattr("harness.lab.real.stock_again", differs)
+    lab = opened(fake_host, said)
+    with pytest.raises(LabError, match="not that of its file"), lab.host(["nic0"], PlainProgress(said)) as host:
+        host.rewritten = (Rewritten(1, b"a", b"b"),)
+    assert "not that of its file" in (HostState.of(NAME).quarantine or "")
+    lab.close()
 
 
 def test_facts_name_the_host_and_what_was_accepted(fake_host: FakeLab, said: io.StringIO) -> None:
