@@ -29,6 +29,7 @@ _EMULATED = re.compile(
 )
 _EMULATED_ACPI = re.compile(r"BOCHS|VBOX|VMW|Xen|PRLS|BHYVE|AMAZON|Google|CLOUDH", re.IGNORECASE)
 _QEMU_VENDORS = (0x1B36, 0x1234)
+_NO_VENDORS = (0x0000, 0x0001, 0xFFFF)  # nobody answers; not yet, after a reset (PCIe 6.0, 2.3.2); gone, or a VF
 _QEMU_SUBSYSTEM = (0x1AF4, 0x1100)  # what QEMU gives a device that has none of its own
 
 
@@ -112,8 +113,12 @@ def _named(look: Look) -> StoredFact | None:
 def device_ids(config: str) -> str:
     """Vendor, device and subsystem as config space in hexadecimal has them; empty: there is none, or no device."""
     found = _numbers(config)
-    if found is None or set(found) == {0xFFFF}:
+    if found is None or found[0] in _NO_VENDORS:
         return ""
+    return _told(found)
+
+
+def _told(found: tuple[int, int, int, int]) -> str:
     vendor, device, sub_vendor, sub_device = found
     return f"{vendor:04x}:{device:04x}, subsystem {sub_vendor:04x}:{sub_device:04x}"
 
@@ -135,7 +140,7 @@ def _ids(config: str) -> str:
     """Ids that QEMU gives; empty: they are none of QEMU's."""
     found = _numbers(config)
     if found is not None and (found[0] in _QEMU_VENDORS or found[2:] == _QEMU_SUBSYSTEM):
-        return f"device {device_ids(config)}: QEMU's"
+        return f"device {_told(found)}: QEMU's"
     return ""
 
 

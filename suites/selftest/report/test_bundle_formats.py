@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.base.errors import EvidenceError, InventoryError, UsageError
 from harness.report.bundle.bag import manifest, parse_manifest
 from harness.report.bundle.container import BASE, good_name, header
-from harness.report.bundle.fidelity import Look, fidelity
+from harness.report.bundle.fidelity import Look, device_ids, fidelity
 from harness.report.bundle.signers import Signers, parse_keys, parse_signers
 from harness.report.bundle.sshsig import parse_signature
 from harness.report.bundle.statement import NAMESPACE, parse_statement
@@ -195,3 +195,18 @@ def test_any_manifest(content: bytes) -> None:
 def test_any_statement(content: bytes) -> None:
     with pytest.raises((EvidenceError, UsageError)):
         parse_statement(content)
+
+
+@pytest.mark.parametrize(
+    ("config", "ids"),
+    [
+        ("f4 1a 44 10" + " 00" * 40 + " f4 1a 00 11", "1af4:1044, subsystem 1af4:1100"),
+        ("ff " * 64, ""),
+        ("00 " * 64, ""),
+        ("01 00 ff ff " * 16, ""),
+        ("f4 1a", ""),
+        ("not hexadecimal", ""),
+    ],
+)
+def test_what_a_config_space_says_of_its_device(config: str, ids: str) -> None:
+    assert device_ids(config) == ids
