@@ -40,6 +40,7 @@ from suites.selftest.fakes.recordfaults import FAULTS, Mutation, action, both_ma
 
 V = Verdict
 ROWS = [(row.ending, row.follow_on) for row in rows()]
+VIEWS = {"hardware", "table", "xen", "toolstack", "guest", "messages", "leaks"}
 
 
 @pytest.mark.parametrize(("ending", "follow_on"), ROWS)
@@ -49,6 +50,7 @@ def test_a_complete_good_record_passes(ending: str, follow_on: str) -> None:
     assert judgement.reason == f"{len(judgement.checks)} expectations met"
     assert judgement.hazard.promised is judgement.hazard.taken is CATALOGUE.endings[ending].hazard
     assert len(judgement.checks) > 30
+    assert {one.view for one in judgement.checks} <= VIEWS
 
 
 def test_the_verdict_is_computed_from_the_record_alone() -> None:

@@ -108,6 +108,10 @@ def test_exit_status(conclusions: list[Conclusion], expected: ExitStatus) -> Non
     assert exit_status(conclusions[::-1]) is expected, "the order must not matter"
 
 
+def test_nobody_has_to_look_at_what_was_expected() -> None:
+    assert {one for one in C if one.as_expected} == {C.PROVEN, C.UNPROVEN, C.KNOWN, C.SKIPPED}
+
+
 def test_the_numbers_are_the_documented_ones() -> None:
     assert {status.name: int(status) for status in ExitStatus} == {
         "OK": 0,
