@@ -134,11 +134,10 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
     gone = facts.missing("net")
     if gone and not function.netdevs and (function.class_code or 0) >> 16 != _STORAGE:
         yield Finding("network", Level.DENY, "unknown: the host's network interfaces cannot be read", (gone,))
-    if not function.netdevs:
-        if _network(function) and function.class_code is not None and function.driver not in _IDLE | _USERSPACE:
-            text = "unknown: a network card whose interface is not seen; a container may have it"
-            yield Finding("network", Level.DENY, text, function.lines[:1])
-        return
+    driven = function.class_code is not None and function.driver not in _IDLE | _USERSPACE
+    if not function.netdevs and _network(function) and driven:
+        text = "unknown: a network card whose interface is not seen; a container may have it"
+        yield Finding("network", Level.DENY, text, function.lines[:1])
     built = mine - function.netdevs
     linked = tuple(line for name in sorted(function.netdevs) for line in facts.interfaces[name].lines
                    if line.text.split(" ")[1] in ("master", "upper"))  # fmt: skip
