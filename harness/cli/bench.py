@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.words import Device, Stack
-from harness.run.against import What
+from harness.run.against import Yardstick
 
 app = typer.Typer()
 
@@ -27,7 +27,9 @@ def bench(
     stack: Stack = None,
     device: Device = "nvme",
     against: Annotated[Path | None, typer.Option(help="Another checkout to measure as well.", metavar="DIR")] = None,
-    what: Annotated[What, typer.Option(help="With --against: what is measured; self: the self-tests.")] = What.PHASES,
+    what: Annotated[
+        Yardstick, typer.Option(help="With --against: what is measured; self: the self-tests.")
+    ] = Yardstick.PHASES,
     turns: Annotated[int, typer.Option(help="With --against: how often.", min=1, metavar="N")] = 3,
 ) -> None:
     """Measure how long every phase takes.

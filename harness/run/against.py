@@ -19,7 +19,7 @@ from harness.base.progress import Progress
 _SECONDS = 3 * 3600.0
 
 
-class What(enum.StrEnum):
+class Yardstick(enum.StrEnum):
     """What is measured."""
 
     PHASES = "phases"
@@ -28,7 +28,7 @@ class What(enum.StrEnum):
 
 
 @dataclass
-class Comparison:
+class Paired:
     """Seconds by name, one for each turn."""
 
     here: dict[str, list[float]] = field(default_factory=dict)
@@ -51,14 +51,14 @@ class Comparison:
         return [*lines, *(f"judged in another way: {one}" for one in self.judged)]
 
 
-def compare(other: Path, what: What, turns: int, stack: str, device: str, progress: Progress) -> Comparison:
+def compare(other: Path, what: Yardstick, turns: int, stack: str, device: str, progress: Progress) -> Paired:
     """Measure `what` in this checkout and in `other`, `turns` times each. UsageError, CommandFailed."""
     here = Path(__file__).parents[2]
     for checkout in (here, other):
         if not (checkout / "harness").is_dir() or not (checkout / "suites").is_dir():
             raise UsageError(f"{checkout} is no checkout of maskall", hint="--against takes the folder of a clone")
-    measured = {What.PHASES: _phases, What.CI: _profile, What.SELF: _self_tests}[what]
-    comparison, verdicts = Comparison(), {}
+    measured = {Yardstick.PHASES: _phases, Yardstick.CI: _profile, Yardstick.SELF: _self_tests}[what]
+    comparison, verdicts = Paired(), {}
     for turn in range(1, turns + 1):
         for checkout, side in ((other.resolve(), comparison.there), (here, comparison.here)):
             with (

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.base.errors import UsageError
-from harness.nested.accelerator import room_for
 from harness.run.option import Only, joined, option, table_of
 
 if TYPE_CHECKING:
@@ -276,6 +275,8 @@ class RunOptions:
         """An emulated host keeps a processor busy but where it waits, and needs its memory; see docs/performance.md."""
         if self.in_lab:
             return 1
+        from harness.nested.accelerator import room_for
+
         busy = min(_MOST_PROCESSORS, os.cpu_count() or 1)
         return self.workers or busy + (_WAITS if room_for(busy + _WAITS) else 0)
 

@@ -11,7 +11,7 @@ import pytest
 from harness.base.errors import CommandFailed, LabError, UsageError
 from harness.base.progress import PlainProgress
 from harness.run import against
-from harness.run.against import What, compare
+from harness.run.against import Yardstick, compare
 
 SAYS = """\
 import json, os, pathlib, sys
@@ -53,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_turn_and_turn_about_with_medians(here: Path, tmp_path: Path) -> None:
     checkout(here, seconds=[{"boot": 9.0, "new": 1.0}, {"boot": 2.0, "new": 1.0}, {"boot": 3.0, "new": 1.0}])
     there = checkout(tmp_path / "there", seconds=[{"boot": 6.0}, {"boot": 8.0}, {"boot": 5.0}])
-    found = compare(there, What.PHASES, 3, "trixie", "nvme", PlainProgress(io.StringIO()))
+    found = compare(there, Yardstick.PHASES, 3, "trixie", "nvme", PlainProgress(io.StringIO()))
     assert (tmp_path / "order").read_text().split("\n")[:-1] == ["there bench", "here bench"] * 3
     assert found.here["boot"] == [9.0, 2.0, 3.0]
     assert [line.split() for line in found.table()[1:]] == [["boot", "3.0", "6.0", "0.50", "3"]]
@@ -67,7 +67,7 @@ def test_what_is_judged_in_another_way_is_said(here: Path, tmp_path: Path) -> No
         tmp_path / "there",
         scenarios=[{"id": "E1", "stock": {"verdict": "FAIL"}}, {"id": "E2", "stock": {"verdict": "FAIL"}}],
     )
-    found = compare(there, What.CI, 1, "trixie", "nvme", PlainProgress(io.StringIO()))
+    found = compare(there, Yardstick.CI, 1, "trixie", "nvme", PlainProgress(io.StringIO()))
     assert found.judged == ["E1: PASS here, FAIL there"]
     assert found.table()[-1] == "judged in another way: E1: PASS here, FAIL there"
 
@@ -76,17 +76,17 @@ def test_what_fails_there_is_no_figure(here: Path, tmp_path: Path) -> None:
     checkout(here, seconds=[{"boot": 1.0}])
     there = checkout(tmp_path / "there", seconds=[{"boot": 1.0}], status=3)
     with pytest.raises(CommandFailed, match="exit status 3"):
-        compare(there, What.PHASES, 1, "trixie", "nvme", PlainProgress(io.StringIO()))
+        compare(there, Yardstick.PHASES, 1, "trixie", "nvme", PlainProgress(io.StringIO()))
 
 
 def test_a_folder_that_is_no_checkout(here: Path, tmp_path: Path) -> None:
     checkout(here)
     with pytest.raises(UsageError, match="no checkout of maskall"):
-        compare(tmp_path, What.PHASES, 1, "trixie", "nvme", PlainProgress(io.StringIO()))
+        compare(tmp_path, Yardstick.PHASES, 1, "trixie", "nvme", PlainProgress(io.StringIO()))
     assert not (tmp_path / "order").exists()
 
 
 def test_a_run_that_comes_to_no_result(here: Path, tmp_path: Path) -> None:
     checkout(here)
     with pytest.raises(LabError, match=r"no result in .*there"):
-        compare(checkout(tmp_path / "there", status=3), What.CI, 1, "trixie", "nvme", PlainProgress(io.StringIO()))
+        compare(checkout(tmp_path / "there", status=3), Yardstick.CI, 1, "trixie", "nvme", PlainProgress(io.StringIO()))
