@@ -64,6 +64,9 @@ def _product(read: Read) -> Iterator[str]:
             shown = getattr(one, name)
             if shown and shown != facts.get(name):
                 yield f"{one.folder} shows {name} {shown!r}, and the run says {facts.get(name)!r}"
+        claimed = facts.get("xen_commandline", "")[:900].strip()
+        if claimed and one.xen_commandline not in ("", claimed) and not other:
+            yield f"{one.folder} shows other options of Xen than the run says: {one.xen_commandline[:100]}"
     for name in ("dmi", "acpi"):
         kinds = {getattr(one, name): one.folder for one in read.machines if getattr(one, name)}
         if len(kinds) > 1:

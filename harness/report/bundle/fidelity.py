@@ -20,6 +20,9 @@ _DMI = re.compile(r"^(?:\[[ 0-9.]+\] )?DMI: (?!Memory slots)(.+)$", re.MULTILINE
 _ACPI = re.compile(r"ACPI: RSDP .{0,60}\((?:v|r)\w+ (.{6}) *\)")
 _XEN = re.compile(r"^\(XEN\) (?:\[[^]]*\] )?Xen version (\S+) ", re.MULTILINE)
 _BUILD = re.compile(r"^\(XEN\) (?:\[[^]]*\] )?build-id: ([0-9a-f]+)$", re.MULTILINE)
+_OPTIONS = re.compile(
+    r"^\(XEN\) (?:\[[^]]*\] )?Command line: (.{1,900})", re.MULTILINE
+)  # Xen prints no more than 1,024
 _KERNEL = re.compile(r"^(?:\[[ 0-9.]+\] )?Linux version (\S+) ", re.MULTILINE)
 
 _EMULATED = re.compile(
@@ -66,6 +69,7 @@ class MachineKind:
     xen_version: str
     xen_build_id: str
     kernel: str
+    xen_commandline: str = ""
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -80,6 +84,7 @@ def machine(look: Look) -> MachineKind:
         _first(_XEN, look.xl_dmesg),
         _first(_BUILD, look.xl_dmesg),
         _first(_KERNEL, look.dom0_dmesg),
+        _first(_OPTIONS, look.xl_dmesg),
     )
 
 

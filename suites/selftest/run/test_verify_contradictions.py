@@ -111,6 +111,11 @@ class TestWhen:
 
 
 class TestWhat:
+    def test_another_command_line(self, forger: Forger, root: Path) -> None:
+        edit_json(root / "run.json", lambda begun: begun["host"]["facts"].update(xen_commandline="iommu=strict"))
+        finish(root)
+        only(forger.verify(forger.bundled(root)), "consistency", "01-C0 shows other options of Xen than the run says")
+
     def test_the_raw_files_of_one_side_stand_for_two(self, forger: Forger, root: Path) -> None:
         """Whoever has one good side has a second row."""
         twin = root / "raw/E14-F2-hvm-virtio-rng"
