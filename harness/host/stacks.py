@@ -48,6 +48,8 @@ class StackRecord(BaseModel):
     security_suite: str = Field(pattern=r"^[a-z]+(-security|/updates)$")
     xen: str = Field(pattern=r"^\d+\.\d+$")
     packages: list[str]
+    backports: list[str] = []
+    base: str | None = None
     xen_options: list[str]
     dom0_options: list[str]
 
@@ -61,7 +63,10 @@ class StacksFile(BaseModel):
 
 
 class Stack(BaseModel):
-    """A Debian suite as a Xen host: `name` is how people call it, `xen` its hypervisor's release (4.20)."""
+    """A Debian suite as a Xen host: `name` is how people call it, `xen` its hypervisor's release (4.20).
+
+    `backports` come from the suite's backports; `base` is the stack with the same hypervisor and kernel, mostly itself.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,6 +76,8 @@ class Stack(BaseModel):
     security_suite: str
     xen: str
     packages: tuple[str, ...]
+    backports: tuple[str, ...]
+    base: str
     xen_options: str
     dom0_options: str
 
@@ -87,6 +94,8 @@ def stacks(path: Path = STACKS_FILE) -> dict[str, Stack]:
             security_suite=record.security_suite,
             xen=record.xen,
             packages=(*COMMON_PACKAGES, *record.packages),
+            backports=tuple(record.backports),
+            base=record.base or name,
             xen_options=" ".join(record.xen_options),
             dom0_options=" ".join(record.dom0_options),
         )

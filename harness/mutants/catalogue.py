@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from harness.base.errors import UsageError
 from harness.base.yamlfile import load_models, nearest
-from harness.host.stacks import OWN_DOM0, OWN_QEMU, OWN_XEN
+from harness.host.stacks import OWN_DOM0, OWN_QEMU, OWN_XEN, stacks
 from harness.mutants.change import ByteChange, Returned, Returns, TextChange
 
 ANY = "any"
@@ -115,7 +115,10 @@ def changes_on(mutant: Mutant, facts: Mapping[str, str]) -> Sequence[TextChange 
     own = OWN_XEN in facts and isinstance(mutant, HypervisorMutant)
     own |= OWN_QEMU in facts and isinstance(mutant, DeviceModelMutant)
     own |= OWN_DOM0 in facts and isinstance(mutant, Dom0Mutant)
-    return mutant.changes(None if own else facts.get("stack"))
+    name = facts.get("stack")
+    if name in stacks() and not isinstance(mutant, DeviceModelMutant):
+        name = stacks()[name].base
+    return mutant.changes(None if own else name)
 
 
 def pick(name: str, known: dict[str, Mutant]) -> Mutant:

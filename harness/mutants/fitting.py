@@ -7,16 +7,15 @@ from collections.abc import Iterator, Mapping
 from harness.base.errors import LabError
 from harness.base.progress import Progress
 from harness.host.host import Host
-from harness.mutants.catalogue import Mutant
+from harness.mutants.catalogue import Mutant, changes_on
 from harness.mutants.plant import plant, revert
 
 
 def misfits(host: Host, mutants: Mapping[str, Mutant], progress: Progress) -> Iterator[tuple[str, str]]:
     """(name, why) of every mutant that says it is made for this host's stack and is not. The host is as it was then."""
-    stack = host.facts["stack"]
     for name, mutant in mutants.items():
-        if not mutant.changes(stack):
-            progress.note(f"{name}: not made for {stack}")
+        if not changes_on(mutant, host.facts):
+            progress.note(f"{name}: not made for {host.facts['stack']}")
             continue
         try:
             with progress.phase(f"plant {name}"):

@@ -125,6 +125,12 @@ def from_option(text: str) -> AptMirrors:
     return AptMirrors(*words)
 
 
+def preferences(suite: str, packages: Iterable[str]) -> str:
+    """apt_preferences(5) that take these packages from the backports of `suite`, and no others but what they need."""
+    wanted = (f"Package: {one}\nPin: release n={suite}-backports\nPin-Priority: 900\n" for one in packages)
+    return "\n".join(wanted)
+
+
 def use_mirror(text: str | None) -> None:
     """Let images be built from this mirror for the rest of the process; None changes nothing. Raises UsageError."""
     if text is not None:
@@ -161,9 +167,9 @@ def _resolved(uri: str) -> str:
     return next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), uri)
 
 
-def apt_lines(mirrors: AptMirrors, suite: str, security_suite: str) -> list[str]:
+def apt_lines(mirrors: AptMirrors, suite: str, security_suite: str, *, backports: bool = False) -> list[str]:
     """The sources an image of `suite` is built from, one line each."""
-    lines = [f"deb {mirrors.main} {suite} main"]
+    lines = [f"deb {mirrors.main} {one} main" for one in (suite, *([f"{suite}-backports"] if backports else []))]
     if mirrors.security:
         lines.append(f"deb {mirrors.security} {security_suite} main")
     return lines

@@ -24,12 +24,21 @@ def test_a_stack_is_complete(name: str) -> None:
     assert "root=/dev/vda" in found.dom0_options.split()
 
 
+def test_one_with_packages_of_the_backports() -> None:
+    newer, usual = stack("trixie+qemu11"), stack("trixie")
+    assert (newer.backports, newer.base) == (("qemu-*",), "trixie")
+    assert (newer.packages, newer.xen_options) == (usual.packages, usual.xen_options)
+    assert (usual.backports, usual.base) == ((), "trixie")
+    for one in stacks().values():
+        assert stack(one.base).base == one.base and stack(one.base).xen == one.xen
+
+
 def test_qemus_package_by_suite() -> None:
     assert "qemu-system-xen" in stack("bookworm").packages
     assert "qemu-system-x86" in stack("bullseye").packages
 
 
-@pytest.mark.parametrize(("name", "hint"), [("trixi", "did you mean 'trixie'"), ("jammy", "there are trixie, book")])
+@pytest.mark.parametrize(("name", "hint"), [("trixi", "did you mean 'trixie'"), ("jammy", "there are trixie, trixie\+qemu11, book")])
 def test_unknown_stack(name: str, hint: str) -> None:
     with pytest.raises(UsageError, match=f"unknown stack '{name}'.*{hint}"):
         stack(name)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.base.errors import InventoryError, UsageError
 from harness.host.stacks import stacks
-from harness.mutants.catalogue import ANY, Mutant, catalogue, load_mutants, pick
+from harness.mutants.catalogue import ANY, Mutant, catalogue, changes_on, load_mutants, pick
 from harness.mutants.change import ByteChange
 from harness.play.catalogue import catalogue as scenarios
 from suites.selftest.fakes.mutatedcode import OWN, STACKS, captured, searched
@@ -73,6 +73,31 @@ def test_what_every_control_is_fits_a_build_of_ones_own() -> None:
     of_xen = [name for name in scenarios().controls if catalogue()[name].layer == "hypervisor"]
     assert len(of_xen) >= 7
     assert [name for name in of_xen if not catalogue()[name].changes(None)] == []
+
+
+def test_a_stack_with_another_qemu_has_the_mutants_of_its_hypervisor() -> None:
+    known, usual, newer = catalogue(), {"stack": "trixie"}, {"stack": "trixie+qemu11"}
+    for name in ("wrong-vector-masked", "pciback-reset-skipped", "no-maskall-reset"):
+        assert changes_on(known[name], newer) == changes_on(known[name], usual) != ()
+    assert changes_on(known["device-model-keeps-pirqs"], newer) == ()
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "fits"),
+    [
+        ("own_xen", "no-maskall-reset", True),
+        ("own_xen", "boot-state-kept", True),
+        ("own_xen", "wrong-vector-masked", False),
+        ("own_xen", "pciback-reset-skipped", True),
+        ("own_dom0_kernel", "pciback-reset-skipped", False),
+        ("own_dom0_kernel", "wrong-vector-masked", True),
+        ("own_qemu", "device-model-keeps-pirqs", False),
+        ("own_guest_kernel", "pciback-reset-skipped", True),
+        ("own_xen_tools", "device-model-keeps-pirqs", True),
+    ],
+)
+def test_bytes_of_a_stack_do_not_fit_what_took_its_place(part: str, name: str, fits: bool) -> None:
+    assert bool(changes_on(catalogue()[name], {"stack": "trixie", part: "x, SHA-256 0"})) is fits
 
 
 def test_a_stack_may_have_nothing_to_break() -> None:

@@ -42,6 +42,18 @@ def test_the_digest_is_the_content_and_not_the_mirror(monkeypatch: pytest.Monkey
     assert recipe("trixie").digest != before
 
 
+def test_packages_of_the_backports(tmp_path: Path) -> None:
+    newer = recipe("trixie+qemu11", AptMirrors("http://mirror.example.test/debian"))
+    assert newer.digest != recipe("trixie").digest
+    assert newer._backports(tmp_path) == [f"--setup-hook=copy-in {tmp_path}/preferences /etc/apt/"]
+    wanted = (tmp_path / "preferences").read_text()
+    assert wanted == "Package: qemu-*\nPin: release n=trixie-backports\nPin-Priority: 900\n"
+    assert recipe("trixie")._backports(tmp_path) == []
+    with pytest.raises(UsageError, match="needs packages of trixie-backports") as raised:
+        recipe("trixie+qemu11")._backports(tmp_path)
+    assert "--mirror" in raised.value.hint
+
+
 @pytest.mark.parametrize("name", list(stacks()))
 def test_libvirt_is_there_and_costs_no_boot_time(name: str) -> None:
     assert "libvirt-daemon-driver-xen" in stack(name).packages
