@@ -38,7 +38,9 @@ def test_qemus_package_by_suite() -> None:
     assert "qemu-system-x86" in stack("bullseye").packages
 
 
-@pytest.mark.parametrize(("name", "hint"), [("trixi", "did you mean 'trixie'"), ("jammy", "there are trixie, trixie\+qemu11, book")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("trixi", "did you mean 'trixie'"), ("jammy", r"there are trixie, trixie\+qemu11, book")]
+)
 def test_unknown_stack(name: str, hint: str) -> None:
     with pytest.raises(UsageError, match=f"unknown stack '{name}'.*{hint}"):
         stack(name)
