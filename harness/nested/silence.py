@@ -27,8 +27,16 @@ class Silences:
     @classmethod
     def known(cls, snapshots: Iterable[Path]) -> Silences | None:
         """The longest of those that were measured when these snapshots were made; None: in none of them."""
-        found = [json.loads(file.read_text()) for one in snapshots if (file := one / FILE).exists()]
-        return cls(max(one["xen"] for one in found), max(one["dom0"] for one in found)) if found else None
+        found = [one for path in snapshots if (one := cls._read(path / FILE)) is not None]
+        return cls(max(one.xen for one in found), max(one.dom0 for one in found)) if found else None
+
+    @classmethod
+    def _read(cls, file: Path) -> Silences | None:
+        """None for a snapshot without, one that is being removed, or one that is damaged: others know it too."""
+        try:
+            return cls(**{name: float(seconds) for name, seconds in json.loads(file.read_text()).items()})
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
 
     def store(self, snapshot: Path) -> None:
         (snapshot / FILE).write_text(json.dumps({"xen": round(self.xen, 1), "dom0": round(self.dom0, 1)}))

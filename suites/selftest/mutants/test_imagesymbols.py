@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def test_they_are_read_from_the_image(before: bytes) -> None:
 def test_an_image_without() -> None:
     assert symbols_in(parsed(elf32(image({FUNCTION: CODE})))) is None
     fit([Returns("pci_reset_msix_state", 0)], parsed(elf32(image({FUNCTION: CODE}))))  # it will be seen when it runs
+
+
+def test_addresses_that_do_not_grow_are_something_else() -> None:
+    data = bytearray(elf32(image({FUNCTION: CODE}) + symbols(NAMED)))
+    second = data.index(struct.pack("<2I", 0x200000, 0x200001)) + 4  # of `others`
+    assert symbols_in(parsed(bytes(data))) is not None
+    data[second : second + 4] = b"\xff" * 4
+    assert symbols_in(parsed(bytes(data))) is None
 
 
 @given(st.data())

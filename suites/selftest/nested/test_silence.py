@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.nested.silence import HANDED_OVER, Listener, Silences
+from harness.nested.silence import FILE, HANDED_OVER, Listener, Silences
 
 XEN = "(XEN) Xen version 4.20.4\n"
 DOM0 = f"{XEN}(XEN) {HANDED_OVER} to DOM0 (type 'CTRL-a' three times to switch input)\n"
@@ -51,6 +51,9 @@ def test_what_is_measured(tmp_path: Path) -> None:
     Silences(2.5, 1).store(tmp_path / "other")
     assert Silences.known([tmp_path, tmp_path / "other", tmp_path / "none"]) == Silences(2.5, 7)
     assert Silences.known([tmp_path / "none"]) is None
+    for damaged in ("", "[]", '{"xen": 1}', '{"xen": "long", "dom0": 1}'):
+        (tmp_path / FILE).write_text(damaged)
+        assert Silences.known([tmp_path]) is None
 
 
 def test_a_machine_that_has_not_said_a_word_yet(tmp_path: Path) -> None:
