@@ -13,7 +13,7 @@ from harness.judge.forecast import foresee
 from harness.judge.known import known_issues
 from harness.mutants.catalogue import Mutant
 from harness.mutants.catalogue import catalogue as known_mutants
-from harness.mutants.change import TextChange
+from harness.mutants.change import Returns, TextChange
 from harness.nested import devices
 from harness.nested.machine import QEMU
 from harness.play.catalogue import catalogue
@@ -115,8 +115,7 @@ def mutants_in_full() -> Iterator[str]:
         yield f"{name} ({mutant.layer})"
         yield f"  {mutant.stands_for}"
         yield f"  {_noticed(mutant)}"
-        for change in mutant.changes(None):
-            yield f"  any build {change}"
+        yield from (f"  any       {change}" for change in mutant.changes(None) if isinstance(change, Returns))
         for build, changes in mutant.builds.items():
             for change in changes:
                 where = change.symbol if isinstance(change, TextChange) else "device model"

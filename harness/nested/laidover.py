@@ -60,7 +60,8 @@ class LaidOver:
 
     @property
     def digest(self) -> str:
-        parts = [self.image.digest, *(one.sha256 if one else "" for one in (self.kernel, self.tools))]
+        modules = self.kernel.modules if self.kernel else None
+        parts = [self.image.digest, *(one.sha256 if one else "" for one in (self.kernel, modules, self.tools))]
         parts += [INIT, _OVER, _UNIT, *(module for one in self.drivers for module in one.modules)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -40,7 +40,7 @@ _TAKEN_TOO = ("xen_gntalloc", "xen_blkback", "xen_netback", "xen_acpi_processor"
 
 @dataclass(frozen=True)
 class OwnKernel:
-    """`modules` is None for one that has everything built in. `sha256` is that of the image and the modules."""
+    """`modules` is None for one that has everything built in; `sha256` is the image's."""
 
     path: Path
     image: KernelImage
@@ -136,9 +136,7 @@ def _read(path: Path, changed: int, modules: Path | None, flag: str, needs: tupl
     tree = Modules.find(modules, image.release) if modules is not None else None
     if tree is not None:
         tree.loading(module for _, module in loaded)
-    content = f"{hashlib.sha256(data).hexdigest()} {tree.sha256 if tree else ''}"
-    digest = hashlib.sha256(content.encode()).hexdigest()
-    return OwnKernel(path, image, config, tree, digest, dict(needs))
+    return OwnKernel(path, image, config, tree, hashlib.sha256(data).hexdigest(), dict(needs))
 
 
 def _beside(path: Path, release: str) -> Mapping[str, str] | None:

@@ -145,7 +145,11 @@ class OwnParts:
             OWN_DOM0: self.dom0,
             OWN_GUEST: self.guest,
         }
-        return {name: f"{one.path.name}, SHA-256 {one.sha256}" for name, one in parts.items() if one is not None}
+        told = {name: f"{one.path.name}, SHA-256 {one.sha256}" for name, one in parts.items() if one is not None}
+        for name, kernel in ((OWN_DOM0, self.dom0), (OWN_GUEST, self.guest)):
+            if kernel is not None and kernel.modules is not None:
+                told[name] += f", modules SHA-256 {kernel.modules.sha256}"
+        return told
 
     def fit(self, stack: Stack, drivers: Iterable[Driver]) -> None:
         """UsageError where one cannot work with the others, with the stack, or with a device that has such a driver."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from harness.base.errors import UsageError
 from harness.guest.drivers import drivers
 from harness.host.stacks import stack
 from harness.nested.laidover import LaidOver
-from harness.nested.ownkernel import _DOM0, OwnKernel, fragment
+from harness.nested.ownkernel import _DOM0, OwnKernel, _read, fragment
 from harness.nested.ownparts import OwnParts
 from harness.nested.rootfs import INIT, INIT_MODULES
 from suites.selftest.fakes.kernelfile import RELEASE, bzimage, tree
@@ -157,4 +158,19 @@ def test_a_guest_of_its_own_has_its_drivers_modules(tmp_path: Path) -> None:
     own = OwnKernel.of_guest(kernel(tmp_path, config), folder)
     found = [Path(path).name for path, _ in own.guest_modules(drivers()["nvme"])]
     assert found == ["xen-pcifront.ko", "nvme.ko"]
-    assert OwnParts(guest=own).facts["own_guest_kernel"].startswith("bzImage, SHA-256 ")
+    image = hashlib.sha256(own.path.read_bytes()).hexdigest()
+    assert own.modules is not None
+    assert OwnParts(guest=own).facts == {
+        "own_guest_kernel": f"bzImage, SHA-256 {image}, modules SHA-256 {own.modules.sha256}"
+    }
+
+
+def test_other_modules_are_another_host(tmp_path: Path) -> None:
+    path, folder = kernel(tmp_path, modular()), modules(tmp_path)
+    image = SimpleNamespace(digest="x")
+    before = LaidOver(image, OwnKernel.of_dom0(path, folder), None, ()).digest  # type: ignore[arg-type]
+    _read.cache_clear()
+    assert LaidOver(image, OwnKernel.of_dom0(path, folder), None, ()).digest == before  # type: ignore[arg-type]
+    tree(tmp_path / "installed", {"loop": ""})
+    _read.cache_clear()
+    assert LaidOver(image, OwnKernel.of_dom0(path, folder), None, ()).digest != before  # type: ignore[arg-type]
