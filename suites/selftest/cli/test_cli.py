@@ -13,7 +13,6 @@ from harness.base.errors import ExitStatus
 from harness.cli.entry import main
 from harness.run.store import dump
 from suites.selftest.fakes.clihome import nothing_of_the_user
-from suites.selftest.fakes.hypervisorfile import START, elf32, image, symbols
 from suites.selftest.fakes.samplerun import build, scenarios
 
 __all__ = ["nothing_of_the_user"]
@@ -173,29 +172,3 @@ def test_report_prints_the_table_and_returns_the_runs_status(
     text = capsys.readouterr().out
     assert "PROVEN" in text
     assert "repeat just this" in text
-
-
-@pytest.mark.parametrize(
-    ("called", "options", "told"),
-    [
-        (False, [], "nobody calls pci_reset_msix_state: it is inlined in this build"),
-        (
-            True,
-            ["--mutant", "wrong-vector-masked"],
-            "mutant wrong-vector-masked is bytes of trixie, bookworm, bullseye only",
-        ),
-        (True, ["--mutant", "always-refused"], "f6 c4 40 75 ?? stands 0 times in pci_reset_msix_state"),
-    ],
-)
-def test_a_build_that_its_control_does_not_fit(
-    called: bool, options: list[str], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """Known before anything boots."""
-    functions = {START + 0x2000: b"\x90" * 64}
-    text = image(functions, called=list(functions) if called else ())
-    carried = symbols({"pci_reset_msix_state": START + 0x2000, "_etext": START + 0x2040})
-    (tmp_path / "xen.gz").write_bytes(elf32(text + carried))
-    assert main(["run", "E14", "--xen", str(tmp_path / "xen.gz"), *options]) == ExitStatus.USAGE
-    said, hint = capsys.readouterr().err.splitlines()
-    assert told in said
-    assert "--control-xen FILE" in hint

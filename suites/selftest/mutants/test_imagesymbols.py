@@ -15,6 +15,7 @@ from harness.mutants.hypervisor import fit
 from harness.mutants.hypervisor_file import HypervisorFile
 from harness.mutants.imagesymbols import symbols_in
 from harness.nested.ownparts import OwnXen
+from harness.run.options import RunOptions
 from suites.selftest.fakes.hypervisorfile import START, elf32, image, symbols
 
 FUNCTION, OTHER, LAST = START + 0x2000, START + 0x2040, START + 0x2080
@@ -93,3 +94,21 @@ def test_what_does_not(tmp_path: Path, change: Returns | TextChange, data: bytes
     with pytest.raises(UsageError, match="cannot be made it") as raised:
         own.fit_control("it", [change])
     assert "--control-xen" in raised.value.hint and "\n" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("called", "mutant", "told"),
+    [
+        (False, None, "nobody calls pci_reset_msix_state: it is inlined in this build"),
+        (True, "wrong-vector-masked", "mutant wrong-vector-masked is bytes of trixie, bookworm, bullseye only"),
+        (True, "always-refused", "f6 c4 40 75 .. stands 0 times in pci_reset_msix_state"),
+    ],
+)
+def test_a_run_whose_control_does_not_fit_the_build(
+    tmp_path: Path, called: bool, mutant: str | None, told: str
+) -> None:
+    text = image({FUNCTION: b"\x90" * 64}, called=[FUNCTION] if called else [])
+    (tmp_path / "xen.gz").write_bytes(elf32(text + symbols({"pci_reset_msix_state": FUNCTION, "_etext": OTHER})))
+    with pytest.raises(UsageError, match=told) as raised:
+        RunOptions(scenario=("E14",), xen=tmp_path / "xen.gz", mutant=mutant).scenarios()
+    assert "--control-xen FILE" in raised.value.hint
