@@ -104,9 +104,7 @@ def test_what_does_not(tmp_path: Path, change: Returns | TextChange, data: bytes
         (True, "always-refused", "f6 c4 40 75 .. stands 0 times in pci_reset_msix_state"),
     ],
 )
-def test_a_run_whose_control_does_not_fit_the_build(
-    tmp_path: Path, called: bool, mutant: str | None, told: str
-) -> None:
+def test_a_run_whose_control_does_not_fit(tmp_path: Path, called: bool, mutant: str | None, told: str) -> None:
     text = image({FUNCTION: b"\x90" * 64}, called=[FUNCTION] if called else [])
     (tmp_path / "xen.gz").write_bytes(elf32(text + symbols({"pci_reset_msix_state": FUNCTION, "_etext": OTHER})))
     with pytest.raises(UsageError, match=told) as raised:
