@@ -16,14 +16,15 @@ _WORST_FIRST = (ExitStatus.FAILED, ExitStatus.USAGE, ExitStatus.UNDECIDED, ExitS
 
 
 def named(words: Sequence[str]) -> list[str]:
-    """The stacks meant by these words, each once; `all` is every one. Raises UsageError with the nearest name."""
+    """The stacks meant by these words, each once; `all` is one of each Xen. Raises UsageError, with the nearest."""
     from harness.base.yamlfile import nearest
     from harness.host.stacks import stacks
 
     for word in words:
         if word not in (ALL, *stacks()):
             raise UsageError(f"unknown stack {word!r}", hint=nearest(word, [*stacks(), ALL]))
-    names = [name for word in words for name in (stacks() if word == ALL else [word])]
+    each = [name for name, one in stacks().items() if one.base == name]
+    names = [name for word in words for name in (each if word == ALL else [word])]
     return list(dict.fromkeys(names))
 
 
