@@ -305,15 +305,15 @@ class Lease:
 
 def _keep_the_other(transport: Fenced, state: HostState, which: str, notice: Notice) -> None:
     """Of two journals one was chosen by hand: the other is evidence, and goes nowhere unseen."""
-    if not which:
-        return
-    other = transport.run(["cat", f"{REMOTE_RUN}/journal.jsonl"], deadline=Deadline.after(CONNECT_SECONDS))
-    with contextlib.suppress(LabError):
-        if other.ok and which == "controller":
-            notice(f"the host's journal is kept in {state.keep('journal-of-the-host.jsonl', other.stdout)}")
-        if which == "host" and state.journal.exists():
-            kept = state.keep("journal-of-this-controller.jsonl", state.journal.read_bytes())
-            notice(f"this controller's journal is kept in {kept}")
+    name, other = "", b""
+    if which == "controller":
+        there = transport.run(["cat", f"{REMOTE_RUN}/journal.jsonl"], deadline=Deadline.after(CONNECT_SECONDS))
+        name, other = ("journal-of-the-host", there.stdout) if there.ok else ("", b"")
+    elif which == "host" and state.journal.exists():
+        name, other = "journal-of-this-controller", state.journal.read_bytes()
+    if name:
+        with contextlib.suppress(LabError):
+            notice(f"the other one is kept in {state.keep(f'{name}.jsonl', other)}")
 
 
 def _clear_away(transport: Fenced, state: HostState, left: Found, which: str, notice: Notice) -> None:
