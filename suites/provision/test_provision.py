@@ -206,7 +206,7 @@ def test_a_hypervisor_of_ones_own_is_booted_once(bench: Bench, tmp_path: Path) -
     assert result["scenarios"][0]["conclusion"] == "PROVEN"
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert result["host"]["facts"][OWN_XEN] == f"xen.gz, SHA-256 {digest}"
-    assert result["host"]["facts"]["build_id"] == HypervisorFile.parse(file.read_bytes(), "").build_id.hex()
+    assert result["host"]["facts"]["xen_build_id"] == HypervisorFile.parse(file.read_bytes(), "").build_id.hex()
 
 
 def test_a_run_that_is_killed_there_is_undone_by_restore(bench: Bench, tmp_path: Path) -> None:
