@@ -18,8 +18,8 @@ from harness.mutants.text import open_hypervisor
 from harness.xen.keys.debugkeys import PatchedFunction
 
 SECONDS = 30.0
-LONG_NOP = bytes.fromhex("0f 1f 40 00")  # 4 bytes (ideal_nops)
-SHORT_NOP = bytes.fromhex("66 90")
+NOPS = {2: ("66 90",), 4: ("0f 1f 40 00", "66 66 66 90")}
+"""By their length, as Xen writes them on one CPU or another (ideal_nops: p6_nops, k8_nops)."""
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,12 @@ def read(host: Host, symbol: str, *places: tuple[int, int]) -> list[bytes]:
         return [text.read(address, length) for address, length in places]
 
 
-def becomes(one: Applied, shown: PatchedFunction) -> bytes:
-    """What Xen writes over the first bytes: a jump to the new code, or NOPs."""
+def becomes(one: Applied, shown: PatchedFunction) -> list[bytes]:
+    """What Xen may write over the first bytes: a jump to the new code, or NOPs."""
     if one.replacement.code:
         address = one.replaced.place.address
-        return b"\xe9" + (shown.new - (address + 5)).to_bytes(4, "little", signed=True)
-    return LONG_NOP if one.replacement.nops == len(LONG_NOP) else SHORT_NOP
+        return [b"\xe9" + (shown.new - (address + 5)).to_bytes(4, "little", signed=True)]
+    return [bytes.fromhex(text) for text in NOPS[one.replacement.nops]]
 
 
 @pytest.mark.parametrize("name", ALLOWED_MUTANTS)
@@ -59,8 +59,8 @@ def test_the_text_is_changed_as_told_and_put_back(host: Host, name: str) -> None
         wanted = becomes(made, shown)
         start = place.address if made.replacement.code else made.replacement.address  # behind an endbr64
         code = (shown.new or start, len(made.replacement.code))
-        now, there = read(host, place.where, (start, len(wanted)), code)
-        assert now == wanted
+        now, there = read(host, place.where, (start, len(wanted[0])), code)
+        assert now in wanted
         assert there == made.replacement.code
     finally:
         patches.remove(NAME)
