@@ -24,8 +24,19 @@ IRQS = {"quiet": "  55:  3  PCI-MSIX nvme0q0\n  56:  0  PCI-MSIX nvme0q1\n", "si
 # time passes when the script waits, so that patience costs no time here
 _CLOCK = """\
 sleep() { case $1 in 0.1) read -r now rest < ROOT/proc/uptime; echo "$((now + 1)) 0" > ROOT/proc/uptime;;
-  *) command sleep "$1";; esac; }
+  STEP) touch ROOT/looked; while [ ! -e ROOT/step ]; do command sleep 0.01; done; rm ROOT/step;;
+  *) command sleep "0.$1";; esac; }
 dmesg() { echo "[    1.0] last words"; }
+"""
+
+STEPWISE = 7
+"""Seconds of patience that pass when the traffic has gone on by one interrupt, once for each look at it."""
+_STEP = """\
+while [ ! -e ROOT/looked ]; do command sleep 0.01; done; rm ROOT/looked
+echo "  CPU0
+ 55: $n a
+ 56: 4 b
+ERR: 0" > ROOT/proc/interrupts; touch ROOT/step
 """
 
 
@@ -73,7 +84,7 @@ class Machine:
         for prefix in ("/sys/", "/proc/"):
             common = common.replace(prefix, f"{self.root}{prefix}")
         functions = f"ready() {{\n{ready}\n}}\ntraffic() {{\n{traffic}\n}}\n"
-        program = _CLOCK.replace("ROOT", str(self.root)) + functions + common
+        program = (_CLOCK.replace("STEP", str(STEPWISE)) + functions).replace("ROOT", str(self.root)) + common
         words = [*self.shell, "-c", program, "exercise", identity, str(patience), *(["wait"] if wait else [])]
         done = subprocess.run(words, capture_output=True, timeout=FOREVER, check=False)  # noqa: S603 - our own script
         assert done.returncode == ends, done.stderr
@@ -162,6 +173,17 @@ def test_traffic_that_fails(machine: Machine) -> None:
 def test_traffic_that_hangs_is_ended(machine: Machine) -> None:
     output = machine.exercise(ready="true", traffic="exec sleep 15", patience=1)
     assert not seen(output).traffic_ok
+
+
+def test_traffic_that_still_interrupts_is_slow_and_not_broken(machine: Machine) -> None:
+    slow = f"for n in 4 5 6; do {_STEP} done"
+    assert seen(machine.exercise(ready="true", traffic=slow, patience=STEPWISE)).traffic_ok
+
+
+def test_traffic_that_never_ends_is_ended_also_where_it_interrupts(machine: Machine) -> None:
+    endless = f"n=4; while :; do {_STEP} n=$((n + 1)); done"
+    view = seen(machine.exercise(ready="true", traffic=endless, patience=STEPWISE))
+    assert (view.traffic_ok, view.delta) == (False, 8)
 
 
 def test_traffic_that_prints_a_status_of_its_own_is_judged_by_the_last(machine: Machine) -> None:
