@@ -19,6 +19,7 @@ from harness.run.chain import events
 from harness.run.cutshort import cut_short
 from harness.run.options import TABLE, RunOptions
 from harness.run.store import RESULTS
+from harness.scenario.spec import devices_of
 
 _FREE = frozenset({"resume", "failed", "results", "history", "workers", "mirror", "yes", "wait", "take_over"})
 """Options that change nothing of what is proven, so they may be others than the first time."""
@@ -49,7 +50,7 @@ def settled(options: RunOptions) -> RunOptions:
     was = RunOptions.of_words(begun.repeat_options)
     if begun.known_issues:  # as they were then
         was = replace(was, known_issues=Path(str(root)) / KNOWN_ISSUES)
-    devices = dict.fromkeys(name for row in rows for name in "-".join(row.split("-")[3:]).split("+"))
+    devices = dict.fromkeys(name for row in rows for name in devices_of(row))
     was = replace(was, scenario=tuple(rows), device=tuple(devices))
     same = [row for row in TABLE if row.name not in _FREE]
     for row in same:

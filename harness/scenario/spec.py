@@ -174,6 +174,15 @@ class FollowOn(StrictModel):
         return self.next is not None and makes_next_guest(self.next)
 
 
+_ROW = re.compile(rf".+-F\d+-(?:{'|'.join(GuestType)})-(.+)")
+
+
+def devices_of(row: str) -> tuple[str, ...]:
+    """The devices that the id of a row names; endings and devices may have dashes in them. Empty for what is no id."""
+    named = _ROW.fullmatch(row)
+    return tuple(named[1].split("+")) if named else ()
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One row: how guest A ends, what follows, with which kind of guest and which device, or two joined by a plus."""

@@ -18,7 +18,7 @@ from harness.play.stage.verb import verb
 from harness.play.verbs import VERBS
 from harness.scenario.catalogue import OURS, load_catalogue
 from harness.scenario.choose import Candidate, all_scenarios, select
-from harness.scenario.spec import CREATE, ControlRole, HostPower, Next
+from harness.scenario.spec import CREATE, ControlRole, HostPower, Next, devices_of
 from harness.xen.toolstack.choice import ToolstackName
 from suites.selftest.fakes.goodrecord import CATALOGUE, scenario
 
@@ -254,3 +254,11 @@ class TestDevicesOfALab:
 
     def test_an_empty_list_grants_nothing(self) -> None:
         assert all_scenarios(CATALOGUE, [Candidate("nic0", "e1000e", frozenset())]) == []
+
+
+def test_every_row_names_its_devices() -> None:
+    rows = all_scenarios(CATALOGUE, Candidate.unlimited(DEVICES))
+    assert {"E8-preserve", "decode-off-at-teardown"} <= {row.ending for row in rows}
+    assert any(len(row.devices) > 1 for row in rows)
+    assert [row.id for row in rows if devices_of(row.id) != row.devices] == []
+    assert devices_of("E1-hvm-nvme") == ()
