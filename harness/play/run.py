@@ -73,6 +73,7 @@ def play(
     stage.enough = enough
     record = stage.record
     record.strict_messages = strict_messages
+    heard = len(host.console.text()) if host.console is not None else 0  # a console server repeats what was before us
     error: MaskallError | None = None
     try:
         with traced(stage) if trace else contextlib.nullcontext():
@@ -88,7 +89,7 @@ def play(
         stage.store_transcripts()
         stage.tools.close()
     if host.console is not None:
-        record.host_console = stage.collector.keep("host_console.txt", host.console.text())
+        record.host_console = stage.collector.keep("host_console.txt", host.console.text()[heard:])
     if host.restore is not None:
         try:
             with progress.phase("put everything back"):

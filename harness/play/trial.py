@@ -59,6 +59,7 @@ class Trial:
     _collectors: list[Collector] = field(default_factory=list)
     _number: int = 0
     _boots: int = 0
+    _heard: int = 0  # bytes of the host's console that are older than the test: a console server may repeat them
 
     @classmethod
     def begin(
@@ -73,6 +74,7 @@ class Trial:
         trial = cls(host, store, progress, wishes, challenge)
         host.deeds = Deeds(host.ledger, trial.keep, trial._note, progress.phase)
         host.began = host.mark()
+        trial._heard = len(host.console.text()) if host.console is not None else 0
         return trial
 
     @cached_property
@@ -171,7 +173,7 @@ class Trial:
             for collector in self._collectors[:1]:
                 self.record.markers += collector.markers
             if self.host.console is not None:
-                self.record.console = self.keep("host_console.txt", self.host.console.text())
+                self.record.console = self.keep("host_console.txt", self.host.console.text()[self._heard :])
                 self.record.markers += host_crashes(self.store.name_of(self.record.console), self.store)
             self.tools.close()
 

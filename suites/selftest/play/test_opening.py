@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.base.errors import EvidenceError, LabError, ParseError
+from harness.base.errors import EvidenceError, HostHung, LabError, ParseError
 from harness.base.progress import PlainProgress
 from harness.evidence.observe import observe
 from harness.evidence.store import EvidenceStore
@@ -21,13 +21,13 @@ from harness.host.host import Host, TargetDevice
 from harness.model.address import Bdf
 from harness.model.guestspec import GuestType
 from harness.model.observation import Checkpoint, Exercised, Position, RawRef, Reading
-from harness.play.run import set_up
+from harness.play.run import play, set_up
 from harness.play.stage.stage import Stage
 from harness.play.stage.warm_files import code_digest, evidence_of, resume, store_opening
 from harness.play.stage.warm_start import WarmDevice, WarmStart, opening_key, works_at_c2
 from harness.scenario.record import Record
 from harness.scenario.spec import Fate, Scenario
-from suites.selftest.fakes.faketransport import FakeTransport, Reply
+from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
 from suites.selftest.fakes.goodrecord import C2, A, C, good_run, rows, scenario
 from suites.selftest.fakes.snapshots import Dom0
 from suites.selftest.guest.test_guest_exercise import text as exercised
@@ -259,3 +259,39 @@ class TestResume:
         with pytest.raises(LabError, match="guest A does not work at C2"):
             store_opening(there, tmp_path)
         assert not (tmp_path / "opening.json").exists()
+
+
+class Repeats:
+    """A console server: whoever comes is told first what was said before."""
+
+    breaks = ()
+
+    def __init__(self) -> None:
+        self.said = b"(XEN) Panic on CPU 0:\r\n(XEN) of the day before\r\n"
+
+    def text(self) -> bytes:
+        return self.said
+
+
+def test_a_crash_of_the_day_before_is_not_of_this_scenario(tmp_path: Path) -> None:
+    there = stage(scenario("E14", "F1"), EvidenceStore(tmp_path, "raw/unused"))
+    console = there.host.console = Repeats()
+
+    def goes_on(executed: Executed) -> Reply:
+        console.said += b"(XEN) said while it was played\r\n"
+        raise HostHung("no dom0 any more")
+
+    there.host.transport = FakeTransport(
+        connected=True,
+        commands={
+            "lspci .*": Reply(LSPCI.encode()),
+            "readlink .*": Reply(b"../bus/pci/drivers/nvme\n"),
+            "sh -c .*": goes_on,
+        },
+    )
+    store = EvidenceStore(tmp_path, "raw/side")
+    side = play(scenario("E14", "F1"), there.host, store, PlainProgress(io.StringIO()))
+    assert side.record.host_console is not None
+    assert store.read(store.name_of(side.record.host_console))[1] == b"(XEN) said while it was played\r\n"
+    assert not any(marker.kind.is_host_crash for marker, _ in side.record.markers)
+    assert isinstance(side.error, HostHung)
