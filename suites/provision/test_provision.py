@@ -217,10 +217,10 @@ def test_a_run_that_is_killed_there_is_undone_by_restore(bench: Bench, tmp_path:
             said = []
             for line in process.stdout:
                 said.append(line)
-                if "observe C0 done" in line:
+                if "observe C1 ..." in line:
                     break
             process.kill()
-        assert process.wait() != 0 and "observe C0 done" in said[-1], "".join(said)
+        assert process.wait() != 0 and "observe C1 ..." in said[-1], "".join(said)
         words = ["--inventory", str(bench.inventory), "--take-over", "it was killed by a test"]
         assert main(["restore", NAME, *words]) == ExitStatus.OK
 
