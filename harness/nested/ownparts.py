@@ -98,24 +98,6 @@ class OwnXen:
         return entry.path / "xen"
 
 
-@dataclass(frozen=True)
-class OwnQemu:
-    """A device model: qemu-system-i386, built with --enable-xen."""
-
-    program: Program
-    sha256: str
-
-    @property
-    def path(self) -> Path:
-        return self.program.path
-
-    @classmethod
-    def read(cls, path: Path) -> OwnQemu:
-        """UsageError, with what to give instead, for whatever is no program of an x86-64 host."""
-        program = Program.read(path)
-        return cls(program, hashlib.sha256(path.read_bytes()).hexdigest())
-
-
 def libraries(image: Path) -> frozenset[str]:
     """The names in the library folders of an ext4 image."""
     found: set[str] = set()
@@ -130,7 +112,7 @@ class OwnParts:
     """What takes the place of the stack's own. `guest` is the guests' kernel where that is not dom0's."""
 
     xen: OwnXen | None = None
-    qemu: OwnQemu | None = None
+    qemu: Program | None = None
     tools: OwnTools | None = None
     dom0: OwnKernel | None = None
     guest: OwnKernel | None = None
@@ -185,7 +167,7 @@ class OwnParts:
                     hint="name a qemu-system-i386 of your build with --qemu-dm",
                 )
         if self.qemu is not None:
-            self.qemu.program.fit({*there, *(self.tools.libraries if self.tools else ())}, libc, where)
+            self.qemu.fit({*there, *(self.tools.libraries if self.tools else ())}, libc, where)
 
     @property
     def guest_kernel(self) -> OwnKernel | None:

@@ -1,7 +1,8 @@
-"""A program that a developer built, as its ELF headers tell what it needs of the host that it is put into. Pure."""
+"""A program that a developer built, as its ELF headers tell what it needs of the host that it is put into."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 from collections.abc import Collection, Iterator
@@ -18,6 +19,7 @@ class Program:
     """For x86-64. `needed`: its libraries, by their sonames; `libc`: the oldest C library that will do, (2, 41)."""
 
     path: Path
+    sha256: str
     needed: tuple[str, ...]
     libc: tuple[int, int]
 
@@ -37,7 +39,7 @@ class Program:
         except (struct.error, ValueError) as error:
             raise UsageError(f"{path}: its ELF headers are damaged", hint="build it again") from error
         libc = max(((int(match[1]), int(match[2])) for match in _LIBC.finditer(data)), default=(2, 0))
-        return cls(path, needed, libc)
+        return cls(path, hashlib.sha256(data).hexdigest(), needed, libc)
 
     def fit(self, there: Collection[str], libc: tuple[int, int], where: str) -> None:
         """UsageError when it would not start where these libraries are, and the C library is of this release."""

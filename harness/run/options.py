@@ -380,8 +380,9 @@ class RunOptions:
     def own_parts(self, xen: Path | None = None) -> OwnParts:
         """What a developer gave to be put in the place of the stack's own; `xen` instead of --xen. UsageError."""
         from harness.nested.ownkernel import OwnKernel
-        from harness.nested.ownparts import OwnParts, OwnQemu, OwnXen
+        from harness.nested.ownparts import OwnParts, OwnXen
         from harness.nested.owntools import OwnTools
+        from harness.nested.program import Program
 
         for kernel, modules in (("dom0_kernel", "dom0_modules"), ("guest_kernel", "guest_modules")):
             if getattr(self, modules) and not getattr(self, kernel):
@@ -392,7 +393,7 @@ class RunOptions:
         xen = xen or self.xen
         return OwnParts(
             OwnXen.read(xen) if xen else None,
-            OwnQemu.read(self.qemu_dm) if self.qemu_dm else None,
+            Program.read(self.qemu_dm) if self.qemu_dm else None,
             OwnTools.read(self.xen_tools) if self.xen_tools else None,
             OwnKernel.of_dom0(self.dom0_kernel, self.dom0_modules) if self.dom0_kernel else None,
             OwnKernel.of_guest(self.guest_kernel, self.guest_modules) if self.guest_kernel else None,

@@ -50,7 +50,8 @@ _HOLDS = 95
 # libxl waits in vain for the backend of a PV guest that has shut down by itself, which closed it, and leaves it behind.
 _BACKENDS = "/local/domain/0/backend/pci"
 _NAMED = re.compile(rf'^{_BACKENDS}/([1-9]\d{{0,4}})/\d+/domain = "([a-z0-9-]+)"$', re.MULTILINE | re.ASCII)
-_FORGET = f"xl list {{domid}} >/dev/null 2>&1 || exec xenstore-rm {_BACKENDS}/{{domid}}"
+# Only where xl can tell: a toolstack that does not answer has not said that the domain is gone.
+FORGET = f"xl list >/dev/null 2>&1 || exit\nxl list {{domid}} >/dev/null 2>&1 || exec xenstore-rm {_BACKENDS}/{{domid}}"
 _OF_ONE_BOOT = (ChangeKind.MODULE, ChangeKind.LIVEPATCH)
 
 
@@ -205,7 +206,7 @@ class Undo:
             if int(domid) in self.domids and name in self.touched.domains:
                 text = f"make xenstore forget pciback's part in {name} (d{domid}), if that is gone"
                 self._announce(Change(ChangeKind.DOMAIN, name, text, "nothing: this is the undo"))
-                self.transport.run(Script(_FORGET.format(domid=domid)), deadline=self._deadline, changes=True)
+                self.transport.run(Script(FORGET.format(domid=domid)), deadline=self._deadline, changes=True)
 
     def reset(self, device: str, method: str) -> None:
         """One reset of the device by one of the kernel's methods. What the write says proves nothing, the registers are

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from harness.base.deadline import Deadline
 from harness.base.errors import LabError, RestoreFailed
 from harness.lab.lease.baseline import Baseline, _known_settings, read
 from harness.lab.lease.entry import FIRST, JournalLine, What
-from harness.lab.lease.undo import Touched, Undo
+from harness.lab.lease.undo import FORGET, Touched, Undo
 from harness.model.address import Bdf
 from harness.model.change import Change, ChangeKind
 from harness.model.guestspec import GuestSpec, GuestType
@@ -160,6 +162,17 @@ class TestGoingBack:
         Undo(link, Book(fake_host), touched(baseline), domids={1, 2, 9}).reconcile(whole=True)
         assert now(fake_host)["domains"] == {0: "Domain-0", 2: "maskall-b"}
         assert fake_host.fake.xenstore.keys() & left.keys() == {name for name in left if "/1/" not in name}
+
+    @pytest.mark.parametrize(("xl", "forgotten"), [("exit 1", False), ("[ $# = 1 ]", True), ("exit 0", False)])
+    def test_a_toolstack_that_is_silent_has_not_said_that_a_domain_is_gone(
+        self, xl: str, forgotten: bool, tmp_path: Path
+    ) -> None:
+        for name, does in (("xl", xl), ("xenstore-rm", f"touch {tmp_path}/forgotten")):
+            (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+            (tmp_path / name).chmod(0o755)
+        path = f"PATH={tmp_path}:$PATH\n"
+        subprocess.run(["/bin/sh", "-c", path + FORGET.format(domid=7)], check=False)  # noqa: S603 - our own program
+        assert (tmp_path / "forgotten").exists() == forgotten
 
     def test_what_does_not_go_back_is_named(self, fake_host: FakeLab) -> None:
         link, baseline, _ = borrowed(fake_host)

@@ -19,7 +19,8 @@ from harness.base.progress import PlainProgress
 from harness.host.stacks import stack
 from harness.nested import snapshot
 from harness.nested.cache import Cache
-from harness.nested.ownparts import OwnParts, OwnQemu, OwnXen, libraries
+from harness.nested.ownparts import OwnParts, OwnXen, libraries
+from harness.nested.program import Program
 from harness.nested.silence import Listener, Silences
 from suites.selftest.fakes.hypervisorfile import START, elf32, image
 from suites.selftest.fakes.patience import soon
@@ -167,8 +168,7 @@ def test_nobody_waits_for_one_that_hangs(tmp_path: Path) -> None:
 
 class TestQemu:
     def test_a_program_says_what_it_needs(self) -> None:
-        own = OwnQemu.read(Path(sys.executable).resolve())
-        program = own.program
+        program = Program.read(Path(sys.executable).resolve())
         assert "libc.so.6" in program.needed
         program.fit(program.needed, program.libc, "the image")
         with pytest.raises(UsageError, match=r"needs libc\.so\.6, which the image does not have"):
@@ -181,14 +181,14 @@ class TestQemu:
     )
     def test_what_is_no_program_for_the_host(self, tmp_path: Path, data: bytes) -> None:
         with pytest.raises(UsageError, match="is no program for x86-64"):
-            OwnQemu.read(file(tmp_path, data))
+            Program.read(file(tmp_path, data))
 
     @given(data=st.binary(max_size=300))
     def test_damaged_headers(self, tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
         head = b"\x7fELF\x02\x01\x01" + bytes(11) + b"\x3e\x00" + bytes(12) + (64).to_bytes(8, "little")
         whole = head + bytes(14) + (56).to_bytes(2, "little") + (3).to_bytes(2, "little") + bytes(6) + data
         with contextlib.suppress(UsageError):
-            OwnQemu.read(file(tmp_path_factory.mktemp("elf"), whole))
+            Program.read(file(tmp_path_factory.mktemp("elf"), whole))
 
     def test_the_libraries_of_an_image(self, tmp_path: Path) -> None:
         folder = tmp_path / "root/usr/lib/x86_64-linux-gnu"
@@ -201,7 +201,7 @@ class TestQemu:
         assert "libc.so.6" in libraries(disk)
 
     def test_both_are_facts_of_the_host(self, tmp_path: Path) -> None:
-        own = OwnParts(OwnXen.read(file(tmp_path, built("4.20.4"))), OwnQemu.read(Path(sys.executable).resolve()))
+        own = OwnParts(OwnXen.read(file(tmp_path, built("4.20.4"))), Program.read(Path(sys.executable).resolve()))
         assert set(own.facts) == {"own_xen", "own_qemu"}
         assert own.xen is not None and own.xen.sha256 in own.facts["own_xen"]
         assert OwnParts().facts == {}

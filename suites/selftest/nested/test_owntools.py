@@ -17,8 +17,9 @@ from harness.base.errors import LabError, UsageError
 from harness.host.stacks import stack
 from harness.nested import ownparts
 from harness.nested.laidover import LaidOver
-from harness.nested.ownparts import OwnParts, OwnQemu, OwnXen
+from harness.nested.ownparts import OwnParts, OwnXen
 from harness.nested.owntools import OwnTools
+from harness.nested.program import Program
 from harness.nested.snapshot import _assert_run
 from suites.selftest.fakes.hypervisorfile import START as TEXT
 from suites.selftest.fakes.hypervisorfile import elf32, image
@@ -132,7 +133,7 @@ def test_an_own_hypervisor_without_tools_names_the_option(tmp_path: Path) -> Non
 class TestInTheImage:
     @pytest.fixture(autouse=True)
     def its_libraries(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.there = OwnQemu.read(PROGRAM).program.needed
+        self.there = Program.read(PROGRAM).needed
         monkeypatch.setattr(ownparts, "libraries", lambda _: frozenset(self.there))
 
     def fit(self, own: OwnParts, libc: tuple[int, int] = (2, 99)) -> None:
@@ -143,14 +144,14 @@ class TestInTheImage:
         with pytest.raises(UsageError, match=f"look for {QEMU}, which is neither") as raised:
             self.fit(OwnParts(tools=tools))
         assert "--qemu-dm" in raised.value.hint
-        self.fit(OwnParts(qemu=OwnQemu.read(PROGRAM), tools=tools))
+        self.fit(OwnParts(qemu=Program.read(PROGRAM), tools=tools))
         (tools.path / QEMU[1:]).parent.mkdir()
         (tools.path / QEMU[1:]).write_bytes(b"x")
         self.fit(OwnParts(tools=OwnTools.read(tools.path)))
 
     def test_a_library_is_neither_there_nor_theirs(self, tmp_path: Path) -> None:
         root = installed(tmp_path)
-        own = OwnParts(qemu=OwnQemu.read(PROGRAM), tools=OwnTools.read(root))
+        own = OwnParts(qemu=Program.read(PROGRAM), tools=OwnTools.read(root))
         *self.there, last = self.there
         with pytest.raises(UsageError, match=rf"xl needs {last}, which the image of stack trixie does not have"):
             self.fit(own)
@@ -159,7 +160,7 @@ class TestInTheImage:
 
     def test_they_were_built_with_a_newer_c_library(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"xl needs a C library of 2\.\d+, and the image of stack trixie has 2\.1"):
-            self.fit(OwnParts(qemu=OwnQemu.read(PROGRAM), tools=OwnTools.read(installed(tmp_path))), (2, 1))
+            self.fit(OwnParts(qemu=Program.read(PROGRAM), tools=OwnTools.read(installed(tmp_path))), (2, 1))
 
 
 def test_what_the_host_gets(tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ from harness.evidence.store import EvidenceStore
 from harness.guest.initramfs import GuestFiles
 from harness.host.host import Host, TargetDevice
 from harness.model.address import Bdf
-from harness.model.guestspec import GuestType
+from harness.model.guestspec import GuestType, GuestWishes
 from harness.model.observation import Checkpoint, Exercised, Position, RawRef, Reading
 from harness.play.run import play, set_up
 from harness.play.stage.stage import Stage
 from harness.play.stage.warm_files import code_digest, evidence_of, resume, store_opening
 from harness.play.stage.warm_start import WarmDevice, WarmStart, opening_key, works_at_c2
+from harness.play.trial import Trial
 from harness.scenario.record import Record
 from harness.scenario.spec import Fate, Scenario
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
@@ -295,3 +296,16 @@ def test_a_crash_of_the_day_before_is_not_of_this_scenario(tmp_path: Path) -> No
     assert store.read(store.name_of(side.record.host_console))[1] == b"(XEN) said while it was played\r\n"
     assert not any(marker.kind.is_host_crash for marker, _ in side.record.markers)
     assert isinstance(side.error, HostHung)
+
+
+def test_nor_is_it_of_a_test_that_somebody_wrote(tmp_path: Path) -> None:
+    host = stage(scenario("E14", "F1"), EvidenceStore(tmp_path, "raw/unused")).host
+    host.transport = FakeTransport(connected=True, commands={".*": Reply(b"")})
+    console = host.console = Repeats()
+    store = EvidenceStore(tmp_path, "raw/test")
+    trial = Trial.begin(host, store, PlainProgress(io.StringIO()), GuestWishes())
+    console.said += b"(XEN) said while it was played\r\n"
+    trial.end()
+    assert trial.record.console is not None
+    assert store.read(store.name_of(trial.record.console))[1] == b"(XEN) said while it was played\r\n"
+    assert trial.crash is None
