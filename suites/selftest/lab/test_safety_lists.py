@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from harness.lab.inventory.models import DeviceEntry
+from harness.lab.safety.checks.far import far
 from harness.lab.safety.checks.finding import Lending, Level
 from harness.lab.safety.checks.network import check as network
 from harness.lab.safety.checks.storage import check as storage
 from harness.lab.safety.facts.facts import HostFacts
-from harness.lab.safety.gate import decide, explain
+from harness.lab.safety.gate import decide, decide_at, explain
 from harness.model.address import Bdf
 from suites.selftest.lab.test_safety_gate import DISK, ETH0, MAC, NIC, NIC_HOME, ROOT, card, decision, facts, function
-from suites.selftest.lab.test_safety_holes import ask
+from suites.selftest.lab.test_safety_holes import ISCSI, TOP, ask, bridge
 
 FAR = [
     "afs",
@@ -51,6 +52,13 @@ NEAR = [
     "fuse.bindfs",
     "fuse.catfs",
     "fuse.cryfs",
+    "fuse.dwarfs",
+    "fuse.erofsfuse",
+    "fuse.fuseiso",
+    "fuse.go-mtpfs",
+    "fuse.squashfuse_ll",
+    "fuse.tool.AppImage",
+    "fuse.veracrypt",
     "fuse.dislocker",
     "fuse.encfs",
     "fuse.exfat",
@@ -99,6 +107,28 @@ IMAGES = [
     "gluster+tcp://h/v",
     "raw:rbd:p/i",
 ]
+# what is mounted, and the servers that are told; none: by any card
+SERVERS = [
+    ("nfs4", "store:/x", "rw,clientaddr=192.0.2.1,addr=192.0.2.9", ["192.0.2.9"]),
+    ("nfs4", "store:/x", "rw,addr=fe80::1%eth0", ["fe80::1%eth0"]),
+    ("nfs4", "store:/x", "rw", []),
+    ("nfs", "192.0.2.9:/x", "rw", ["192.0.2.9"]),
+    ("nfs", "[2001:db8::9]:/x", "rw", ["2001:db8::9"]),
+    ("cifs", "//192.0.2.9/share", "rw", ["192.0.2.9"]),
+    ("cifs", "//store/share", "rw,addr=192.0.2.9", ["192.0.2.9"]),
+    ("ceph", "192.0.2.9:6789,192.0.2.8:/volumes/csi-1/x,y:2", "rw", ["192.0.2.9", "192.0.2.8"]),
+    ("ceph", "[2001:db8::9]:6789,[2001:db8::8]:/", "rw", ["2001:db8::9", "2001:db8::8"]),
+    ("ceph", "store:6789:/", "rw", []),
+    ("ceph", "192.0.2.9:6789,store:/", "rw", []),
+    ("fuse.ceph", "192.0.2.9:/", "rw", ["192.0.2.9"]),
+    ("ceph", "admin@1f.fs=/", "rw,mon_addr=192.0.2.9:6789/[2001:db8::8]:3300,x", ["192.0.2.9", "2001:db8::8"]),
+    ("ceph", "admin@1f.fs=/", "rw,mon_addr=store", []),
+    ("ceph", "admin@1f.fs=/", "rw", []),
+    ("lustre", "192.0.2.9@tcp:192.0.2.8@tcp1:/fs", "rw", ["192.0.2.9", "192.0.2.8"]),
+    ("lustre", "192.0.2.9@o2ib,192.0.2.8@o2ib12:/fs", "rw", ["192.0.2.9", "192.0.2.8"]),
+    ("lustre", "12345@gni:/fs", "rw", []),
+    ("lustre", "192.0.2.9@tcp:store@tcp:/fs", "rw", []),
+]
 BLOCKS = ["nbd0", "rbd1", "drbd2", "rnbd0", "etherd!e1.1"]
 
 
@@ -121,6 +151,12 @@ def test_file_systems_of_here(kind: str) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_sources_of_elsewhere_whatever_the_file_system(source: str) -> None:
     assert Level.LETHAL in levels(facts(mounts=f"50 1 0:50 / /x rw - new {source} rw\n"), "network")
+
+
+@pytest.mark.parametrize(("kind", "source", "options", "servers"), SERVERS)
+def test_servers_that_a_mount_tells(kind: str, source: str, options: str, servers: list[str]) -> None:
+    (one,) = far(facts(mounts=f"50 1 0:50 / /x rw - {kind} {source} {options}\n"))
+    assert list(one.servers) == servers
 
 
 @pytest.mark.parametrize(
@@ -413,3 +449,129 @@ def test_those_that_are_understood_are_none(section: str, line: str) -> None:
 @pytest.mark.parametrize("word", ["/dev/nvme1n1", "/dev/nvme1n1p9"])
 def test_pools_name_disks_and_partitions_that_nobody_lists(word: str) -> None:
     assert Level.LETHAL in levels(facts(zpool=f"\t  {word}  ONLINE 0 0 0\n"), "storage", "disk")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("host3 netdev eth1", ["eth1"]), ("host3 netdev (null)", [""]), ("host4 netdev eth1", [""])]
+)
+def test_the_interface_that_iscsi_is_bound_to(host: str, expected: list[str]) -> None:
+    told = f"connection1:0 address 192.0.2.9\nconnection2:0 address 192.0.2.8\n{host}\n"
+    seen = far(facts(block=ISCSI, iscsi=told))
+    assert [(list(one.servers), one.bound) for one in seen] == [(["192.0.2.9"], one) for one in expected]
+
+
+@pytest.mark.parametrize(
+    ("bound", "expected"), [("eth0", [Level.OK]), ("eth1", [Level.LETHAL]), ("eth7", [Level.LETHAL])]
+)
+def test_what_is_stored_over_an_interface_by_name(bound: str, expected: list[Level]) -> None:
+    """Wherever the routes lead; an interface that nobody knows may be any."""
+    told = f"connection1:0 address 192.0.2.9\nhost3 netdev {bound}\n"
+    assert sorted(set(levels(facts(block=ISCSI, iscsi=told), "network"))) == expected
+
+
+WORDS = [
+    ("resume=UUID=77aa", "uuid/77aa"),
+    ("resume=PARTUUID=77aa-02", "partuuid/77aa-02"),
+    ("resume=LABEL=spare", "label/spare"),
+    ("resume=PARTLABEL=spare", "partlabel/spare"),
+    ("rd.luks.uuid=luks-77aa", "uuid/77aa"),
+    ("rd.luks.name=77aa=vault", "uuid/77aa"),
+    ("cryptdevice=UUID=77aa:vault", "uuid/77aa"),
+    ("cryptdevice=LABEL=spare:vault", "label/spare"),
+    ("dolvm root=/dev/disk/by-id/x", "id/x"),
+]
+
+
+@pytest.mark.parametrize(("word", "link"), WORDS)
+def test_words_of_the_command_line_that_name_a_disk(word: str, link: str) -> None:
+    links = f"/dev/disk/by-{link} -> ../../nvme1n1\n"
+    assert Level.LETHAL in levels(facts(cmdline=f"= ro {word} quiet\n", devlinks=links), "storage", "disk")
+    other = links.replace(link, f"{link}9")
+    assert levels(facts(cmdline=f"= ro {word} quiet\n", devlinks=other), "storage", "disk") == [Level.OK]
+    gone = links.replace("nvme1n1", "sdq")
+    assert levels(facts(cmdline=f"= ro {word} quiet\n", devlinks=gone), "storage", "disk") == [Level.OK]
+
+
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [
+        ("flr", Level.OK),
+        ("af_flr", Level.OK),
+        ("af_flr flr", Level.OK),
+        ("flr bus", Level.DENY),
+        ("bus", Level.DENY),
+        (None, Level.DENY),
+    ],
+)
+def test_a_virtual_function_shares_nothing_that_is_reset(methods: str | None, expected: Level) -> None:
+    """Its physical function is at work in the next place, below a port that isolates."""
+    beside, home = "0000:02:10.0", f"{TOP}/0000:02:10.0"
+    pci = function("0000:00:1c.1", TOP, "8086:0001", "060400") + function(beside, home, "8086:10ed", "020000")
+    told = f"{beside} reset_method flr bus\n"
+    pci = pci.replace(told, f"{beside} reset_method {methods}\n" if methods else "") + f"{beside} physfn {NIC_HOME}\n"
+    for acs, wanted in ((0x1D, expected), (0x1C, Level.DENY)):
+        seen = facts(pci=pci, config=bridge("0000:00:1c.1", 4, acs), drivers=f"{beside} igbvf\n")
+        found = decide_at(beside, Bdf.parse(beside), seen, Lending())
+        assert {one.level for one in found.findings if one.check == "siblings"} == {wanted}
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "expected"),
+    [
+        ("13:64", "usb3/3-2/3-2:1.0/0003:1.0001/input/input5/event2", Level.DENY),
+        ("13:64", "usb3/3-2/3-2:1.0/0003:1.0001/input/input5/mouse0", Level.OK),
+        ("13:64", "sound/card0/input5/event2", Level.OK),
+    ],
+)
+def test_what_one_types_on(name: str, place: str, expected: Level) -> None:
+    assert levels(facts(chars=f"{name} realpath {NIC_HOME}/{place}\n"), "console") == [expected]
+    elsewhere = NIC_HOME.replace(NIC, "0000:09:00.0")
+    assert levels(facts(chars=f"{name} realpath {elsewhere}/{place}\n"), "console") == [Level.OK]
+
+
+def extended(*rows: tuple[int, bytes]) -> str:
+    """The card's config space with these bytes in its extended part."""
+    data = bytearray(4096)
+    for at, text in ((0, bytes.fromhex("8680d31006041000")), *rows):
+        data[at : at + len(text)] = text
+    lines = [f"{at:06x} {data[at : at + 16].hex(' ')}" for at in range(0, 4096, 16)]
+    return "\n".join([f"function {NIC}", *lines, "001000", ""])
+
+
+CXL = bytes.fromhex("2300 0100 981e 8003 0000 0600 0400")
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([(0x100, CXL)], Level.LETHAL),
+        ([(0x100, bytes.fromhex("01000120")), (0x200, CXL)], Level.LETHAL),
+        ([(0x100, bytes.fromhex("0100 41ff")), (0xFF4, CXL[:12])], Level.OK),  # cut off where the control would be
+        ([(0x100, CXL[:12] + b"\0")], Level.OK),  # memory not enabled
+        ([(0x100, CXL[:12] + b"\3")], Level.OK),
+        ([(0x100, CXL[:8] + b"\1" + CXL[9:])], Level.OK),  # another DVSEC of the consortium
+        ([(0x100, CXL[:4] + bytes.fromhex("8680") + CXL[6:])], Level.OK),  # somebody else's
+        ([(0x100, bytes.fromhex("0b00") + CXL[2:])], Level.OK),  # no DVSEC
+        ([(0x100, bytes.fromhex("0100 0110"))], Level.OK),  # a circle
+    ],
+)
+def test_memory_of_cxl(rows: list[tuple[int, bytes]], expected: Level) -> None:
+    assert levels(facts(config="=" + extended(*rows)), "kind") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("code", "driver", "expected"),
+    [
+        ("088000", "thunderbolt", Level.LETHAL),
+        ("0c0340", "", Level.LETHAL),
+        ("0c0330", "", Level.OK),
+        ("088000", "other", Level.OK),
+        ("0c0700", "", Level.LETHAL),
+        ("0c0701", "ipmi_si", Level.LETHAL),
+        ("0c0600", "", Level.OK),
+        ("0c0800", "", Level.OK),
+    ],
+)
+def test_kinds_that_the_machine_hangs_on(code: str, driver: str, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)
+    assert levels(facts(pci=pci, drivers=f"={NIC} {driver}\n" if driver else "="), "kind") == [expected]

@@ -16,6 +16,7 @@ _UART_DRIVER = re.compile(r"serial|8250|exar|intel-lpss|parport_serial|jsm|mxser
 _EHCI, _XHCI = 0x20, 0x30  # programming interfaces of USB controllers
 _VIRTIO_CONSOLE = {"1af4:1003", "1af4:1043"}
 _LEGACY = {0x3F8, 0x2F8, 0x3E8, 0x2E8}  # COM1 to COM4 of a PC's board
+_INPUT = re.compile(r"/usb\d+/\S*/input/input\d+/event\d+$")
 _PORTS, _WINDOW = 0x1000, 0x10000  # how far behind a BAR's start (ports, memory) an address may be its own
 
 # Consoles that are no PCI serial card: Xen's, the display, a board's own UART, memory, the network.
@@ -47,6 +48,9 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
             yield Finding("console", Level.LETHAL, "a command line names its address for a console", (line,))
     for line, reason in (*_uarts(function, facts), *_usb(function, facts), *_terminals(function, facts)):
         yield Finding("console", Level.LETHAL, reason, (line,))
+    for line in facts.lines("chars"):
+        if _INPUT.search(line.text) and str(function.bdf) in PCI_PATH.findall(line.text):
+            yield Finding("console", Level.DENY, "a keyboard or the like hangs on it", (line,))
     for line, name in _named(facts):
         other = not _ELSEWHERE.fullmatch(name) and not re.fullmatch(r"ttyS\d+|lp\d+", name)
         by_address = re.match(r"uart|ns16550|pl011", name)

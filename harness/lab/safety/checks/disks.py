@@ -170,13 +170,20 @@ class Disks:
                     yield line, self.name(word) or self.whole(word)
 
     def _words(self) -> Iterator[tuple[FactLine, str | None]]:
-        """What the command line names: `root=`, `resume=`, `cryptdevice=A:B`; a name that is not here is no use."""
+        """What the command line names: `root=`, `resume=UUID=`, `cryptdevice=A:B`, `rd.luks.uuid=luks-UUID`.
+
+        A name that is not here is no use.
+        """
         for line in self.facts.lines("cmdline"):
             for word in re.split(r"[\s=,]+", line.text):
                 for part in (word, *word.split(":")):
-                    name = self.name(part) if part.startswith("/dev/") else None
-                    if name is not None:
-                        yield line, name
+                    tags = [f"/dev/disk/by-{tag}/{part.removeprefix('luks-')}" for tag in ("uuid", "partuuid")]
+                    for path in [part] if part.startswith("/dev/") else tags:
+                        if (name := self.name(path)) is not None:
+                            yield line, name
+            for match in re.finditer(r"\b(LABEL|PARTLABEL)=([^\s,:]+)", line.text):
+                if (name := self.links.get(f"/dev/disk/by-{match[1].lower()}/{match[2]}")) in self.facts.blocks:
+                    yield line, name
 
     def _guests(self) -> Iterator[tuple[FactLine, str | None]]:
         for line in self.facts.lines("backends"):

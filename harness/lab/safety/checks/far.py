@@ -16,6 +16,7 @@ _FILE_SYSTEMS = {
 # FUSE programs that are known to keep their files on this machine; any other may be anywhere.
 _NEAR = {
     *("lxcfs", "gvfsd-fuse", "portal", "fuse-overlayfs", "snapfuse", "squashfuse", "mergerfs", "ntfs", "ntfs-3g"),
+    *("fuseiso", "squashfuse_ll", "erofsfuse", "dwarfs", "veracrypt", "go-mtpfs"),
     *("exfat", "exfat-fuse", "encfs", "gocryptfs", "cryfs", "fuse2fs", "ext4", "bindfs", "archivemount", "dislocker"),
     *(
         "vmware-vmblock",
@@ -35,10 +36,11 @@ _IMAGE = re.compile(r"(?:^|:)(?:rbd|nbd|iscsi|iser|gluster|sheepdog|ssh|https?|f
 
 @dataclass(frozen=True)
 class Far:
-    """One thing stored elsewhere; `servers`: addresses, empty when nothing tells them."""
+    """One thing stored elsewhere; `servers`: addresses, empty when nothing tells them; `bound`: to an interface."""
 
     line: FactLine
     servers: tuple[str, ...]
+    bound: str = ""
 
 
 def far(facts: HostFacts) -> list[Far]:
@@ -60,14 +62,17 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
             kind in _FILE_SYSTEMS
             or kind == "9p"
             or program in _FILE_SYSTEMS
-            or (kind.startswith("fuse.") and program not in _NEAR)
+            or (kind.startswith("fuse.") and program not in _NEAR and not program.endswith(".AppImage"))
             or (bool(_SOURCE.match(source)) and kind not in ("zfs", "overlay", "autofs"))
         )
         if elsewhere:
             told = re.findall(r"\baddr=([0-9a-f.:]+(?:%[^,\s]+)?)", options)
-            if kind in ("ceph", "fuse.ceph"):
-                monitors = re.findall(r"([0-9.]+|\[[0-9a-f:]+\])(?::\d+)?(?=[,:/])", source)
-                told = [one.strip("[]") for one in monitors]
+            if program == "ceph":  # `MONITOR,MONITOR:/`, or since Linux 5.17 `USER@FSID.NAME=/` and an option
+                monitors = re.search(r"\bmon_addr=([^,\s]+)", options)
+                listed = monitors[1].split("/") if monitors else source.partition(":/")[0].split(",")
+                told = [re.sub(r"^\[?([0-9a-f.:]*?)\]?(?::\d+)?$", r"\1", one) for one in listed]
+            elif program == "lustre":  # LNet's names of servers: `ADDRESS@NETWORK:ADDRESS@NETWORK:/NAME`
+                told = [re.sub(r"@(?:tcp|o2ib)\d*$", "", one) for one in re.split("[:,]", source.partition(":/")[0])]
             if not told:
                 told = [source.lstrip("/").partition(":/" if ":/" in source else "/")[0].strip("[]")]
             yield Far(line, tuple(told) if all(is_address(one) for one in told) else ())
@@ -81,18 +86,19 @@ def _blocks(facts: HostFacts) -> Iterator[Far]:
     for lines in controllers.values():
         text = "\n".join(line.text for line in lines)
         if "/nvme-fabrics/" in text and " transport fc" not in text:
-            server = re.search(r"traddr=([0-9a-f.:%]+)", text)
-            yield Far(lines[0], (server[1],) if server else ())
+            server, bound = re.search(r"\btraddr=([0-9a-f.:%]+)", text), re.search(r"\bhost_iface=([^,\s]+)", text)
+            yield Far(lines[0], (server[1],) if server else (), bound[1] if bound else "")
     for name, block in facts.blocks.items():
         if "/pci" in block.place or block.attributes.get("size") == "0" or block.attributes.get("partition"):
             continue
-        session = re.search(r"/host\d+/session(\d+)/", block.place)
+        session = re.search(r"/(host\d+)/session(\d+)/", block.place)
         if session:
-            found = (
-                re.fullmatch(rf"connection{session[1]}:\d+ address (\S+)", line.text) for line in facts.lines("iscsi")
+            host, number = session.groups()
+            told, through = (
+                [match[1] for line in facts.lines("iscsi") if (match := re.fullmatch(form, line.text))]
+                for form in (rf"connection{number}:\d+ address (\S+)", rf"{host} netdev (\w\S*)")
             )
-            told = tuple(match[1] for match in found if match)
-            yield Far(block.lines[0], told if all(is_address(one) for one in told) else ())
+            yield Far(block.lines[0], tuple(told) if all(is_address(one) for one in told) else (), "".join(through))
         elif "/nvme-fabrics/" in block.place and facts.lines("nvme"):
             continue  # told by its controller
         elif _BLOCK.match(name) or re.search(r"/nvme-fabrics/|/rport-\d|/fcoe|/net/", block.place):

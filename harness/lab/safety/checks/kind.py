@@ -6,9 +6,13 @@ import re
 from collections.abc import Iterator
 
 from harness.lab.safety.checks.finding import Finding, Lending, Level
+from harness.lab.safety.facts.extended import capabilities
 from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts
+from harness.model.config import ConfigSpace
 
 _BRIDGE, _MEMORY, _SYSTEM = 0x06, 0x05, 0x08
+_IPMI, _USB4 = 0x0C07, 0x0C0340
+_DVSEC, _CXL = 0x23, bytes.fromhex("981e")  # linux/pci_regs.h; vendor of the CXL consortium
 _SYSTEM_DEVICES = {0x05, 0x80}  # SD host controllers, and what has no subclass; the rest is the machine itself
 _KNOWN = {*range(0x01, 0x06), *range(0x07, 0x14), 0x40, 0xFF}  # PCI ID database, device classes
 _ENTROPY = {"1af4:1005", "1af4:1044"}  # virtio 1.2, 5: transitional and modern; of class 00ff as others of virtio are
@@ -37,6 +41,14 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         yield Finding("kind", Level.LETHAL, "it is a part of the machine itself: IOMMU, timer, interrupts", here)
     elif code >> 16 not in _KNOWN and function.id not in _ENTROPY:
         yield Finding("kind", Level.DENY, f"unknown: class {code:06x}", here)
+    if function.driver == "thunderbolt" or code == _USB4:
+        text = "it is a Thunderbolt or USB4 host interface: whatever is docked hangs on its tunnels"
+        yield Finding("kind", Level.LETHAL, text, here)
+    if code is not None and code >> 8 == _IPMI:
+        text = "it is the interface of the board's management controller, which may watch over the machine"
+        yield Finding("kind", Level.LETHAL, text, here)
+    if function.config is not None and _cxl_memory(function.config):
+        yield Finding("kind", Level.LETHAL, "its CXL memory is enabled, and may be the machine's own", here)
     for line in facts.lines("chars"):  # whoever has it open, or firmware or the kernel has started it
         if _WATCHDOG.search(line.text) and str(function.bdf) in PCI_PATH.findall(line.text):
             yield Finding(
@@ -46,3 +58,11 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         yield Finding("kind", Level.DENY, "unknown: its config space cannot be read", here)
     elif not function.config.gone and function.config.header_type != 0:
         yield Finding("kind", Level.LETHAL, "its config space is that of a bridge", here)
+
+
+def _cxl_memory(config: ConfigSpace) -> bool:
+    """Whether CXL.mem is enabled: bit 2 of the control register of the DVSEC with ID 0 (CXL 3.1, 8.1.3)."""
+    return any(
+        text[4:6] == _CXL and text[8:10] == bytes(2) and len(text) > 12 and bool(text[12] & 0b100)
+        for text in capabilities(config, _DVSEC)
+    )

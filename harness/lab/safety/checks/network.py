@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.lab.safety.checks.far import far
+from harness.lab.safety.checks.far import Far, far
 from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.checks.owner import owners_of
 from harness.lab.safety.checks.wires import Wires, link_local
@@ -54,8 +54,7 @@ def _carried(mine: set[str], wires: Wires) -> Iterator[Finding]:
     if defaults:
         yield Finding("network", Level.LETHAL, "it carries a default route", defaults)
     for one in far(facts):
-        ways = {name for server in one.servers for name in wires.towards(server)}
-        if ways & mine:
+        if set().union(*_ways(one, wires)) & mine:
             yield Finding("network", Level.LETHAL, "this machine stores over it", (one.line,))
     for line, name in _consoles(facts):
         if name in mine:
@@ -75,6 +74,13 @@ def _back(wires: Wires) -> set[str]:
     """The other end of a link-local session is where our own end is."""
     client = wires.facts.ssh_client or ""
     return _own(wires) if link_local(client) else wires.towards(client) - {"lo"}
+
+
+def _ways(one: Far, wires: Wires) -> list[set[str]]:
+    """For each server of it the interfaces that lead there."""
+    if one.bound:
+        return [{one.bound}]
+    return [wires.towards(server) - {"lo"} for server in one.servers]
 
 
 def _holes(wires: Wires) -> Iterator[_Hole]:
@@ -97,8 +103,8 @@ def _holes(wires: Wires) -> Iterator[_Hole]:
         if not wires.explained(name):
             yield _Hole(f"on which card {name} stands, which has a default route", _lines(facts, name))
     for one in far(facts):
-        ways = {server: wires.towards(server) - {"lo"} for server in one.servers}
-        certain = bool(ways) and all(names and all(map(wires.explained, names)) for names in ways.values())
+        ways = _ways(one, wires)
+        certain = bool(ways) and all(names and all(map(wires.explained, names)) for names in ways)
         if not certain:
             yield _Hole("by which card this machine reaches what it stores elsewhere", (one.line,))
     consoles = tuple(line for line in facts.lines("consoles") if line.text.startswith("netcon"))

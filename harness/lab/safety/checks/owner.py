@@ -23,9 +23,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     if function.numvfs:
         lines = tuple(line for line in function.lines if " sriov_numvfs " in line.text)
         yield Finding("owner", Level.DENY, "its virtual functions are enabled", lines)
-    claimed = f" physfn {function.place}"
-    virtual = tuple(one.lines[0] for one in facts.functions.values()
-                    if any(line.text == f"{one.bdf}{claimed}" for line in one.lines))  # fmt: skip
+    virtual = tuple(one.lines[0] for one in facts.functions.values() if one.physfn == function.place)
     if virtual and not function.numvfs:
         yield Finding("owner", Level.DENY, "virtual functions of it are there", virtual)
     owners = tuple(owners_of(function, facts))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from harness.base.errors import ParseError
 from harness.lab.safety.checks import console, network, storage
 from harness.lab.safety.checks.finding import Finding, Lending, Level
+from harness.lab.safety.facts.extended import capabilities
 from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Thing
 from harness.model.address import Bdf
 
@@ -22,9 +23,11 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
 
     A bus reset hits all below one bridge. Without ACS they could also talk past the IOMMU; Xen shows no groups. That
     nothing of dom0 drives a function says nothing: Xen drives its own serial card, and firmware the boot display.
+    A virtual function that is reset by itself has neither slot nor bus of its own: there only ACS counts.
     """
     chain = function.chain
-    slot, shared, joined = chain[-1][:-2], _shared(function, facts), _joined(chain[0], facts)
+    slot = "" if _by_itself(function) else chain[-1][:-2]
+    shared, joined = _shared(function, facts), _joined(chain, facts)
     found = []
     for other in facts.functions.values():
         if other.bdf == function.bdf:
@@ -33,7 +36,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
             continue  # used by nobody itself, but by what is below it
         shares_bridge = bool(shared) and other.chain[: len(shared)] == shared
         shares_group = bool(function.iommu_group) and other.iommu_group == function.iommu_group
-        if not (other.chain[-1][:-2] == slot or shares_bridge or shares_group or other.chain[0] in joined):
+        if not (other.chain[-1][:-2] == slot or shares_bridge or shares_group or joined.intersection(other.chain)):
             continue
         if other.bdf not in context.lent or _used(other, facts, context):
             found.append(other)
@@ -53,7 +56,8 @@ def _near(thing: Thing, slot: str, shared: tuple[str, ...], joined: set[str]) ->
     """Whether a function without a readable address or place could be a sibling. Its place counts where it has one."""
     chain = tuple(PCI_PATH.findall(thing.place))
     if chain:
-        return chain[-1][:-2] == slot or (bool(shared) and chain[: len(shared)] == shared) or chain[0] in joined
+        below = bool(shared) and chain[: len(shared)] == shared
+        return chain[-1][:-2] == slot or below or bool(joined.intersection(chain))
     try:
         address = str(Bdf.parse(thing.name))
     except ParseError:
@@ -70,14 +74,24 @@ def _used(other: Function, facts: HostFacts, context: Lending) -> bool:
     )
 
 
-def _joined(port: str, facts: HostFacts) -> set[str]:
-    """Functions of the root bus that nothing keeps apart from `port`, itself too: of its device, and without ACS.
+def _joined(chain: tuple[str, ...], facts: HostFacts) -> set[str]:
+    """On each step of the way the functions that nothing keeps apart from it, itself too: of its device, without ACS.
 
+    A root port beside others, or a switch whose upstream port is a function beside SATA and USB (AMD's chipsets).
     Source: Linux get_pci_function_alias_group (drivers/iommu/iommu.c).
     """
-    alike = [one for one in facts.functions.values() if len(one.chain) == 1 and one.chain[0][:-2] == port[:-2]]
-    joined = {one.chain[0] for one in alike if not _port(one)[1]}
-    return joined if port in joined and len(joined) > 1 else set()
+    found = set[str]()
+    for step in chain:
+        alike = [one for one in facts.functions.values() if one.chain[-1][:-2] == step[:-2] and not one.physfn]
+        joined = {str(one.bdf) for one in alike if not _port(one)[1]}
+        if step in joined and len(joined) > 1:
+            found |= joined
+    return found
+
+
+def _by_itself(function: Function) -> bool:
+    """A virtual function that Linux resets by its own register alone."""
+    return bool(function.physfn) and set(function.reset_methods or ("bus",)) <= {"flr", "af_flr"}
 
 
 def _shared(function: Function, facts: HostFacts) -> tuple[str, ...]:
@@ -87,7 +101,7 @@ def _shared(function: Function, facts: HostFacts) -> tuple[str, ...]:
     conventional PCI, join all that is below them.
     """
     chain = function.chain
-    shared = chain[:-1]
+    shared = () if _by_itself(function) and _isolating(chain, facts) else chain[:-1]
     for depth in range(len(chain) - 1, 0, -1):
         kind, isolating = _port(facts.functions.get(Bdf.parse(chain[depth - 1])))
         if kind == _DOWNSTREAM and not isolating:
@@ -95,6 +109,11 @@ def _shared(function: Function, facts: HostFacts) -> tuple[str, ...]:
         elif kind not in (_ROOT_PORT, _UPSTREAM, _DOWNSTREAM):
             shared = chain[:depth]
     return shared
+
+
+def _isolating(chain: tuple[str, ...], facts: HostFacts) -> bool:
+    """Whether the port above keeps what is below it apart."""
+    return len(chain) > 1 and _port(facts.functions.get(Bdf.parse(chain[-2])))[1]
 
 
 def _port(bridge: Function | None) -> tuple[int | None, bool]:
@@ -107,17 +126,5 @@ def _port(bridge: Function | None) -> tuple[int | None, bool]:
         return None, False
     if not offsets:
         return None, False
-    data = bridge.config.data
-    control = next((int.from_bytes(data[at + 6 : at + 8], "little") for at in _extended(data, _ACS)), 0)
-    return data[offsets[0] + 2] >> 4, control & _ISOLATING == _ISOLATING
-
-
-def _extended(data: bytes, wanted: int) -> Iterator[int]:
-    """Offsets of one extended capability (PCIe base spec 7.6.3); a loop ends."""
-    offset, seen = 0x100, set[int]()
-    while 0x100 <= offset <= len(data) - 8 and offset not in seen:
-        seen.add(offset)
-        header = int.from_bytes(data[offset : offset + 4], "little")
-        if header & 0xFFFF == wanted:
-            yield offset
-        offset = header >> 20 & ~0b11
+    control = next((int.from_bytes(acs[6:8], "little") for acs in capabilities(bridge.config, _ACS)), 0)
+    return bridge.config.data[offsets[0] + 2] >> 4, control & _ISOLATING == _ISOLATING

@@ -13,6 +13,7 @@ from harness.lab.safety.facts.facts import FactLine, Function, HostFacts, Thing
 _NEEDED = ("block", "devlinks", "nvme", "btrfs", "mounts", "swaps", "zpool", "backends", "cmdline", "users")
 _STORAGE = 0x01
 _FIBRE_CHANNEL, _SD = 0x0C04, 0x0805
+_NO_MEDIUM = "unknown No medium found"  # ENOMEDIUM; a CD drive keeps the size of the disc that was in it
 _SAMPLES = 5  # of a disk, each a row and `*` when it is zero: see facts.sh
 
 
@@ -106,8 +107,12 @@ def _unknown_holders(function: Function, facts: HostFacts) -> Iterator[FactLine]
 
 
 def _empty(block: Thing, function: Function, facts: HostFacts) -> bool:
-    """No medium; or a path of an NVMe multipath drive, which has no node to look at: the drive stands beside it."""
-    if block.attributes.get("size") == "0":
+    """No medium, as its size tells or an attempt to open it; or a path of an NVMe multipath drive.
+
+    Such a path has no node to look at: the drive stands beside it.
+    """
+    tried = any(line.text == f"{block.name} {_NO_MEDIUM}" for line in facts.lines("exclusive"))
+    if block.attributes.get("size") == "0" or tried:
         return True
     whole = [name for name in function.blocks if "/nvme-subsystem/" in facts.blocks[name].place]
     return block.attributes.get("hidden") == "1" and bool(whole)

@@ -77,6 +77,7 @@ class Function:
     reset_methods: tuple[str, ...] | None  # None: the kernel is too old to tell them and a reset exists
     boot_vga: bool
     numvfs: int
+    physfn: str  # where its physical function is; empty unless it is a virtual one
     iommu_group: str
     config: ConfigSpace | None
     slot: str | None

@@ -128,6 +128,7 @@ for connection in /sys/class/iscsi_connection/*; do
     [ -e "$connection/persistent_address" ] &&
         attribute "${connection##*/}" address "$connection/persistent_address"
 done
+for host in /sys/class/iscsi_host/*; do [ -e "$host/netdev" ] && attribute "${host##*/}" netdev "$host/netdev"; done
 section btrfs
 for member in /sys/fs/btrfs/*/devices/*; do [ -e "$member" ] && echo "${member##*/}"; done
 section signatures

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.base.errors import ParseError
+from harness.lab.safety.facts.extended import capabilities
 from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts, Thing
 from harness.model.address import Bdf
 from harness.model.config import ConfigSpace
@@ -137,6 +138,7 @@ def _functions(
             override=None if override in (None, "(null)", "") else override,
             reset_methods=methods,
             boot_vga=values.get("boot_vga") == "1",
+            physfn=values.get("physfn", ""),
             numvfs=int(vfs) if vfs.isascii() and vfs.isdecimal() and len(vfs) < 6 else 1,
             iommu_group=values.get("iommu_group", "").rpartition("/")[2],
             config=config,
@@ -287,13 +289,5 @@ def _dumped(rows: list[FactLine]) -> bytes:
 
 def _dsn(config: ConfigSpace | None) -> str:
     """Device Serial Number as `lspci -vv` prints it; empty when there is none."""
-    if config is None or config.gone or len(config.data) < 0x104:
-        return ""
-    data, offset, seen = config.data, 0x100, set[int]()
-    while 0x100 <= offset <= len(data) - 12 and offset not in seen:
-        seen.add(offset)
-        header = int.from_bytes(data[offset : offset + 4], "little")
-        if header & 0xFFFF == _DSN:
-            return "-".join(f"{byte:02x}" for byte in reversed(data[offset + 4 : offset + 12]))
-        offset = header >> 20 & ~0b11
-    return ""
+    found = capabilities(config, _DSN) if config is not None else iter(())
+    return next(("-".join(f"{byte:02x}" for byte in reversed(text[4:12])) for text in found), "")
