@@ -60,19 +60,14 @@ def coverage(
 
 
 def _lacking() -> dict[str, str]:
-    """Devices of ours that the installed QEMU does not offer; none when there is no QEMU to ask."""
-    from harness.base.deadline import Deadline
-    from harness.base.errors import UsageError
-    from harness.base.process import run
-    from harness.nested import devices
-    from harness.nested.machine import QEMU
+    """Devices of ours that the emulator does not offer; none when it is not here yet."""
+    from harness.nested.cache import Cache
+    from harness.nested.devices import catalogue
+    from harness.nested.emulator import known_emulator
 
-    try:
-        offer = devices.offered(run([QEMU, "-device", "help"], deadline=Deadline.after(20)).stdout)
-    except UsageError:
-        return {}
+    emulator = known_emulator(Cache())
     return {
-        name: f"the installed QEMU has no {model.model}"
-        for name, model in devices.catalogue().items()
-        if model.model not in offer
+        name: f"QEMU {emulator.version} has no {model.model}"
+        for name, model in (catalogue() if emulator else {}).items()
+        if emulator and model.model not in emulator.models
     }

@@ -5,9 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
-from harness.base.deadline import Deadline
-from harness.base.errors import UsageError
-from harness.base.process import run
 from harness.host.stacks import stack, stacks
 from harness.judge.forecast import foresee
 from harness.judge.known import known_issues
@@ -15,7 +12,8 @@ from harness.mutants.catalogue import Mutant
 from harness.mutants.catalogue import catalogue as known_mutants
 from harness.mutants.change import Returns, TextChange
 from harness.nested import devices
-from harness.nested.machine import QEMU
+from harness.nested.cache import Cache
+from harness.nested.emulator import known_emulator
 from harness.play.catalogue import catalogue
 from harness.play.verbs import VERBS
 from harness.report.announce import announced
@@ -76,16 +74,13 @@ def _follow_on(name: str, follow_on: FollowOn) -> Iterator[str]:
 
 
 def _devices() -> Iterator[str]:
-    try:
-        text = run([QEMU, "-device", "help"], deadline=Deadline.after(20)).stdout
-        offer: frozenset[str] | None = devices.offered(text)
-    except UsageError:
-        offer = None
+    emulator = known_emulator(Cache())
     for name, model in devices.catalogue().items():
-        if offer is None:
-            there = f"not known yet whether QEMU has it: {QEMU} is not installed"
+        if emulator is None:
+            there = "not known yet whether QEMU has it, which comes with the first run"
         else:
-            there = "offered by the installed QEMU" if model.model in offer else "NOT offered by the installed QEMU"
+            has = "offered" if model.model in emulator.models else "NOT offered"
+            there = f"{has} by QEMU {emulator.version}"
         yield f"  {name:<11} {model.identity}, reset {model.reset}; {there}"
 
 

@@ -131,6 +131,17 @@ def preferences(suite: str, packages: Iterable[str]) -> str:
     return "\n".join(wanted)
 
 
+def backports_options(suite: str, packages: Iterable[str]) -> list[str]:
+    """mmdebstrap's options for taking `packages` from the backports of `suite`, which are where the suite is."""
+    wanted = preferences(suite, packages)
+    if not wanted:
+        return []
+    prefer = f'printf %s {shlex.quote(wanted)} > "$1/etc/apt/preferences"'
+    lines = f"s/^(deb .*) {suite} main$/\\1 {suite}-backports main/p"
+    source = f'sed -nE "{lines}" "$1/etc/apt/sources.list" > "$1/etc/apt/sources.list.d/backports.list"'
+    return [f"--setup-hook={prefer}", f"--setup-hook={source}"]
+
+
 def use_mirror(text: str | None) -> None:
     """Let images be built from this mirror for the rest of the process; None changes nothing. Raises UsageError."""
     if text is not None:
@@ -167,9 +178,9 @@ def _resolved(uri: str) -> str:
     return next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), uri)
 
 
-def apt_lines(mirrors: AptMirrors, suite: str, security_suite: str, *, backports: bool = False) -> list[str]:
+def apt_lines(mirrors: AptMirrors, suite: str, security_suite: str) -> list[str]:
     """The sources an image of `suite` is built from, one line each."""
-    lines = [f"deb {mirrors.main} {one} main" for one in (suite, *([f"{suite}-backports"] if backports else []))]
+    lines = [f"deb {mirrors.main} {suite} main"]
     if mirrors.security:
         lines.append(f"deb {mirrors.security} {security_suite} main")
     return lines

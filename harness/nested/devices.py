@@ -1,10 +1,9 @@
-"""The target devices a nested host can have: QEMU's models, their backends, and whether this QEMU offers them."""
+"""The target devices a nested host can have: QEMU's models, their backends, and what which QEMU can do with them."""
 
 from __future__ import annotations
 
 import difflib
 import functools
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -35,11 +34,15 @@ class EmulatedDevice(StrictModel):
     properties: dict[str, str] = Field({})
     backend: Backend
     slot: int = Field(ge=1, le=_MOST_SLOTS)
-    migrates: bool
+    freezes_from: str | None = Field(None, pattern=r"^\d+\.\d+$")
     identity: str = Field(pattern=_IDENTITY)
     physical_function: str | None = Field(None, pattern=_IDENTITY)
     driver: str
     reset: Literal["effective", "no-op"]
+
+    def freezes(self, release: tuple[int, ...]) -> bool:
+        """Whether a QEMU of this release can snapshot it."""
+        return self.freezes_from is not None and release >= tuple(map(int, self.freezes_from.split(".")))
 
     def device_arguments(self, name: str) -> dict[str, str]:
         """What -device and QMP's device_add are given."""
@@ -61,11 +64,6 @@ def catalogue() -> dict[str, EmulatedDevice]:
 def root_ports() -> range:
     """The slots of a machine: as many as the devices need."""
     return range(1, max(model.slot for model in catalogue().values()) + 1)
-
-
-def offered(device_help: str) -> frozenset[str]:
-    """Accepted format: `qemu-system-x86_64 -device help`, lines `name "nvme", bus PCI, desc "..."`."""
-    return frozenset(re.findall(r'^name "([^"]+)"', device_help, re.MULTILINE))
 
 
 def candidates(models: dict[str, EmulatedDevice]) -> list[Candidate]:
@@ -91,8 +89,8 @@ def select(names: list[str], offer: frozenset[str]) -> dict[str, EmulatedDevice]
             raise UsageError(f"there is no device {name!r}", hint=f"did you mean {near[0]}? known: {', '.join(known)}")
         if known[name].model not in offer:
             raise UsageError(
-                f"the installed QEMU has no device model {known[name].model!r} for {name}",
-                hint="leave the device out, or install a QEMU that has it (qemu-system-x86_64 -device help)",
+                f"this QEMU has no device model {known[name].model!r} for {name}",
+                hint="leave the device out, or let $MASKALL_QEMU name a QEMU that has it, or none",
             )
         chosen[name] = known[name]
     return chosen

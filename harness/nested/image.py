@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.base.deadline import Deadline
-from harness.base.errors import LabError, UsageError
+from harness.base.errors import LabError
 from harness.base.process import find, run
 from harness.host.stacks import Stack
 from harness.nested import rootfs
-from harness.nested.apt_sources import AptMirrors, apt_lines, preferences
+from harness.nested.apt_sources import AptMirrors, apt_lines, backports_options
 from harness.nested.cache import Cache, check_space
 
 if TYPE_CHECKING:
@@ -141,17 +141,6 @@ class ImageRecipe:
         if missing:
             raise LabError(f"the image came out without {', '.join(missing)}", hint=f"see {self.log}")
 
-    def _backports(self, directory: Path) -> list[str]:
-        """mmdebstrap's options for packages of the backports. UsageError where no mirror is known that has them."""
-        if not self.stack.backports:
-            return []
-        if self.mirrors is None:
-            hint = "name a mirror of Debian with --mirror"
-            raise UsageError(f"stack {self.stack.name} needs packages of {self.stack.suite}-backports", hint=hint)
-        wanted = directory / "preferences"
-        wanted.write_text(preferences(self.stack.suite, self.stack.backports))
-        return [f"--setup-hook=copy-in {wanted} /etc/apt/"]
-
     def _debootstrap(self, target: Path, overlay: Path) -> None:
         env = {"LC_ALL": "C", "INITRD": "No"}  # no initramfs by the kernel package: SETUP makes a smaller one
         if os.geteuid() == 0:
@@ -171,15 +160,14 @@ class ImageRecipe:
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED),
             # Its clean-up comes after our hooks and would take the machine-id and the host key away.
             "--skip=cleanup/reproducible",
-            *self._backports(target.parent),
+            *backports_options(self.stack.suite, self.stack.backports),
             f"--customize-hook=tar-in {overlay} /",
             f'--customize-hook=chroot "$1" {rootfs.SETUP}',
             self.stack.suite,
             str(target),
         ]
         if self.mirrors:
-            backports = bool(self.stack.backports)
-            argv += apt_lines(self.mirrors, self.stack.suite, self.stack.security_suite, backports=backports)
+            argv += apt_lines(self.mirrors, self.stack.suite, self.stack.security_suite)
         run(argv, deadline=self.deadline, log=self.log, env=env)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError
-from harness.base.process import run
 from harness.base.progress import Progress
 from harness.guest.drivers import Driver, drivers
 from harness.host.host import Host, Opener, TargetDevice
@@ -20,14 +19,15 @@ from harness.nested import access
 from harness.nested.accelerator import Accelerator, detect
 from harness.nested.apt_sources import find_mirrors
 from harness.nested.cache import Cache, remove_tree
-from harness.nested.devices import EmulatedDevice, catalogue, offered, select
+from harness.nested.devices import EmulatedDevice, catalogue, select
+from harness.nested.emulator import ensure_emulator
 from harness.nested.image import Image, ensure_image
 from harness.nested.laidover import LaidOver
-from harness.nested.machine import QEMU, Boot, Machine, MachineSpec
+from harness.nested.machine import Boot, Machine, MachineSpec
 from harness.nested.ownparts import OwnParts
 from harness.nested.rundir import RunDir, kept_runs, sweep
 from harness.nested.silence import Silences
-from harness.nested.snapshot import Snapshot, SnapshotRecipe, connect, overlay
+from harness.nested.snapshot import Snapshot, SnapshotRecipe, connect
 from harness.nested.virtualfunction import switch_on
 from harness.nested.warm_snapshot import WarmRecipe, WarmSnapshot, WarmSnapshots
 
@@ -65,7 +65,8 @@ class NestedLab:
         self._machines: list[Machine] = []  # those that run now; several threads add theirs
         self._aborted = False
         self._openings = WarmSnapshots(cache)
-        self.devices = select(devices, self._offered)
+        self.emulator = ensure_emulator(cache, progress)
+        self.devices = select(devices, self.emulator.models)
         for path in sweep(self._runs):
             progress.note(f"cleaned up after a run that died: {path.name}")
 
@@ -91,16 +92,6 @@ class NestedLab:
         return self.cache.root / "runs"
 
     @cached_property
-    def _offered(self) -> frozenset[str]:
-        return offered(run([QEMU, "-device", "help"], deadline=Deadline.after(20)).stdout)
-
-    @cached_property
-    def qemu_version(self) -> str:
-        text = run([QEMU, "--version"], deadline=Deadline.after(20)).stdout
-        match = re.search(r"version (\S+)", text)
-        return match[1] if match else "unknown"
-
-    @cached_property
     def image(self) -> Image:
         """The stack's image, built when it is not there."""
         return ensure_image(self.stack, self.cache, self.progress, mirrors=find_mirrors())
@@ -109,11 +100,15 @@ class NestedLab:
     def machine_spec(self) -> MachineSpec:
         """The machine as it is switched on."""
         # every device that can be frozen is there from the start, so that one snapshot serves every scenario
-        frozen = {name: model for name, model in catalogue().items() if model.migrates and model.model in self._offered}
+        frozen = {
+            name: model
+            for name, model in catalogue().items()
+            if model.freezes(self.emulator.release) and model.model in self.emulator.models
+        }
         xen = self.image.xen if self.own.xen is None else self.own.xen.stored(self.cache)
         kernel, initrd = self._started
         boot = Boot(xen, kernel, initrd, self.stack.xen_options, self.stack.dom0_options)
-        return MachineSpec(boot, self.accelerator, frozen)
+        return MachineSpec(self.emulator, boot, self.accelerator, frozen)
 
     @cached_property
     def _started(self) -> tuple[Path, Path]:
@@ -137,7 +132,6 @@ class NestedLab:
         return SnapshotRecipe(
             self.image,
             spec,
-            self.qemu_version,
             self._drivers,
             self._runs,
             self.progress,
@@ -163,7 +157,7 @@ class NestedLab:
             "stack": self.stack.name,
             **self.own.facts,
             **self.snapshot.facts().facts,
-            "qemu": self.qemu_version,
+            "qemu": self.emulator.version,
             "accelerator": f"{self.accelerator.name}: {self.accelerator.why}",
         }
 
@@ -193,7 +187,7 @@ class NestedLab:
 
     def _opened(self, devices: Sequence[str], opener: Opener, progress: Progress) -> WarmSnapshot | None:
         """The snapshot with this opening played; None where there is none and none can be, or need be, made."""
-        if not all(self.devices[device].migrates for device in devices):
+        if not all(self.devices[device].freezes(self.emulator.release) for device in devices):
             return None
 
         @contextlib.contextmanager
@@ -217,7 +211,7 @@ class NestedLab:
 
             def restore(source: Snapshot) -> tuple[Machine, Snapshot]:
                 disk.unlink(missing_ok=True)
-                overlay(source.disk, "qcow2", disk)
+                self.emulator.overlay(source.disk, "qcow2", disk)
                 running = self._running(run_dir, source, disk, source.ram, progress, survives=survives)
                 return stack.enter_context(running), source
 
@@ -257,7 +251,7 @@ class NestedLab:
                 disk=disk,
                 ram=ram,
                 ram_shared=ram_shared,
-                paused=True,
+                frozen=source.state,
                 survives=survives,
             )
             self._machines.append(machine)

@@ -15,14 +15,14 @@ from qemu.qmp.legacy import QEMUMonitorProtocol
 from qemu.qmp.qmp_client import ExecuteError
 
 from harness.base.deadline import Deadline, poll
-from harness.base.errors import LabError, UsageError
+from harness.base.errors import LabError
 from harness.base.process import environment, run
 from harness.nested.accelerator import Accelerator
 from harness.nested.devices import EmulatedDevice, root_ports
+from harness.nested.emulator import Emulator
 from harness.nested.rundir import RunDir
 from harness.transport.gdbstub import GdbDebugger
 
-QEMU = "qemu-system-x86_64"
 MEMORY_MIB = 2560
 _START_SECONDS = 20.0
 
@@ -51,9 +51,15 @@ class Boot:
 
 @dataclass(frozen=True)
 class MachineSpec:
+    emulator: Emulator
     boot: Boots
     accelerator: Accelerator
     devices: dict[str, EmulatedDevice]  # present from power-on; others are hot-added
+
+    @property
+    def drives(self) -> list[str]:
+        """Those of the devices that have a drive of their own."""
+        return [name for name, model in self.devices.items() if model.backend.drive]
 
     def arguments(
         self,
@@ -112,6 +118,11 @@ def _cold_plug(name: str, model: EmulatedDevice) -> list[str]:
     return arguments
 
 
+def make_drive(path: Path, model: EmulatedDevice) -> None:
+    """An empty drive for a device whose backend is one."""
+    run(["truncate", "-s", str(model.backend.drive), str(path)], deadline=Deadline.after(10))
+
+
 class Machine:
     """A running QEMU. Made by `start`; `close` ends it."""
 
@@ -131,14 +142,21 @@ class Machine:
         disk: Path,
         ram: Path,
         ram_shared: bool = False,
-        paused: bool = False,
+        frozen: Path | None = None,
         survives: bool = False,
     ) -> Machine:
-        """Start QEMU in `run_dir`. `paused` waits for `restore`; `survives` lets it outlive the harness."""
-        if shutil.which(QEMU) is None:
-            raise UsageError(f"{QEMU} is not installed", hint="apt-get install qemu-system-x86")
-        argv = [QEMU, *spec.arguments(disk=disk, ram=ram, ram_shared=ram_shared)]
-        argv += ["-S", "-incoming", "defer"] if paused else []
+        """Start QEMU in `run_dir`. With `frozen`, what `save` wrote, it waits for `restore`.
+
+        `survives` lets it outlive the harness.
+        """
+        for name in spec.drives:
+            drive = run_dir.path / f"{name}.raw"
+            if frozen is None:
+                make_drive(drive, spec.devices[name])
+            else:
+                shutil.copyfile(frozen.with_name(drive.name), drive)
+        argv = [*spec.emulator.qemu, *spec.arguments(disk=disk, ram=ram, ram_shared=ram_shared)]
+        argv += ["-S", "-incoming", "defer"] if frozen else []
         if not survives:
             argv = ["setpriv", "--pdeathsig", "KILL", *argv]  # setpriv(1): a killed harness leaves no emulator behind
         with (run_dir.path / "qemu.log").open("wb") as log:
@@ -211,11 +229,16 @@ class Machine:
         return int(match[1])
 
     def save(self, state: Path) -> None:
-        """Stop and write the machine's state, all but the memory, which is the shared file `ram` already."""
+        """Stop and write the machine's state, all but the memory, which is the shared file `ram` already.
+
+        The drives of its devices are copied to beside it.
+        """
         self.qmp("stop")
         self._ignore_shared_memory()
         self.qmp("migrate", uri=f"exec:cat > '{state}'")
         self._await_migration("the snapshot could not be written")
+        for name in self.spec.drives:
+            shutil.copy(self.run_dir.path / f"{name}.raw", state.parent)
 
     def restore(self, state: Path) -> None:
         """Load a state into a machine started with `paused`, and let it run."""
@@ -240,7 +263,7 @@ class Machine:
         """Plug a device into its root port."""
         if model.backend.drive:
             drive = self.run_dir.path / f"{name}.raw"
-            run(["truncate", "-s", model.backend.drive, str(drive)], deadline=Deadline.after(10))
+            make_drive(drive, model)
             file = {"driver": "file", "filename": str(drive)}
             self.qmp("blockdev-add", driver="raw", file=file, **{"node-name": f"{name}-drive"})
         if model.backend.netdev:

@@ -31,8 +31,7 @@ from harness.nested import access, bmc, prerequisites, rundir, workbench
 from harness.nested.bmc import Ports
 from harness.nested.cache import Cache, remove_tree
 from harness.nested.lab import NestedLab
-from harness.nested.machine import QEMU, MachineSpec
-from harness.nested.snapshot import overlay
+from harness.nested.machine import MachineSpec, make_drive
 from harness.nested.workbench import ConsoleWay
 
 DEFAULT_NAME = "practice"
@@ -187,10 +186,10 @@ def _end(path: Path) -> None:
 def _fill(directory: Path, home: Path, lab: NestedLab, spec: MachineSpec, ports: Ports, console: ConsoleWay) -> None:
     """Everything but the controller's files; `home` is where the directory will be."""
     deadline = Deadline.after(60)
-    overlay(lab.image.disk, "raw", directory / "disk.qcow2")
+    lab.emulator.overlay(lab.image.disk, "raw", directory / "disk.qcow2")
     for name, model in spec.devices.items():
         if model.backend.drive:
-            run(["truncate", "-s", model.backend.drive, str(directory / f"{name}.raw")], deadline=deadline)
+            make_drive(directory / f"{name}.raw", model)
     data = directory / f"{workbench.DATA_DISK}.raw"
     run([find("mkfs.ext4"), "-q", "-F", "-L", "data", str(data)], deadline=deadline)
     for name, text in (
@@ -215,7 +214,7 @@ def power_on_script(home: Path, spec: MachineSpec, ports: Ports, console: Consol
             f"socket,id=serial,host=127.0.0.1,port={ports.serial},server=on,wait=off,logfile=console.log,logappend=on"
         )
     argv = [
-        *("env", "-i", f"PATH={os.defpath}", find(QEMU)),
+        *("env", "-i", f"PATH={os.defpath}", *spec.emulator.qemu),
         *spec.arguments(disk=Path("disk.qcow2"), ram=None, ssh_port=ports.ssh, serial="chardev:serial"),
         *("-chardev", where),
     ]

@@ -44,9 +44,7 @@ class Prerequisite:
 
 
 PREREQUISITES = (
-    Prerequisite("qemu-system-x86", "qemu-system-x86_64", "the machine the nested host runs in"),
-    Prerequisite("qemu-utils", "qemu-img", "throw-away disk overlays"),
-    Prerequisite("mmdebstrap", "mmdebstrap", "the nested host's root file system"),
+    Prerequisite("mmdebstrap", "mmdebstrap", "the emulator, and the nested host's root file system"),
     Prerequisite("e2fsprogs", "mkfs.ext4", "the nested host's disk"),
     Prerequisite(
         "debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg", "to check what is downloaded"

@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 
 from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, LabError
-from harness.base.process import run
 from harness.base.progress import Progress
 from harness.guest.drivers import Driver
 from harness.guest.initramfs import GuestFiles, OtherKernel, exercise_script, install
@@ -25,7 +24,7 @@ from harness.transport.ssh import SshTransport
 from harness.xen.keys.console import find_markers
 from harness.xen.keys.xl_output import XlInfo, info_of, parse_info_fields
 
-_FORMAT = 2
+_FORMAT = 3
 _BOOT_SECONDS = 300.0
 _MIB = 1024 * 1024
 _LAST_LINES = 12
@@ -75,7 +74,6 @@ class SnapshotRecipe:
 
     image: Image
     spec: MachineSpec
-    qemu_version: str
     drivers: dict[str, Driver]
     runs: Path
     progress: Progress
@@ -95,7 +93,7 @@ class SnapshotRecipe:
             "format": _FORMAT,
             "image": str(self.image.path),
             "built": (self.image.path / "manifest.json").read_text(),
-            "qemu": self.qemu_version,
+            "qemu": self.spec.emulator.version,
             "machine": self.spec.arguments(disk=Path("disk"), ram=Path("ram"), ram_shared=True),
             "guests": {name: exercise_script(driver) for name, driver in self.drivers.items()},
             "userland": [path.read_text() for path in sorted((Path(__file__).parents[1] / "guest").glob("*.sh"))],
@@ -108,7 +106,7 @@ class SnapshotRecipe:
         snapshot = Snapshot(directory)
         run_dir = RunDir.create(self.runs)
         try:
-            overlay(self.image.disk, "raw", snapshot.disk)
+            self.spec.emulator.overlay(self.image.disk, "raw", snapshot.disk)
             machine = Machine.start(self.spec, run_dir, disk=snapshot.disk, ram=snapshot.ram, ram_shared=True)
             try:
                 listener = Listener(machine.console_log, self.usual)
@@ -173,14 +171,6 @@ def _assert_run(tools: OwnTools, transport: SshTransport, deadline: Deadline) ->
             f"the host runs another xenstored than those of {tools.path}",
             hint=f"it is started by {START}, or by the host's own script from /usr/lib/xen-VERSION",
         )
-
-
-def overlay(backing: Path, backing_format: str, path: Path) -> None:
-    """A new qcow2 whose unwritten blocks are those of `backing`."""
-    run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", backing_format, "-b", str(backing.resolve()), str(path)],
-        deadline=Deadline.after(30),
-    )
 
 
 def died(console: str) -> str | None:

@@ -15,7 +15,7 @@ from harness.host.stacks import Stack
 from harness.nested.lab import NestedLab
 from harness.nested.machine import Machine
 from harness.nested.rundir import RunDir
-from harness.nested.snapshot import connect, overlay
+from harness.nested.snapshot import connect
 from harness.play.stage.warm_files import TAKE_OVER
 from harness.run.options import RunOptions
 from harness.run.prepare import prepared_lab
@@ -83,7 +83,7 @@ def measure(stack: Stack, device: str, progress: Progress) -> Figures:
     figures.seconds |= {f"guest: {name}": played[name] for name in _GUEST_PHASES if name in played}
     figures.seconds["until C2, played"] = _until(played, "observe C2")
     _scenario(lab, options, "two hosts", progress, figures, cold=True)
-    if lab.devices[device].migrates:
+    if lab.devices[device].freezes(lab.emulator.release):
         _scenario(lab, options, "from C2, opening made", progress, figures)
         restored = _scenario(lab, options, "from C2", progress, figures)
         figures.seconds["until C2, restored"] = _until(restored, TAKE_OVER)
@@ -95,7 +95,7 @@ def _cold_boot(lab: NestedLab, progress: Progress, figures: Figures) -> None:
     run_dir = RunDir.create(lab.cache.root / "runs")
     try:
         disk = run_dir.path / "disk.qcow2"
-        overlay(lab.image.disk, "raw", disk)
+        lab.emulator.overlay(lab.image.disk, "raw", disk)
         began = time.monotonic()
         machine = Machine.start(lab.machine_spec, run_dir, disk=disk, ram=run_dir.path / "ram")
         try:

@@ -14,7 +14,7 @@ class HoleKind(enum.StrEnum):
     ELSEWHERE = "elsewhere"  # it would be the same as another row
     IMPOSSIBLE = "impossible"  # the parts contradict each other
     REFUSED = "refused"  # the product refuses it, and a scenario of its own shows that it does
-    NO_DEVICE = "no such device here"  # the installed QEMU does not offer it
+    NO_DEVICE = "no such device here"  # QEMU does not offer it
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from harness.nested import rootfs
 from harness.nested.accelerator import Accelerator, detect
 from harness.nested.apt_sources import AptMirrors, apt_lines, find_mirrors
 from harness.nested.cache import Cache
+from harness.nested.emulator import Emulator, ensure_emulator
 from harness.nested.image import BUILD_SECONDS
 from harness.nested.machine import MachineSpec
-from harness.nested.snapshot import overlay
 from suites.provision.plain import files as plainfiles
 from suites.provision.plain.machine import BOOT_SECONDS, KernelBoot, PlainImage, await_answer, link_to, running
 
@@ -71,6 +71,7 @@ def partition_table(start_mib: int, size_mib: int) -> bytes:
 class PlainRecipe:
     """How the image of a stack's Debian suite is built; its Xen packages are only in the archive on the disk."""
 
+    emulator: Emulator
     stack: Stack
     mirrors: AptMirrors | None
     accelerator: Accelerator
@@ -158,10 +159,11 @@ class PlainRecipe:
 
     def _install_boot_loader(self, directory: Path) -> None:
         raw, disk = directory / "disk.raw", directory / "first.qcow2"
-        overlay(raw, "raw", disk)
-        spec = MachineSpec(KernelBoot(directory / "vmlinuz", directory / "initrd.img"), self.accelerator, {})
+        self.emulator.overlay(raw, "raw", disk)
+        boot = KernelBoot(directory / "vmlinuz", directory / "initrd.img")
+        spec = MachineSpec(self.emulator, boot, self.accelerator, {})
         with running(spec, disk, self.runs) as machine:
-            transport = link_to(machine, PlainImage(directory))
+            transport = link_to(machine, PlainImage(self.emulator, directory))
             await_answer(transport, machine, self.deadline.sooner(BOOT_SECONDS))
             transport.run(_INSTALL_GRUB, deadline=self.deadline.sooner(BOOT_SECONDS), changes=True).check()
             with contextlib.suppress(LabError):  # the link goes down with the machine
@@ -169,7 +171,7 @@ class PlainRecipe:
             transport.close()
             if not poll(lambda: not machine.alive, Deadline.after(180), every=0.2):
                 raise LabError("the new machine does not switch itself off", hint=f"see {self.log}")
-        convert = ["qemu-img", "convert", "-O", "qcow2", str(disk), str(directory / "disk.qcow2")]
+        convert = [*self.emulator.images, "convert", "-O", "qcow2", str(disk), str(directory / "disk.qcow2")]
         run(convert, deadline=self.deadline, log=self.log)
         disk.unlink()
         (directory / "disk.qcow2").chmod(0o444)
@@ -179,5 +181,6 @@ def ensure_plain(stack: Stack, cache: Cache, progress: Progress, *, deadline: De
     """The image: from the cache if it is whole, else built. Raises LabError, CommandFailed, LockHeld, UsageError."""
     limit = deadline or Deadline.after(BUILD_SECONDS)
     log = cache.root / "logs" / f"plain-{stack.name}.log"
-    recipe = PlainRecipe(stack, find_mirrors(), detect(), cache.root / "runs", progress, limit, log)
-    return PlainImage(cache.obtain(recipe, deadline=limit, notice=progress.note).path)
+    emulator = ensure_emulator(cache, progress)
+    recipe = PlainRecipe(emulator, stack, find_mirrors(), detect(), cache.root / "runs", progress, limit, log)
+    return PlainImage(emulator, cache.obtain(recipe, deadline=limit, notice=progress.note).path)

@@ -14,9 +14,9 @@ from harness.base.errors import HostUnreachable, LabError
 from harness.nested.accelerator import detect
 from harness.nested.cache import Cache
 from harness.nested.devices import catalogue
+from harness.nested.emulator import Emulator
 from harness.nested.machine import Machine, MachineSpec
 from harness.nested.rundir import RunDir
-from harness.nested.snapshot import overlay
 from harness.nested.workbench import describe
 from harness.transport.ssh import SshTransport
 
@@ -31,6 +31,7 @@ NAME = "bench"
 class PlainImage:
     """A finished image; machines run on overlays."""
 
+    emulator: Emulator
     path: Path
 
     @property
@@ -109,11 +110,11 @@ class PlainMachine:
 def plain_machine(image: PlainImage, cache: Cache) -> Iterator[PlainMachine]:
     """Switch one on; it boots from its disk. Nobody is connected yet."""
     frozen = {name: model for name, model in catalogue().items() if name == "virtio-rng"}
-    spec = MachineSpec(_DiskBoot(), detect(), frozen)
+    spec = MachineSpec(image.emulator, _DiskBoot(), detect(), frozen)
     runs = cache.root / "runs"
     with _run_dir(runs) as run_dir:
         disk = run_dir.path / "disk.qcow2"
-        overlay(image.disk, "qcow2", disk)
+        image.emulator.overlay(image.disk, "qcow2", disk)
         with _started(spec, disk, run_dir) as machine:
             plain = PlainMachine(machine, image, link_to(machine, image))
             try:

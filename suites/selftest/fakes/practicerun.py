@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,12 +21,14 @@ from harness.nested import practice, prerequisites, workbench
 from harness.nested.accelerator import Accelerator
 from harness.nested.bmc import Ports
 from harness.nested.cache import Cache
+from harness.nested.emulator import Emulator
 from harness.nested.machine import Boot, MachineSpec
 from harness.nested.rootfs import KeyPair
 from suites.selftest.fakes.patience import soon
 
 PORTS = Ports(ssh=20001, ipmi=20002, serial=20004)
 SPEC = MachineSpec(
+    Emulator(("/c/qemu",), ("/c/qemu-img",), "11.1.3", frozenset()),
     Boot(Path("/c/xen"), Path("/c/vmlinuz"), Path("/c/initrd"), "loglvl=all", "quiet"),
     Accelerator("tcg", "qemu64,+svm", "why"),
     workbench.models(),
@@ -72,7 +75,7 @@ PROGRESS: Progress = Silent()  # type: ignore[assignment]  # phases are all it n
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where ipmi_sim and QEMU are looked for first."""
+    """Where ipmi_sim is looked for first, and QEMU is."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, text in (("ipmi_sim", IPMI_SIM), ("qemu-system-x86_64", QEMU)):
@@ -91,9 +94,11 @@ def cache(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> It
     image = SimpleNamespace(
         disk=tmp_path / "root.ext4", host_key=tmp_path / "host_key.pub", user_key=tmp_path / "user_key"
     )
-    lab = SimpleNamespace(image=image, machine_spec=SPEC)
+    emulator = SimpleNamespace(
+        qemu=(str(programs / "qemu-system-x86_64"),), overlay=lambda _backing, _format, path: path.touch()
+    )
+    lab = SimpleNamespace(image=image, emulator=emulator, machine_spec=replace(SPEC, emulator=emulator))
     monkeypatch.setattr(practice, "NestedLab", lambda *_: lab)
-    monkeypatch.setattr(practice, "overlay", lambda _backing, _format, path: path.touch())
     monkeypatch.setattr(prerequisites, "install", lambda *_args, **_words: [])
     monkeypatch.setenv("MASKALL_CACHE", str(cache.root))
     yield cache

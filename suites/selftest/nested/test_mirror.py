@@ -109,10 +109,6 @@ def test_option_before_environment_before_files(tmp_path: Path, monkeypatch: pyt
         "deb http://env.example.test/debian trixie main",
         "deb http://env.example.test/debian-security trixie-security main",
     ]
-    assert apt_lines(found, "trixie", "trixie-security", backports=True)[:2] == [
-        "deb http://env.example.test/debian trixie main",
-        "deb http://env.example.test/debian trixie-backports main",
-    ]
 
 
 @pytest.mark.parametrize("text", ["", " ", "mirror", "ssh://example.test/", "http://a.test " * 3, "'"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,12 +13,15 @@ import pytest
 
 from harness.base.errors import LabError, UsageError
 from harness.nested.accelerator import Accelerator
-from harness.nested.devices import catalogue, offered, root_ports, select
-from harness.nested.machine import QEMU, Boot, Machine, MachineSpec
+from harness.nested.cache import Cache
+from harness.nested.devices import catalogue, root_ports, select
+from harness.nested.emulator import Emulator, installed, known_emulator
+from harness.nested.machine import Boot, Machine, MachineSpec
 from harness.nested.rundir import RunDir, emulator_pid
 from suites.selftest.fakes.patience import FOREVER
 
 BOOT = Boot(Path("/c/xen"), Path("/c/vmlinuz"), Path("/c/initrd"), "conring_size=1M", "console=hvc0")
+NOT_STARTED = Emulator(("qemu",), ("qemu-img",), "11.1.3", frozenset())
 TCG = Accelerator("tcg", "qemu64,+svm", "why")
 GOLDEN = """\
 -nodefaults -display none -no-user-config
@@ -47,7 +51,7 @@ GOLDEN = """\
 
 
 def spec(*devices: str) -> MachineSpec:
-    return MachineSpec(BOOT, TCG, {name: catalogue()[name] for name in devices})
+    return MachineSpec(NOT_STARTED, BOOT, TCG, {name: catalogue()[name] for name in devices})
 
 
 def arguments(*devices: str, shared: bool = False) -> list[str]:
@@ -84,21 +88,28 @@ def test_memory_is_shared_only_for_a_snapshot() -> None:
 
 
 class TestDevices:
-    HELP = 'name "nvme", bus PCI, desc "Non-Volatile Memory Express"\nname "e1000e", bus PCI\n\nMisc devices:\n'
-
-    def test_what_a_qemu_offers(self) -> None:
-        assert offered(self.HELP) == {"nvme", "e1000e"}
+    OFFER = frozenset({"nvme", "e1000e"})
 
     def test_chosen_in_the_order_asked_for(self) -> None:
-        assert list(select(["e1000e", "nvme"], offered(self.HELP))) == ["e1000e", "nvme"]
+        assert list(select(["e1000e", "nvme"], self.OFFER)) == ["e1000e", "nvme"]
 
     def test_an_unknown_device_gives_the_nearest(self) -> None:
         with pytest.raises(UsageError, match=r"there is no device 'nvm' \(did you mean nvme\? known: .*virtio-rng"):
-            select(["nvm"], offered(self.HELP))
+            select(["nvm"], self.OFFER)
 
     def test_a_model_that_this_qemu_lacks(self) -> None:
-        with pytest.raises(UsageError, match="the installed QEMU has no device model 'virtio-rng-pci' for virtio-rng"):
-            select(["virtio-rng"], offered(self.HELP))
+        with pytest.raises(UsageError, match="this QEMU has no device model 'virtio-rng-pci' for virtio-rng"):
+            select(["virtio-rng"], self.OFFER)
+
+    @pytest.mark.parametrize(
+        ("device", "release", "freezes"),
+        [
+            *[("nvme", (11, 1), True), ("nvme", (11, 0), False), ("nvme", (7, 2), False), ("nvme", (12, 0), True)],
+            *[("virtio-rng", (7, 2), True), ("igb-vf", (11, 1), False)],
+        ],
+    )
+    def test_which_release_freezes_it(self, device: str, release: tuple[int, ...], freezes: bool) -> None:
+        assert catalogue()[device].freezes(release) is freezes
 
     def test_our_own_file(self) -> None:
         known = catalogue()
@@ -128,12 +139,21 @@ def run_dir(tmp_path: Path) -> Iterator[RunDir]:
     made.close()
 
 
-def start(run_dir: RunDir, *words: str) -> Machine:
-    bare = Bare(BOOT, TCG, {}, words)
-    return Machine.start(bare, run_dir, disk=Path("none"), ram=Path("none"))
+@functools.cache
+def real_emulator() -> Emulator:
+    """The one that runs use if it is here, else one that is installed."""
+    program = shutil.which("qemu-system-x86_64")
+    found = known_emulator(Cache()) or (installed(Path(program)) if program else None)
+    if found is None:
+        pytest.skip("no QEMU is here yet")
+    return found
 
 
-@pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"{QEMU} is not installed here")
+def start(run_dir: RunDir, *words: str, frozen: Path | None = None, devices: tuple[str, ...] = ()) -> Machine:
+    bare = Bare(real_emulator(), BOOT, TCG, {name: catalogue()[name] for name in devices}, words)
+    return Machine.start(bare, run_dir, disk=Path("none"), ram=Path("none"), frozen=frozen)
+
+
 class TestRealQemu:
     def test_it_starts_answers_and_ends(self, run_dir: RunDir) -> None:
         machine = start(run_dir)
@@ -180,8 +200,17 @@ class TestRealQemu:
             assert machine.ssh_port
         machine.close()
 
-
-def test_a_missing_qemu_names_the_package(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(UsageError, match="apt-get install qemu-system-x86"):
-        start(run_dir)
+    def test_a_frozen_machine_takes_its_drives_along(self, run_dir: RunDir, tmp_path: Path) -> None:
+        machine = start(run_dir, devices=("nvme", "virtio-rng"))
+        drive = run_dir.path / "nvme.raw"
+        assert drive.stat().st_size == 64 << 20 and not (run_dir.path / "virtio-rng.raw").exists()
+        with drive.open("r+b") as written:
+            written.write(b"of guest A")
+        machine.save(tmp_path / "state")
+        machine.close()
+        drive.unlink()
+        again = start(run_dir, devices=("nvme", "virtio-rng"), frozen=tmp_path / "state")
+        assert drive.read_bytes()[:10] == b"of guest A"
+        again.restore(tmp_path / "state")
+        assert again.qmp("query-status")["running"] is True  # type: ignore[index]
+        again.close()

@@ -128,7 +128,7 @@ def test_one_that_does_not_boot_is_told_with_its_last_lines(
     monkeypatch.setattr(snapshot, "connect", connect)
     own = OwnXen.read(file(tmp_path, built("4.20.4")))
     recipe = snapshot.SnapshotRecipe(
-        None, None, "7.2", {}, tmp_path, PlainProgress(io.StringIO()), OwnParts(own)  # type: ignore[arg-type]
+        None, None, {}, tmp_path, PlainProgress(io.StringIO()), OwnParts(own)  # type: ignore[arg-type]
     )  # fmt: skip
     with pytest.raises(LabError, match=said) as raised:
         recipe._booted(Silent(), Listener(tmp_path / "console.log"))  # type: ignore[arg-type]
