@@ -20,6 +20,7 @@ case "$*" in
 *version_info*) echo "$FAKE_VERSION"; [ "$FAKE_VERSION" != 3.9.2 ] ;;
 *ensurepip*) exit 0 ;;
 *"-m venv"*) for last; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python"; echo venv >>"$FAKE_LOG" ;;
+*"pip install"*"[dev]") echo pip-dev >>"$FAKE_LOG"; [ -z "${FAKE_PIP_FAILS:-}" ] || { echo "no such package"; exit 1; } ;;
 *"pip install"*) echo pip >>"$FAKE_LOG"; [ -z "${FAKE_PIP_FAILS:-}" ] || { echo "no such package"; exit 1; } ;;
 *"-m harness.cli"*) shift 3; printf 'ran in %s:' "$PWD"; printf ' <%s>' "$@"; echo ;;
 *) echo "unexpected: $*" >&2; exit 99 ;;
@@ -73,6 +74,18 @@ def test_first_start_prepares_and_the_next_does_not(clone: Path) -> None:
     assert done(clone) == ["venv", "pip"]
 
 
+def test_what_tests_need_comes_with_the_first_test(clone: Path) -> None:
+    for words in (["list"], ["test", "-e", "self"], ["test"], ["run"]):
+        assert call(clone, *words).returncode == 0
+    assert done(clone) == ["venv", "pip", "pip-dev"]
+
+
+def test_a_machine_that_only_tests_installs_once(clone: Path) -> None:
+    for words in (["test"], ["run"], ["test"]):
+        assert call(clone, *words).returncode == 0
+    assert done(clone) == ["venv", "pip-dev"]
+
+
 def test_works_through_a_symlink(clone: Path) -> None:
     link = clone.parent / "m"
     link.symlink_to(clone / "tools" / "maskall")
@@ -96,6 +109,14 @@ def test_a_failed_installation_is_one_line_and_begun_anew(clone: Path) -> None:
     assert "bootstrap.log" in failed.stderr.splitlines()[-1]
     assert not list((clone.parent / "a cache").glob("venv-*"))
     assert call(clone).returncode == 0
+
+
+def test_a_failed_addition_leaves_what_was_there(clone: Path) -> None:
+    call(clone)
+    assert call(clone, "test", FAKE_PIP_FAILS="1").returncode == 3
+    assert call(clone, "list").stderr == ""
+    assert "preparing" in call(clone, "test").stderr
+    assert done(clone) == ["venv", "pip", "pip-dev", "pip-dev"]
 
 
 def test_an_interrupted_preparation_is_not_mistaken_for_an_environment(clone: Path) -> None:
