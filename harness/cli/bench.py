@@ -20,7 +20,8 @@ app = typer.Typer()
   maskall bench                    the table
   maskall bench --json bench.json  the figures also as JSON ('-': on standard output, without the table)
   maskall bench --against ../old   the same in another checkout, turn and turn about: medians and ratios
-  maskall bench --against ../old --what ci     profile ci with its controls, and whether both judge alike"""
+  maskall bench --against ../old --what ci     profile ci with its controls, and whether both judge alike
+  maskall bench --against ../old --what first  the first verdict with nothing cached, environment and images too"""
 )
 def bench(
     json: Annotated[Path | None, typer.Option(help="Also write the figures here.", metavar="FILE")] = None,
@@ -28,7 +29,7 @@ def bench(
     device: Device = "nvme",
     against: Annotated[Path | None, typer.Option(help="Another checkout to measure as well.", metavar="DIR")] = None,
     what: Annotated[
-        Yardstick, typer.Option(help="With --against: what is measured; self: the self-tests.")
+        Yardstick, typer.Option(help="With --against: what is measured; self: the self-tests; first: a first verdict.")
     ] = Yardstick.PHASES,
     turns: Annotated[int, typer.Option(help="With --against: how often.", min=1, metavar="N")] = 3,
 ) -> None:

@@ -25,6 +25,7 @@ class Yardstick(enum.StrEnum):
     PHASES = "phases"
     CI = "ci"
     SELF = "self"
+    FIRST = "first"
 
 
 @dataclass
@@ -57,7 +58,12 @@ def compare(other: Path, what: Yardstick, turns: int, stack: str, device: str, p
     for checkout in (here, other):
         if not (checkout / "harness").is_dir() or not (checkout / "suites").is_dir():
             raise UsageError(f"{checkout} is no checkout of maskall", hint="--against takes the folder of a clone")
-    measured = {Yardstick.PHASES: _phases, Yardstick.CI: _profile, Yardstick.SELF: _self_tests}[what]
+    measured = {
+        Yardstick.PHASES: _phases,
+        Yardstick.CI: _profile,
+        Yardstick.SELF: _self_tests,
+        Yardstick.FIRST: _first,
+    }[what]
     comparison, verdicts = Paired(), {}
     for turn in range(1, turns + 1):
         for checkout, side in ((other.resolve(), comparison.there), (here, comparison.here)):
@@ -115,6 +121,16 @@ def _profile(turn: _Turn) -> dict[str, float]:
         stock = one["stock"]
         turn.verdicts[one["id"]] = stock.get("verdict") or stock["judgement"]["verdict"]  # older results: no judgement
     return {"profile ci, with its controls": seconds}
+
+
+def _first(turn: _Turn) -> dict[str, float]:
+    """The first scenario ever of a checkout, with an empty cache; Debian's packages are installed already."""
+    results = turn.scratch / "results"
+    argv = [str(turn.checkout / "tools/maskall"), "run", f"E14-F1-hvm-{turn.device}", "--results", str(results)]
+    env = {"MASKALL_CACHE": str(turn.scratch / "cache")}
+    limit = Deadline.after(_SECONDS)
+    seconds = run(argv, deadline=limit, cwd=turn.checkout, env=env, log=turn.scratch / "log").seconds
+    return {"first verdict, nothing cached": seconds}
 
 
 def _self_tests(turn: _Turn) -> dict[str, float]:

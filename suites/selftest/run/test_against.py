@@ -72,6 +72,24 @@ def test_what_is_judged_in_another_way_is_said(here: Path, tmp_path: Path) -> No
     assert found.table()[-1] == "judged in another way: E1: PASS here, FAIL there"
 
 
+def test_the_first_verdict_begins_with_nothing(here: Path, tmp_path: Path) -> None:
+    """By each checkout's own first command, in a cache of its own that is gone afterwards."""
+    there = checkout(tmp_path / "there")
+    for one in (checkout(here), there):
+        (one / "tools").mkdir()
+        (one / "tools/maskall").write_text(
+            '#!/bin/sh\nmkdir "$MASKALL_CACHE" || exit 3\n'
+            'echo "$MASKALL_CACHE" "$2" >> ../caches\nPYTHONPATH=. exec python3 -S -m harness.cli "$@"\n'
+        )
+        (one / "tools/maskall").chmod(0o755)
+    found = compare(there, Yardstick.FIRST, 2, "trixie", "virtio-rng", PlainProgress(io.StringIO()))
+    (name,) = found.here
+    assert name == "first verdict, nothing cached" and len(found.here[name]) == len(found.there[name]) == 2
+    caches = [line.split() for line in (tmp_path / "caches").read_text().splitlines()]
+    assert len({cache for cache, _ in caches}) == 4 and {row for _, row in caches} == {"E14-F1-hvm-virtio-rng"}
+    assert not any(Path(cache).exists() for cache, _ in caches)
+
+
 def test_what_fails_there_is_no_figure(here: Path, tmp_path: Path) -> None:
     checkout(here, seconds=[{"boot": 1.0}])
     there = checkout(tmp_path / "there", seconds=[{"boot": 1.0}], status=3)
