@@ -58,12 +58,7 @@ def compare(other: Path, what: Yardstick, turns: int, stack: str, device: str, p
     for checkout in (here, other):
         if not (checkout / "harness").is_dir() or not (checkout / "suites").is_dir():
             raise UsageError(f"{checkout} is no checkout of maskall", hint="--against takes the folder of a clone")
-    measured = {
-        Yardstick.PHASES: _phases,
-        Yardstick.CI: _profile,
-        Yardstick.SELF: _self_tests,
-        Yardstick.FIRST: _first,
-    }[what]
+    measured = _MEASURES[what]
     comparison, verdicts = Paired(), {}
     for turn in range(1, turns + 1):
         for checkout, side in ((other.resolve(), comparison.there), (here, comparison.here)):
@@ -135,3 +130,11 @@ def _first(turn: _Turn) -> dict[str, float]:
 
 def _self_tests(turn: _Turn) -> dict[str, float]:
     return {"self-tests": turn.python("pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "suites/selftest")}
+
+
+_MEASURES: dict[Yardstick, Measure] = {
+    Yardstick.PHASES: _phases,
+    Yardstick.CI: _profile,
+    Yardstick.SELF: _self_tests,
+    Yardstick.FIRST: _first,
+}

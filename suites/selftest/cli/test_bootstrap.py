@@ -20,8 +20,8 @@ case "$*" in
 *version_info*) echo "$FAKE_VERSION"; [ "$FAKE_VERSION" != 3.9.2 ] ;;
 *ensurepip*) exit 0 ;;
 *"-m venv"*) for last; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python"; echo venv >>"$FAKE_LOG" ;;
-*"pip install"*"[dev]") echo pip-dev >>"$FAKE_LOG"; [ -z "${FAKE_PIP_FAILS:-}" ] || { echo "no such package"; exit 1; } ;;
-*"pip install"*) echo pip >>"$FAKE_LOG"; [ -z "${FAKE_PIP_FAILS:-}" ] || { echo "no such package"; exit 1; } ;;
+*"pip install"*) case "$*" in *"[dev]") echo pip-dev ;; *) echo pip ;; esac >>"$FAKE_LOG"
+    [ -z "${FAKE_PIP_FAILS:-}" ] || { echo "no such package"; exit 1; } ;;
 *"-m harness.cli"*) shift 3; printf 'ran in %s:' "$PWD"; printf ' <%s>' "$@"; echo ;;
 *) echo "unexpected: $*" >&2; exit 99 ;;
 esac
