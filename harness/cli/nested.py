@@ -94,11 +94,14 @@ def status() -> None:
     from harness.nested import prerequisites
     from harness.nested.accelerator import detect
     from harness.nested.cache import Cache
+    from harness.nested.emulator import known_emulator
     from harness.nested.rundir import all_runs
 
     cache = Cache()
     lacking = [need.package for need in prerequisites.missing()]
-    accelerator = detect()
+    emulator = known_emulator(cache)
+    accelerator = emulator.usable(detect()) if emulator else detect()
+    typer.echo(f"emulator     {f'QEMU {emulator.version}' if emulator else 'comes with the first run'}")
     typer.echo(f"accelerator  {accelerator.name}: {accelerator.why}")
     typer.echo(f"packages     {'missing: ' + ', '.join(lacking) if lacking else 'all there'}")
     typer.echo(f"cache        {cache.root}")

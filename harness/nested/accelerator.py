@@ -30,6 +30,11 @@ class Accelerator:
         return "tcg,thread=multi" if self.name == "tcg" else self.name
 
 
+def emulated(why: str) -> Accelerator:
+    """QEMU's own translator, which needs nothing of the machine."""
+    return Accelerator("tcg", _TCG_CPU, why)
+
+
 # Models with smap/smep crash a PV dom0 under TCG, and monitor/mwait gives #GP in Xen's idle loop.
 _TCG_CPU = "qemu64,+svm,+npt"
 
@@ -38,16 +43,16 @@ def choose(cpuinfo: str, nested: str | None, kvm_usable: bool) -> Accelerator:
     """Pure choice. `nested` is the kvm module's parameter ("1", "Y", "0", "N" or None when not loaded)."""
     extension = re.search(r"^flags\s*:.*\b(svm|vmx)\b", cpuinfo, re.MULTILINE)
     if extension is None:
-        return Accelerator("tcg", _TCG_CPU, "this CPU offers neither svm nor vmx")
+        return emulated("this CPU offers neither svm nor vmx")
     if nested not in ("1", "Y"):
-        return Accelerator("tcg", _TCG_CPU, f"the CPU has {extension[1]}, but kvm does not nest (nested={nested})")
+        return emulated(f"the CPU has {extension[1]}, but kvm does not nest (nested={nested})")
     if not kvm_usable:
-        return Accelerator("tcg", _TCG_CPU, "/dev/kvm cannot be opened by this user")
+        return emulated("/dev/kvm cannot be opened by this user")
     return Accelerator("kvm", f"host,+{extension[1]}", f"{extension[1]} with nesting")
 
 
 def detect() -> Accelerator:
-    """The choice for this machine."""
+    """The choice for this machine, as far as its files tell; whether QEMU can use it, QEMU says (`Emulator.usable`)."""
     nested = None
     for module in ("kvm_amd", "kvm_intel"):
         parameter = Path("/sys/module") / module / "parameters/nested"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError, UsageError
 from harness.base.process import run
+from harness.nested.accelerator import Accelerator, emulated
 from harness.nested.apt_sources import AptMirrors, apt_lines, backports_options, find_mirrors
 from harness.nested.cache import Cache, check_space
 from harness.nested.devices import catalogue
@@ -57,6 +58,21 @@ class Emulator:
     @property
     def release(self) -> tuple[int, ...]:
         return tuple(int(number) for number in re.findall(r"\d+", self.version)[:2])
+
+    def usable(self, accelerator: Accelerator) -> Accelerator:
+        """`accelerator` if QEMU starts with it, else emulation, with QEMU's last words as the reason.
+
+        /dev/kvm may open and still make no machine: another hypervisor holds the CPU, a container forbids it.
+        """
+        if accelerator.name == "tcg":
+            return accelerator
+        machine = ["-machine", "q35", "-nodefaults", "-display", "none", "-S", "-monitor", "stdio"]
+        argv = [*self.qemu, *machine, "-accel", accelerator.argument, "-cpu", f"{accelerator.cpu},enforce"]
+        tried = run(argv, deadline=Deadline.after(_ASK_SECONDS), stdin="quit\n", check=False)
+        if tried.status == 0:
+            return accelerator
+        words = [line for line in tried.stderr.splitlines() if line.strip()]
+        return emulated(f"{accelerator.why}, but QEMU says: {words[-1].strip() if words else 'nothing'}")
 
     def overlay(self, backing: Path, backing_format: str, path: Path) -> None:
         """A new qcow2 whose unwritten blocks are those of `backing`."""

@@ -61,11 +61,11 @@ class NestedLab:
         self.own = own
         self.cache = cache
         self.progress = progress
-        self.accelerator: Accelerator = detect()
         self._machines: list[Machine] = []  # those that run now; several threads add theirs
         self._aborted = False
         self._openings = WarmSnapshots(cache)
         self.emulator = ensure_emulator(cache, progress)
+        self.accelerator: Accelerator = self.emulator.usable(detect())
         self.devices = select(devices, self.emulator.models)
         for path in sweep(self._runs):
             progress.note(f"cleaned up after a run that died: {path.name}")

@@ -182,5 +182,6 @@ def ensure_plain(stack: Stack, cache: Cache, progress: Progress, *, deadline: De
     limit = deadline or Deadline.after(BUILD_SECONDS)
     log = cache.root / "logs" / f"plain-{stack.name}.log"
     emulator = ensure_emulator(cache, progress)
-    recipe = PlainRecipe(emulator, stack, find_mirrors(), detect(), cache.root / "runs", progress, limit, log)
+    accelerator = emulator.usable(detect())
+    recipe = PlainRecipe(emulator, stack, find_mirrors(), accelerator, cache.root / "runs", progress, limit, log)
     return PlainImage(emulator, cache.obtain(recipe, deadline=limit, notice=progress.note).path)

@@ -110,7 +110,7 @@ class PlainMachine:
 def plain_machine(image: PlainImage, cache: Cache) -> Iterator[PlainMachine]:
     """Switch one on; it boots from its disk. Nobody is connected yet."""
     frozen = {name: model for name, model in catalogue().items() if name == "virtio-rng"}
-    spec = MachineSpec(image.emulator, _DiskBoot(), detect(), frozen)
+    spec = MachineSpec(image.emulator, _DiskBoot(), image.emulator.usable(detect()), frozen)
     runs = cache.root / "runs"
     with _run_dir(runs) as run_dir:
         disk = run_dir.path / "disk.qcow2"

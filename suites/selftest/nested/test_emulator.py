@@ -12,9 +12,10 @@ import pytest
 
 from harness.base.errors import CommandFailed, LabError, UsageError
 from harness.base.progress import Progress
+from harness.nested.accelerator import Accelerator, emulated
 from harness.nested.apt_sources import backports_options
 from harness.nested.cache import Cache
-from harness.nested.emulator import VARIABLE, ensure_emulator, installed, known_emulator
+from harness.nested.emulator import VARIABLE, Emulator, ensure_emulator, installed, known_emulator
 
 # As ld.so: its options, the program, the program's words. As QEMU: all it can say of itself, here of two models.
 LOADER = """#!/bin/sh
@@ -176,6 +177,44 @@ class TestOnesOwn:
         own.write_text("#!/bin/sh\necho hello\n")
         with pytest.raises(LabError, match="does not say which QEMU it is: 'hello"):
             installed(own)
+
+
+class TestAcceleration:
+    """A QEMU that is started with what the machine's files promise."""
+
+    KVM = Accelerator("kvm", "host,+svm", "svm with nesting")
+
+    def says(self, folder: Path, status: int, words: str = "") -> Emulator:
+        program = folder / "qemu"
+        program.write_text(f'#!/bin/sh\necho "$*" > "$0.words"\ncat > "$0.told"\nprintf "{words}" >&2\nexit {status}\n')
+        program.chmod(0o755)
+        return Emulator((str(program),), ("qemu-img",), "11.1.3", frozenset())
+
+    def test_what_qemu_starts_with_is_taken(self, tmp_path: Path) -> None:
+        assert self.says(tmp_path, 0, "a warning\\n").usable(self.KVM) is self.KVM
+        # enforce: a CPU that lacks svm makes QEMU end instead of warn
+        assert "-accel kvm -cpu host,+svm,enforce" in (tmp_path / "qemu.words").read_text()
+        assert (tmp_path / "qemu.told").read_text() == "quit\n"
+
+    @pytest.mark.parametrize(
+        ("words", "why"),
+        [
+            (
+                "q: ioctl(KVM_CREATE_VM) failed: 16\\nq: failed to initialize kvm: busy\\n\\n",
+                "failed to initialize kvm: busy",
+            ),
+            ("", "nothing"),
+        ],
+    )
+    def test_what_it_does_not_start_with_is_emulated(self, tmp_path: Path, words: str, why: str) -> None:
+        chosen = self.says(tmp_path, 1, words).usable(self.KVM)
+        assert (chosen.name, chosen.cpu, chosen.cpus) == ("tcg", "qemu64,+svm,+npt", 1)
+        assert chosen.why.startswith("svm with nesting, but QEMU says: ") and chosen.why.endswith(why)
+
+    def test_emulation_is_not_tried(self, tmp_path: Path) -> None:
+        chosen = emulated("why")
+        assert self.says(tmp_path, 1).usable(chosen) is chosen
+        assert not (tmp_path / "qemu.words").exists()
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,12 @@ def test_the_command_line() -> None:
     assert words == " ".join(GOLDEN.format(ports=" ".join(ports)).split())
 
 
+def test_with_kvm_the_cpu_is_the_machines_own() -> None:
+    kvm = dataclasses.replace(spec(), accelerator=Accelerator("kvm", "host,+vmx", "why"))
+    words = " ".join(kvm.arguments(disk=Path("disk.qcow2"), ram=Path("/c/ram")))
+    assert "-accel kvm -cpu host,+vmx -smp 2 " in words
+
+
 def test_runs_cannot_collide() -> None:
     """No port of our own choice, and no socket outside of the run directory."""
     words = arguments("e1000e", "virtio-rng")
