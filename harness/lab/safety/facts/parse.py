@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -93,7 +94,7 @@ def _functions(
     """The functions, and those of which one cannot say which they are."""
     things = _things(lines, "pci")
     drivers, configs = _drivers(lines["drivers"]), _configs(lines["config"])
-    places = {name: thing.place for name, thing in things.items()}
+    places = Counter(thing.place for thing in things.values())
     virtual: dict[str, set[str]] = {}  # place of a function -> those of its virtual ones: what they carry goes with it
     for thing in things.values():
         virtual.setdefault(thing.attributes.get("physfn", ""), set()).add(thing.place)
@@ -108,7 +109,7 @@ def _functions(
         except ParseError:
             strange.append(thing)
             continue
-        if str(bdf) != name or not chain or chain[-1] != name or list(places.values()).count(thing.place) > 1:
+        if str(bdf) != name or not chain or chain[-1] != name or places[thing.place] > 1:
             strange.append(thing)
             continue
         values = thing.attributes

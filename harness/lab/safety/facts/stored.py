@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,12 @@ def kept(sections: dict[str, bytes]) -> bytes:
 def read(path: Path) -> Stored:
     """The facts of a file. UsageError in one line for whatever is wrong with it."""
     try:
-        if path.stat().st_size > _MOST:
-            raise UsageError(f"{path}: {path.stat().st_size} bytes are no facts of a host", hint=_HINT)
-        data = path.read_bytes()
+        with path.open("rb") as file:  # not by its size: a pipe or a device tells none
+            data = file.read(_MOST + 1)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
+    if len(data) > _MOST:
+        raise UsageError(f"{path}: more than {_MOST} bytes are no facts of a host", hint=_HINT)
     return _checked(data, str(path))
 
 
@@ -55,13 +57,17 @@ def _checked(data: bytes, path: str) -> Stored:
     names = [name.decode("utf-8", "replace") for name in re.findall(rb"^@@ ([^\n]*)$", data, flags=re.MULTILINE)]
     if not names:
         raise UsageError(f"{path}: there is no line '{MARK} NAME' in it, so these are no facts of a host", hint=_HINT)
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    twice, times = Counter(names).most_common(1)[0]
+    if times > 1:
         raise UsageError(f"{path}: section {inert(twice)!r} stands in it twice: which one is true?", hint=_HINT)
     sections = split(data, MARK)
     whole = sections.pop("end", None) is not None
     if "program" in sections and not whole:
         raise UsageError(f"{path}: it was cut short: the last line '{MARK} end' is missing", hint=_HINT)
+    version = re.match(rb"version 2$", sections.get("program", b"version 2"), flags=re.MULTILINE)
+    if version is None:
+        hint = "read them with 'maskall doctor --print-program' of this maskall"
+        raise UsageError(f"{path}: the program that printed it is of another version than 2", hint=hint)
     user = re.search(rb"^uid ([1-9]\d*)$", sections.get("program", b""), flags=re.MULTILINE)
     if user:
         who = f"user {user[1].decode()}, who cannot see enough"
