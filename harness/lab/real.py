@@ -118,8 +118,9 @@ class RealLab:
 
     def _refuse_quarantined(self) -> None:
         """Another controller's quarantine is in the journal on the host."""
-        if any(entry.what is What.QUARANTINED for entry in self.visit.journal.entries):
-            self.visit.leave_alone()
+        reasons = [one.payload.get("reason", "") for one in self.visit.journal.entries if one.what is What.QUARANTINED]
+        if reasons:
+            self.visit.leave_alone(f"{reasons[-1]}")
             raise HostQuarantined(
                 f"{self.site.name} was put in quarantine from another controller",
                 hint=f"maskall restore {self.site.name}",

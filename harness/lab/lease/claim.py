@@ -6,28 +6,26 @@ is measured by the host's own uptime, so that no clock that jumps matters.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import HostUnreachable, LabError, LockHeld, OutcomeUnknown
-from harness.base.records import logger
-from harness.lab.lease.holder import Claimed, Holder, parse, why_takeable
+from harness.base.text import inert
+from harness.lab.lease.holder import Claimed, Holder, how_taken, parse, why_takeable
 from harness.transport.base import CommandResult, Script, Stream, Transport, quote
 from harness.xen.toolstack.xl import REMOTE_RUN
 
-log = logger(__name__)
-
 BEAT = 5.0
 _SECONDS = 20.0
-_HELD = 3
-
-_BUSY = 4
+_HELD, _BUSY = 3, 4
+_REASON = 160
 
 # A local user must not be able to lock the folder, or read the token in it: it is nobody's but root's. On a full disk
 # there is room for a symbolic link still (tmpfs keeps a short one in the inode), so a text may stand in one.
@@ -43,13 +41,15 @@ mine() {{
 }}
 """
 
-# Prints the claim that is there, its heartbeat, the host's uptime and the claim's SHA-256, one per line.
+# Prints the claim that is there, its heartbeat, the host's uptime, the claim's SHA-256, and whether there is a journal
+# that nobody has closed, one per line.
 _LOOK = """\
 cd {run} 2>/dev/null && {{ [ -e claim ] || [ -L claim ]; }} || exit 0
 say claim | tr '\\n' ' '; echo
 printf '%s\\n' "$(say heartbeat | head -n 1)"
 cut -d ' ' -f 1 /proc/uptime
 say claim | sha256sum | cut -c 1-64
+[ ! -e journal.jsonl ] || echo journal
 exit 0
 """
 
@@ -70,8 +70,11 @@ read -r up _ </proc/uptime
 """
 
 _RELEASE = """\
-cd {run} 2>/dev/null && exec 9<. && flock -w 10 9 || exit 0
-mine && rm -f claim heartbeat heartbeat.* work && cd / && rmdir {run} 2>/dev/null
+cd {run} 2>/dev/null || exit 0
+exec 9<. && flock -w 10 9 || exit 4
+mine || exit 0
+rm -f claim heartbeat heartbeat.* work || exit 1
+cd / && rmdir {run} 2>/dev/null
 exit 0
 """
 
@@ -94,6 +97,15 @@ done
 def script(program: str, run: str, token: str = "", **more: str) -> Script:
     """A program of this module: words of `more` are quoted already. Without a token nothing is anybody's."""
     return Script((_TOOLS + program).format(run=quote([run]), token=token or "'no token'", **more))
+
+
+def asked_twice(transport: Transport, send: Callable[[], CommandResult]) -> CommandResult:
+    """What a program says that does the same however often it runs: over a new link where the first one breaks."""
+    try:
+        return send()
+    except (OutcomeUnknown, HostUnreachable):
+        transport.connect(Deadline.after(_SECONDS))
+        return send()
 
 
 def owner_of(environment: Mapping[str, str]) -> str:
@@ -123,6 +135,7 @@ class Claim:
     run: str = REMOTE_RUN
     heard: Callable[[Claimed | None], None] = lambda _: None
     """Told of each claim of somebody else's that is found, and None once the host is ours."""
+    notice: Callable[[str], None] = lambda _: None
     _stream: Stream | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -166,15 +179,18 @@ class Claim:
                 extra = {"taken_from": there.holder.owner, "taken_because": why}
             since = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             holder = Holder(owner, reason, since, boot_id, secrets.token_hex(8))
-            claim = cls(transport, holder, extra, run, heard)
-            return claim if claim._put(there, even_alive=bool(take_over)) else None
+            claim = cls(transport, holder, extra, run, heard, notice)
+            try:
+                return claim if claim._put(there, even_alive=bool(take_over)) else None
+            except BaseException:  # it may be there nevertheless
+                claim.release()
+                raise
 
         got = poll(attempt, deadline, every=1.0)
         if got is None:
             there = look(transport, run)
             whom = there.told if there is not None else "somebody who came a moment earlier"
-            stale = there is not None and not there.live
-            hint = "it looks dead: --take-over REASON" if stale else "--wait SECONDS, or ask them; --take-over REASON"
+            hint = how_taken(there, transport.name)
             raise LockHeld(f"{transport.name} is used by {whom}", hint=hint)
         heard(None)
         try:
@@ -204,11 +220,7 @@ class Claim:
                 take, deadline=Deadline.after(_SECONDS), changes=True, stdin=self.holder.as_json(**self.extra)
             )
 
-        try:
-            done = send()
-        except (OutcomeUnknown, HostUnreachable):
-            self.transport.connect(Deadline.after(_SECONDS))
-            done = send()
+        done = asked_twice(self.transport, send)
         if done.status in (_HELD, _BUSY):
             return False
         done.check()
@@ -261,18 +273,41 @@ class Claim:
         alive = self._thread is not None and self._thread.is_alive()
         return alive and self._stream is not None and not self._stream.ended
 
-    def let_go(self) -> None:
-        """End the heartbeat and leave the claim: the host stays ours to whoever asks, until it grows stale."""
+    def let_go(self, why: str) -> None:
+        """End the heartbeat and leave the claim, which says why from now on: the host stays ours to whoever asks, until
+        it grows stale. A host that has booted anew has no claim."""
         self._quiet()
+        self.holder = replace(self.holder, reason=inert(why)[:_REASON])
+        with self._telling("stays, and cannot say why"):
+            if not self.transport.connected:
+                raise HostUnreachable("there is no connection")
+            there = look(self.transport, self.run)
+            if there is not None and there.holder.token == self.holder.token:
+                self._put(there)
 
     def release(self) -> None:
-        """Give the host free. Not reachable: the claim grows stale there."""
+        """Give the host free."""
         self._quiet()
         program = script(_RELEASE, self.run, self.holder.token)
+
+        def send() -> CommandResult:
+            return self.transport.run(program, deadline=Deadline.after(_SECONDS), changes=True)
+
+        with self._telling("could not be taken away, and grows stale there"):
+            asked_twice(self.transport, send).check()
+
+    @contextlib.contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """No claim stays without a word: neither there nor here."""
+        told = "it was broken off"
         try:
-            self.transport.run(program, deadline=Deadline.after(_SECONDS), changes=True)
+            yield
+            told = ""
         except LabError as error:
-            log.warning("%s: the claim is left to grow stale: %s", self.transport.name, error)
+            told = error.message
+        finally:
+            if told:
+                self.notice(f"our claim on {self.transport.name} {what}: {told}")
 
     def _quiet(self) -> None:
         self._stop.set()

@@ -28,7 +28,8 @@ class Holder:
     @property
     def short(self) -> str:
         """What of it fits into the name of a symbolic link, where a full disk takes no data."""
-        return json.dumps({"owner": self.owner[:60], "token": self.token})
+        plain = (one.encode("ascii", "replace").decode() for one in (self.owner[:60], self.reason[:16], self.token))
+        return json.dumps(dict(zip(("owner", "reason", "token"), plain, strict=True)), separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Claimed:
     age: float | None
     heartbeat: str = ""  # as it stands there
     digest: str = ""  # SHA-256 of the claim's file
+    dirty: bool = False  # a run's journal is there: it goes on, or has left what nobody has undone
 
     @property
     def live(self) -> bool:
@@ -51,11 +53,11 @@ class Claimed:
 
 
 def parse(text: str) -> Claimed | None:
-    """Accepted format: what `claim.look` has printed: claim, heartbeat, uptime, SHA-256, a line each.
+    """Accepted format: what `claim.look` has printed: claim, heartbeat, uptime, SHA-256, `journal`, a line each.
 
     None: nobody has it. A claim that cannot be read is somebody's.
     """
-    claim, heartbeat, uptime, digest = [*text.split("\n"), "", "", "", ""][:4]
+    claim, heartbeat, uptime, digest, journal = [*text.split("\n"), "", "", "", "", ""][:5]
     if not claim.strip():
         return None
     try:
@@ -69,7 +71,7 @@ def parse(text: str) -> Claimed | None:
     except ValueError:
         age = -1.0
     # A heartbeat later than now is of an earlier boot; `not` catches nan too.
-    return Claimed(holder, None if not age >= 0 else age, heartbeat, digest)
+    return Claimed(holder, None if not age >= 0 else age, heartbeat, digest, journal == "journal")
 
 
 def why_takeable(there: Claimed | None, owner: str, take_over: str | None) -> str | None:
@@ -81,3 +83,12 @@ def why_takeable(there: Claimed | None, owner: str, take_over: str | None) -> st
     if there.holder.owner == owner and not there.live:
         return "an earlier run of the same owner is dead"
     return None
+
+
+def how_taken(there: Claimed | None, host: str) -> str:
+    """What somebody can do who wants a host that another one has."""
+    if there is None or there.live:
+        return "--wait SECONDS, or ask them; --take-over REASON"
+    if there.dirty:
+        return f"it looks dead, and left changes there: maskall restore {host} --take-over REASON"
+    return "it looks dead: --take-over REASON"

@@ -17,7 +17,6 @@ from harness.base.deadline import Deadline
 from harness.base.errors import (
     HostUnreachable,
     LabError,
-    MaskallError,
     NotRecorded,
     OutcomeUnknown,
     RestoreFailed,
@@ -60,7 +59,7 @@ class Lease:
     addresses: dict[tuple[str, ...], Bdf] = field(default_factory=dict)  # where each identity was found
     domids: set[int] = field(default_factory=set)  # of our domains, as far as they were met
     lent_xen: str = ""  # build-id of the hypervisor that was booted for this visit, while it goes on
-    _left: bool = False
+    _left: str = ""  # why it stays claimed: it is in quarantine
 
     @classmethod
     def begin(cls, site: Site, wishes: ClaimOptions, notice: Notice) -> Self:
@@ -97,10 +96,14 @@ class Lease:
             try:
                 return cls._arrived(site, fenced, state, wishes, notice)
             except BaseException:
-                if is_dirty(link):
-                    claim.let_go()
-                else:
-                    claim.release()
+                dirty = True
+                try:
+                    dirty = is_dirty(link)
+                finally:
+                    if dirty:
+                        claim.let_go("what a run has changed there is not undone")
+                    else:
+                        claim.release()
                 raise
         except BaseException:
             link.close()
@@ -264,7 +267,7 @@ class Lease:
 
     def quarantine(self, reason: str) -> None:
         """On record here, and on the host if it can be reached. The claim stays."""
-        self.leave_alone()
+        self.leave_alone(reason)
         for keep in (self.state.poison, self._on_record):
             try:
                 keep(reason)
@@ -274,9 +277,9 @@ class Lease:
     def _on_record(self, reason: str) -> None:
         self.journal.record(What.QUARANTINED, {"reason": inert(reason)[:2000]})
 
-    def leave_alone(self) -> None:
+    def leave_alone(self, reason: str) -> None:
         """`end` puts nothing back and keeps the host claimed: it is in quarantine."""
-        self._left = True
+        self._left = f"in quarantine: {reason}"
 
     def _leave(self) -> None:
         """A link that breaks in the very last moment is no reason for a quarantine: every step may be done again."""
@@ -288,16 +291,19 @@ class Lease:
         self.close_journal()
 
     def end(self) -> None:
-        """Put everything back for good and give the host free; in quarantine it stays claimed. RestoreFailed."""
+        """Put everything back for good and give the host free, or leave it in quarantine, claimed. RestoreFailed.
+
+        Nothing between the two: whatever breaks this off, a signal too, is a host that was not seen to be as before.
+        """
         try:
             if self.journal.entries and not self._left:
                 self._leave()
-        except MaskallError as error:
-            self.quarantine(f"the end of the visit: {error}")
+        except BaseException as error:
+            self.quarantine(f"the end of the visit: {error!r}" if not str(error) else f"the end of the visit: {error}")
             raise
         finally:
             if self._left:
-                self.claim.let_go()
+                self.claim.let_go(self._left)
             else:
                 self.claim.release()
             self.transport.close()

@@ -11,17 +11,14 @@ from harness.base import private
 from harness.base.deadline import Deadline
 from harness.base.errors import (
     CommandFailed,
-    HostHung,
-    HostUnreachable,
     JournalDamaged,
     LabError,
     LockHeld,
     NotRecorded,
-    OutcomeUnknown,
 )
 from harness.base.records import logger
 from harness.base.text import inert
-from harness.lab.lease.claim import script
+from harness.lab.lease.claim import asked_twice, script
 from harness.lab.lease.entry import (
     FIRST,
     JournalLine,
@@ -180,11 +177,7 @@ class HostJournal:
         def send() -> CommandResult:
             return self.transport.run(program, deadline=Deadline.after(_SECONDS), changes=True, stdin=lines)
 
-        try:
-            return send()
-        except (OutcomeUnknown, HostUnreachable):
-            self.transport.connect(Deadline.after(_SECONDS))
-            return send()
+        return asked_twice(self.transport, send)
 
     def _refuse(self, done: CommandResult) -> None:
         name = self.transport.name
@@ -229,12 +222,7 @@ def close_remote(transport: Transport, run: str, remote: str = REMOTE_RUN) -> No
     def send() -> CommandResult:
         return transport.run(program, deadline=Deadline.after(_SECONDS), changes=True)
 
-    try:
-        done = send()
-    except (OutcomeUnknown, HostUnreachable):  # removing twice is removing once
-        transport.connect(Deadline.after(_SECONDS))
-        done = send()
-    done.check()
+    asked_twice(transport, send).check()
 
 
 def _closed(remote: str) -> str:
@@ -302,7 +290,7 @@ def is_dirty(transport: Transport, remote: str = REMOTE_RUN) -> bool:
     """A journal is on the host, whole or not; also when it does not say."""
     try:
         seen = transport.run(["test", "!", "-e", f"{remote}/journal.jsonl"], deadline=Deadline.after(_SECONDS))
-    except (HostUnreachable, HostHung):
+    except LabError:
         return True
     return not seen.ok
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from harness.base.deadline import Deadline
-from harness.base.errors import HostUnreachable, MaskallError
+from harness.base.errors import HostHung, HostUnreachable, MaskallError
 from harness.lab.lease import baseline, claim, fence, lease, ledger, leftovers, owners, undo
 from harness.lab.lease.baseline import Baseline
 from harness.lab.lease.claim_options import ClaimOptions
@@ -62,6 +62,7 @@ class PlayedHost:
     device_of: str = ""  # the domain that has it
     holders: dict[str, str] = field(default_factory=dict)  # token: who
     given_to: str = ""  # once somebody else works there
+    ends_in: int = 0  # steps until a domain's end that hangs has ended
     violations: list[str] = field(default_factory=list)
 
     @property
@@ -70,9 +71,15 @@ class PlayedHost:
 
     def reboot(self) -> None:
         self.given_to = ""  # with the boot their claim has ended
-        self.boot, self.uptime, self.files, self.device, self.domains, self.device_of = (
-            self.boot + 1, 1.0, {}, CLEAN, {}, "",
+        self.boot, self.uptime, self.files, self.device, self.domains, self.device_of, self.ends_in = (
+            self.boot + 1, 1.0, {}, CLEAN, {}, "", 0,
         )  # fmt: skip
+
+    def ours_ends(self) -> None:
+        """The guest is gone, and has let go of the device."""
+        self.ends_in = 0
+        self.domains.pop("maskall-a", None)
+        self.device_of = "" if self.device_of == "maskall-a" else self.device_of
 
     def text(self, name: str) -> str:
         return self.files.get(f"{RUN}/{name}", b"").decode()
@@ -96,6 +103,7 @@ class Schedule:
     folder: Path
     fenced: bool = True  # a fault to be planted: changes are not checked where they are made
     asks: bool = True  # another: nobody is asked who has the device
+    hangs: float = 0.3  # how often the end of a domain does
     host: PlayedHost = field(default_factory=PlayedHost)
     log: list[str] = field(default_factory=list)
 
@@ -111,6 +119,11 @@ class Schedule:
     def step(self, who: str) -> None:
         """One step more; after the last of this turn, wait for the next one."""
         self._left -= 1
+        if self.host.ends_in:
+            self.host.ends_in -= 1
+            if not self.host.ends_in:
+                self.log.append("the domain that hung has ended")
+                self.host.ours_ends()
         if self._left <= 0:
             self._back.release()
             self._turns[who].acquire()
@@ -141,7 +154,7 @@ class Schedule:
             what()
         except Killed:
             self.log.append(f"{who} is dead")
-        except MaskallError as error:
+        except (MaskallError, KeyboardInterrupt) as error:
             self.log.append(f"{who} ends: {type(error).__name__}")
         except BaseException as error:
             self.host.violations.append(f"{who}: {type(error).__name__}: {error}")
@@ -181,9 +194,8 @@ class Schedule:
                 return 0, f"Name ID Mem VCPUs State Time(s)\n{rows}".encode()
             case ["xl", "destroy", number]:
                 host.changing(who, "destroys a domain")
-                name = next((name for name, domid in host.domains.items() if str(domid) == number), "")
-                host.domains.pop(name, None)
-                host.device_of = "" if host.device_of == name else host.device_of
+                if number == str(host.domains.get("maskall-a")):
+                    host.ours_ends()
             case ["xl", "create"]:
                 host.changing(who, "creates a domain")
                 if host.device_of or host.device.driver != "pciback":
@@ -216,8 +228,9 @@ class Schedule:
                 host.files[more] = stdin
             case "look" if host.text("claim"):
                 digest = str(hash(host.text("claim")))
+                journal = "journal" if f"{RUN}/journal.jsonl" in host.files else ""
                 return 0, "\n".join(
-                    [host.text("claim").strip(), host.text("heartbeat"), f"{host.uptime}", digest]
+                    [host.text("claim").strip(), host.text("heartbeat"), f"{host.uptime}", digest, journal]
                 ).encode()
             case "take":
                 token, old, dead, beat = more
@@ -227,7 +240,11 @@ class Schedule:
                     return 3, b""
                 host.holders[token] = who
                 host.files |= {f"{RUN}/claim": stdin, f"{RUN}/heartbeat": f"{host.uptime}".encode()}
+            case "wait" if host.ends_in:
+                return 98, b"xl destroy\n"
             case "release" if more in host.text("claim"):
+                if host.dirty:
+                    host.violations.append(f"{who}: gives a host free that is not as it was")
                 del host.files[f"{RUN}/claim"]
             case "append":
                 boot, this, prev = more
@@ -249,8 +266,8 @@ class Schedule:
 class Link:
     """`Transport` of one controller: each command is a step, before which it may be killed or cut off."""
 
-    def __init__(self, schedule: Schedule, who: str, dies: float) -> None:
-        self.schedule, self.who, self._dies = schedule, who, dies
+    def __init__(self, schedule: Schedule, who: str, dies: float, interrupted: float = 0.0) -> None:
+        self.schedule, self.who, self._dies, self._interrupted = schedule, who, dies, interrupted
         self.name, self.connected, self.dead = "box", False, False
 
     def connect(self, deadline: Deadline) -> None:
@@ -268,6 +285,9 @@ class Link:
         if self.schedule.random.random() < self._dies:
             self.dead = True
             raise Killed
+        if self._interrupted and self.schedule.random.random() < self._interrupted:
+            self.schedule.log.append(f"{self.who} is interrupted")
+            raise KeyboardInterrupt
 
     def run(self, command: Command, *, deadline: Deadline, changes: bool = False, stdin: bytes = b"") -> CommandResult:
         what = _named(command)
@@ -277,12 +297,20 @@ class Link:
             self.connected = False
             raise HostUnreachable("box: link lost, not sent")
         boot = self.schedule.host.boot
+        if "xl destroy" in what and chance > 1 - self.schedule.hangs and self._hangs(command):
+            self.schedule.host.ends_in = self.schedule.random.choice((1, 20, 200))
+            raise HostHung(f"box: {what} did not end in time")
         status, out = self.schedule.answer(self.who, command, stdin)
         if chance < 0.03 or self.schedule.host.boot != boot:
             self.connected = False
             raise lost_link("box", what, "link lost", changes=changes)
         text = out if status in (0, 3, 8, 9) else b""
         return CommandResult(what, text, b"" if text else out, status, None, 0.0, "box")
+
+    def _hangs(self, command: Command) -> bool:
+        """Whether the fence lets it begin at all."""
+        token = command.more[1] if isinstance(command, Played) else ""
+        return token in self.schedule.host.text("claim") and "maskall-a" in self.schedule.host.domains
 
     def open_stream(self, command: Command, *, deadline: Deadline, changes: bool = False) -> Any:  # noqa: ANN401
         self._step("beats")
@@ -368,6 +396,7 @@ def played() -> Iterator[None]:
             HostState, "of", classmethod(lambda cls, name: cls(name, Path(threading.current_thread().folder)))
         )  # type: ignore[attr-defined]
         patch.setattr(lease, "owner_of", lambda _: threading.current_thread().who)  # type: ignore[attr-defined]
+        patch.setattr(HostState, "poison", _nothing_of_the_dead(HostState.poison))
         patch.setattr(threading.Thread, "start", _no_beat(threading.Thread.start))
         yield
 
@@ -375,6 +404,18 @@ def played() -> Iterator[None]:
 def _host(fenced: Any) -> PlayedHost:  # noqa: ANN401
     host: PlayedHost = fenced.link.schedule.host
     return host
+
+
+def _nothing_of_the_dead(write: Callable[[HostState, str], None]) -> Callable[[HostState, str], None]:
+    """What Python runs as a thread ends that was killed is not run where a process was."""
+
+    def written(state: HostState, reason: str) -> None:
+        thread: Any = threading.current_thread()
+        if thread.link.dead:
+            raise Killed
+        write(state, reason)
+
+    return written
 
 
 def _no_beat(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
@@ -389,12 +430,13 @@ def begun(
     *,
     take_over: bool = False,
     dies: float = 0.0,
+    interrupted: float = 0.0,
     notice: Callable[[str], None] = lambda _: None,
 ) -> Lease:
     """A stay of `who`, whose state lies in `place`."""
     thread: Any = threading.current_thread()
-    thread.who, thread.folder = who, place
-    link = Link(schedule, who, dies)
+    link = Link(schedule, who, dies, interrupted)
+    thread.who, thread.folder, thread.link = who, place, link
     site: Any = SimpleNamespace(
         name="box",
         entry=SimpleNamespace(allow_persistent=False),
@@ -451,12 +493,13 @@ def explore(seed: int, folder: Path, *, fenced: bool = True, asks: bool = True) 
     shared = dice.random() < 0.3
     notices: list[str] = []
 
-    def begin(who: str, take_over: bool, dies: float) -> Lease:
+    def begin(who: str, take_over: bool, dies: float = 0.0, interrupted: float = 0.0) -> Lease:
         place = folder / ("one" if shared and who != "zoe" else who)
-        return begun(schedule, who, place, take_over=take_over, dies=dies, notice=notices.append)
+        more = {"take_over": take_over, "dies": dies, "interrupted": interrupted}
+        return begun(schedule, who, place, notice=notices.append, **more)  # type: ignore[arg-type]
 
     def borrow() -> None:
-        stay = begin("ada", False, dice.choice((0.0, 0.0, 0.02)))
+        stay = begin("ada", False, *dice.choice(((0.0, 0.0), (0.0, 0.0), (0.02, 0.0), (0.0, 0.02))))
         try:
             if stay.left_behind:
                 restored(stay)
@@ -467,23 +510,29 @@ def explore(seed: int, folder: Path, *, fenced: bool = True, asks: bool = True) 
     def restore(who: str, take_over: bool, tries: int) -> None:
         for attempt in range(tries):
             try:
-                stay = begin(who, take_over, 0.0)
+                stay = begin(who, take_over)
                 break
             except MaskallError as error:
                 schedule.log.append(f"{who} tries again after {type(error).__name__}")
                 if attempt == tries - 1:
                     raise
-        restored(stay)
+        try:
+            restored(stay)
+        except BaseException:
+            stay.end()
+            raise
         if who == "eve" and dice.random() < 0.5 and not schedule.host.dirty:
             schedule.host.given_to = "eve's friend"
             schedule.log.append("eve gives the host to a friend, with her claim")
-            stay.claim.let_go()
+            stay.claim.let_go("a friend has it")
             return
         stay.end()
 
     with played():
         schedule.play({"ada": borrow, "eve": lambda: restore("eve", dice.random() < 0.7, 4)})
         host = schedule.host
+        if claim.parse(f"{host.text('claim')}\n") and not _said(host, notices, schedule.log):
+            host.violations.append("a claim stays, and nothing says why")
         if host.dirty and not host.given_to:
             quarantined = any((folder / who / "quarantined").exists() for who in ("ada", "eve", "one"))
             if not (host.text("claim") or quarantined):
@@ -493,11 +542,20 @@ def explore(seed: int, folder: Path, *, fenced: bool = True, asks: bool = True) 
     return schedule
 
 
+def _said(host: PlayedHost, notices: list[str], log: list[str]) -> bool:
+    """Why the claim stays: in it, where it could not be written to whoever was at the keyboard; or he is dead."""
+    words = ("in quarantine", "is not undone", "a friend has it")
+    told = any("could not be taken away" in line or "cannot say why" in line for line in notices)
+    return any(word in host.text("claim") for word in words) or told or any(line.endswith("is dead") for line in log)
+
+
 def _brought_back(schedule: Schedule, restore: Callable[[], None]) -> None:
     last = Schedule(schedule.seed, schedule.folder, host=schedule.host, log=schedule.log)
     last._meanwhile = lambda: None  # type: ignore[method-assign]
     schedule.step = last.step  # type: ignore[method-assign]
-    last.random, schedule.random = random.Random(1), _Calm()  # type: ignore[assignment]  # noqa: S311
+    last.random, schedule.random, schedule.hangs = random.Random(1), _Calm(), 0.0  # type: ignore[assignment]  # noqa: S311
+    if schedule.host.ends_in:
+        schedule.host.ours_ends()
     last.play({"zoe": restore})
     if schedule.host.dirty:
         schedule.host.violations.append("zoe could not bring it back")

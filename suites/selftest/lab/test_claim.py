@@ -74,10 +74,12 @@ def test_a_free_host_is_taken_and_given_back(taker: Taker, run: str) -> None:
 
 def test_a_live_claim_is_nobody_elses_and_says_whose(taker: Taker) -> None:
     taker.take()
+    (Path(taker.run) / "journal.jsonl").touch()
     for owner in ("bob@box", "ada@box"):
         with pytest.raises(LockHeld, match=r"used by ada@box since .* \(a test; last heard of 0 s ago\)") as raised:
             taker.take(owner)
-        assert "--wait" in raised.value.hint
+        assert raised.value.hint == "--wait SECONDS, or ask them; --take-over REASON"
+    (Path(taker.run) / "journal.jsonl").unlink()
 
 
 def test_a_dead_claim_of_the_same_owner_needs_no_human(taker: Taker, run: str) -> None:
@@ -101,7 +103,7 @@ def test_a_dead_claim_of_somebody_else_is_not_broken_silently(taker: Taker, run:
     taker.silence(STALE + 100)
     with pytest.raises(LockHeld) as raised:
         taker.take("ada@box")
-    assert "looks dead" in raised.value.hint
+    assert raised.value.hint == "it looks dead: --take-over REASON"
     taker.take("ada@box", take_over="bob left the company")
     found = json.loads((Path(run) / "claim").read_text())
     assert (found["taken_from"], found["taken_because"]) == ("bob@box", "bob left the company")

@@ -7,15 +7,18 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.base.deadline import Deadline, poll
-from harness.base.errors import HostUnreachable, LockHeld
+from harness.base.errors import HostUnreachable, LockHeld, OutcomeUnknown
 from harness.lab.lease import claim as claims
 from harness.lab.lease.claim import Claim, look
 from harness.lab.lease.holder import STALE, Holder
+from harness.transport.base import Command, CommandResult
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.patience import FOREVER, soon
 
@@ -29,6 +32,23 @@ def uptime() -> float:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
+
+
+class Broken(LocalTransport):
+    """The next so many programs find a link that is broken."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__("xenbox1")
+        self.times, self.connections = times, 0
+
+    def connect(self, deadline: Deadline) -> None:
+        self.connections += 1
+
+    def run(self, command: Command, **more: Any) -> CommandResult:  # noqa: ANN401
+        self.times -= 1
+        if self.times >= 0:
+            raise HostUnreachable("xenbox1: gone")
+        return super().run(command, **more)
 
 
 def take(run: Path, owner: str = "ci", take_over: str | None = None) -> Claim:
@@ -169,7 +189,7 @@ class TestHolding:
 class TestReleasing:
     def test_it_never_removes_the_claim_of_who_came_in_between(self, run: Path) -> None:
         mine = take(run)
-        mine.let_go()
+        mine._quiet()
         folder = os.open(run, os.O_RDONLY)
         fcntl.flock(folder, fcntl.LOCK_EX)
         releasing = threading.Thread(target=mine.release)
@@ -186,14 +206,81 @@ class TestReleasing:
         assert poll(lambda: not run.exists(), soon())
 
     def test_a_host_that_is_gone_keeps_it_until_it_is_stale(self, run: Path, claim: Claim) -> None:
-        class Gone(LocalTransport):
-            def run(self, *_: object, **__: object) -> None:  # type: ignore[override]
-                raise HostUnreachable("xenbox1: gone")
-
-        claim.transport = Gone()
+        claim.transport, told = Broken(9), list[str]()
+        claim.notice = told.append
         claim.release()
+        claim.let_go("in quarantine")
         assert (run / "claim").exists()
+        assert told == [
+            "our claim on xenbox1 could not be taken away, and grows stale there: xenbox1: gone",
+            "our claim on xenbox1 stays, and cannot say why: xenbox1: gone",
+        ]
         claim.transport = HERE
+
+    def test_over_a_link_that_breaks_once_it_is_taken_away(self, run: Path, claim: Claim) -> None:
+        claim.transport = Broken(1)
+        claim.release()
+        assert not run.exists()
+        assert claim.transport.connections == 1
+
+    def test_what_holds_its_lock_is_told(self, run: Path, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(claims, "_RELEASE", claims._RELEASE.replace("-w 10", "-n"))
+        claim.notice = (told := list[str]()).append
+        claim._quiet()
+        folder = os.open(run, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        claim.release()
+        os.close(folder)
+        assert (run / "claim").exists()
+        assert len(told) == 1 and "could not be taken away" in told[0]
+
+    def test_one_that_stays_says_why(self, run: Path, claim: Claim) -> None:
+        claim.let_go("in quarantine: a domain did not\nend")
+        silent(run, STALE + 1)
+        (run / "journal.jsonl").touch()
+        with pytest.raises(
+            LockHeld, match=r"used by ci since .* \(in quarantine: a domain did not\\x0aend; last"
+        ) as raised:
+            take(run, "bob")
+        assert raised.value.hint == (
+            "it looks dead, and left changes there: maskall restore xenbox1 --take-over REASON"
+        )
+        (run / "journal.jsonl").unlink()
+
+    def test_it_does_so_where_there_is_no_room_for_more(self, run: Path, claim: Claim) -> None:
+        """tmpfs keeps a link of up to 127 bytes in its inode."""
+        claim.holder = Holder("é" + "o" * 200, "a test", "now", "b1", "0123456789abcdef")
+        claim._quiet()
+        (run / "claim").unlink()
+        claim.holder = replace(claim.holder, reason="in quarantine: a domain did not end")
+        assert len(claim.holder.short.encode()) < 128
+        (run / "claim").symlink_to(claim.holder.short)
+        there = look(HERE, str(run))
+        assert there is not None and "(in quarantine: a;" in there.told
+        assert there.holder.token == claim.holder.token
+
+    def test_nothing_is_said_in_anothers_claim_or_in_another_boot(self, run: Path, claim: Claim) -> None:
+        before = (run / "claim").read_bytes()
+        (run / "claim").write_bytes(before.replace(claim.holder.token.encode(), b"e" * 16))
+        another = (run / "claim").read_bytes()
+        claim.let_go("in quarantine")
+        assert (run / "claim").read_bytes() == another
+        (run / "claim").unlink()
+        claim.let_go("in quarantine")
+        assert not (run / "claim").exists()
+
+    def test_one_that_was_perhaps_taken_is_not_left_behind(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The host took it, and no answer came, twice."""
+        put = Claim._put
+
+        def lost(self: Claim, *given: object, **more: object) -> bool:
+            put(self, *given, **more)  # type: ignore[arg-type]
+            raise OutcomeUnknown("lost")
+
+        monkeypatch.setattr(Claim, "_put", lost)
+        with pytest.raises(OutcomeUnknown):
+            take(run)
+        assert look(HERE, str(run)) is None
 
 
 def test_a_release_waits_for_a_heartbeat_that_is_being_written(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.base.errors import JournalDamaged, LabError, LockHeld, MaskallError
+from harness.lab.lease.claim import look
 from harness.lab.lease.holder import STALE
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
@@ -59,6 +60,50 @@ def test_a_full_disk_on_the_host_prevents_the_change(fake_host: FakeLab) -> None
     assert give_back(visit) is None
     visit.end()
     assert fake_host.fake.state() == before
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, RuntimeError, LabError])
+def test_whatever_breaks_its_end_off_is_a_quarantine(
+    fake_host: FakeLab, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the host would be free, and not as it was."""
+    visit = arrive(fake_host)
+    borrow(visit)
+
+    def broken_off(*_: object, **__: object) -> None:
+        raise kind("a domain that does not end")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lease, "put_back", broken_off)
+        with pytest.raises(kind):
+            visit.end()
+    there = look(fake_host.transport())
+    assert there is not None and there.dirty
+    assert there.holder.reason == "in quarantine: the end of the visit: a domain that does not end"
+    assert "does not end" in HostState.of(NAME).quarantine
+    again = Lease.begin(visit.site, FORCED, lambda _: None)
+    again.put_back(whole=True)
+    again.close_journal()
+    again.end()
+    assert look(fake_host.transport()) is None
+
+
+def test_who_is_broken_off_as_it_arrives_leaves_a_claim_that_says_so(
+    fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visit = arrive(fake_host)
+    borrow(visit)
+    die(visit)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.lab.lease.lease.found", interrupted)
+    monkeypatch.setattr("harness.lab.lease.lease.is_dirty", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Lease.begin(visit.site, FORCED, lambda _: None)
+    there = look(fake_host.transport())
+    assert there is not None and "is not undone" in there.told
 
 
 def test_two_controllers_at_once(fake_host: FakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.base.errors import HostKeyMismatch, HostQuarantined
+from harness.lab.lease.claim import look
 from harness.lab.lease.ladder import Climb, Rung
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
@@ -21,7 +22,8 @@ class TestLadder:
         assert climb.tried[-1].rung is Rung.QUARANTINE
         visit.end()
         assert HostState.of(NAME).quarantine
-        assert (lab.fake.root / "run/maskall/claim").exists(), "it stays claimed"
+        there = look(lab.transport())
+        assert there is not None and there.holder.reason.startswith("in quarantine: "), "it stays claimed, and says why"
         with pytest.raises(HostQuarantined, match="maskall restore"):
             HostState.of(NAME).refuse_quarantined()
 
