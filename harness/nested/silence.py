@@ -49,15 +49,20 @@ class Listener:
     console: Path
     usual: Silences | None = None
     longest: Silences = Silences(0.0, 0.0)
-    now: Callable[[], float] = time.time
+    now: Callable[[], float] = time.monotonic
     hung: str = ""
     """What is told of a boot that hangs."""
+    _size: int = -1
+    _grew: float = 0.0
 
     def hangs(self) -> bool:
         """Whether it has been silent for so long that nothing more is to be expected."""
         if not self.console.exists():
             return False
-        silent = self.now() - self.console.stat().st_mtime
+        now, size = self.now(), self.console.stat().st_size
+        if size != self._size:
+            self._size, self._grew = size, now
+        silent = now - self._grew
         booting = HANDED_OVER not in self.console.read_text(errors="replace")
         if booting:
             self.longest = Silences(max(self.longest.xen, silent), self.longest.dom0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,18 @@ DOM0 = f"{XEN}(XEN) {HANDED_OVER} to DOM0 (type 'CTRL-a' three times to switch i
 
 
 def heard(folder: Path, text: str, usual: Silences | None, *silences: float) -> Listener:
-    """A console that says `text`, asked after each of these seconds of silence."""
+    """A console that says `text`, asked at once and after each of these seconds of silence."""
     console = folder / "console.log"
     console.write_text(text)
-    said = console.stat().st_mtime
     listener = Listener(console, usual)
-    for seconds in silences:
-        listener.now = lambda silent=seconds: said + silent  # type: ignore[misc]
-        listener.hangs()
+    for seconds in (0.0, *silences):
+        asked(listener, 100 + seconds)
     return listener
+
+
+def asked(listener: Listener, now: float) -> bool:
+    listener.now = lambda: now
+    return listener.hangs()
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,18 @@ def test_what_is_measured(tmp_path: Path) -> None:
     for damaged in ("", "[]", '{"xen": 1}', '{"xen": "long", "dom0": 1}'):
         (tmp_path / FILE).write_text(damaged)
         assert Silences.known([tmp_path]) is None
+
+
+def test_any_byte_ends_a_silence_and_no_clock_does(tmp_path: Path) -> None:
+    listener = heard(tmp_path, XEN, Silences(0.5, 9), 19)
+    with listener.console.open("a") as console:
+        console.write("(")
+    os.utime(listener.console, (0, 0))
+    assert not asked(listener, 138), "it spoke at 119 at the earliest"
+    assert not asked(listener, 157)
+    os.utime(listener.console)
+    assert asked(listener, 159)
+    assert listener.longest == Silences(21, 0)
 
 
 def test_a_machine_that_has_not_said_a_word_yet(tmp_path: Path) -> None:
