@@ -14,12 +14,14 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import LabError
 from harness.base.process import environment, find
+from harness.nested import serialport
 from harness.nested.rundir import emulator_pid
 
 USER = "maskall"
@@ -85,7 +87,7 @@ class Ports:
 
     ssh: int
     ipmi: int  # UDP
-    serial: int  # the machine's serial line, for who wants it so, there while it is on
+    serial: int  # the machine's serial line, for who wants it so
 
     @classmethod
     def free(cls, taken: frozenset[int] = frozenset()) -> Ports:
@@ -153,9 +155,14 @@ def configure(directory: Path, ports: Ports, *, power_on: bool, sol: bool) -> No
     (directory / "bmc-state").mkdir()
 
 
-def start(directory: Path, ports: Ports) -> None:
-    """Start the controller and hear it answer. LabError with its last words when it does not."""
+def start(directory: Path, ports: Ports, *, serial: bool) -> None:
+    """Start the controller and hear it answer. LabError with its last words when it does not.
+
+    `serial`: the machine's serial line is on its port, for this user alone.
+    """
     argv = [find("ipmi_sim"), "-c", "lan.conf", "-f", "bmc.emu", "-s", "bmc-state", "-n"]
+    if serial:
+        argv = [sys.executable, "-IS", serialport.__file__, str(ports.serial), *argv]
     with (directory / _LOG).open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 - argv list of our own making
             argv,

@@ -27,7 +27,7 @@ from harness.base.yamlfile import nearest
 from harness.host.stacks import Stack
 from harness.lab.inventory.models import LabEntry
 from harness.lab.lease.site import Site
-from harness.nested import access, bmc, prerequisites, rundir, workbench
+from harness.nested import access, bmc, prerequisites, rundir, serialport, workbench
 from harness.nested.bmc import Ports
 from harness.nested.cache import Cache, remove_tree
 from harness.nested.lab import NestedLab
@@ -144,7 +144,7 @@ def up(
             raise
         try:
             workbench.write_inventory(path, name, _host_key(lab), ports, console)
-            bmc.start(path, ports)
+            bmc.start(path, ports, serial=console is not ConsoleWay.LOG)
         except BaseException:
             _end(path)
             raise
@@ -210,9 +210,7 @@ def power_on_script(home: Path, spec: MachineSpec, ports: Ports, console: Consol
     """What the controller runs: it becomes QEMU, whose end is the machine's power off."""
     where = "file,id=serial,path=console.log,append=on"
     if console is not ConsoleWay.LOG:
-        where = (
-            f"socket,id=serial,host=127.0.0.1,port={ports.serial},server=on,wait=off,logfile=console.log,logappend=on"
-        )
+        where = f"socket,id=serial,path={serialport.LINE},server=on,wait=off,logfile=console.log,logappend=on"
     argv = [
         *("env", "-i", f"PATH={os.defpath}", *spec.emulator.qemu),
         *spec.arguments(disk=Path("disk.qcow2"), ram=None, ssh_port=ports.ssh, serial="chardev:serial"),

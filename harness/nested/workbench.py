@@ -26,10 +26,10 @@ class ConsoleWay(enum.StrEnum):
     """How the machine's serial line is read; QEMU writes it to console.log in any case."""
 
     LOG = "log"  # tail(1) of console.log
-    # For these two QEMU serves the line on a loopback port, which every user of this controller can reach. It serves
-    # one client, and SOL is one.
+    # For these two the line is on a loopback port, which asks whose a connection is. It serves one client, and SOL is
+    # one.
     SOL = "sol"  # serial over LAN of the controller
-    TCP = "tcp"  # that port itself, which is there while the machine is on
+    TCP = "tcp"  # that port itself
 
     def entry(self, console_log: Path, ports: Ports) -> dict[str, object]:
         """What the inventory says under `console`."""

@@ -175,7 +175,11 @@ def _listens(where: int | Path) -> bool:
 _MACHINE = """\
 #!{python}
 import os, socket
-line = socket.create_server(("127.0.0.1", {port}))
+if os.path.exists("serial.sock"):
+    os.unlink("serial.sock")
+line = socket.socket(socket.AF_UNIX)
+line.bind("serial.sock")
+line.listen()
 open("machine.pid", "w").write(str(os.getpid()))
 while True:
     reader, _ = line.accept()
@@ -210,9 +214,9 @@ def ipmi_bench(folder: Path) -> Iterator[IpmiBench]:
     ports = bmc.Ports.free()
     bmc.configure(folder, ports, power_on=False, sol=True)
     machine = folder / bmc.POWER_ON
-    machine.write_text(_MACHINE.format(python=sys.executable, port=ports.serial))
+    machine.write_text(_MACHINE.format(python=sys.executable))
     machine.chmod(0o755)
-    bmc.start(folder, ports)
+    bmc.start(folder, ports, serial=True)
     reference = f"file:{bmc.password_file(folder)}"
     entry = IpmiPower(
         kind="ipmi",

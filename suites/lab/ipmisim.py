@@ -69,7 +69,7 @@ def simulated(folder: Path, *, power_on: bool = False, sol: bool = False) -> Ite
     ports = Ports.free()
     bmc.configure(folder, ports, power_on=power_on, sol=sol)
     script = folder / bmc.POWER_ON
-    script.write_text(f"#!/bin/sh\nexec {shlex.join([sys.executable, '-S', str(_MACHINE), str(ports.serial)])}\n")
+    script.write_text(f"#!/bin/sh\nexec {shlex.join([sys.executable, '-S', str(_MACHINE)])}\n")
     script.chmod(0o700)
     file = bmc.password_file(folder)
     entry = IpmiPower(
@@ -77,7 +77,7 @@ def simulated(folder: Path, *, power_on: bool = False, sol: bool = False) -> Ite
     )
     machine = Simulated(folder, ports, entry, Secret(file.read_text().strip()))
     try:
-        bmc.start(folder, ports)
+        bmc.start(folder, ports, serial=sol)
         yield machine
     finally:
         machine.stop()

@@ -1,7 +1,7 @@
 """A program that stands for a machine: it counts its boots and has a serial line. Its end is the machine's power off.
 
-Usage: tinymachine.py PORT, in a directory of its own. `boots` there gets a line for each start; whatever is appended
-to `say` goes out on the serial line, a TCP port of 127.0.0.1 with one listener.
+Usage: tinymachine.py, in a directory of its own. `boots` there gets a line for each start; whatever is appended to
+`say` goes out on the serial line, the Unix socket `serial.sock` with one listener.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ import contextlib
 import os
 import select
 import socket
-import sys
 from pathlib import Path
 from typing import BinaryIO
 
+LINE = "serial.sock"
 
-def main(port: int) -> None:
+
+def main() -> None:
     with Path("boots").open("a") as boots:
         boots.write(f"{os.getpid()}\n")
     say = Path("say")
     say.touch()
-    with socket.create_server(("127.0.0.1", port)) as server, say.open("rb") as text:
+    Path(LINE).unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as server, say.open("rb") as text:
+        server.bind(LINE)
+        server.listen()
         text.seek(0, os.SEEK_END)  # what was said before this boot is over
         while True:
             line, _ = server.accept()
@@ -35,4 +39,4 @@ def _speak(line: socket.socket, text: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main()

@@ -40,14 +40,14 @@ class TestFiles:
 
     @pytest.mark.parametrize("way", list(ConsoleWay))
     def test_what_listens(self, way: ConsoleWay) -> None:
-        """On loopback: ssh, which wants a key, the controller, which wants a password; the serial line, which wants
-        nothing, only where it was asked for."""
+        """On loopback: ssh, which wants a key, the controller, which wants a password; never QEMU's serial line."""
         text = practice.power_on_script(Path("/m"), SPEC, PORTS, way)
         text += bmc.lan_conf(PORTS, "x", power_on=True, sol=way is ConsoleWay.SOL)
         assert "0.0.0.0" not in text  # noqa: S104 - that is the point
         assert f"hostfwd=tcp:127.0.0.1:{PORTS.ssh}-" in text and f"addr 127.0.0.1 {PORTS.ipmi}" in text
-        assert (str(PORTS.serial) in text) is (way is not ConsoleWay.LOG)
-        assert text.count("127.0.0.1") == {ConsoleWay.LOG: 2, ConsoleWay.TCP: 3, ConsoleWay.SOL: 4}[way]
+        assert (str(PORTS.serial) in text) is (way is ConsoleWay.SOL), "where the controller reads it"
+        assert text.count("127.0.0.1") == {ConsoleWay.LOG: 2, ConsoleWay.TCP: 2, ConsoleWay.SOL: 3}[way]
+        assert ("path=serial.sock,server=on" in text) is (way is not ConsoleWay.LOG)
         assert "serial 15" not in text, "ipmi_sim's wire to the machine is open to everybody"
 
     def test_a_directory_of_any_name(self) -> None:
