@@ -480,7 +480,7 @@ class Accident:
 
 def alone(accident: Accident, host: PlayedHost | None = None) -> Schedule:
     """One controller, to which nothing happens but that."""
-    made = Schedule(0, Path(), host=host or PlayedHost())
+    made = Schedule(0, Path(), host=host or PlayedHost(), hangs=0.0)
     made.random, made.step = accident, lambda _: None  # type: ignore[assignment, method-assign]
     return made
 
