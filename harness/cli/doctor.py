@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.lab.safety.gate import Decision
 
 app = typer.Typer()
-_BRIDGE = 0x06
+_BRIDGE = "06"
 
 
 @app.command(
@@ -191,7 +191,7 @@ def _meant(words: tuple[str, ...], facts: HostFacts) -> Mapping[str, Decision]:
         except SafetyRefusal as refusal:
             places[word] = refusal
     if not words:
-        ends = (one for one in facts.functions.values() if (one.class_code or 0) >> 16 != _BRIDGE)
+        ends = (one for one in facts.functions.values() if one.base != _BRIDGE)
         found = {str(one.bdf): one.bdf for one in ends}
     lent = frozenset(found.values()) if words else frozenset()
     decisions = {name: decide_at(name, bdf, facts, Lending(lent=lent)) for name, bdf in found.items()}

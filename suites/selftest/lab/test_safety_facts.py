@@ -74,6 +74,12 @@ def test_config_space_that_is_not_whole_is_doubted(rows: list[str], why: str) ->
     assert found[Bdf.parse(DISK)].doubts == ()
 
 
+def test_what_the_host_calls_itself() -> None:
+    seen = facts(os_release='=NAME="Debian"\nPRETTY_NAME="XCP-ng 8.3"\nID=xcp\n', kernel="=6.12.9+deb13\n")
+    assert (seen.os_name, seen.kernel, seen.xen_version) == ("XCP-ng 8.3", "6.12.9+deb13", "4.20.4")
+    assert facts(os_release="=missing /etc/os-release\n", xen="=").os_name == ""
+
+
 def test_rows_before_any_function_belong_to_nobody() -> None:
     seen = facts(config="=" + "\n".join(whole(64)) + "\n" + BASE["config"])
     assert all(one.config is not None and not one.doubts for one in seen.functions.values())

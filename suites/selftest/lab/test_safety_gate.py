@@ -133,6 +133,9 @@ STORAGE = [
       "backends": '/local/domain/0/backend/vbd/3/51712/params = "/dev/vg/data"\n'}, Level.LETHAL),
     ({"block": "loop0 dev 7:0\nloop0 backing /dev/nvme1n1\n", "mounts": "21 20 7:0 / / rw - xfs x rw\n"}, Level.LETHAL),
     ({"block": PART}, Level.DENY),
+    # older facts tell of no exclusive use: what stands on nothing that is told could stand on this one
+    ({"block": dm("md0", "vda1", "9:0", "x") + dm("md0p1", "", "9:1", "y").replace("slave ", "partition 1")}, Level.OK),
+    ({"block": dm("md0", "", "9:0", "x").replace("md0 slave \n", "")}, Level.DENY),
     ({"block": dm("dm-0", "nvme1n1")}, Level.DENY),
     ({"signatures": '=nvme1n1 0 /dev/nvme1n1: TYPE="LVM2_member"\n'}, Level.DENY),
     ({"signatures": "=nvme1n1 8 \n"}, Level.DENY),
@@ -274,6 +277,21 @@ def test_a_device_is_told_by_every_mark_and_by_the_journal_once_its_driver_is_go
     with pytest.raises(SafetyRefusal, match="several"):
         resolve(facts(pci=function("0000:02:00.1", NIC_HOME[:-1] + "1", "8086:10d3", "020000")),
                 identity(id="8086:10d3", slot="4"))  # fmt: skip
+
+
+def test_one_that_is_not_found_is_told_what_there_is() -> None:
+    other = identity(id="8086:10d3", mac="52:54:00:00:00:77")
+    with pytest.raises(SafetyRefusal, match=r"no function is 8086:10d3 with mac 52:54:00:00:00:77 ") as told:
+        resolve(facts(), other)
+    assert told.value.hint == f"{NIC} has mac {MAC}, slot 4, path 0000:00:1c.1/00.0"
+    nobody = identity(id="8086:ffff", subsystem="8086:0001", slot="4")
+    with pytest.raises(SafetyRefusal, match=r"no function is 8086:ffff of board 8086:0001 with slot 4 ") as told:
+        resolve(facts(), nobody)
+    assert told.value.hint == "nothing on this host is 8086:ffff of board 8086:0001"
+    twins = "".join(function(f"0000:02:00.{n}", NIC_HOME[:-1] + str(n), "8086:10d3", "020000") for n in range(1, 6))
+    with pytest.raises(SafetyRefusal, match="several functions are 8086:10d3 with slot 4") as told:
+        resolve(facts(pci=twins), identity(id="8086:10d3", slot="4"))
+    assert told.value.hint is not None and told.value.hint.count(" has ") == 4
 
 
 def test_twins_stay_twins_whatever_the_journal_knows() -> None:

@@ -9,11 +9,11 @@ from harness.base.errors import ParseError
 from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts
 
-_VGA, _DISPLAY, _OTHER_DISPLAY = 0x0300, 0x03, 0x0380
-_USB, _COMMUNICATION, _PARALLEL = 0x0C03, 0x07, 0x0701
-_SERIAL = {0x0700, 0x0702, 0x0703}  # serial, multiport serial, modem: what Linux and Xen drive as a UART; not 0780
+_VGA, _DISPLAY, _OTHER_DISPLAY = "0300", "03", "0380"
+_USB, _COMMUNICATION, _PARALLEL = "0c03", "07", "0701"
+_SERIAL = {"0700", "0702", "0703"}  # serial, multiport serial, modem: what Linux and Xen drive as a UART; not 0780
 _UART_DRIVER = re.compile(r"serial|8250|exar|intel-lpss|parport_serial|jsm|mxser")  # whatever class it has
-_EHCI, _XHCI = 0x20, 0x30  # programming interfaces of USB controllers
+_EHCI, _XHCI = "20", "30"  # programming interfaces of USB controllers
 _VIRTIO_CONSOLE = {"1af4:1003", "1af4:1043"}
 _LEGACY = {0x3F8, 0x2F8, 0x3E8, 0x2E8}  # COM1 to COM4 of a PC's board
 _INPUT = re.compile(r"/usb\d+/\S*/input/input\d+/event\d+$")
@@ -31,14 +31,13 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     """LETHAL: the boot display, or what Xen or Linux really use as console."""
     if function.boot_vga:
         yield Finding("console", Level.LETHAL, "the display the machine booted with", function.lines[:1])
-    code = function.class_code
-    if code is None:
+    if not function.code:
         yield Finding("console", Level.DENY, "unknown: its class", function.lines[:1])
     gone = facts.missing("cmdline", "xen", "tty", "display")
     if gone:
         yield Finding("console", Level.DENY, "unknown: a command line or the host's consoles cannot be read", (gone,))
     gone = facts.missing("consoles")
-    if gone and code is not None and (code >> 16 == _COMMUNICATION or code >> 8 == _USB):
+    if gone and (function.base == _COMMUNICATION or function.kind == _USB):
         yield Finding("console", Level.DENY, "unknown: which consoles Linux uses", (gone,))
     yield from _display(function, facts)
     for line in _command_lines(facts):
@@ -54,7 +53,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     for line, name in _named(facts):
         other = not _ELSEWHERE.fullmatch(name) and not re.fullmatch(r"ttyS\d+|lp\d+", name)
         by_address = re.match(r"uart|ns16550|pl011", name)
-        if other and not by_address and not _USB_CONSOLE.match(name) and (code or 0) >> 16 == _COMMUNICATION:
+        if other and not by_address and not _USB_CONSOLE.match(name) and function.base == _COMMUNICATION:
             yield Finding("console", Level.DENY, f"unknown: what device the console {name} is", (line,))
 
 
@@ -75,13 +74,12 @@ def _named(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
 
 
 def _display(function: Function, facts: HostFacts) -> Iterator[Finding]:
-    code = function.class_code
-    if code is None or code >> 16 != _DISPLAY:
+    if function.base != _DISPLAY:
         return
     told = any(" boot_vga " in line.text for line in function.lines)
-    if code >> 8 == _VGA and not told:
+    if function.kind == _VGA and not told:
         yield Finding("console", Level.DENY, "unknown: whether it is the boot display", function.lines[:1])
-    if code >> 8 == _OTHER_DISPLAY and not any(one.boot_vga for one in facts.functions.values()):
+    if function.kind == _OTHER_DISPLAY and not any(one.boot_vga for one in facts.functions.values()):
         yield Finding(
             "console", Level.DENY, "unknown: no other display is the one the machine booted with", function.lines[:1]
         )
@@ -98,7 +96,7 @@ def _uarts(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str
     child. Linux: Documentation/admin-guide/kernel-parameters (console=uart[8250],io|mmio,ADDRESS).
     """
     serial = _serial(function)
-    perhaps = serial or (function.class_code or 0) >> 16 == _COMMUNICATION
+    perhaps = serial or function.base == _COMMUNICATION
     for line in _command_lines(facts):
         for match in re.finditer(r"\bcom[12]=(\S+)", line.text):
             where = _where(match[1])
@@ -110,7 +108,7 @@ def _uarts(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str
 
 
 def _serial(function: Function) -> bool:
-    return (function.class_code or 0) >> 8 in _SERIAL or bool(_UART_DRIVER.search(function.driver or ""))
+    return function.kind in _SERIAL or bool(_UART_DRIVER.search(function.driver or ""))
 
 
 def _where(options: str) -> str:
@@ -159,8 +157,7 @@ def _bars(function: Function) -> list[int]:
 
 def _usb(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
     """Debug ports, and serial adapters that are a console."""
-    code = function.class_code
-    if code is None or code >> 8 != _USB:
+    if function.kind != _USB:
         return
     for line in _command_lines(facts):
         for match in re.finditer(
@@ -170,7 +167,7 @@ def _usb(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str]]
             named = re.search(r"@pci([0-9a-f:.]+)", more)
             if named or (match[0].startswith("console") and "dbgp=" in line.text):
                 continue  # that it is named by its address is seen elsewhere; and `dbgp=` says where the port is
-            if code & 0xFF == (_XHCI if kind in ("xhci", "xdbc", "dbc") else _EHCI):
+            if function.code[4:] == (_XHCI if kind in ("xhci", "xdbc", "dbc") else _EHCI):
                 yield line, "the debug port of a USB controller is a console"
     for line, name in _named(facts):
         if not re.match(r"ttyUSB|ttyACM|ttyDBC", name):
@@ -182,7 +179,6 @@ def _usb(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str]]
 
 def _terminals(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
     """Consoles that a driver of Linux serves: where it is known on which device one is, only there."""
-    code = function.class_code or 0
     for line, name in _named(facts):
         home = _home(facts, name)
         if home is not None:
@@ -190,7 +186,7 @@ def _terminals(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine,
                 yield line, f"the console {name} is on it"
         elif re.fullmatch(r"ttyS[1-9]\d*", name) and _serial(function):
             yield line, f"a serial port, and the serial console {name} is in use"
-        elif re.fullmatch(r"lp\d+", name) and code >> 8 == _PARALLEL:
+        elif re.fullmatch(r"lp\d+", name) and function.kind == _PARALLEL:
             yield line, f"a parallel port, and the console {name} is in use"
         elif re.fullmatch(r"hvc[1-9]\d*", name) and function.id in _VIRTIO_CONSOLE:
             yield line, f"a console of a virtual machine, and {name} is in use"

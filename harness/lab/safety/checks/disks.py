@@ -234,8 +234,8 @@ class Disks:
         """What stands on drives of NVMe over Fibre Channel: no path tells by which adapter they are reached."""
         lines = [line.text for line in self.facts.lines("nvme")]
         controllers = {text.split(" ")[0] for text in lines if text.endswith(" transport fc")}
-        homes = controllers | {text.rpartition(" ")[2] for text in lines
-                               if " subsystem " in text and text.split(" ")[0] in controllers}  # fmt: skip
+        subsystems = (re.fullmatch(r"(\S+) subsystem (\S+)", text) for text in lines)
+        homes = controllers | {match[2] for match in subsystems if match and match[1] in controllers}
         own = (name for name, block in self.facts.blocks.items() if homes & set(block.place.split("/")))
         return self.stack(frozenset(own))
 

@@ -10,11 +10,11 @@ from harness.lab.safety.facts.extended import capabilities
 from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts
 from harness.model.config import ConfigSpace
 
-_BRIDGE, _MEMORY, _SYSTEM = 0x06, 0x05, 0x08
-_IPMI, _USB4 = 0x0C07, 0x0C0340
+_BRIDGE, _MEMORY, _SYSTEM = "06", "05", "08"
+_IPMI, _USB4 = "0c07", "0c0340"
 _DVSEC, _CXL = 0x23, bytes.fromhex("981e")  # linux/pci_regs.h; vendor of the CXL consortium
-_SYSTEM_DEVICES = {0x05, 0x80}  # SD host controllers, and what has no subclass; the rest is the machine itself
-_KNOWN = {*range(0x01, 0x06), *range(0x07, 0x14), 0x40, 0xFF}  # PCI ID database, device classes
+_SYSTEM_DEVICES = {"0805", "0880"}  # SD host controllers, and what has no subclass; the rest is the machine itself
+_KNOWN = {*(f"{code:02x}" for code in range(1, 0x14)), "40", "ff"}  # PCI ID database, device classes
 _ENTROPY = {"1af4:1005", "1af4:1044"}  # virtio 1.2, 5: transitional and modern; of class 00ff as others of virtio are
 _VIRTIO_MEMORY = {"1af4:1058", "1af4:105b"}  # virtio-mem, virtio-pmem
 _WATCHDOG = re.compile(r"/watchdog/watchdog\d+$")
@@ -25,26 +25,26 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
 
     DENY: a class that cannot be told, or a function of which the host said two things.
     """
-    code, here = function.class_code, function.lines[:1]
+    here = function.lines[:1]
     if not function.bdf.known_to_xen:
         text = "it is behind a controller that hides it (VMD): Xen has no name for its PCI domain"
         yield Finding("kind", Level.LETHAL, text, here)
     for text, line in function.doubts:
         yield Finding("kind", Level.DENY, f"unknown: {text}", (line,))
-    if code is None:
+    if not function.code:
         yield Finding("kind", Level.DENY, "unknown: its class cannot be read", here)
-    elif code >> 16 == _BRIDGE:
+    elif function.base == _BRIDGE:
         yield Finding("kind", Level.LETHAL, "it is a bridge", here)
-    elif code >> 16 == _MEMORY or function.id in _VIRTIO_MEMORY:
+    elif function.base == _MEMORY or function.id in _VIRTIO_MEMORY:
         yield Finding("kind", Level.LETHAL, "it is memory, which may be the machine's own", here)
-    elif code >> 16 == _SYSTEM and code >> 8 & 0xFF not in _SYSTEM_DEVICES:
+    elif function.base == _SYSTEM and function.kind not in _SYSTEM_DEVICES:
         yield Finding("kind", Level.LETHAL, "it is a part of the machine itself: IOMMU, timer, interrupts", here)
-    elif code >> 16 not in _KNOWN and function.id not in _ENTROPY:
-        yield Finding("kind", Level.DENY, f"unknown: class {code:06x}", here)
-    if function.driver == "thunderbolt" or code == _USB4:
+    elif function.base not in _KNOWN and function.id not in _ENTROPY:
+        yield Finding("kind", Level.DENY, f"unknown: class {function.code}", here)
+    if function.driver == "thunderbolt" or function.code == _USB4:
         text = "it is a Thunderbolt or USB4 host interface: whatever is docked hangs on its tunnels"
         yield Finding("kind", Level.LETHAL, text, here)
-    if code is not None and code >> 8 == _IPMI:
+    if function.kind == _IPMI:
         text = "it is the interface of the board's management controller, which may watch over the machine"
         yield Finding("kind", Level.LETHAL, text, here)
     if function.config is not None and _cxl_memory(function.config):
@@ -63,6 +63,6 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
 def _cxl_memory(config: ConfigSpace) -> bool:
     """Whether CXL.mem is enabled: bit 2 of the control register of the DVSEC with ID 0 (CXL 3.1, 8.1.3)."""
     return any(
-        text[4:6] == _CXL and text[8:10] == bytes(2) and len(text) > 12 and bool(text[12] & 0b100)
+        text[4:6] == _CXL and text[8:10] == bytes(2) and bool(int.from_bytes(text[12:13], "little") & 0b100)
         for text in capabilities(config, _DVSEC)
     )

@@ -12,8 +12,8 @@ from harness.lab.safety.checks.owner import owners_of
 from harness.lab.safety.checks.wires import Wires, link_local
 from harness.lab.safety.facts.facts import FactLine, Function, HostFacts
 
-_STORAGE, _NETWORK, _WIRELESS = 0x01, 0x02, 0x0D
-_INFINIBAND = 0x0C06
+_STORAGE, _NETWORK, _WIRELESS = "01", "02", "0d"
+_INFINIBAND, _USB = "0c06", "0c03"
 _BORROWED = {"pciback", "xen-pciback"}
 _USERSPACE = {"vfio-pci", "uio_pci_generic", "igb_uio"}  # a program may run the card: DPDK, SPDK
 _IDLE = {None, "pci-stub", *_BORROWED}
@@ -121,7 +121,7 @@ def _could_carry(function: Function, wires: Wires) -> bool:
     if function.netdevs:
         return any(wires.up(name) for name in function.netdevs)
     if wires.facts.missing("net") and function.driver not in _IDLE:
-        return _network(function) or (function.class_code or 0) >> 8 == 0x0C03
+        return _network(function) or function.kind == _USB
     if function.driver in _BORROWED:  # dom0's network may come from the domain that has it
         owners = owners_of(function, wires.facts)
         return _network(function) and (bool(owners) or wires.facts.missing("owners", "backends") is not None)
@@ -130,17 +130,16 @@ def _could_carry(function: Function, wires: Wires) -> bool:
 
 def _network(function: Function) -> bool:
     """A class that carries packets, or one that cannot be read."""
-    code = function.class_code
-    return code is None or code >> 16 in (_NETWORK, _WIRELESS) or code >> 8 == _INFINIBAND
+    return function.base in ("", _NETWORK, _WIRELESS) or function.kind == _INFINIBAND
 
 
 def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]:
     """Signs that somebody uses it, other than this machine itself."""
     facts = wires.facts
     gone = facts.missing("net")
-    if gone and not function.netdevs and (function.class_code or 0) >> 16 != _STORAGE:
+    if gone and not function.netdevs and function.base != _STORAGE:
         yield Finding("network", Level.DENY, "unknown: the host's network interfaces cannot be read", (gone,))
-    driven = function.class_code is not None and function.driver not in _IDLE | _USERSPACE
+    driven = bool(function.code) and function.driver not in _IDLE | _USERSPACE
     if not function.netdevs and _network(function) and driven:
         text = "unknown: a network card whose interface is not seen; a container may have it"
         yield Finding("network", Level.DENY, text, function.lines[:1])
@@ -170,9 +169,8 @@ def _consoles(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
         for match in re.finditer(r"\bnetconsole(?:\.netconsole)?=[^/\s]*/([^,;\s]+)", line.text):
             yield line, match[1]
     for line in facts.lines("netconsole"):
-        words = line.text.split(" ")
-        if len(words) == 3 and words[1] == "dev" and words[2]:
-            yield line, words[2]
+        if told := re.fullmatch(r"\S+ dev (\S+)", line.text):
+            yield line, told[1]
 
 
 def _lines(facts: HostFacts, name: str) -> tuple[FactLine, ...]:

@@ -11,7 +11,7 @@ from harness.lab.safety.facts.extended import capabilities
 from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Thing
 from harness.model.address import Bdf
 
-_BRIDGE = 0x06
+_BRIDGE = "06"
 _IDLE_BRIDGE = {None, "pcieport", "shpchp", "pciehp"}
 _PCIE, _ACS = 0x10, 0x000D  # capability IDs, linux/pci_regs.h
 _ROOT_PORT, _UPSTREAM, _DOWNSTREAM = 4, 5, 6  # PCIe capabilities register, bits 7:4
@@ -32,7 +32,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     for other in facts.functions.values():
         if other.bdf == function.bdf:
             continue
-        if (other.class_code or 0) >> 16 == _BRIDGE and other.driver in _IDLE_BRIDGE:
+        if other.base == _BRIDGE and other.driver in _IDLE_BRIDGE:
             continue  # used by nobody itself, but by what is below it
         shares_bridge = bool(shared) and other.chain[: len(shared)] == shared
         shares_group = bool(function.iommu_group) and other.iommu_group == function.iommu_group
@@ -118,7 +118,7 @@ def _isolating(chain: tuple[str, ...], facts: HostFacts) -> bool:
 
 def _port(bridge: Function | None) -> tuple[int | None, bool]:
     """Kind of PCIe port, None for a bridge to conventional PCI or an unknown one; and whether its ACS is on."""
-    if bridge is None or bridge.config is None or bridge.config.gone:
+    if bridge is None or bridge.config is None:
         return None, False
     try:
         offsets = [offset for identity, offset in bridge.config.capabilities() if identity == _PCIE]

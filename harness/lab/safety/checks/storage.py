@@ -11,8 +11,8 @@ from harness.lab.safety.checks.owner import owners_of
 from harness.lab.safety.facts.facts import FactLine, Function, HostFacts, Thing
 
 _NEEDED = ("block", "devlinks", "nvme", "btrfs", "mounts", "swaps", "zpool", "backends", "cmdline", "users")
-_STORAGE = 0x01
-_FIBRE_CHANNEL, _SD = 0x0C04, 0x0805
+_STORAGE = "01"
+_FIBRE_CHANNEL, _SD = "0c04", "0805"
 _NO_MEDIUM = "unknown No medium found"  # ENOMEDIUM; a CD drive keeps the size of the disc that was in it
 _SAMPLES = 5  # of a disk, each a row and `*` when it is zero: see facts.sh
 
@@ -30,7 +30,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     driven = tuple(disks.driven(str(function.bdf)))
     if driven:
         yield Finding("storage", Level.LETHAL, "a program stores on it", driven)
-    if (function.class_code or 0) >> 8 == _FIBRE_CHANNEL:
+    if function.kind == _FIBRE_CHANNEL:
         far = disks.over_fibre_channel()
         over = tuple(dict.fromkeys(line for line, name in disks.uses if name in far))
         if over:
@@ -68,8 +68,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
 
 def _stores(function: Function) -> bool:
     """A controller of disks by its class, or by what is seen below it, or its class cannot be read."""
-    code = function.class_code
-    return bool(function.blocks) or code is None or code >> 16 == _STORAGE or code >> 8 in (_FIBRE_CHANNEL, _SD)
+    return bool(function.blocks) or function.base in ("", _STORAGE) or function.kind in (_FIBRE_CHANNEL, _SD)
 
 
 def _held(function: Function, stack: set[str], facts: HostFacts) -> Iterator[FactLine]:

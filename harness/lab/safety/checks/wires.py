@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -170,7 +170,7 @@ class Wires:
         found: list[Route] = []
         for section, read in (("routes", _route4), ("routes6", _route6), ("tables", _table)):
             for line in self.facts.lines(section):
-                found += read(line)
+                found += read(line) or ()
         return found
 
     @cached_property
@@ -181,8 +181,8 @@ class Wires:
             for line in self.facts.lines("addresses")
             if re.search(r"\sinet6?\s", line.text) and _address(line) is None
         ]
-        for section, read in (("routes", _understood4), ("routes6", _understood6), ("tables", _understood_table)):
-            found += [line for line in self.facts.lines(section) if not read(line)]
+        for section, read in (("routes", _route4), ("routes6", _route6), ("tables", _table)):
+            found += [line for line in self.facts.lines(section) if read(line) is None]
         return [line for line in found if not line.text.startswith("missing ")]
 
     def holders(self, text: str) -> set[str]:
@@ -270,73 +270,48 @@ def _address(line: FactLine) -> At | None:
     return At(name, own, network, line)
 
 
-_HEX8 = re.compile(r"[0-9A-Fa-f]{8}")
+# Each reads one line: the routes it tells, none when it leads nowhere; None when nobody understands it.
 
 
-def _understood4(line: FactLine) -> bool:
-    words = line.text.split()
-    return words[0] == "Iface" or (
-        len(words) > 7
-        and all(_HEX8.fullmatch(words[at]) for at in (1, 7))
-        and bool(re.fullmatch(r"[0-9A-Fa-f]+", words[3]))
-    )
-
-
-def _route4(line: FactLine) -> Iterator[Route]:
+def _route4(line: FactLine) -> list[Route] | None:
     """/proc/net/route (proc(5)): little-endian words, and of several next hops only the first."""
-    words = line.text.split()
-    if words[0] == "Iface" or not _understood4(line) or int(words[3], 16) & _REJECT:
-        return
-    place, bits = int.from_bytes(bytes.fromhex(words[1]), "little"), int(words[7], 16).bit_count()
-    yield Route(words[0], ipaddress.IPv4Network((place, bits), strict=False), "main", line)
-
-
-def _understood6(line: FactLine) -> bool:
-    words = line.text.split()
-    return (
-        len(words) == 10
-        and all(re.fullmatch(r"[0-9a-f]+", words[at]) for at in (0, 1, 8))
-        and len(words[0]) == 32
-        and int(words[1], 16) <= 128
+    if line.text.startswith("Iface"):
+        return []
+    match = re.match(
+        r"(\S+)\s+([0-9A-Fa-f]{8})\s+\S+\s+([0-9A-Fa-f]+)(?:\s+\S+){3}\s+([0-9A-Fa-f]{8})(?:\s|$)", line.text
     )
+    if match is None:
+        return None
+    name, to, flags, mask = match.groups()
+    if int(flags, 16) & _REJECT:
+        return []
+    place, bits = int.from_bytes(bytes.fromhex(to), "little"), int(mask, 16).bit_count()
+    return [Route(name, ipaddress.IPv4Network((place, bits), strict=False), "main", line)]
 
 
-def _route6(line: FactLine) -> Iterator[Route]:
+def _route6(line: FactLine) -> list[Route] | None:
     """/proc/net/ipv6_route (proc(5)): a line for each next hop, of all tables together."""
-    words = line.text.split()
-    if not _understood6(line) or int(words[8], 16) & _REJECT:
-        return
-    yield Route(words[9], ipaddress.IPv6Network((int(words[0], 16), int(words[1], 16)), strict=False), "main", line)
+    match = re.fullmatch(r"([0-9a-f]{32})\s+([0-9a-f]+)(?:\s+\S+){6}\s+([0-9a-f]+)\s+(\S+)", line.text)
+    if match is None or int(match[2], 16) > 128:
+        return None
+    if int(match[3], 16) & _REJECT:
+        return []
+    return [Route(match[4], ipaddress.IPv6Network((int(match[1], 16), int(match[2], 16)), strict=False), "main", line)]
 
 
-def _understood_table(line: FactLine) -> bool:
-    words = line.text.replace("\\", " ").split() or [""]
-    if words[0] in _NO_WAY:
-        return True
-    return bool(_destination(line)) and ("dev" in words[:-1])
-
-
-def _destination(line: FactLine) -> str:
-    words = line.text.split()
-    if words[0] == "unicast" and len(words) > 1:
-        words = words[1:]
-    if words[0] == "default":
-        return (
-            "::/0" if re.search(r"\bvia (?:inet6 )?[0-9a-f]*:|\bpref (?:medium|low|high)\b", line.text) else "0.0.0.0/0"
-        )
-    try:
-        return str(ipaddress.ip_network(words[0], strict=False))
-    except ValueError:
-        return ""
-
-
-def _table(line: FactLine) -> Iterator[Route]:
+def _table(line: FactLine) -> list[Route] | None:
     """Lines of `ip -o route show table all`: `[TYPE] TO via GATEWAY dev NAME table T \\ nexthop via ... dev NAME`."""
-    words = line.text.replace("\\", " ").split() or [""]
-    to = "" if words[0] in _NO_WAY else _destination(line)
-    if not to:
-        return
-    table = words[words.index("table") + 1] if "table" in words[:-1] else "main"
-    for word, name in pairwise(words):
-        if word == "dev":
-            yield Route(name, ipaddress.ip_network(to), table, line)
+    to, *words = f"{line.text.removeprefix('unicast ')} ".replace("\\", " ").split(" ")
+    if to in _NO_WAY:
+        return []
+    if to == "default":
+        six = re.search(r"\bvia (?:inet6 )?[0-9a-f]*:|\bpref (?:medium|low|high)\b", line.text)
+        to = "::/0" if six else "0.0.0.0/0"
+    pairs = list(pairwise(word for word in words if word))
+    names = [name for word, name in pairs if word == "dev"]
+    try:
+        network = ipaddress.ip_network(to, strict=False)
+    except ValueError:
+        return None
+    table = next((name for word, name in pairs if word == "table"), "main")
+    return [Route(name, network, table, line) for name in names] or None

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from harness.model.config import ConfigSpace
 
-FIRST, LAST = 0x100, 0xFF4  # offsets; each that is asked for here has 12 bytes at least
+_FIRST, _LEAST = 0x100, 12  # where they begin; bytes that each has which is asked for here
 
 
 def capabilities(config: ConfigSpace, wanted: int) -> Iterator[bytes]:
     """Each of this kind, from its header to the end of the config space; a list that runs in a circle ends."""
-    offset, seen = FIRST, set[int]()
-    while not config.gone and FIRST <= offset <= min(len(config.data) - 12, LAST) and offset not in seen:
+    offset, seen = _FIRST, set[int]()
+    while _FIRST <= offset <= len(config.data) - _LEAST and offset not in seen:
         seen.add(offset)
         header = int.from_bytes(config.data[offset : offset + 4], "little")
         if header & 0xFFFF == wanted:

@@ -71,7 +71,7 @@ class Function:
     place: str  # below /sys/devices
     id: str  # vendor:device
     subsystem: str
-    class_code: int | None
+    code: str  # of its class: base class, subclass, programming interface, two hexadecimal digits each
     driver: str | None
     override: str | None
     reset_methods: tuple[str, ...] | None  # None: the kernel is too old to tell them and a reset exists
@@ -89,6 +89,16 @@ class Function:
     blocks: frozenset[str]
     serials: frozenset[str]  # Device Serial Number, and those of its NVMe controllers
     lines: tuple[FactLine, ...]
+
+    @property
+    def base(self) -> str:
+        """Its base class; empty when that cannot be read."""
+        return self.code[:2]
+
+    @property
+    def kind(self) -> str:
+        """Its base class and subclass; empty when that cannot be read."""
+        return self.code[:4]
 
     @property
     def chain(self) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ def _functions(
             place=thing.place,
             id=f"{_hex(values, 'vendor', 4)}:{_hex(values, 'device', 4)}",
             subsystem=subsystem,
-            class_code=int(text, 16) if (text := _hex(values, "class", 6)) else None,
+            code=_hex(values, "class", 6),
             driver=drivers[name][0].text.partition(" ")[2] if name in drivers else None,
             override=None if override in (None, "(null)", "") else override,
             reset_methods=methods,

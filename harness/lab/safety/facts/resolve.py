@@ -41,7 +41,7 @@ def resolve(facts: HostFacts, identity: Identity, known: Mapping[tuple[str, ...]
 
 def where_hidden(functions: list[Function]) -> str:
     """What to say of functions whose driver lets nobody see a MAC or a drive's serial number; empty without any."""
-    silent = [one for one in functions if one.driver in _LENT_DRIVERS and (one.class_code or 0) >> 16 in (0x01, 0x02)]
+    silent = [one for one in functions if one.driver in _LENT_DRIVERS and one.base in ("01", "02")]
     if not silent:
         return ""
     shown = ", ".join(f"{one.bdf} has path {one.path}" for one in silent[:4])
