@@ -24,6 +24,7 @@ COMMON_PACKAGES = (
     "xen-system-amd64",
     "xen-utils-common",
     "openssh-server",
+    "dropbear-bin",  # a second ssh server, the one that the harness speaks to
     "pciutils",
     "kmod",
     "udev",

@@ -15,7 +15,7 @@ from harness.base.progress import Progress
 from harness.guest.drivers import Driver, drivers
 from harness.host.host import Host, Opener, TargetDevice
 from harness.host.stacks import Stack
-from harness.nested import access
+from harness.nested import access, rootfs
 from harness.nested.accelerator import Accelerator, detect
 from harness.nested.apt_sources import find_mirrors
 from harness.nested.cache import Cache, remove_tree
@@ -108,7 +108,7 @@ class NestedLab:
         xen = self.image.xen if self.own.xen is None else self.own.xen.stored(self.cache)
         kernel, initrd = self._started
         boot = Boot(xen, kernel, initrd, self.stack.xen_options, self.stack.dom0_options)
-        return MachineSpec(self.emulator, boot, self.accelerator, frozen)
+        return MachineSpec(self.emulator, boot, self.accelerator, frozen, ssh=rootfs.SOONER)
 
     @cached_property
     def _started(self) -> tuple[Path, Path]:

@@ -20,6 +20,7 @@ from harness.base.process import environment, run
 from harness.nested.accelerator import Accelerator
 from harness.nested.devices import EmulatedDevice, root_ports
 from harness.nested.emulator import Emulator
+from harness.nested.rootfs import ADDRESS
 from harness.nested.rundir import RunDir
 from harness.transport.gdbstub import GdbDebugger
 
@@ -55,6 +56,7 @@ class MachineSpec:
     boot: Boots
     accelerator: Accelerator
     devices: dict[str, EmulatedDevice]  # present from power-on; others are hot-added
+    ssh: int = 22  # the host's port that is reached through `Machine.ssh_port`
 
     @property
     def drives(self) -> list[str]:
@@ -92,7 +94,7 @@ class MachineSpec:
             *("-drive", f"file={disk},if=none,id=root,format=qcow2,cache=unsafe"),
             *("-device", "virtio-blk-pci,drive=root,addr=0x3"),
             # restrict=on: the nested host reaches nothing outside; port 0: the kernel chooses, runs never collide
-            *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-10.0.2.15:22"),
+            *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-{ADDRESS}:{self.ssh}"),
             *("-device", "virtio-net-pci,netdev=net,addr=0x4"),
             *ports,
             *(argument for name, model in self.devices.items() for argument in _cold_plug(name, model)),
@@ -220,10 +222,9 @@ class Machine:
 
     @property
     def ssh_port(self) -> int:
-        """The loopback port that leads to the nested host's port 22."""
-        match = re.search(
-            r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+10\.0\.2\.15\s+22", self.hmp("info usernet")
-        )
+        """The loopback port that leads to the host's ssh server."""
+        forward = rf"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+{re.escape(ADDRESS)}\s+{self.spec.ssh}\b"
+        match = re.search(forward, self.hmp("info usernet"))
         if match is None:
             raise LabError("QEMU does not forward a port to the nested host")
         return int(match[1])

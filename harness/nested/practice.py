@@ -132,7 +132,7 @@ def up(
             progress, log=cache.root / "logs" / "packages.log", sudo=sudo, besides=prerequisites.PRACTICE
         )
         lab = NestedLab(stack, [], cache, progress)
-        spec = replace(lab.machine_spec, devices=workbench.models())
+        spec = replace(lab.machine_spec, devices=workbench.models(), ssh=22)  # sshd, as a stranger's machine has it
         fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=root_of(cache)))  # mode 0700: there are secrets in it
         try:
             ports = Ports.free(_taken(cache))

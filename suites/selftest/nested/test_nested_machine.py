@@ -156,7 +156,7 @@ def real_emulator() -> Emulator:
 
 
 def start(run_dir: RunDir, *words: str, frozen: Path | None = None, devices: tuple[str, ...] = ()) -> Machine:
-    bare = Bare(real_emulator(), BOOT, TCG, {name: catalogue()[name] for name in devices}, words)
+    bare = Bare(real_emulator(), BOOT, TCG, {name: catalogue()[name] for name in devices}, words=words)
     return Machine.start(bare, run_dir, disk=Path("none"), ram=Path("none"), frozen=frozen)
 
 
@@ -220,3 +220,8 @@ class TestRealQemu:
         again.restore(tmp_path / "state")
         assert again.qmp("query-status")["running"] is True  # type: ignore[index]
         again.close()
+
+
+def test_a_nested_host_is_reached_by_the_server_that_answers_soonest() -> None:
+    words = " ".join(dataclasses.replace(spec(), ssh=2222).arguments(disk=Path("disk.qcow2"), ram=Path("/c/ram")))
+    assert "hostfwd=tcp:127.0.0.1:0-10.0.2.15:2222 " in words
