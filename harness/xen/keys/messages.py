@@ -82,7 +82,8 @@ class Continuation(StrictModel):
         return self
 
     def has(self, text: str) -> bool:
-        return any(re.fullmatch(one, text) for one in self.lines)
+        """Also where dmesg(1) set it in: the further lines of one message stand under its text, not its timestamp."""
+        return any(re.fullmatch(one, shown) for one in self.lines for shown in (text, text.lstrip()))
 
 
 class Rule(StrictModel):

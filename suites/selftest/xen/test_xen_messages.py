@@ -215,6 +215,19 @@ def test_the_rules_of_the_example_are_good(tmp_path: Path) -> None:
     assert list(load_rules(tmp_path / "good.yaml").rules) == ["first"]
 
 
+def test_what_dmesg_sets_in_goes_on() -> None:
+    """As a dom0 printed it: the further lines of one printk stand under its text."""
+    told = (
+        "[   67.821738] pciback 0000:02:00.0: xen-pciback: Driver tried to write to a read-only configuration space"
+        " field at offset 0x48, size 2. This may be harmless, but if you have problems with your device:\n"
+        "               1) see permissive attribute in sysfs\n"
+        "               2) report problems to the xen-devel mailing list along with details of your device obtained from"
+        " lspci.\n"
+    )
+    assert dom0(told) == [("pciback-noted", 2)]
+    assert dom0(told.replace("1) see", "3) see"))[1] == (None, 0)
+
+
 PAGE = Path(__file__).parents[3] / "docs" / "messages.md"
 
 
