@@ -221,8 +221,8 @@ def test_what_dmesg_sets_in_goes_on() -> None:
         "[   67.821738] pciback 0000:02:00.0: xen-pciback: Driver tried to write to a read-only configuration space"
         " field at offset 0x48, size 2. This may be harmless, but if you have problems with your device:\n"
         "               1) see permissive attribute in sysfs\n"
-        "               2) report problems to the xen-devel mailing list along with details of your device obtained from"
-        " lspci.\n"
+        "               2) report problems to the xen-devel mailing list along with details of your device obtained"
+        " from lspci.\n"
     )
     assert dom0(told) == [("pciback-noted", 2)]
     assert dom0(told.replace("1) see", "3) see"))[1] == (None, 0)
