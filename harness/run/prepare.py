@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from harness.base.beside import beside
 from harness.base.progress import Progress
 from harness.host.host import Lab
 from harness.host.stacks import Stack, stack
 from harness.lab.provision.oneboot import OneBoot
 from harness.lab.real import RealLab
 from harness.nested import prerequisites
-from harness.nested.apt_sources import use_mirror
+from harness.nested.apt_sources import find_mirrors, use_mirror
 from harness.nested.cache import Cache
+from harness.nested.image import ensure_image
 from harness.nested.lab import NO_PARTS, NestedLab
 from harness.nested.ownparts import OwnParts
 from harness.run.options import RunOptions
@@ -37,7 +39,8 @@ def prepared_lab(
     """A nested lab that hands out hosts at once. Raises UsageError, LabError."""
     cache = Cache()
     prerequisites.install(progress, log=cache.root / "logs" / "packages.log", sudo=sudo)
-    lab = NestedLab(chosen, devices, cache, progress, own)
+    with beside(lambda: ensure_image(chosen, cache, progress, mirrors=find_mirrors())):
+        lab = NestedLab(chosen, devices, cache, progress, own)  # with its emulator
     progress.note(f"accelerator {lab.accelerator.name}: {lab.accelerator.why}")
     assert lab.snapshot  # noqa: S101 - a cached property: made here, before two threads could both want to
     return lab
