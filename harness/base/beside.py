@@ -6,13 +6,14 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
+from harness.base.process import KILL_GRACE, end_all
+
 
 @contextlib.contextmanager
 def beside(work: Callable[[], object]) -> Iterator[None]:
     """Do `work` in a thread while the body runs, and wait for it at the end; what it raised is raised there.
 
-    A body that is broken off waits for nobody: the thread ends with the process, and so do the programs that it
-    started (`harness.base.process.run`).
+    A body that is broken off ends the programs that the work waits for, and gives it the time to clean up after them.
     """
     raised: list[BaseException] = []
 
@@ -24,7 +25,12 @@ def beside(work: Callable[[], object]) -> Iterator[None]:
 
     thread = threading.Thread(target=run, name="beside", daemon=True)
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+        thread.join()
+    except BaseException:
+        end_all()
+        thread.join(KILL_GRACE)
+        raise
     if raised:
         raise raised[0]

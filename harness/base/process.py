@@ -70,6 +70,7 @@ class Completed:
     log: Path | None = None
 
 
+_running: set[subprocess.Popen[bytes]] = set()
 _withheld: set[str] = set()
 
 
@@ -150,6 +151,7 @@ def run(
             )
         except OSError as error:
             raise UsageError(f"cannot start: {line}: {error.strerror or error}") from error
+        _running.add(process)
         try:
             status = process.wait(timeout=deadline.remaining)
         except subprocess.TimeoutExpired as expired:
@@ -160,6 +162,8 @@ def run(
         except BaseException:
             end_group(process)
             raise
+        finally:
+            _running.discard(process)
         for file in () if log else (out, err):
             if file.seek(0, os.SEEK_END) > MOST:
                 raise CommandFailed(f"{argv[0]} says more than {MOST >> 20} MiB")
@@ -174,6 +178,12 @@ def run(
         if check and status != 0:
             raise CommandFailed(f"exit status {status}: {line}{_tail(err)}", hint=_where(log))
         return done
+
+
+def end_all() -> None:
+    """End what other threads wait for in `run`, which fails there. For a Ctrl-C, which only the main thread hears."""
+    for process in list(_running):
+        end_group(process)
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
