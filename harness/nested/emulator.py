@@ -1,4 +1,4 @@
-"""The QEMU that nested hosts run in: the same release on every machine, unpacked from Debian's archive into the cache.
+"""The QEMU that nested hosts run in: that of Debian's backports, unpacked into the cache, whatever is installed.
 
 QEMU 11.1 is the first that freezes an nvme at work. Debian's stable releases have older ones, so it comes from the
 backports of the newest, with the C library and all else that it needs: nothing is installed, and no root is wanted.

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import EmulatorFault, GuestDied, LabError, MaskallError
-from harness.base.process import run
 from harness.base.progress import Progress
 from harness.host.host import Host, Opener
 from harness.nested.cache import Cache
-from harness.nested.machine import Machine
+from harness.nested.machine import Machine, copy_sparse
 from harness.nested.snapshot import COPIED_AS_THEY_ARE, Snapshot
 from harness.transport.base import Transport
 
@@ -70,8 +69,7 @@ class WarmRecipe:
         snapshot.opening.mkdir()
         with self.progress.phase("copy the frozen host", 2):
             for file in (self.base.disk, self.base.ram):
-                sparse = ["cp", "--sparse=always", "--reflink=auto", str(file), str(directory)]
-                run(sparse, deadline=Deadline.after(120))
+                copy_sparse(file, directory / file.name)
             for name in COPIED_AS_THEY_ARE:
                 shutil.copy(self.base.path / name, directory)
         with self.live(snapshot.disk, snapshot.ram) as (machine, host):
