@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
+from harness.base.errors import SafetyRefusal
 from harness.lab.inventory.models import DeviceEntry
 from harness.lab.safety.checks.far import far
 from harness.lab.safety.checks.finding import Lending, Level
 from harness.lab.safety.checks.network import check as network
 from harness.lab.safety.checks.storage import check as storage
+from harness.lab.safety.checks.wires import Wires
 from harness.lab.safety.facts.facts import HostFacts
+from harness.lab.safety.facts.resolve import resolve, where_hidden
 from harness.lab.safety.gate import decide, decide_at, explain
 from harness.model.address import Bdf
-from suites.selftest.lab.test_safety_gate import DISK, ETH0, MAC, NIC, NIC_HOME, ROOT, card, decision, facts, function
+from suites.selftest.lab.test_safety_gate import (
+    DISK,
+    ETH0,
+    IDENTITIES,
+    MAC,
+    NIC,
+    NIC_HOME,
+    ROOT,
+    card,
+    config,
+    decision,
+    facts,
+    function,
+)
 from suites.selftest.lab.test_safety_holes import ISCSI, TOP, ask, bridge
 
 FAR = [
@@ -575,3 +593,68 @@ def test_memory_of_cxl(rows: list[tuple[int, bytes]], expected: Level) -> None:
 def test_kinds_that_the_machine_hangs_on(code: str, driver: str, expected: Level) -> None:
     pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)
     assert levels(facts(pci=pci, drivers=f"={NIC} {driver}\n" if driver else "="), "kind") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("bar", "address", "expected"),
+    [
+        (0xE001, 0xDFFF, Level.OK),
+        (0xE001, 0xE000, Level.LETHAL),
+        (0xE001, 0xEFFF, Level.LETHAL),
+        (0xE001, 0xF000, Level.OK),
+        (0xF7000000, 0xF6FFFFFF, Level.OK),
+        (0xF7000000, 0xF7000000, Level.LETHAL),
+        (0xF7000000, 0xF700FFFF, Level.LETHAL),
+        (0xF7000000, 0xF7010000, Level.OK),
+        (0x10000, 0x1FFFF, Level.LETHAL),
+    ],
+)
+def test_how_far_behind_a_bar_an_address_is_its_own(bar: int, address: int, expected: Level) -> None:
+    space = config(NIC).replace(
+        f"000010 {bytes(16).hex(' ')}", f"000010 {(bar.to_bytes(4, 'little') + bytes(12)).hex(' ')}"
+    )
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "070002")
+    seen = facts(pci=pci, config=f"={space}", xen=f"xen_commandline : com1=115200,8n1,{address:#x},4\n")
+    assert levels(seen, "console") == [expected]
+
+
+@pytest.mark.parametrize("driver", ["pciback", "xen-pciback", "vfio-pci", "pci-stub", "e1000e"])
+def test_drivers_that_hide_a_mac(driver: str) -> None:
+    """Then our journal is asked where it was, and a person is told to name the device by path."""
+    hidden, gone = driver in ("pciback", "xen-pciback", "vfio-pci"), facts(net="=", drivers=f"={NIC} {driver}\n")
+    nic = IDENTITIES["nic"]
+    with pytest.raises(SafetyRefusal) as told:
+        resolve(gone, nic)
+    assert ("hides serial numbers" in str(told.value)) is hidden
+    with contextlib.nullcontext() if hidden else pytest.raises(SafetyRefusal):
+        assert resolve(gone, nic, {nic.mark: Bdf.parse(NIC)}) == Bdf.parse(NIC)
+
+
+@pytest.mark.parametrize(("code", "expected"), [("010000", True), ("020000", True), ("030000", False), ("", False)])
+def test_what_a_driver_hides_is_told_of_disks_and_cards_alone(code: str, expected: bool) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)
+    silent = list(facts(pci=pci, drivers=f"={NIC} pciback\n").functions.values())
+    assert bool(where_hidden(silent)) is expected
+
+
+ROUTES = [
+    ("default via 192.0.2.9 dev eth1 proto dhcp metric 100", [("0.0.0.0/0", "main", "eth1")]),
+    ("default via fe80::1 dev eth1 table 7 pref medium", [("::/0", "7", "eth1")]),
+    ("default via inet6 fe80::1 dev eth1", [("::/0", "main", "eth1")]),
+    ("default dev eth1 metric 1 pref high", [("::/0", "main", "eth1")]),
+    ("default dev eth1 metric 1 pref low", [("::/0", "main", "eth1")]),
+    ("default dev eth1 scope link", [("0.0.0.0/0", "main", "eth1")]),
+    ("unicast 192.0.2.0/24 dev eth1 table local", [("192.0.2.0/24", "local", "eth1")]),
+    ("192.0.2.7 dev eth1", [("192.0.2.7/32", "main", "eth1")]),
+    ("default nhid 5\\\tnexthop via 192.0.2.9 dev eth0\\\tnexthop via 192.0.2.8 dev eth1",
+     [("0.0.0.0/0", "main", "eth0"), ("0.0.0.0/0", "main", "eth1")]),
+    ("10.0.0.0/8 dev eth1 table", [("10.0.0.0/8", "main", "eth1")]),
+    ("local 192.0.2.1 dev eth1 table local", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "expected"), ROUTES)
+def test_routes_that_ip_tells(line: str, expected: list[tuple[str, str, str]]) -> None:
+    wires = Wires(facts(routes="=", tables=f"{line}\n"))
+    assert [(str(one.network), one.table, one.interface) for one in wires.routes] == expected
+    assert not wires.strange

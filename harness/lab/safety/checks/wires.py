@@ -301,13 +301,13 @@ def _route6(line: FactLine) -> list[Route] | None:
 
 def _table(line: FactLine) -> list[Route] | None:
     """Lines of `ip -o route show table all`: `[TYPE] TO via GATEWAY dev NAME table T \\ nexthop via ... dev NAME`."""
-    to, *words = f"{line.text.removeprefix('unicast ')} ".replace("\\", " ").split(" ")
+    to, *words = line.text.removeprefix("unicast ").replace("\\", " ").split() or [""]
     if to in _NO_WAY:
         return []
     if to == "default":
         six = re.search(r"\bvia (?:inet6 )?[0-9a-f]*:|\bpref (?:medium|low|high)\b", line.text)
         to = "::/0" if six else "0.0.0.0/0"
-    pairs = list(pairwise(word for word in words if word))
+    pairs = list(pairwise(words))
     names = [name for word, name in pairs if word == "dev"]
     try:
         network = ipaddress.ip_network(to, strict=False)
