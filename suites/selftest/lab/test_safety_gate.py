@@ -151,6 +151,9 @@ STORAGE = [
     ({"mounts": "21 20 0:40 / /srv rw - bcachefs /dev/vda9:/dev/vda8 rw\n"}, Level.OK),
     ({"mounts": "21 20 0:40 / /srv rw - bcachefs /dev/vda9:/dev/nvme1n1p9 rw\n"}, Level.LETHAL),
     ({"mounts": "21 20 0:40 / /srv rw - xfs /dev/vda9 rw,logdev=/dev/vda8\n"}, Level.OK),
+    ({"mounts": "21 20 0:40 / /srv rw - bcachefs /dev/sdq:/dev/sdr rw\n"}, Level.DENY),
+    ({"mounts": "21 20 254:1 / /srv rw - ext4 /dev/nvme1n1 rw\n"}, Level.LETHAL),  # its number is another's
+    ({"mounts": "21 20 254:1 / /srv rw - ext4 /dev/sdq rw\n"}, Level.OK),
     ({"zpool": "missing zpool\n"}, Level.LETHAL),
     ({"block": "-"}, Level.LETHAL),
     ({"mounts": "-"}, Level.LETHAL),

@@ -167,6 +167,13 @@ def test_file_systems_of_here(kind: str) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("kind", ["zfs", "overlay", "autofs"])
+def test_file_systems_whose_source_is_no_place(kind: str, source: str) -> None:
+    """A snapshot is `pool@name`, an overlay is called anything, and autofs has not mounted what it watches."""
+    assert levels(facts(mounts=f"50 1 0:50 / /x rw - {kind} {source} rw\n"), "network") == [Level.OK]
+
+
+@pytest.mark.parametrize("source", SOURCES)
 def test_sources_of_elsewhere_whatever_the_file_system(source: str) -> None:
     assert Level.LETHAL in levels(facts(mounts=f"50 1 0:50 / /x rw - new {source} rw\n"), "network")
 
@@ -203,6 +210,7 @@ def test_images_that_a_device_model_fetches(image: str, backend: str) -> None:
 def test_disks_of_elsewhere(name: str) -> None:
     block = f"{name} realpath /sys/devices/virtual/block/{name}\n{name} dev 90:0\n{name} size "
     assert Level.LETHAL in levels(facts(block=f"{block}8\n"), "network")
+    assert [one.line.text for one in far(facts(block=f"{block}8\n"))] == [block.splitlines()[0]]
     assert levels(facts(block=f"{block}0\n"), "network") == [Level.OK]
 
 
@@ -610,23 +618,25 @@ def test_kinds_that_the_machine_hangs_on(code: str, driver: str, expected: Level
     ],
 )
 def test_how_far_behind_a_bar_an_address_is_its_own(bar: int, address: int, expected: Level) -> None:
-    space = config(NIC).replace(
-        f"000010 {bytes(16).hex(' ')}", f"000010 {(bar.to_bytes(4, 'little') + bytes(12)).hex(' ')}"
-    )
     pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "070002")
-    seen = facts(pci=pci, config=f"={space}", xen=f"xen_commandline : com1=115200,8n1,{address:#x},4\n")
-    assert levels(seen, "console") == [expected]
+    for at in (0x10, 0x1C, 0x24):
+        row, place = at & ~15, at & 15
+        told = (bytes(place) + bar.to_bytes(4, "little") + bytes(12 - place)).hex(" ")
+        space = config(NIC).replace(f"{row:06x} {bytes(16).hex(' ')}", f"{row:06x} {told}")
+        seen = facts(pci=pci, config=f"={space}", xen=f"xen_commandline : com1=115200,8n1,{address:#x},4\n")
+        assert levels(seen, "console") == [expected]
 
 
-@pytest.mark.parametrize("driver", ["pciback", "xen-pciback", "vfio-pci", "pci-stub", "e1000e"])
+@pytest.mark.parametrize("driver", ["", "pciback", "xen-pciback", "vfio-pci", "pci-stub", "e1000e"])
 def test_drivers_that_hide_a_mac(driver: str) -> None:
     """Then our journal is asked where it was, and a person is told to name the device by path."""
-    hidden, gone = driver in ("pciback", "xen-pciback", "vfio-pci"), facts(net="=", drivers=f"={NIC} {driver}\n")
+    hidden = driver in ("pciback", "xen-pciback", "vfio-pci")
+    gone = facts(net="=", drivers=f"={NIC} {driver}\n" if driver else "=")
     nic = IDENTITIES["nic"]
     with pytest.raises(SafetyRefusal) as told:
         resolve(gone, nic)
     assert ("hides serial numbers" in str(told.value)) is hidden
-    with contextlib.nullcontext() if hidden else pytest.raises(SafetyRefusal):
+    with contextlib.nullcontext() if hidden or not driver else pytest.raises(SafetyRefusal):
         assert resolve(gone, nic, {nic.mark: Bdf.parse(NIC)}) == Bdf.parse(NIC)
 
 
@@ -658,3 +668,26 @@ def test_routes_that_ip_tells(line: str, expected: list[tuple[str, str, str]]) -
     wires = Wires(facts(routes="=", tables=f"{line}\n"))
     assert [(str(one.network), one.table, one.interface) for one in wires.routes] == expected
     assert not wires.strange
+
+
+VIRTIO = [
+    ("1af4:1005", "00ff00", "kind", Level.OK),
+    ("1af4:1044", "00ff00", "kind", Level.OK),
+    ("1af4:1045", "00ff00", "kind", Level.DENY),
+    ("1af4:1058", "00ff00", "kind", Level.LETHAL),
+    ("1af4:105b", "00ff00", "kind", Level.LETHAL),
+    ("1af4:1003", "078000", "console", Level.LETHAL),
+    ("1af4:1043", "078000", "console", Level.LETHAL),
+    ("1af4:1044", "078000", "console", Level.OK),
+]
+
+
+@pytest.mark.parametrize(("identity", "code", "check", "expected"), VIRTIO)
+def test_what_virtio_is_by_its_number(identity: str, code: str, check: str, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, identity, code)
+    seen = facts(pci=pci, consoles="hvc1 -W- (E) 229:1\n")
+    found = decide_at(NIC, Bdf.parse(NIC), seen, Lending())
+    assert [one.level for one in found.findings if one.check == check] == [expected]
+    board = facts(pci=pci, consoles="hvc0 -W- (E) 229:0\n")
+    found = decide_at(NIC, Bdf.parse(NIC), board, Lending())
+    assert check == "kind" or [one.level for one in found.findings if one.check == check] == [Level.OK]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 
 from harness.base.errors import ParseError
@@ -145,8 +146,7 @@ def _bars(function: Function) -> list[int]:
     try:
         if config.header_type != 0:
             return []
-        for index in range(6):
-            value = int.from_bytes(config.data[0x10 + 4 * index : 0x14 + 4 * index], "little")
+        for index, value in enumerate(struct.unpack_from("<6I", config.data, 0x10)):
             start = value & ~0x3 if value & 1 else config.bar_address(index)
             if start:
                 found.append(start)

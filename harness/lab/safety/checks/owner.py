@@ -52,9 +52,8 @@ def owners_of(function: Function, facts: HostFacts) -> list[FactLine]:
     """
     key = str(function.bdf).replace(":", "-").replace(".", "-")
     found = [line for line in facts.lines("owners") if f"/{key}/" in line.text]
-    found += [
-        line for line in facts.lines("backends") if "/backend/pci/" in line.text and f'"{function.bdf}"' in line.text
-    ]
+    given = re.compile(rf'/backend/pci/\S+ = "{function.bdf}"')
+    found += [line for line in facts.lines("backends") if given.search(line.text)]
     return found
 
 

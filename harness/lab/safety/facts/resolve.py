@@ -25,9 +25,9 @@ def resolve(facts: HostFacts, identity: Identity, known: Mapping[tuple[str, ...]
     if len(found) == 1:
         return found[0].bdf
     if not found and (identity.mac or identity.serial):
-        function = facts.functions.get(known[identity.mark]) if identity.mark in known else None
-        if function is not None and function in alike and (function.driver is None or function.driver in _LENT_DRIVERS):
-            return function.bdf
+        for function in alike:
+            if function.bdf == known.get(identity.mark) and function.driver in (None, *_LENT_DRIVERS):
+                return function.bdf
     nearest = found or alike
     shown = "; ".join(f"{function.bdf} has {inert(function.marks)}" for function in nearest[:4])
     count = "several functions are" if found else "no function is"
