@@ -1,9 +1,11 @@
-"""Fixtures of more than one test file, their examples, their timeout, their order, and what is no garbage."""
+"""Fixtures of more than one test file, their examples, their timeout, their order, what is compiled once and what is
+no garbage."""
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -42,6 +44,19 @@ def _memory() -> Path | None:
 if "TMPDIR" not in os.environ and (memory := _memory()):
     os.environ["TMPDIR"] = str(memory)  # for their children too
     tempfile.tempdir = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing is compiled twice, also where Python shall leave nothing beside its sources.
+
+    Containers are set so, and then each worker, and each of a hundred programs that tests start, compiled the harness.
+    """
+    cache = getattr(config, "cache", None)  # `-p no:cacheprovider` wants nothing of an earlier run
+    if cache is None or not sys.dont_write_bytecode:
+        return
+    sys.pycache_prefix, sys.dont_write_bytecode = str(cache.mkdir("bytecode")), False
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or it was the option -B
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

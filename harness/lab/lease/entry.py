@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Self
 
 from harness.base.errors import AnotherMachine, JournalDamaged
@@ -83,11 +84,11 @@ class JournalLine:
             "prev": self.prev,
         }
 
-    @property
+    @cached_property
     def hash(self) -> str:
         return hashlib.sha256(_json(self._body)).hexdigest()
 
-    @property
+    @cached_property
     def line(self) -> bytes:
         """With its newline; the hash stands last, where a shell script finds it."""
         return _json({**self._body, "hash": self.hash}) + b"\n"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
+import shutil
 import struct
 import subprocess
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -53,9 +56,16 @@ def sign(message: bytes, key: Path, namespace: str = NAMESPACE) -> bytes:
 
 def finished_run(name: str, root: Path) -> Path:
     """A recorded run with the files that it has at its end."""
-    unpacked(name, root)
-    finish(root)
+    shutil.copytree(_finished(name).name, root, dirs_exist_ok=True)
     return root
+
+
+@functools.cache
+def _finished(name: str) -> tempfile.TemporaryDirectory[str]:
+    """To be copied: a run is judged once, not in each test. Nobody changes it."""
+    made = tempfile.TemporaryDirectory(prefix=f"{name}-")
+    finish(unpacked(name, Path(made.name)))
+    return made
 
 
 def finish(root: Path) -> None:

@@ -95,6 +95,13 @@ class PlayedHost:
             self.violations.append(f"{who}: {what}, and bob has the device")
 
 
+def _closed() -> threading.Lock:
+    """A gate: `release` lets one through that waits, or will wait, in `acquire`."""
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
+
+
 @dataclass
 class Schedule:
     """One order of things. `log` says what happened, a line each: what a seed that fails prints."""
@@ -109,8 +116,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311
-        self._turns: dict[str, threading.Semaphore] = {}
-        self._back = threading.Semaphore(0)
+        self._turns: dict[str, threading.Lock] = {}
+        self._back = _closed()
         self._left = 0  # steps until the turn goes back
         self._done: set[str] = set()
 
@@ -130,7 +137,7 @@ class Schedule:
 
     def play(self, controllers: dict[str, Callable[[], None]]) -> None:
         """Until all have ended. Each keeps the turn for a random while: one sleeps while the other works."""
-        self._turns = {who: threading.Semaphore(0) for who in controllers}
+        self._turns = {who: _closed() for who in controllers}
         threads = [threading.Thread(target=self._run, args=(who, what)) for who, what in controllers.items()]
         for thread in threads:
             thread.start()

@@ -50,10 +50,10 @@ class _Session(paramiko.ServerInterface):
 
 
 class SshServer:
-    """Accepts the one user key. `commands` is everything it was asked to run; `before_answer` runs once a command ended
-    and its exit status was not sent yet; with `answers` False none is sent. `kex` restricts the key exchanges.
-    `executor` replaces `execute`; it uses `run_process` and `answer`. With `refuses` nobody gets as far as a banner.
-    Not `up` it has its port and nobody listens there, until `come_up`."""
+    """Accepts the one user key. `commands` is everything it was asked to run, `processes` what it started for that.
+    `before_answer` runs once a command ended and its exit status was not sent yet; with `answers` False none is sent.
+    `kex` restricts the key exchanges. `executor` replaces `execute`; it uses `run_process` and `answer`. With `refuses`
+    nobody gets as far as a banner. Not `up` it has its port and nobody listens there, until `come_up`."""
 
     def __init__(self, host_key: paramiko.PKey, user_key: paramiko.PKey, *, up: bool = True) -> None:
         self.host_key = host_key
@@ -65,7 +65,7 @@ class SshServer:
         self.executor: Callable[[paramiko.Channel, bytes], None] | None = None
         self.refuses = False
         self._links: list[paramiko.Transport] = []
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -107,7 +107,7 @@ class SshServer:
         process = subprocess.Popen(  # noqa: S603  (executing what it is asked is its purpose)
             argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, env=env
         )
-        self._processes.append(process)
+        self.processes.append(process)
         assert process.stdin and process.stdout and process.stderr
 
         def pump_in(target: int = process.stdin.fileno()) -> None:
@@ -148,7 +148,7 @@ class SshServer:
     @property
     def idle(self) -> bool:
         """Everything it started has ended."""
-        return all(process.poll() is not None for process in self._processes)
+        return all(process.poll() is not None for process in self.processes)
 
     @property
     def connections(self) -> int:
@@ -164,7 +164,7 @@ class SshServer:
         """End every connection and everything it started, as when the machine goes down."""
         for link in self._links:
             link.close()
-        for process in self._processes:
+        for process in self.processes:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)

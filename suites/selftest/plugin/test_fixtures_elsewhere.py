@@ -217,7 +217,7 @@ def loaded(folder: Path, text: str, *words: str) -> tuple[str, set[str]]:
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", _LOADED.format(words=[*words, str(file)])],
         cwd=folder,
-        env={"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
         capture_output=True,
         text=True,
         check=True,
