@@ -3,6 +3,7 @@ no garbage."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -54,9 +55,10 @@ def pytest_configure(config: pytest.Config) -> None:
     cache = getattr(config, "cache", None)  # `-p no:cacheprovider` wants nothing of an earlier run
     if cache is None or not sys.dont_write_bytecode:
         return
-    sys.pycache_prefix, sys.dont_write_bytecode = str(cache.mkdir("bytecode")), False
-    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or it was the option -B
+    with contextlib.suppress(OSError):  # a checkout that nobody may write to
+        sys.pycache_prefix, sys.dont_write_bytecode = str(cache.mkdir("bytecode")), False
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or it was the option -B
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
