@@ -11,7 +11,9 @@ import pytest
 from suites.selftest.fakes.patience import MEANT_TO_PASS
 
 SUITE = Path(__file__).parents[1]
-CLOCKS = {"monotonic", "perf_counter", "time", "process_time"}
+STOPWATCHES = {"perf_counter", "process_time", "thread_time"}
+"""Clocks that are good for nothing but to say how fast something was."""
+CLOCKS = {"monotonic", "time"}
 WAITS = {"wait", "join", "after", "settimeout", "Timer"}
 FAKE_CLOCK = {
     "xen/test_xen_toolstack.py": "its fake host lets the deadline pass by itself",
@@ -21,8 +23,10 @@ FAKE_CLOCK = {
 
 
 def judged_by_a_clock(tree: ast.AST) -> Iterator[int]:
-    """Lines of asserts that ask a clock."""
+    """Lines of asserts that ask a clock, and of every stopwatch: whatever it reads ends in an assert somewhere."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _name(node.func) in STOPWATCHES:
+            yield node.lineno
         if isinstance(node, ast.Assert):
             for part in ast.walk(node.test):
                 if isinstance(part, ast.Call) and _name(part.func) in CLOCKS:
@@ -47,6 +51,7 @@ def _name(function: ast.expr) -> str:
 
 def test_the_rule_sees_what_it_forbids() -> None:
     assert list(judged_by_a_clock(ast.parse("assert time.monotonic() - began < 2"))) == [1]
+    assert list(judged_by_a_clock(ast.parse("began = time.perf_counter()"))) == [1]
     for line in ("done.wait({})", "Deadline.after({})", "thread.join(timeout={})", "run(x, timeout={})"):
         assert list(too_few_seconds(ast.parse(line.format(9)))) == [1], line
     for line in ("done.wait(FOREVER)", "Deadline.after(0.05)", "soon()", "', '.join(words)"):

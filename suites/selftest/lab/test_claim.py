@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.base.deadline import poll
 from harness.base.errors import LockHeld
 from harness.lab.lease.claim import Claim, look, owner_of
-from harness.lab.lease.holder import STALE, parse
+from harness.lab.lease.holder import STALE, Holder, parse
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.patience import FOREVER, soon
 
@@ -76,10 +76,16 @@ def test_a_live_claim_is_nobody_elses_and_says_whose(taker: Taker) -> None:
     taker.take()
     (Path(taker.run) / "journal.jsonl").touch()
     for owner in ("bob@box", "ada@box"):
-        with pytest.raises(LockHeld, match=r"used by ada@box since .* \(a test; last heard of 0 s ago\)") as raised:
+        with pytest.raises(LockHeld, match=r"used by ada@box since .* \(a test; last heard of \d+ s ago\)") as raised:
             taker.take(owner)
         assert raised.value.hint == "--wait SECONDS, or ask them; --take-over REASON"
     (Path(taker.run) / "journal.jsonl").unlink()
+
+
+def test_how_long_ago_is_said_in_seconds() -> None:
+    holder = Holder("ada@box", "a test", "noon", "b1", "t1")
+    there = parse(f"{holder.as_json().decode().strip()}\n100.10\n107.40\nd1\n")
+    assert there is not None and there.told == "ada@box since noon (a test; last heard of 7 s ago)"
 
 
 def test_a_dead_claim_of_the_same_owner_needs_no_human(taker: Taker, run: str) -> None:
