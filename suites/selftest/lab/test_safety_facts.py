@@ -74,6 +74,13 @@ def test_config_space_that_is_not_whole_is_doubted(rows: list[str], why: str) ->
     assert found[Bdf.parse(DISK)].doubts == ()
 
 
+def test_tools_and_the_busybox_for_guests() -> None:
+    seen = facts(tools="=/usr/sbin/xl\nod\nbusybox /usr/bin/busybox\nbusybox odd\nother /bin/sh\n")
+    assert seen.busybox == ("/usr/bin/busybox",)
+    assert seen.tools == {"xl", "od", "busybox", "other"}
+    assert facts(tools="-").busybox == ()
+
+
 def test_what_the_host_calls_itself() -> None:
     seen = facts(os_release='=NAME="Debian"\nPRETTY_NAME="XCP-ng 8.3"\nID=xcp\n', kernel="=6.12.9+deb13\n")
     assert (seen.os_name, seen.kernel, seen.xen_version) == ("XCP-ng 8.3", "6.12.9+deb13", "4.20.4")

@@ -136,6 +136,7 @@ STORAGE = [
     # older facts tell of no exclusive use: what stands on nothing that is told could stand on this one
     ({"block": dm("md0", "vda1", "9:0", "x") + dm("md0p1", "", "9:1", "y").replace("slave ", "partition 1")}, Level.OK),
     ({"block": dm("md0", "", "9:0", "x").replace("md0 slave \n", "")}, Level.DENY),
+    ({"block": dm("md0", "", "9:0", "x").replace("md0 slave \n", "md0 size 0\n")}, Level.OK),
     ({"block": dm("dm-0", "nvme1n1")}, Level.DENY),
     ({"signatures": '=nvme1n1 0 /dev/nvme1n1: TYPE="LVM2_member"\n'}, Level.DENY),
     ({"signatures": "=nvme1n1 8 \n"}, Level.DENY),

@@ -691,3 +691,41 @@ def test_what_virtio_is_by_its_number(identity: str, code: str, check: str, expe
     board = facts(pci=pci, consoles="hvc0 -W- (E) 229:0\n")
     found = decide_at(NIC, Bdf.parse(NIC), board, Lending())
     assert check == "kind" or [one.level for one in found.findings if one.check == check] == [Level.OK]
+
+
+BELOW = [
+    ("b0 lower eth1\n", "", {"b0": {"eth1"}}),
+    ("eth1 upper b0\n", "", {"b0": {"eth1"}}),
+    ("eth1 master /sys/devices/virtual/net/b0\n", "", {"b0": {"eth1"}}),
+    ("", "9: b0@eth1: <UP>\n", {"b0": {"eth1"}}),
+    ("", "9: b0@if3: <UP>\n", {}),
+    ("", "9: b0@b0: <UP>\n", {}),
+    ("", "9: b0: <UP> vxlan id 1 dev eth1 ttl 64\n", {"b0": {"eth1"}}),
+    ("", "9: b0: <UP> vxlan id 1 dev eth7 ttl 64\n", {}),
+    ("", "9: b0: <UP> bridge dev eth1\n", {}),
+    ("", "nothing\n", {}),
+]
+
+
+@pytest.mark.parametrize(("net", "links", "expected"), BELOW)
+def test_what_an_interface_stands_on(net: str, links: str, expected: dict[str, set[str]]) -> None:
+    wires = Wires(facts(net=card("b0") + net, links=links))
+    assert {name: lowers for name, lowers in wires.below.items() if lowers} == expected
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("0000:00:05.1", Level.DENY),
+        ("0000:00:06.1", Level.OK),
+        ("0000:00:05.1/0000:09:00.0", Level.OK),
+        ("0000:00:15.1", Level.OK),
+    ],
+)
+def test_functions_nobody_can_make_out_on_the_root_bus(place: str, expected: Level) -> None:
+    root = "/sys/devices/pci0000:00"
+    pci = "=" + function("0000:00:05.0", f"{root}/0000:00:05.0", "8086:10d3", "020000")
+    strange = f"odd realpath {root}/{place}\nodd vendor 0x8086\n"
+    seen = facts(pci=pci + strange, net=f"={ETH0}", drivers="=")
+    found = decide_at("nic", Bdf.parse("0000:00:05.0"), seen, Lending())
+    assert [one.level for one in found.findings if one.check == "siblings"] == [expected]

@@ -218,11 +218,8 @@ class Wires:
         """The interface a scope means, by name or by number; None without a scope."""
         if not scope:
             return None
-        numbered = {line.text.partition(":")[0]: line.text for section in ("addresses", "links")
-                    for line in self.facts.lines(section)}  # fmt: skip
-        text = numbered.get(scope, "")
-        match = re.match(r"\d+: ([^:@ ]+)", text)
-        return {match[1]} if match else {scope}
+        numbered = (re.match(rf"{re.escape(scope)}: ([^:@ ]+)", line.text) for line in self.facts.lines("links"))
+        return {next((match[1] for match in numbered if match), scope)}
 
 
 def _closure(names: Iterable[str], further: dict[str, set[str]]) -> set[str]:

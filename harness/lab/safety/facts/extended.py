@@ -11,9 +11,9 @@ _FIRST, _LEAST = 0x100, 12  # where they begin; bytes that each has which is ask
 
 def capabilities(config: ConfigSpace, wanted: int) -> Iterator[bytes]:
     """Each of this kind, from its header to the end of the config space; a list that runs in a circle ends."""
-    offset, size = _FIRST, len(config.data)
-    for _ in range(size // _LEAST):
-        if not _FIRST <= offset <= size - _LEAST:
+    offset = _FIRST
+    for _ in range(len(config.data) // _LEAST):
+        if offset < _FIRST:
             return
         header = int.from_bytes(config.data[offset : offset + 4], "little")
         if header & 0xFFFF == wanted:

@@ -54,7 +54,9 @@ def parse_facts(sections: Mapping[str, bytes]) -> HostFacts:
         tools=frozenset(word[0].rpartition("/")[2] for word in words),
         ssh_address=session[2] if len(session) == 4 else None,
         ssh_client=session[0] if len(session) == 4 else None,
-        busybox=tuple(word[1] for word in words if word[0] == "busybox" and len(word) > 1),
+        busybox=tuple(
+            match[1] for line in lines.get("tools", ()) if (match := re.fullmatch(r"busybox (/\S+)", line.text))
+        ),
         version=2 if "program" in lines else 1,
         strange=strange,
     )
