@@ -18,7 +18,8 @@ from harness.transport.sections import ask
 _PROGRAM = Path(__file__).with_name("baseline.sh")
 _SECONDS = 20.0
 _FUNCTION = re.compile(FUNCTION)
-_UP = 0x1  # IFF_UP, netdevice(7)
+_RUNNING = re.compile(r"^\S+ 0x[0-9a-f]*[13579bdf]$", re.MULTILINE)
+"""The flags of an interface with IFF_UP, netdevice(7): the lowest bit."""
 COMMAND_BITS = 0x0407
 """I/O, memory, bus master and INTx disable (PCI 3.0, 6.2.2): what a driver leaves the same each time it is bound."""
 
@@ -90,7 +91,7 @@ class Baseline:
     def from_payload(cls, payload: Mapping[str, object]) -> Baseline:
         """JournalDamaged unless every field is one that `read` can have found."""
         problem = next((name for name in (*_FIELDS, *payload) if name not in payload or name not in _FIELDS), None)
-        problem = problem or next((name for name, holds in _FIELDS.items() if not holds(payload[name])), None)
+        problem = problem or _odd(payload)
         if problem is not None:
             raise JournalDamaged(f"a journal's baseline cannot be read: {problem} is not one")
         settings = payload["settings"]
@@ -120,6 +121,11 @@ _FIELDS: Mapping[str, Field] = {
 }
 
 
+def _odd(payload: Mapping[str, object]) -> str | None:
+    """The name of a field that holds what cannot be there."""
+    return next((name for name, holds in _FIELDS.items() if not holds(payload[name])), None)
+
+
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -142,7 +148,7 @@ def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
         raise ParseError(str(error), file="config", expected="hexadecimal bytes") from error
     capability = None if space.gone else space.msix
     override = text["driver_override"]
-    return Baseline(
+    found = Baseline(
         device=str(device),
         who=f"{' '.join(word.removeprefix('0x') for word in text['ids'].split())} {_way(text['path'])}",
         driver=text["driver"].rpartition("/")[2] or None,
@@ -153,9 +159,13 @@ def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
         command=None if space.gone else space.command.value,
         msix_control=capability.control.value if capability else None,
         pciback_slot=str(device) in text["slots"].split(),
-        interfaces_up=sum(int(line.split()[1], 16) & _UP for line in text["interfaces"].splitlines()),
+        interfaces_up=len(_RUNNING.findall(text["interfaces"])),
         settings=tuple(_known_settings(text["settings"])),
     )
+    odd = _odd(found.as_payload())
+    if odd is not None:
+        raise ParseError(f"{odd} of {device}", file="baseline", expected="what the kernel shows there")
+    return found
 
 
 def _known_settings(said: str) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.base.errors import EvidenceError, HarnessBug, JournalDamaged, MaskallError
+from harness.lab.lease import leftovers
 from harness.lab.lease.baseline import Baseline
+from harness.lab.lease.baseline import parse as parse_baseline
 from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.entry import FIRST, JournalLine, MachineIdentity, What, parse
 from harness.lab.lease.holder import parse as parse_claim
@@ -23,6 +25,7 @@ from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
 from harness.lab.lease.undo import Touched
 from harness.lab.survey import Survey
+from harness.model.address import Bdf
 from harness.transport.sections import ask, names
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
@@ -165,6 +168,70 @@ class TestJournal:
         except JournalDamaged:
             return
         assert MachineIdentity.from_payload(entry.payload) == MachineIdentity() or not any(said.values())
+
+
+HONEST: dict[str, bytes] = {
+    "path": b"/sys/devices/pci0000:00/0000:00:1c.1/0000:02:00.0",
+    "ids": b"0x8086\n0x10d3\n0x8086\n0xa01f",
+    "slots": b"0000:02:00.0",
+    "driver": b"/sys/bus/pci/drivers/e1000e",
+    "driver_override": b"(null)",
+    "power_control": b"on",
+    "reset_method": b"flr bus",
+    "sriov_numvfs": b"0",
+    "config": b" 86 80 d3 10 06 00 00 00" + b" 00" * 56,
+    "interfaces": b"eth0 0x1003",
+    "settings": b"net0 name eth0\nnet0 mtu 1500\nblock0 scheduler none [mq-deadline]",
+    "boot_id": b"b1",
+    "domains": b"Name ID Mem VCPUs State Time(s)\nDomain-0 0 1 1 r----- 1.0\n",
+    "assignable": b"0000:02:00.0",
+    "owners": b'/libxl/pci/0000-02-00-0/domid = "5"',
+    "backends": b'/local/domain/0/backend/pci/5/0 = ""',
+    "mounts": b"tmpfs /run/maskall/x tmpfs rw 0 0",
+    "interrupts": b" 24:  1  0 PCI-MSI 524288-edge eth0",
+    "processes": b"12 qemu qemu -xen-domid 5 -name maskall-a",
+    "domids": b"5",
+    "irqs": b"",
+}
+ODD = [
+    b"",
+    b" ",
+    b"x",
+    b"eth0",
+    b"eth0 x",
+    b"..",
+    b"/a/..",
+    b"a b",
+    b"\xff\xfe",
+    b"0x",
+    b"-1",
+    b"9" * 5000,
+    b"a\nb",
+    b"\0",
+]
+odd = st.one_of(st.sampled_from(ODD), st.binary(max_size=60))
+
+
+@given(name=st.sampled_from(sorted(HONEST)), said=odd, place=st.integers(0, 400), instead=st.booleans())
+def test_whatever_a_section_says_it_is_read_or_refused_in_one_line(
+    name: str, said: bytes, place: int, instead: bool
+) -> None:
+    """And what is read can be put on record: no word of it is a path, or more than a word."""
+    honest = HONEST[name]
+    told = {**HONEST, name: said if instead else honest[:place] + said + honest[place:]}
+    for read in (lambda: parse_baseline(Bdf.parse(CLEAN.device), told), lambda: leftovers.parse(told)):
+        try:
+            found = read()
+        except MaskallError as error:
+            assert "\n" not in str(error)
+            continue
+        if isinstance(found, Baseline):
+            assert Baseline.from_payload(found.as_payload()) == found
+
+
+def test_an_honest_answer_is_read() -> None:
+    assert parse_baseline(Bdf.parse(CLEAN.device), HONEST).driver == "e1000e"
+    assert {one.kind for one in leftovers.parse(HONEST).things} > {"domain", "device on pciback", "mount", "process"}
 
 
 @given(st.text(max_size=300))
