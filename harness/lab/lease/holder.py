@@ -66,12 +66,16 @@ def parse(text: str) -> Claimed | None:
         holder = Holder(*(inert(str(known[name]))[:200] for name in ("owner", "reason", "since", "boot_id", "token")))
     except (ValueError, KeyError, TypeError, RecursionError):
         holder = Holder("somebody whose claim cannot be read", "unknown", "unknown", "", claim.strip()[:64])
+    return Claimed(holder, _age(heartbeat, uptime), heartbeat, digest, journal == "journal")
+
+
+def _age(heartbeat: str, uptime: str) -> float | None:
+    """None for a heartbeat that says nothing, nan too, or is later than now: of an earlier boot."""
     try:
         age = float(uptime) - float(heartbeat)
     except ValueError:
-        age = -1.0
-    # A heartbeat later than now is of an earlier boot; `not` catches nan too.
-    return Claimed(holder, None if not age >= 0 else age, heartbeat, digest, journal == "journal")
+        return None
+    return age if age >= 0 else None
 
 
 def why_takeable(there: Claimed | None, owner: str, take_over: str | None) -> str | None:

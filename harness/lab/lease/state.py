@@ -169,9 +169,10 @@ def append_durably(path: Path, data: bytes, at: int, mark: bytes) -> None:
     new = not path.exists()
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        if os.fstat(handle).st_size < at:
+        more = os.fstat(handle).st_size - at
+        if more < 0:
             raise OSError(errno.ESTALE, f"it was {at} bytes long and is shorter now")
-        if any(mark not in line for line in os.pread(handle, 1 << 20, at).split(b"\n")[:-1]):
+        if any(mark not in line for line in os.pread(handle, more, at).split(b"\n")[:-1]):
             raise OSError(errno.ESTALE, "somebody else has written into it")
         os.ftruncate(handle, at)
         try:

@@ -97,6 +97,16 @@ def test_what_never_rises_never_leaks(values: list[int]) -> None:
     assert not rounds("msi_irqs", sorted(values, reverse=True)).leaked
 
 
+def test_a_process_may_have_no_arguments_and_none_may_lack_a_name() -> None:
+    before = count(files_of("4.20/no_guest_alive"), NVME)["device_models"]
+    said = files_of("4.20/no_guest_alive")["processes.txt"]
+    for row in (b"901 S qemu-system-i38\n", b"901 S qemu-system-i38 qemu-system-i386 -xen-domid 3\n"):
+        files = {**files_of("4.20/no_guest_alive"), "processes.txt": said + row}
+        assert count(files, NVME)["device_models"] == before + 1
+    with pytest.raises(ParseError, match="no process"):
+        count({**files_of("4.20/no_guest_alive"), "processes.txt": said + b"901 S\n"}, NVME)
+
+
 INFO = b"xen_version : 4.20\nvirt_caps :\nxen_commandline :\nbuild_id :\nrelease :\n"
 
 
