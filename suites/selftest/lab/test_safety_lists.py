@@ -8,6 +8,7 @@ import pytest
 
 from harness.base.errors import SafetyRefusal
 from harness.lab.inventory.models import DeviceEntry
+from harness.lab.safety.checks.disks import Disks
 from harness.lab.safety.checks.far import far
 from harness.lab.safety.checks.finding import Lending, Level
 from harness.lab.safety.checks.network import check as network
@@ -281,7 +282,7 @@ def test_tunnels_are_carried_by_the_device_they_name(kind: str) -> None:
     assert any("carries our own session" in line for line in explain(ask("card", seen), {}))
 
 
-@pytest.mark.parametrize("detail", ["tun type tap pi off", "ppp", "wireguard"])
+@pytest.mark.parametrize("detail", ["tun type tap pi off", "ppp", "wireguard", "dummy"])
 def test_interfaces_of_programs_explain_nothing_even_beside_open_vswitch(detail: str) -> None:
     ovs = ETH0 + "eth0 master /sys/devices/virtual/net/ovs-system\n" + card("ovs-system") + card("x0")
     down = card("eth1", f"{NIC_HOME}/net/")
@@ -729,3 +730,29 @@ def test_functions_nobody_can_make_out_on_the_root_bus(place: str, expected: Lev
     seen = facts(pci=pci + strange, net=f"={ETH0}", drivers="=")
     found = decide_at("nic", Bdf.parse("0000:00:05.0"), seen, Lending())
     assert [one.level for one in found.findings if one.check == "siblings"] == [expected]
+
+
+EVIDENCE = [
+    ("nic", {"pci": f"{NIC} driver_override vfio-pci\n"}, f"(pci:0: {NIC} driver_override vfio-pci)"),
+    ("nic", {"drivers": f"={NIC} pciback\n"}, f"(drivers:0: {NIC} pciback)"),
+    ("nic", {"config": "=" + config(NIC, 0xC004)}, f"(config:0: {NIC} MSI-X control c004)"),
+    ("disk", {"signatures": "="}, "(signatures:0: nvme1n1 was not looked at)"),
+    ("disk", {"signatures": "-"}, "(signatures:0: not read)"),
+    ("disk", {"exclusive": "vda free\n"}, "(exclusive:0: nvme1n1 was not tried)"),
+    ("disk", {"mounts": "-"}, "(mounts:0: not read)"),
+    ("disk", {"block": "nvme1n1 holder dm-7\n"}, "(block:0: dm-7)"),
+]
+
+
+@pytest.mark.parametrize(("device", "changed", "told"), EVIDENCE)
+def test_evidence_that_is_no_line_of_the_host(device: str, changed: dict[str, str], told: str) -> None:
+    assert any(told in line for line in explain(decision(device, facts(**changed)), {}))
+
+
+def test_interfaces_and_disks_that_stand_on_each_other() -> None:
+    """A pair of veth, or a host that lies: going up or down comes to an end."""
+    wires = Wires(facts(net=card("v0") + card("v1") + "eth1 upper v0\n", links="8: v0@v1: <UP>\n9: v1@v0: <UP>\n"))
+    assert wires.upwards({"eth1"}) == wires.downwards({"v1"}) == {"eth1", "v0", "v1"}
+    assert wires.explained("v1")
+    disks = Disks(facts(block="nvme1n1 holder dm-0\ndm-0 holder dm-1\ndm-1 holder dm-0\n"))
+    assert disks.stack(frozenset({"nvme1n1"})) == {"nvme1n1", "dm-0", "dm-1"}
