@@ -155,6 +155,19 @@ STORAGE = [
     ({"mounts": "21 20 0:40 / /srv rw - bcachefs /dev/sdq:/dev/sdr rw\n"}, Level.DENY),
     ({"mounts": "21 20 254:1 / /srv rw - ext4 /dev/nvme1n1 rw\n"}, Level.LETHAL),  # its number is another's
     ({"mounts": "21 20 254:1 / /srv rw - ext4 /dev/sdq rw\n"}, Level.OK),
+    *(
+        ({"mounts": f"21 20 0:40 / /srv rw - {kind} {source} rw\n"}, expected)
+        for kind, source, expected in (
+            ("overlay", "/dev/root", Level.OK),
+            ("fuse.portal", "/dev/fuse", Level.OK),
+            ("tmpfs", "/dev/shm", Level.OK),  # noqa: S108
+            ("tmpfs", "/dev/shm/x", Level.OK),  # noqa: S108
+            ("devtmpfs", "/dev/nvme1n1", Level.OK),
+            ("btrfs", "/dev/sdq", Level.DENY),
+            ("btrfs", "/dev/nvme1n1", Level.LETHAL),
+        )
+    ),
+    ({"backends": '/local/domain/0/backend/qdisk/3/5/params = "raw:/dev/shm/x"\n'}, Level.OK),
     ({"zpool": "missing zpool\n"}, Level.LETHAL),
     ({"block": "-"}, Level.LETHAL),
     ({"mounts": "-"}, Level.LETHAL),
