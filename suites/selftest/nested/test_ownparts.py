@@ -157,11 +157,12 @@ def test_nobody_waits_for_one_that_hangs(tmp_path: Path) -> None:
 
     console = tmp_path / "console.log"
     console.write_text("(XEN) Xen version 4.20.4\n")
-    said = console.stat().st_mtime
-    listener = Listener(console, Silences(1.0, 5.0), now=lambda: said + 19)
+    listener = Listener(console, Silences(1.0, 5.0), now=lambda: 100)
+    listener.hangs()
+    listener.now = lambda: 119
     deadline = snapshot._WhileAlive(soon().at, Booting(), listener)  # type: ignore[arg-type]
     assert not deadline.expired and deadline.remaining
-    listener.now = lambda: said + 21
+    listener.now = lambda: 121
     assert deadline.expired and not deadline.remaining
     assert "Xen has said nothing for 21 s, and the stock one never for 1.0 s here" in listener.hung
 
