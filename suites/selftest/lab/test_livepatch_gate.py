@@ -20,8 +20,9 @@ def levels(one: Livepatching) -> list[Level]:
     return [found.level for found in one.refusals()]
 
 
-def test_a_host_that_may() -> None:
-    assert levels(GOOD) == []
+@pytest.mark.parametrize("mutant", ["no-maskall-reset", "sticky-host-maskall", "maskall-not-refused"])
+def test_a_host_that_may(mutant: str) -> None:
+    assert levels(replace(GOOD, mutant=mutant)) == []
 
 
 @pytest.mark.parametrize(

@@ -757,3 +757,10 @@ def test_interfaces_and_disks_that_stand_on_each_other() -> None:
     assert wires.explained("v1")
     disks = Disks(facts(block="nvme1n1 holder dm-0\ndm-0 holder dm-1\ndm-1 holder dm-0\n"))
     assert disks.stack(frozenset({"nvme1n1"})) == {"nvme1n1", "dm-0", "dm-1"}
+
+
+@pytest.mark.parametrize(("code", "expected"), [("070002", Level.LETHAL), ("078000", Level.OK), ("020000", Level.OK)])
+@pytest.mark.parametrize("where", ["pci", "amt"])
+def test_serial_cards_that_xen_looks_for_by_itself(where: str, code: str, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)
+    assert levels(facts(pci=pci, xen=f"xen_commandline : com1=115200,8n1,{where}\n"), "console") == [expected]
