@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.deadline import Deadline, poll
+from harness.base.deadline import poll
 from harness.base.errors import CommandFailed, UsageError
 from harness.base.process import package_of, pasteable, run
-from suites.selftest.fakes.patience import soon
+from suites.selftest.fakes.patience import Once, soon
 
 
 def gone(pid: int) -> bool:
@@ -75,7 +75,7 @@ def test_missing_folder_is_one_line(tmp_path: Path) -> None:
 def test_deadline_ends_the_whole_group(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     with pytest.raises(CommandFailed, match="no end after"):
-        run(["sh", "-c", f"sleep 3600 & echo $! > {note}; wait"], deadline=Deadline.after(0.5))
+        run(["sh", "-c", f"sleep 3600 & echo $! > {note}; wait"], deadline=Once.it(lambda: number_in(note)))
     assert poll(lambda: gone(number_in(note)), soon())
 
 
@@ -111,8 +111,7 @@ def test_a_command_may_clean_up_before_it_is_killed(tmp_path: Path) -> None:
     ready, cleaned = tmp_path / "ready", tmp_path / "cleaned"
     script = f"trap 'sleep 0.2; echo done > {cleaned}; exit 1' TERM; echo > {ready}; while :; do sleep 0.1; done"
     with pytest.raises(CommandFailed):
-        run(["sh", "-c", script], deadline=Deadline.after(1))
-    assert ready.exists()
+        run(["sh", "-c", script], deadline=Once.it(ready.exists))
     assert cleaned.read_text() == "done\n"
 
 
