@@ -297,6 +297,8 @@ def test_a_device_is_told_by_every_mark_and_by_the_journal_once_its_driver_is_go
 
 
 def test_one_that_is_not_found_is_told_what_there_is() -> None:
+    (lost,) = decision("nic", facts(net=f"={ETH0}")).findings
+    assert (lost.check, lost.level) == ("identity", Level.LETHAL)
     other = identity(id="8086:10d3", mac="52:54:00:00:00:77")
     with pytest.raises(SafetyRefusal, match=r"no function is 8086:10d3 with mac 52:54:00:00:00:77 ") as told:
         resolve(facts(), other)

@@ -742,11 +742,16 @@ EVIDENCE = [
     ("disk", {"exclusive": "vda free\n"}, "(exclusive:0: nvme1n1 was not tried)"),
     ("disk", {"mounts": "-"}, "(mounts:0: not read)"),
     ("disk", {"block": "nvme1n1 holder dm-7\n"}, "(block:0: dm-7)"),
+    (
+        "nic",
+        {"addresses": "=2: eth1    inet 192.0.2.1/24 x\n"},
+        "(addresses:1: 2: eth1    inet 192.0.2.1/24 x; ssh:1: 192.0.2.10 50000 192.0.2.1 22)",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("device", "changed", "told"), EVIDENCE)
-def test_evidence_that_is_no_line_of_the_host(device: str, changed: dict[str, str], told: str) -> None:
+def test_evidence(device: str, changed: dict[str, str], told: str) -> None:
     assert any(told in line for line in explain(decision(device, facts(**changed)), {}))
 
 

@@ -207,11 +207,9 @@ class Disks:
         """Programs that have a disk open, and disks that somebody has for himself."""
         nodes = {line.text.split(" ")[0]: line.text for line in self.facts.lines("chars")}
         for line in self.facts.lines("users"):
-            words = line.text.split(" ")
-            if len(words) < 2:
-                continue
-            number = decimal(words[1])
-            if words[0] == "block":
+            kind, text, *_ = (*line.text.split(" "), "")
+            number = decimal(text)
+            if kind == "block":
                 yield line, self.numbers.get(number)
             elif _STORAGE_NODE.search(nodes.get(number, "")):
                 place = nodes[number].split(" ", 2)[-1]
