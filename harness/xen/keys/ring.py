@@ -172,7 +172,8 @@ def last_dump(ring: bytes) -> bytes:
     if len(found) < 2:
         return ring
     first, last = (one.start() for one in found)
-    return ring[ring.find(b"\n", first) + 1 : ring.rfind(b"\n", 0, last) + 1]
+    whole = ring[ring.find(b"\n", first) + 1 : last]
+    return whole[: whole.rfind(b"\n") + 1]
 
 
 def advice(log: Log, now: bytes, gain: bytes) -> str:
