@@ -28,6 +28,8 @@ _PACKAGES_SECONDS = 1800.0  # every file of Xen, QEMU and the kernel is read, on
   maskall certify xenbox1 --inventory inventory/lab.yaml --device nic0 --sign ~/.ssh/id_ed25519 --challenge 7f3a9c
   maskall certify --resume certificates/xenbox1-20260102-030405 --sign ~/.ssh/id_ed25519
   maskall certify --only-failed certificates/xenbox1-20260102-030405 --sign ~/.ssh/id_ed25519
+  maskall certify xenbox1 --inventory inventory/lab.yaml --device nic0 --repeat 5   every row, and not 3 times what
+                                                                                    takes the hazard
 
 One directory: run/, the bundle, certificate.json, certificate.txt. docs/certification.md goes through all of it.
 
@@ -37,7 +39,8 @@ Exit status: 0 CERTIFIED; 1 NOT CERTIFIED, or the host is not ready; 2 wrong opt
 def certify(
     options: RunOptions,
     host: Annotated[
-        str | None, typer.Argument(help="Name of a host in the inventory; none with --resume.", metavar="[HOST]")
+        str | None,
+        typer.Argument(help="Name of a host in the inventory; --resume and --only-failed know it.", metavar="[HOST]"),
     ] = None,
     sign: Annotated[
         list[Path] | None, typer.Option(help="Sign the bundle with this ssh key; may be repeated.", metavar="KEY")
@@ -50,7 +53,9 @@ def certify(
     ] = None,
     only_failed: Annotated[
         Path | None,
-        typer.Option(help="A supplement: play again what this certification does not show.", metavar="DIR"),
+        typer.Option(
+            help="A supplement: play again what this certification (or the run in it) does not show.", metavar="DIR"
+        ),
     ] = None,
 ) -> int:
     """Certify a device on a stack: examine the host, play profile certify, bundle, verify, and write a certificate.
@@ -62,10 +67,12 @@ def certify(
     from harness.cli.run import run_scenarios
     from harness.lab.safety.facts.stored import kept
     from harness.run import store
-    from harness.run.bundle import ENVIRONMENT
+    from harness.run.environment import FILES
 
+    if only_failed is not None and only_failed.name == _RUN and not (only_failed / _RUN).exists():
+        only_failed = only_failed.parent
     folder, options = _asked(options, host, output, resume, only_failed)
-    run, keep = folder / _RUN, [folder / Path(name).name for name in ENVIRONMENT]
+    run, keep = folder / _RUN, [folder / Path(name).name for name in FILES]
     options.scenarios()  # whatever is wrong is said before a directory is made
     if options.in_lab and resume is None:
         typer.echo("== is the host ready? (maskall doctor)")
@@ -83,7 +90,7 @@ def certify(
     run_scenarios(options, go_on)
     if options.in_lab:
         store.write_atomically(keep[1], kept(_environment(options)))
-        for name, path in zip(ENVIRONMENT, keep, strict=True):
+        for name, path in zip(FILES, keep, strict=True):
             store.write_atomically(run / name, path.read_bytes())
     return _certified(folder, sign or [], only_failed)
 
@@ -92,24 +99,63 @@ def _asked(
     options: RunOptions, host: str | None, output: Path | None, resume: Path | None, only_failed: Path | None
 ) -> tuple[Path, RunOptions]:
     """The directory, and what is to be played into its run. UsageError."""
+    if resume is not None and (only_failed is not None or output is not None):
+        other = "--only-failed" if only_failed is not None else "--output"
+        raise UsageError(f"--resume and {other} are two things", hint="--resume goes on in its own directory")
     before = resume or only_failed
-    if (host is None) == (before is None) or (resume and (only_failed or output)):
+    if before is None and host is None:
         raise UsageError(
-            "which host?", hint="maskall certify HOST --device D; with --resume DIR or --only-failed DIR none is named"
+            "which host?", hint="maskall certify HOST --device D; --resume DIR and --only-failed DIR know it"
         )
+    options = options if before is None else _of_before(options, host, before)
     if resume is not None:
-        return resume, replace(options, profile=RunOptions().profile, resume=resume / _RUN).settled()
-    folder = (
-        output or Path("certificates") / f"{host or (only_failed or Path()).name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    )
+        return resume, replace(options, resume=resume / _RUN).settled()
+    stem = host if before is None else before.resolve().name
+    folder = output or Path("certificates") / f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} holds something already", hint="give --output a new directory")
     if only_failed is not None:
-        again = replace(options, profile=RunOptions().profile, failed=only_failed / _RUN, results=folder / _RUN)
-        return folder, again.settled()
+        return folder, _again(replace(options, failed=only_failed / _RUN, results=folder / _RUN), only_failed)
     if len(options.device) != 1:
         raise UsageError("one device is certified at a time", hint="name it: --device NAME")
     return folder, replace(options, host=host, results=folder / _RUN)
+
+
+def _of_before(options: RunOptions, host: str | None, folder: Path) -> RunOptions:
+    """What a certification that is there already says by itself: its profile, and its host if one was named."""
+    from harness.base.errors import EvidenceError
+    from harness.run.again import begun_in
+
+    try:
+        begun = begun_in(folder / _RUN)
+    except EvidenceError as error:
+        raise UsageError(
+            f"{folder / _RUN}: {error.message}", hint="'maskall certify' makes such a directory"
+        ) from error
+    was = RunOptions.of_words(begun.repeat_options).host or begun.host.name
+    if host not in (None, was):
+        raise UsageError(f"{folder} is of {was}, and not of {host}", hint="leave the host out, or certify anew")
+    return replace(options, profile=RunOptions().profile)
+
+
+def _again(options: RunOptions, before: Path) -> RunOptions:
+    """With what the certification in `before` does not show: rows that are not good each time, and missing ones."""
+    from harness.judge.judgement import Conclusion
+    from harness.report.bundle.certificate import NAME
+    from harness.run.again import begun_in
+    from harness.run.certify import load_certificate
+    from harness.scenario.repeats import row_of, times_of
+
+    rows = load_certificate(before / NAME).rows
+    shown = {name for name, row in rows.items() if row.conclusion in (Conclusion.PROVEN, Conclusion.KNOWN)}
+    planned = begun_in(before / _RUN).scenarios
+    left = [name for name in planned if row_of(name) not in shown]
+    same = replace(options, scenario=tuple(planned)).settled()  # the devices and the options of then
+    of_profile = replace(same, scenario=(), failed=None).scenarios()
+    left += [row.id for row in of_profile if row.row not in times_of(planned)]
+    if not left:
+        raise UsageError(f"{before}: every row is shown", hint="there is nothing to play again")
+    return replace(options, scenario=tuple(left)).settled()
 
 
 def _environment(options: RunOptions) -> dict[str, bytes]:

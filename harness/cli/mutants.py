@@ -32,7 +32,7 @@ app = typer.Typer()
 Exit status: 0 every mutant was seen; 1 one survived that is not declared equivalent; 2 wrong options
 or files; 3 a mutant is undecided; 5 nothing ran."""
 )
-@takes("mutants", profile="mutants", no_control=True)
+@takes("mutants", profile="mutants", no_control=True, repeat=1)
 def mutants(
     options: RunOptions,
     name: Annotated[list[str] | None, typer.Argument(help="Mutants; none: all. See 'maskall list --mutants'.")] = None,

@@ -39,7 +39,7 @@ _SAME = ("xen_version", "kernel", "qemu")  # facts that make runs comparable
 
 Exit status: 0 no false alarm; 1 a false alarm; 2 wrong options; 3 a run was UNDECIDED; 5 nothing ran."""
 )
-@takes("soak", no_control=True)
+@takes("soak", no_control=True, repeat=1)
 def soak(
     context: typer.Context,
     options: RunOptions,

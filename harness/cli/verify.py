@@ -19,6 +19,7 @@ app = typer.Typer()
 \b
   maskall verify 20260102-030405.maskall.tar.gz --allowed-signers allowed_signers
   maskall verify FILE --allowed-signers allowed_signers --challenge 7f3a9c --profile certify
+  maskall verify SECOND --parent FIRST --allowed-signers allowed_signers   of what 'certify --only-failed' made
   maskall verify FILE --allowed-signers allowed_signers --json | jq .layers
 
 allowed_signers is the file of ssh-keygen(1): 'lab@example.com namespaces="maskall-evidence@v1" ssh-ed25519 AAAA...'.
@@ -40,6 +41,10 @@ def verify(
     profile: Annotated[
         str | None, typer.Option(help="It must have every row of this profile, and a control.", metavar="PROFILE")
     ] = None,
+    parent: Annotated[
+        Path | None,
+        typer.Option(help="The bundle of the run that it supplements; both have to hold.", metavar="FILE"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="For a program: every layer.")] = False,
 ) -> int:
     """Say of a bundle, layer by layer, whether it holds.
@@ -52,7 +57,7 @@ def verify(
     from harness.run.verify import Wanted, verified
 
     signers = signers_of(allowed_signers, revoked)
-    found = verified(file, Wanted(signers, datetime.now(UTC), challenge, profile))
+    found = verified(file, Wanted(signers, datetime.now(UTC), challenge, profile, parent))
     for line in [dumps(found.as_json, indent=2)] if json else found.lines:
         typer.echo(line)
     return found.status

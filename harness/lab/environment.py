@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from harness.base.deadline import Deadline
@@ -38,17 +39,25 @@ def read_environment(transport: Transport, deadline: Deadline) -> dict[str, byte
     return ask(transport, PROGRAM, deadline=deadline)
 
 
-def examined(before: Sections | None, after: Sections | None, *, seconds: float, reboots: bool) -> list[HostFinding]:
-    """Every question to the environment of a run of so many `seconds`; `reboots`: the host may have been booted anew.
+def examined(
+    before: Sections | None, after: Sections | None, started: datetime, ended: datetime, *, reboots: bool
+) -> list[HostFinding]:
+    """Every question to the environment of a run from `started` to `ended`; `reboots`: the host may have been booted.
 
     Pure. What was not read is no good answer.
     """
     if before is None or after is None:
         missing = "before the run" if before is None else "after the run"
         return [HostFinding("environment", False, f"not read {missing}")]
-    return [
-        HostFinding(one.name, one.good, inert(one.seen)[:_MOST]) for one in _findings(before, after, seconds, reboots)
-    ]
+    found = _findings(before, after, (started, ended), reboots)
+    return [HostFinding(one.name, one.good, inert(one.seen)[:_MOST]) for one in found]
+
+
+def moved(before: Sections, after: Sections) -> list[str]:
+    """What is not the same in both. Pure."""
+    then, now = _text(before), _text(after)
+    pairs = ((title, then.get(name, ""), now.get(name, ""), name) for name, title in _SAME.items())
+    return [inert(f"{title}: {_difference(then, now, name)}")[:_MOST] for title, was, is_, name in pairs if was != is_]
 
 
 def of_another_host(sections: Sections, facts: Mapping[str, str], packages: Mapping[str, str], dmi: str) -> list[str]:
@@ -71,7 +80,10 @@ def of_another_host(sections: Sections, facts: Mapping[str, str], packages: Mapp
     return [inert(one)[:_MOST] for one in wrong]
 
 
-def _findings(before: Sections, after: Sections, seconds: float, reboots: bool) -> Iterator[HostFinding]:
+_Span = tuple[datetime, datetime]
+
+
+def _findings(before: Sections, after: Sections, run: _Span, reboots: bool) -> Iterator[HostFinding]:
     then, now = _text(before), _text(after)
     taint = [one.get("taint", "").strip() for one in (then, now)]
     clean = taint == ["0", "0"]
@@ -111,16 +123,23 @@ def _findings(before: Sections, after: Sections, seconds: float, reboots: bool) 
         else "booted anew, which no scenario does"
     )
     yield HostFinding("boots", not booted or reboots, told)
-    yield _clock(then, now, seconds)
+    yield _clock(then, now, run)
 
 
-def _clock(then: Mapping[str, str], now: Mapping[str, str], seconds: float) -> HostFinding:
+def _clock(then: Mapping[str, str], now: Mapping[str, str], run: _Span) -> HostFinding:
+    """What was read before another run, or of a host that was clean another day, is of another time than this one."""
     try:
-        took = int(now.get("clock", "").split("\n")[0]) - int(then.get("clock", "").split("\n")[0])
+        began, ended = (int(one.get("clock", "").split("\n")[0]) for one in (then, now))
     except ValueError:
         return HostFinding("clock", False, "not told")
-    good = abs(took - seconds) <= _CLOCK_SECONDS
-    return HostFinding("clock", good, f"{took} s passed there, and {seconds:.0f} s here")
+    took, here = ended - began, (run[1] - run[0]).total_seconds()
+    early, late = began - run[0].timestamp(), ended - run[1].timestamp()
+    if abs(took - here) > _CLOCK_SECONDS:
+        return HostFinding("clock", False, f"{took} s passed there, and {here:.0f} s here")
+    off = max(early, late, key=abs)
+    good = abs(off) <= _CLOCK_SECONDS
+    told = f"{took} s passed there, and {here:.0f} s here"
+    return HostFinding("clock", good, told if good else f"it is {off:+.0f} s from the times of the run")
 
 
 def _text(sections: Sections) -> dict[str, str]:

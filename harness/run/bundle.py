@@ -36,8 +36,6 @@ from harness.run.store import RESULTS, under_way
 
 JUNIT = "junit.xml"
 FOLDERS = ("environment", "logs", "raw")
-ENVIRONMENT = ("environment/before.txt", "environment/after.txt")
-"""What dom0 consisted of, of a run for a certificate."""
 _SIGN_SECONDS = 120.0  # somebody types a passphrase, or touches a key
 
 

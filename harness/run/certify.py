@@ -5,28 +5,27 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.base.errors import EvidenceError, UsageError
+from harness.base.errors import UsageError
 from harness.base.stored import from_json
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
-from harness.judge.judgement import Conclusion
 from harness.lab.environment import examined, of_another_host
-from harness.lab.safety.facts.stored import MARK
-from harness.report.bundle.certificate import NAME, PROFILE, BundleOf, Certificate, Question, text
-from harness.report.bundle.fidelity import Kind, Look
+from harness.report.bundle.certificate import NAME, PROFILE, BundleOf, Certificate, Played, Question, text
+from harness.report.bundle.fidelity import Kind
 from harness.report.bundle.layers import Verification, Word
 from harness.report.bundle.statement import TYPE
 from harness.run import store
-from harness.run.bundle import ENVIRONMENT, signed
+from harness.run.bundle import signed
+from harness.run.chain import NAME as CHAIN
 from harness.run.opened import Read
+from harness.run.profiled import missing
 from harness.run.rules import this_tool
 from harness.run.verify import Wanted, verified
 from harness.scenario.spec import Fate
-from harness.transport.sections import split
 
 TEXT = "certificate.txt"
 SVR = "certificate.svr.json"
@@ -39,42 +38,31 @@ class _Run:
     """What one bundle shows."""
 
     verification: Verification | None = None
-    rows: dict[str, Conclusion] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
     questions: list[Question] = field(default_factory=list)
     read: Read | None = None
     firmware: tuple[str, ...] = ()
-    results: str = ""  # SHA-256 of results.json
 
     def see(self, read: Read) -> None:
-        results = read.results
-        self.read = read
-        self.rows = {one.id: one.conclusion for one in results.scenarios}
-        self.reasons = {one.id: one.reason for one in results.scenarios}
-        self.results = digest(read_inside(read.root, store.RESULTS))
-        before, after = (_sections(read.root, name) for name in ENVIRONMENT)
+        self.read, results = read, read.results
         reboots = any(one.stock.record.scenario.end.fate is Fate.REBOOTED for one in results.scenarios)
-        reboots |= b'"gone on"' in read_inside(read.root, "run.jsonl")
-        found = examined(before, after, seconds=results.seconds, reboots=reboots)
+        reboots |= b'"gone on"' in read_inside(read.root, CHAIN)
+        found = examined(read.before, read.after, results.started, results.ended, reboots=reboots)
         self.questions = [Question(name=one.name, good=one.good, seen=one.seen) for one in found]
-        host, dmi = read.begun.host, _machine(read)
-        wrong = [
-            line for one in (before, after) if one for line in of_another_host(one, host.facts, host.packages, dmi)
-        ]
+        host = read.begun.host
+        told = [one for one in (read.before, read.after) if one is not None]
+        wrong = [line for one in told for line in of_another_host(one, host.facts, host.packages, read.dmi)]
         if wrong:
             self.questions.append(Question(name="of this run", good=False, seen="; ".join(dict.fromkeys(wrong))))
         devices = {one.device for one in results.scenarios}
-        lines = (after or {}).get("firmware", b"").decode("utf-8", "replace").split("\n")
+        lines = (read.after or {}).get("firmware", b"").decode("utf-8", "replace").split("\n")
         self.firmware = tuple(
             line for line in lines if line.startswith(("bios", "sys", "product", "microcode", *devices)) and " " in line
         )
 
-
-def _sections(root: Path, name: str) -> dict[str, bytes] | None:
-    try:
-        return split(read_inside(root, name), MARK)
-    except EvidenceError:
-        return None
+    @property
+    def played(self) -> Played:
+        results = _read(self).results
+        return Played(results.run_id, tuple((one.id, one.conclusion, one.reason) for one in results.scenarios))
 
 
 def certificate(folder: Path, bundles: Sequence[Path], wanted: Wanted) -> tuple[Certificate, list[Verification]]:
@@ -87,35 +75,26 @@ def certificate(folder: Path, bundles: Sequence[Path], wanted: Wanted) -> tuple[
     runs: list[_Run] = []
     for number, path in enumerate(bundles):
         run = _Run()
-        asked = Wanted(wanted.signers, wanted.now, wanted.challenge, PROFILE if number == 0 else None)
-        run.verification = verified(path, asked, run.see)
+        run.verification = verified(path, replace(wanted, parent=bundles[number - 1] if number else None), run.see)
         runs.append(run)
         if run.read is None:
             failed = run.verification.failed[0]
             raise UsageError(f"{path}: {failed.name}: {failed.said[0] if failed.said else failed.word}")
-    rows: dict[str, Conclusion] = {}
-    reasons: dict[str, str] = {}
-    doubts: list[str] = []
-    for number, run in enumerate(runs):
-        rows |= run.rows
-        reasons |= run.reasons
-        doubts += _doubts(run, supplement=number > 0)
-        if number:
-            doubts += _no_supplement(runs[number - 1], run)
+    doubts = [line for number, run in enumerate(runs) for line in _doubts(run, supplement=number > 0)]
+    doubts += [f"completeness: {line}" for line in missing([_read(run) for run in runs], PROFILE)]
     first, last = _read(runs[0]), _read(runs[-1])
     kinds: set[Kind] = {_read(run).shown.kind for run in runs}
     kind: Kind = "emulated" if "emulated" in kinds else "unknown" if "unknown" in kinds else "hardware"
     questions = [*runs[0].questions, *(one for run in runs[1:] for one in run.questions if not one.good)]
     made = Certificate.of(
-        rows=rows,
-        reasons=reasons,
+        runs=[run.played for run in runs],
         doubts=tuple(dict.fromkeys(doubts)),
         fidelity=kind,
         environment=questions,
         device=", ".join(sorted({one.device_kind for one in first.results.scenarios})) or "none",
-        device_ids=_all_ids(first),
+        device_ids=first.device_ids,
         firmware=runs[-1].firmware,
-        machine=_machine(first),
+        machine=first.dmi,
         stack={name: value for name, value in first.begun.host.facts.items() if not name.startswith("accepted ")},
         packages=first.begun.host.packages,
         played_from=first.results.started,
@@ -148,45 +127,6 @@ def _doubts(run: _Run, *, supplement: bool) -> Iterator[str]:
             yield from (f"{one.name} of the {'supplement' if supplement else 'bundle'}: {line}" for line in one.said)
     if any(one.name == "control" and one.word is Word.NOT_ASKED for one in run.verification.layers):
         yield "control: none was played, so nothing shows that a defect would have been seen"
-
-
-def _no_supplement(before: _Run, run: _Run) -> Iterator[str]:
-    parent, begun, earlier = _read(run).begun.parent, _read(run).begun, _read(before).begun
-    if parent is None or parent.results != before.results:
-        yield f"run {begun.run_id} is no supplement of run {earlier.run_id}"
-    if begun.started < _read(before).results.ended:
-        yield f"run {begun.run_id} was begun before run {earlier.run_id} had ended"
-    for what, then, there in (
-        ("the device", "; ".join(_all_ids(_read(before))), "; ".join(_all_ids(_read(run)))),
-        ("the machine", _machine(_read(before)), _machine(_read(run))),
-    ):
-        if then != there:
-            yield f"{what} was {then or 'not read'}, and is {there or 'not read'} in the supplement"
-    for name in dict.fromkeys([*begun.host.facts, *earlier.host.facts]):
-        was, now = earlier.host.facts.get(name), begun.host.facts.get(name)
-        if was != now:
-            yield f"{name} was {was}, and is {now} in the supplement"
-
-
-def _machine(read: Read) -> str:
-    return next((one.dmi for one in read.machines if one.dmi), "")
-
-
-def _all_ids(read: Read) -> tuple[str, ...]:
-    return tuple(sorted({ids for look in read.looks if (ids := _ids(look))}))
-
-
-def _ids(look: Look) -> str:
-    try:
-        data = bytes.fromhex(look.config.replace("\n", " "))[:0x30]
-    except ValueError:
-        return ""
-    if len(data) < 0x30:
-        return ""
-    vendor, device, sub_vendor, sub_device = (
-        int.from_bytes(data[at : at + 2], "little") for at in (0x00, 0x02, 0x2C, 0x2E)
-    )
-    return f"{vendor:04x}:{device:04x} rev {data[8]:02x}, subsystem {sub_vendor:04x}:{sub_device:04x}"
 
 
 def store_certificate(made: Certificate, folder: Path) -> None:

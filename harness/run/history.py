@@ -105,7 +105,8 @@ def played(file: Path, name: str) -> list[Played]:
     with _open(file) as book:
         rows = book.execute(
             "select run_id, started, host, components, conclusion, reason, seconds"
-            " from run join row on row.run = run.id where name = ? order by started, run.id",
+            " from run join row on row.run = run.id"
+            " where name = ?1 or substr(name, 1, length(?1) + 1) = ?1 || '@' order by started, run.id, row.rowid",
             (name,),
         ).fetchall()
         known = [one for (one,) in book.execute("select distinct name from row order by name")]

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.report.begun import Begun
-from harness.report.bundle.fidelity import Fidelity, Look, MachineKind
+from harness.report.bundle.fidelity import Fidelity, Look, MachineKind, device_ids
 from harness.report.bundle.statement import Statement
 from harness.report.results import CaseResult, CaseSide, RunResult, Side
 from harness.run.cases import CasePlayed, told_of
@@ -27,6 +27,19 @@ class Read:
     shown: Fidelity
     comparison: Comparison
     looks: list[Look]
+    results_sha256: str
+    before: dict[str, bytes] | None  # what dom0 consisted of, of a run for a certificate
+    after: dict[str, bytes] | None
+
+    @property
+    def dmi(self) -> str:
+        """The machine, as dom0's kernel names it; empty: it does not."""
+        return next((one.dmi for one in self.machines if one.dmi), "")
+
+    @property
+    def device_ids(self) -> tuple[str, ...]:
+        """Vendor, device, revision and subsystem of each device that was looked at."""
+        return tuple(sorted({ids for look in self.looks if (ids := device_ids(look.config))}))
 
     @property
     def sides(self) -> Iterator[tuple[str, Side]]:

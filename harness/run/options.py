@@ -205,6 +205,14 @@ class RunOptions:
         only=Only.NESTED,
         why="a lab host has no debugger to stop its hypervisor with",
     )
+    repeat: int = option(
+        0,
+        "How often each row is played (default: as the profile says; certify: 3 times what takes the hazard).",
+        "N",
+        on="run certify",
+        least=1,
+        most=20,
+    )
     # Xen's console ring keeps 1 MiB, and a round adds some 15 KiB to what must be read in one piece at the end
     rounds: int = option(0, "Of F7, how many (default: 20).", "N", on="run", least=3, most=60, repeat=True)
     workers: int = option(

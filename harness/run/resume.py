@@ -19,6 +19,7 @@ from harness.run.chain import events
 from harness.run.cutshort import cut_short
 from harness.run.options import TABLE, RunOptions
 from harness.run.store import RESULTS
+from harness.scenario.repeats import row_of
 from harness.scenario.spec import devices_of
 
 _FREE = frozenset({"resume", "failed", "results", "history", "workers", "mirror", "yes", "wait", "take_over"})
@@ -27,6 +28,8 @@ _FREE = frozenset({"resume", "failed", "results", "history", "workers", "mirror"
 
 def settled(options: RunOptions) -> RunOptions:
     """The options with all that --resume or --failed stands for; the same where neither was given.
+
+    --failed plays again what was not as expected, or the scenarios that are named.
 
     UsageError for a run that cannot be gone on with, and for an option that says something else than the run's.
     """
@@ -38,7 +41,7 @@ def settled(options: RunOptions) -> RunOptions:
     flag = "--resume" if options.resume else "--failed"
     try:
         begun = begun_in(Path(str(root)))
-        rows = begun.scenarios if options.resume else _not_as_expected(Path(str(root)), begun)
+        rows = begun.scenarios if options.resume else options.scenario or _not_as_expected(Path(str(root)), begun)
         tests = _tests(Path(str(root)), begun) if options.resume or not rows else 0
     except EvidenceError as error:
         raise UsageError(error.message, hint=f"{flag} wants the directory of a run") from error
@@ -50,7 +53,8 @@ def settled(options: RunOptions) -> RunOptions:
     was = RunOptions.of_words(begun.repeat_options)
     if begun.known_issues:  # as they were then
         was = replace(was, known_issues=Path(str(root)) / KNOWN_ISSUES)
-    devices = dict.fromkeys(name for row in rows for name in devices_of(row))
+    exact = all(map(devices_of, rows))  # and no globs
+    devices = dict.fromkeys(name for row in (rows if exact else begun.scenarios) for name in devices_of(row))
     was = replace(was, scenario=tuple(rows), device=tuple(devices))
     same = [row for row in TABLE if row.name not in _FREE]
     for row in same:
@@ -78,8 +82,10 @@ def _results(root: Path) -> RunResult:
 
 
 def _not_as_expected(root: Path, begun: Begun) -> list[str]:
+    """Every time that a row is played, if it was not as expected once: the better time alone proves nothing."""
     good = {one.id for one in _results(root).scenarios if one.conclusion.as_expected}
-    return [one for one in begun.scenarios if one not in good]
+    wrong = {row_of(one) for one in begun.scenarios if one not in good}
+    return [one for one in begun.scenarios if row_of(one) in wrong]
 
 
 def parent(root: Path, rows: Iterable[str]) -> Parent:

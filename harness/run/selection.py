@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from harness.base.errors import UsageError
@@ -21,6 +22,7 @@ from harness.run.option import Only
 from harness.run.options import TABLE, RunOptions
 from harness.run.shard import parsed, shard
 from harness.scenario.choose import Candidate, select, why_not_through
+from harness.scenario.repeats import parted, repeated
 from harness.scenario.spec import Next, Scenario
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9]{1,40}", re.ASCII)
@@ -47,7 +49,7 @@ def checked(options: RunOptions) -> list[Candidate]:
 def chosen(options: RunOptions) -> list[Scenario]:
     """The rows asked for. Raises as `checked`, and UsageError where there are none."""
     devices = checked(options)
-    rows = _playable(options, select(catalogue(), devices, list(options.scenario), options.profile))
+    rows = _repeated(options, _playable(options, _selected(options, devices)))
     _refuse_to_strand(options, rows)
     if options.shard is not None:
         known = options.history is not None and options.history.exists()
@@ -57,6 +59,26 @@ def chosen(options: RunOptions) -> list[Scenario]:
     if not any(row.follow.rounds for row in rows):
         raise UsageError("--rounds is for scenarios that have rounds", hint="name one: 'maskall run E3-F7'")
     return [row.with_rounds(options.rounds) for row in rows]
+
+
+def _selected(options: RunOptions, devices: list[Candidate]) -> list[Scenario]:
+    """By patterns, each of which may say which time is meant (ROW@2), or by the profile."""
+    found: dict[str, Scenario] = {}
+    for pattern in options.scenario:
+        row, number = parted(pattern)
+        named = [replace(one, repeat=number) for one in select(catalogue(), devices, [row], options.profile)]
+        found |= {one.id: one for one in named}
+    return list(found.values()) or select(catalogue(), devices, [], options.profile)
+
+
+def _repeated(options: RunOptions, rows: list[Scenario]) -> list[Scenario]:
+    """As often as it was asked for, or as the profile that chose them says."""
+    profile = catalogue().profile(options.profile)
+
+    def times(row: Scenario) -> int:
+        return options.repeat or (1 if options.scenario else profile.times(row))
+
+    return repeated(rows, times)
 
 
 def _refuse_for_another_kind(options: RunOptions) -> None:

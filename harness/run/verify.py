@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from harness.host.stacks import OWN_XEN
 from harness.mutants import catalogue as mutants
 from harness.mutants.catalogue import Mutant
 from harness.mutants.code import Replaced
-from harness.nested import devices as nested
 from harness.play.catalogue import catalogue
 from harness.report.begun import KNOWN_ISSUES, NAME
 from harness.report.bundle import bag
@@ -29,17 +28,20 @@ from harness.report.bundle.statement import NAMESPACE, parse_statement
 from harness.report.results import Control, RunResult
 from harness.run import chain, sidefile
 from harness.run.again import RunAgain, begun_in, judged_again
-from harness.run.bundle import ENVIRONMENT, JUNIT, looks
+from harness.run.bundle import JUNIT, looks
 from harness.run.comparison import compared
 from harness.run.consistency import contradictions
+from harness.run.environment import AFTER, BEFORE, FILES, sections
 from harness.run.opened import Read
 from harness.run.options import CONTROL_XEN, DEFAULT_CONTROL
 from harness.run.plan import STOCK
+from harness.run.profiled import missing
 from harness.run.resume import BROKEN_OFF
 from harness.run.rules import this_tool
 from harness.run.store import RESULTS
+from harness.run.supplement import foreign
 from harness.run.unpack import Unpacked, unpacked
-from harness.scenario.choose import Candidate, select, why_not_through
+from harness.scenario.repeats import gaps, times_of
 
 _MOST_LINES = 12
 _OF_GUEST = re.compile(r"-exercise-d[1-9][0-9]*\.txt$")
@@ -47,12 +49,16 @@ _OF_GUEST = re.compile(r"-exercise-d[1-9][0-9]*\.txt$")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the caller asks of a bundle. `now`: when the keys must be good; `signers` None: that is asked by others."""
+    """What the caller asks of a bundle. `now`: when the keys must be good; `signers` None: that is asked by others.
+
+    `parent`: the bundle of the run that it supplements.
+    """
 
     signers: Signers | None
     now: datetime
     challenge: str | None = None
     profile: str | None = None
+    parent: Path | None = None
 
 
 def verified(path: Path, wanted: Wanted, see: Callable[[Read], None] = lambda _: None) -> Verification:
@@ -62,10 +68,11 @@ def verified(path: Path, wanted: Wanted, see: Callable[[Read], None] = lambda _:
     """
     if wanted.profile is not None:
         catalogue().profile(wanted.profile)
+    parents = _parents(wanted)
     found = Verification()
     with tempfile.TemporaryDirectory(prefix="maskall-verify-") as folder:
         try:
-            if (read := _look(unpacked(path, Path(folder)), wanted, found)) is not None:
+            if (read := _look(unpacked(path, Path(folder)), wanted, found, parents)) is not None:
                 see(read)
         except EvidenceError as error:
             name = "consistency" if found.layers else "container"
@@ -74,7 +81,25 @@ def verified(path: Path, wanted: Wanted, see: Callable[[Read], None] = lambda _:
     return found
 
 
-def _look(files: Unpacked, wanted: Wanted, found: Verification) -> Read | None:
+@dataclass(frozen=True)
+class _Parent:
+    """A bundle that is said to be supplemented, and what is wrong with it."""
+
+    read: Read | None
+    wrong: tuple[str, ...]
+
+
+def _parents(wanted: Wanted) -> _Parent | None:
+    """Verified as the supplement is; that it may be one itself is asked of whoever verifies it."""
+    if wanted.parent is None:
+        return None
+    seen: list[Read] = []
+    found = verified(wanted.parent, replace(wanted, profile=None, parent=None), seen.append)
+    wrong = [f"its parent does not hold: {one.name}: {(*one.said, one.word)[0]}" for one in found.failed]
+    return _Parent(seen[0] if seen else None, tuple(wrong))
+
+
+def _look(files: Unpacked, wanted: Wanted, found: Verification, parent: _Parent | None) -> Read | None:
     total = len(files.tags) + len(files.digests)
     size = f"{files.octets / 1e6:.1f} MB of evidence in {files.compressed / 1e6:.1f} MB"
     found.layers.append(Layer("container", Word.OK, (f"{total} files, {size}, written as maskall writes them",)))
@@ -93,7 +118,18 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification) -> Read | None:
         comparison = compared(root, None)
     except UsageError as error:  # its schema is ours, so it is not for the caller to put right
         raise EvidenceError(error.message) from error
-    read = Read(root, begun, results, statement, [machine(one) for one in first], shown, comparison, first)
+    read = Read(
+        root,
+        begun,
+        results,
+        statement,
+        [machine(one) for one in first],
+        shown,
+        comparison,
+        first,
+        of_run[RESULTS],
+        *(sections(root, name) for name in (BEFORE, AFTER)),
+    )
     found.layers.append(_freshness(read, wanted))
     told = f"{NAME}, every try and {RESULTS} are those of {chain.NAME}, each with the SHA-256 of what went before it"
     found.layers.append(Layer.of("chain", _few(list(chain.broken(root, results, of_run, _made(read)))), [told]))
@@ -102,14 +138,19 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification) -> Read | None:
     played = read.comparison.again.sides_read
     tries = f"{played} sides, {results.emulator_faults} tries thrown away by the emulator"
     tests = f"{len(results.cases)} tests of the user's own, " if results.cases else ""
-    rows = f"{len(begun.scenarios)} of {len(begun.scenarios)} scenarios, {tests}{tries}"
+    again = sum(1 for times in times_of(begun.scenarios).values() if times > 1)
+    repeats = f" of {len(times_of(begun.scenarios))} rows, {again} of them several times" if again else ""
+    rows = f"{len(begun.scenarios)} of {len(begun.scenarios)} scenarios{repeats}, {tests}{tries}"
     asked = [rows] if wanted.profile is None else [f"{rows}; all of profile {wanted.profile}"]
-    found.layers.append(
-        Layer.of("completeness", _few([*_rows(read), *_strays(files, read), *_of_profile(read, wanted.profile)]), asked)
-    )
+    lacking = [*_rows(read), *_strays(files, read)]
+    if wanted.profile is not None:
+        together = [read] if parent is None or parent.read is None else [parent.read, read]
+        lacking += missing(together, wanted.profile)
+    found.layers.append(Layer.of("completeness", _few(lacking), asked))
     found.layers.append(_control(read))
     found.layers.append(_fidelity(read))
     found.layers.append(_rejudged(root, read))
+    found.layers.append(_supplements(read, parent))
     found.notes += _notes(read)
     counts = ", ".join(f"{number} {word}" for word, number in results.counts.items())
     found.run = (
@@ -225,6 +266,7 @@ def _rows(read: Read) -> Iterator[str]:
     wanted, found = list(read.begun.scenarios), [one.id for one in read.results.scenarios]
     if len(set(wanted)) != len(wanted):
         yield f"{NAME} names a scenario twice"
+    yield from gaps(wanted)
     for name in wanted:
         if name not in found:
             yield f"{name} was to be played, and has no result"
@@ -241,7 +283,7 @@ def _rows(read: Read) -> Iterator[str]:
 
 def _strays(files: Unpacked, read: Read) -> Iterator[str]:
     """Every file is of the run, of a side or of one of its tries."""
-    known = {*ENVIRONMENT, NAME, RESULTS, JUNIT, chain.NAME, *([KNOWN_ISSUES] if read.begun.known_issues else [])}
+    known = {*FILES, NAME, RESULTS, JUNIT, chain.NAME, *([KNOWN_ISSUES] if read.begun.known_issues else [])}
     for name, side in read.sides:
         known.add(side.log)
         for number in range(len(side.attempts) + 1):
@@ -263,39 +305,6 @@ def _of_broken_off(name: str) -> bool:
     """What a side left behind that was broken off before it could come to anything: it has no record."""
     folder = "/".join(name.removeprefix(bag.DATA).split("/")[:3])
     return bool(BROKEN_OFF.search(folder)) and not name.endswith(f"/{sidefile.NAME}")
-
-
-def _of_profile(read: Read, profile: str | None) -> Iterator[str]:
-    """Every row that the profile has for the devices of the run, on stock and against a control."""
-    if profile is None:
-        return
-    if read.begun.under_test != STOCK:
-        yield f"the hypervisor under test is the mutant {read.begun.under_test}"
-    if read.begun.control is None:
-        yield "there is no known-bad control"
-    if catalogue().profile(profile).strict_messages:
-        yield from (f"{name} was played by an earlier run" for name, side in read.sides if side.kept)
-    devices = _candidates(read)
-    rows = select(catalogue(), devices, [], profile) if devices else []
-    toolstack = read.begun.host.facts.get("toolstack", "")
-    playable = [row.id for row in rows if why_not_through(row, toolstack) is None]
-    if missing := [name for name in playable if name not in read.begun.scenarios]:
-        yield f"of profile {profile}, {len(missing)} were not played: {', '.join(missing)}"
-
-
-def _candidates(read: Read) -> list[Candidate]:
-    """The devices of the run, each of which has to suffer every ending."""
-    ours = {one.name: one for one in nested.candidates(nested.catalogue())}
-    found: dict[str, Candidate] = {}
-    for _, side in read.sides:
-        record = side.record
-        names = record.scenario.device.split("+")
-        for name, part in zip(names, (record, record.second), strict=False):
-            if read.begun.host.nested and name in ours:
-                found[name] = ours[name]
-            elif part is not None and name not in found:
-                found[name] = Candidate(name, part.dom0_driver or name, reset_effective=part.reset_effective)
-    return list(found.values())
 
 
 def _control(read: Read) -> Layer:
@@ -398,6 +407,22 @@ def _rejudged(root: Path, read: Read) -> Layer:
     )
 
 
+def _supplements(read: Read, parent: _Parent | None) -> Layer:
+    """The run that it plays again is the one that it names, by its digest and by what it came to."""
+    told = read.begun.parent
+    if told is None and parent is None:
+        return Layer("parent", Word.OK, ("it supplements no other run",))
+    if told is None or parent is None:
+        of = f"run {told.run_id} with the results {told.results[:16]}" if told else "none"
+        word = Word.NOT_ASKED if parent is None else Word.FAILS
+        why = "give its bundle with --parent" if parent is None else "--parent was given"
+        return Layer("parent", word, (f"it supplements {of}; {why}",))
+    wrong = [*parent.wrong, *(foreign(parent.read, read) if parent.read is not None else ())]
+    stands = f"{len(told.stands)} scenarios stand as they were there" if told.stands else "none of it stands"
+    right = f"run {told.run_id} holds and is the one that it supplements; {stands}"
+    return Layer.of("parent", _few(wrong), [right])
+
+
 def _only_by_own_issues(ours: RunAgain, stored: RunResult) -> Iterator[str]:
     """Conclusions that rest on known issues which the bundle brings along."""
     for one in stored.scenarios:
@@ -415,8 +440,6 @@ def _notes(read: Read) -> Iterator[str]:
             yield f"  whose rules are others than ours: {', '.join(changed)}"
     if read.statement.predicate.redacted:
         yield "redacted: names of hosts and users, addresses, UUIDs and serial numbers are pseudonyms"
-    if (parent := read.begun.parent) is not None:
-        yield f"it supplements run {parent.run_id}: what {len(parent.stands)} rows came to there is not in here"
     if kept := [side.kept for _, side in read.sides if side.kept]:
         yield f"{len(kept)} controls are kept proofs of earlier runs, the first of {min(kept):%Y-%m-%d %H:%M}"
     yield from (

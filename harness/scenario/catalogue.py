@@ -16,7 +16,8 @@ from harness.base.modelpath import Loc
 from harness.base.strict import StrictModel
 from harness.base.yamlfile import load_yaml, nearest, validate
 from harness.scenario.hole import Hole, HoleKind
-from harness.scenario.spec import Ending, FollowOn
+from harness.scenario.repeats import MOST
+from harness.scenario.spec import Ending, FollowOn, Scenario
 from harness.xen.keys.messages import catalogue as messages
 
 
@@ -26,6 +27,11 @@ class Profile(StrictModel):
     why: str
     rows: tuple[str, ...] = Field(min_length=1)
     strict_messages: bool = False  # a line of Xen or dom0's kernel that no rule describes is a failure
+    hazard_repeats: int = Field(default=1, ge=1, le=MOST, description="how often a row that takes the hazard is played")
+
+    def times(self, row: Scenario) -> int:
+        """How often the profile wants a row to be played."""
+        return self.hazard_repeats if row.end.hazard else 1
 
 
 class Absent(StrictModel):

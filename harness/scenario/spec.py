@@ -174,12 +174,12 @@ class FollowOn(StrictModel):
         return self.next is not None and makes_next_guest(self.next)
 
 
-_ROW = re.compile(rf".+-F\d+-(?:{'|'.join(GuestType)})-(.+)")
+_ROW = re.compile(rf".+-F\d+-(?:{'|'.join(GuestType)})-([^@]+)(?:@\d+)?")
 
 
-def devices_of(row: str) -> tuple[str, ...]:
-    """The devices that the id of a row names; endings and devices may have dashes in them. Empty for what is no id."""
-    named = _ROW.fullmatch(row)
+def devices_of(name: str) -> tuple[str, ...]:
+    """The devices that an id names; endings and devices may have dashes in them. Empty for what is no id."""
+    named = _ROW.fullmatch(name)
     return tuple(named[1].split("+")) if named else ()
 
 
@@ -193,13 +193,19 @@ class Scenario:
     device: str
     end: Ending
     follow: FollowOn
+    repeat: int = 0  # which time it is, of a row that is played several times (repeats.py)
 
     @property
     def id(self) -> str:
+        return f"{self.row}@{self.repeat}" if self.repeat else self.row
+
+    @property
+    def row(self) -> str:
+        """What is the same every time that it is played."""
         return self.id_with(self.device)
 
     def id_with(self, device: str) -> str:
-        """As `id`, with another word for the device."""
+        """As `row`, with another word for the device."""
         return f"{self.ending}-{self.follow_on}-{self.guest}-{device}"
 
     @property

@@ -116,36 +116,33 @@ def _named(look: Look) -> StoredFact | None:
 
 
 def device_ids(config: str) -> str:
-    """Vendor, device and subsystem as config space in hexadecimal has them; empty: there is none, or no device."""
-    found = _numbers(config)
-    if found is None or found[0] in _NO_VENDORS:
-        return ""
-    return _told(found)
+    """Vendor, device, revision and subsystem as config space in hexadecimal has them; empty: no device answers."""
+    data = _header(config)
+    return "" if data is None or _numbers(data)[0] in _NO_VENDORS else _told(data)
 
 
-def _told(found: tuple[int, int, int, int]) -> str:
-    vendor, device, sub_vendor, sub_device = found
-    return f"{vendor:04x}:{device:04x}, subsystem {sub_vendor:04x}:{sub_device:04x}"
+def _told(data: bytes) -> str:
+    vendor, device, sub_vendor, sub_device = _numbers(data)
+    return f"{vendor:04x}:{device:04x} rev {data[8]:02x}, subsystem {sub_vendor:04x}:{sub_device:04x}"
 
 
-def _numbers(config: str) -> tuple[int, int, int, int] | None:
+def _header(config: str) -> bytes | None:
     try:
         data = bytes.fromhex(config.replace("\n", " "))[:0x30]
     except ValueError:
         return None
-    if len(data) < 0x30:
-        return None
-    vendor, device, sub_vendor, sub_device = (
-        int.from_bytes(data[at : at + 2], "little") for at in (0x00, 0x02, 0x2C, 0x2E)
-    )
-    return vendor, device, sub_vendor, sub_device
+    return data if len(data) == 0x30 else None
+
+
+def _numbers(data: bytes) -> tuple[int, ...]:
+    return tuple(int.from_bytes(data[at : at + 2], "little") for at in (0x00, 0x02, 0x2C, 0x2E))
 
 
 def _ids(config: str) -> str:
     """Ids that QEMU gives; empty: they are none of QEMU's."""
-    found = _numbers(config)
-    if found is not None and (found[0] in _QEMU_VENDORS or found[2:] == _QEMU_SUBSYSTEM):
-        return f"device {_told(found)}: QEMU's"
+    data = _header(config)
+    if data is not None and (_numbers(data)[0] in _QEMU_VENDORS or _numbers(data)[2:] == _QEMU_SUBSYSTEM):
+        return f"device {_told(data)}: QEMU's"
     return ""
 
 

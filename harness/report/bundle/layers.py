@@ -33,6 +33,7 @@ NAMES = (
     "control",
     "fidelity",
     "rejudged",
+    "parent",
 )
 """All layers, each of which rests on those before it."""
 

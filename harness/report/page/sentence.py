@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.judge.judgement import Conclusion, Verdict
 from harness.report.results import CaseResult, RunResult, ScenarioResult, Side
+from harness.scenario.repeats import row_of
 
 UNEXPECTED = (Conclusion.REGRESSION, Conclusion.BLIND, Conclusion.CHANGED, Conclusion.UNDECIDED)
 _COUNTED = (Conclusion.PROVEN, Conclusion.KNOWN, Conclusion.UNPROVEN, Conclusion.SKIPPED)
@@ -34,7 +35,7 @@ def sentence(run: RunResult, missing: Sequence[str] = ()) -> str:
 def _device(scenario: ScenarioResult | CaseResult) -> str:
     return (
         ""
-        if isinstance(scenario, CaseResult) or scenario.id.endswith(f"-{scenario.device_kind}")
+        if isinstance(scenario, CaseResult) or row_of(scenario.id).endswith(f"-{scenario.device_kind}")
         else f" on {scenario.device_kind}"
     )
 

@@ -14,7 +14,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,25 @@ def edit_json(path: Path, change: Callable[[Any], object]) -> None:
     path.write_text(json.dumps(data, indent=1))
 
 
+def later(root: Path, days: int) -> None:
+    """The same run as it would have been played on another day; its raw files have no date in them."""
+    moved = timedelta(days=days)
+
+    def shift(data: Any) -> None:  # noqa: ANN401 - JSON
+        for key in ("started", "began", "ended"):
+            if key in data:
+                data[key] = (datetime.fromisoformat(data[key]) + moved).isoformat()
+
+    for path in (root / "run.json", *root.glob("raw/*/*/record.json")):
+        edit_json(path, shift)
+    for path in root.glob("environment/*.txt"):
+        lines = path.read_text().split("\n")
+        at = lines.index("@@ clock") + 1
+        lines[at] = str(int(lines[at]) + int(moved.total_seconds()))
+        path.write_text("\n".join(lines))
+    finish(root)
+
+
 def edit_raw(root: Path, side: str, name: str, change: Callable[[bytes], bytes]) -> None:
     """Change a raw file, and every digest of it in the record of its side."""
     path, record = root / side / name, root / side / sidefile.NAME
@@ -155,11 +174,12 @@ class Forger:
         profile: str | None = None,
         signers: str | None = None,
         revoked: str = "",
+        parent: Path | None = None,
     ) -> Verification:
         known = Signers(
             parse_signers(self.signers if signers is None else signers, "allowed"), parse_keys(revoked, "revoked")
         )
-        return verified(path, Wanted(known, NOW, challenge, profile))
+        return verified(path, Wanted(known, NOW, challenge, profile, parent))
 
     def resigned(self, members: Mapping[str, bytes], name: str = "forged.tar.gz") -> Path:
         """A bundle of these members whose manifest, statement and signature fit them; for a forger with a key."""

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jsonschema
@@ -13,16 +14,31 @@ import pytest
 
 from harness.base.errors import EvidenceError
 from harness.cli.entry import main
+from harness.evidence.store import digest
 from harness.judge.judgement import Conclusion
 from harness.lab.environment import examined
-from harness.report.bundle.certificate import Certificate, Question, Result, text
+from harness.lab.safety.facts.stored import kept
+from harness.report.bundle.certificate import Certificate, Played, Question, Result, Row, text
+from harness.report.bundle.layers import Verification
 from harness.report.bundle.signers import Signers, parse_signers
+from harness.run import store
 from harness.run.bundle import bundle
 from harness.run.certify import NAMESPACE, certificate, load_certificate, nobody, store_certificate
 from harness.run.rules import this_tool
 from harness.run.schema import certificate_schema, schema_text
 from harness.run.verify import Wanted
-from suites.selftest.fakes.badbundle import NOW, Forger, edit_json, edit_raw, finish, finished_run, new_key, public
+from suites.selftest.fakes.badbundle import (
+    NOW,
+    Forger,
+    edit_json,
+    edit_raw,
+    finish,
+    finished_run,
+    later,
+    new_key,
+    public,
+)
+from suites.selftest.run.test_verify_attacks import only
 
 PUBLISHED = Path(__file__).parents[3] / "docs/certificate.schema.json"
 ENVIRONMENT = {
@@ -61,8 +77,8 @@ def decided(rows: dict[str, Conclusion], **more: object) -> Certificate:
         "bundles": (),
         "judged_by": this_tool(),
     }
-    reasons = dict.fromkeys(rows, "because")
-    return Certificate.of(rows=rows, reasons=reasons, **{**given, **more})  # type: ignore[arg-type]
+    runs = [Played("run", tuple((name, one, "because") for name, one in rows.items()))]
+    return Certificate.of(**{"runs": runs, **given, **more})  # type: ignore[arg-type]
 
 
 class TestDecision:
@@ -95,17 +111,58 @@ class TestDecision:
         assert made.result is result and because in "\n".join(made.because)
         assert because[:40] in " ".join(text(made).split())
 
+    TIMES = {f"E14@{number}": Conclusion.PROVEN for number in (1, 2, 3)}  # noqa: RUF012 - never changed
+
+    def test_all_times_of_a_row_count(self) -> None:
+        made = decided(self.PROVEN | self.TIMES)
+        assert made.result is Result.CERTIFIED
+        assert made.rows["E14"] == Row(conclusion=Conclusion.PROVEN, good=3, times=3)
+        assert "  3 of 3  PROVEN      E14\n" in text(made) and "  1 of 1  PROVEN      E1\n" in text(made)
+        assert "2 PROVEN; played 4 times in all" in text(made)
+
+    @pytest.mark.parametrize("bad", TIMES)
+    @pytest.mark.parametrize(
+        ("what", "result"),
+        [
+            (Conclusion.REGRESSION, Result.NOT_CERTIFIED),
+            (Conclusion.UNDECIDED, Result.INCOMPLETE),
+            (Conclusion.BLIND, Result.INCOMPLETE),
+            (Conclusion.UNPROVEN, Result.INCOMPLETE),
+        ],
+    )
+    def test_one_bad_time_is_a_bad_row(self, bad: str, what: Conclusion, result: Result) -> None:
+        made = decided(self.PROVEN | self.TIMES | {bad: what})
+        assert made.result is result
+        assert made.rows["E14"] == Row(conclusion=what, good=2, times=3)
+        assert f"{bad}: {what}: because; good 2 of 3 times" in made.because
+
+    def test_what_is_played_again_counts_and_what_it_was_stays_told(self) -> None:
+        first = Played("first", tuple((name, Conclusion.REGRESSION, "r") for name in self.TIMES))
+        second = Played("second", tuple((name, Conclusion.PROVEN, "") for name in self.TIMES))
+        made = decided({}, runs=[first, second])
+        assert made.result is Result.CERTIFIED
+        assert made.rows["E14"].earlier == ("REGRESSION, 0 of 3, in run first",)
+        assert "E14; was REGRESSION, 0 of 3, in run first" in " ".join(text(made).split())
+        back = decided({}, runs=[second, first])
+        assert back.result is Result.NOT_CERTIFIED and back.rows["E14"].good == 0
+        other = Played("other", (("E2", Conclusion.PROVEN, ""),))
+        assert decided({}, runs=[first, other]).result is Result.NOT_CERTIFIED, "it was not played again"
+
     def test_known_issues_of_the_stack_are_named(self) -> None:
         made = decided(self.PROVEN | {"E2": Conclusion.KNOWN})
         assert made.result is Result.CERTIFIED and made.known == ("E2",)
         assert text(made).startswith("CERTIFIED, but for 1 known issues of the stack: ")
 
 
+BEGAN = datetime.fromtimestamp(1005, UTC)
+RUN = (BEGAN, BEGAN + timedelta(seconds=590))
+
+
 class TestEnvironment:
     AFTER = ENVIRONMENT | {"clock": b"1600\nyes"}
 
     def test_all_is_well(self) -> None:
-        assert [one for one in examined(ENVIRONMENT, self.AFTER, seconds=590, reboots=False) if not one.good] == []
+        assert [one for one in examined(ENVIRONMENT, self.AFTER, *RUN, reboots=False) if not one.good] == []
 
     @pytest.mark.parametrize(
         ("section", "content", "question"),
@@ -124,23 +181,24 @@ class TestEnvironment:
             ("firmware", b"bios_version 2.2", "firmware, before and after"),
             ("boot", b"another", "boots"),
             ("clock", b"9999", "clock"),
+            ("clock", b"hello", "clock"),
             ("clock", b"", "clock"),
         ],
     )
     def test_what_is_wrong(self, section: str, content: bytes, question: str) -> None:
         after = self.AFTER | {section: content}
-        wrong = [one.name for one in examined(ENVIRONMENT, after, seconds=590, reboots=False) if not one.good]
+        wrong = [one.name for one in examined(ENVIRONMENT, after, *RUN, reboots=False) if not one.good]
         assert question in wrong
 
     def test_a_xen_without_livepatches_has_none(self) -> None:
         told = {"livepatches": b"xen-livepatch: failed to list: Function not implemented\nstatus 1"}
-        found = examined(ENVIRONMENT | told, self.AFTER | told, seconds=590, reboots=False)
+        found = examined(ENVIRONMENT | told, self.AFTER | told, *RUN, reboots=False)
         assert [one.name for one in found if not one.good] == []
 
     @pytest.mark.parametrize("name", ["commandlines", "packages", "build", "firmware"])
     def test_what_was_not_told_is_not_the_same(self, name: str) -> None:
         told = {name: b""}
-        found = examined(ENVIRONMENT | told, self.AFTER | told, seconds=590, reboots=False)
+        found = examined(ENVIRONMENT | told, self.AFTER | told, *RUN, reboots=False)
         assert [one.seen for one in found if one.name.endswith("before and after") and not one.good] == ["not told"]
 
     @pytest.mark.parametrize(
@@ -148,15 +206,38 @@ class TestEnvironment:
     )
     def test_what_may_differ_from_its_package(self, line: bytes) -> None:
         after = self.AFTER | {"verify": line}
-        assert all(one.good for one in examined(ENVIRONMENT, after, seconds=590, reboots=False))
+        assert all(one.good for one in examined(ENVIRONMENT, after, *RUN, reboots=False))
+
+    @pytest.mark.parametrize("days", [-1, 1])
+    def test_of_a_host_that_was_clean_another_day(self, days: int) -> None:
+        """As long as the run, and not when it was."""
+        at = [one + timedelta(days=days) for one in RUN]
+        (wrong,) = (one for one in examined(ENVIRONMENT, self.AFTER, *at, reboots=False) if not one.good)
+        assert wrong.name == "clock" and wrong.seen.endswith("s from the times of the run")
 
     def test_a_reboot_that_the_run_made(self) -> None:
         after = self.AFTER | {"boot": b"another"}
-        assert all(one.good for one in examined(ENVIRONMENT, after, seconds=590, reboots=True))
+        assert all(one.good for one in examined(ENVIRONMENT, after, *RUN, reboots=True))
 
     def test_not_read(self) -> None:
-        (one,) = examined(ENVIRONMENT, None, seconds=1, reboots=False)
+        (one,) = examined(ENVIRONMENT, None, *RUN, reboots=False)
         assert not one.good and one.seen == "not read after the run"
+
+
+def examine(root: Path, **others: bytes) -> None:
+    """Write what dom0 consisted of, which fits the run."""
+    facts = json.loads((root / "run.json").read_text())["host"]["facts"]
+    results = json.loads((root / "results.json").read_text())
+    for name, at in (("before", "started"), ("after", "ended")):
+        sections = {
+            **ENVIRONMENT,
+            "clock": b"%d\nyes" % datetime.fromisoformat(results[at]).timestamp(),
+            "commandlines": f"root=/dev/sda\n{facts['xen_commandline']}".encode(),
+            "build": f"running {facts['xen_build_id']}\nin /boot/xen-4.20-amd64.gz".encode(),
+            "firmware": b"product_name Standard PC (Q35 + ICH9, 2009)",
+            **others,
+        }
+        store.write_atomically(root / f"environment/{name}.txt", kept(sections))
 
 
 @pytest.fixture(scope="module")
@@ -164,16 +245,8 @@ def certified(tmp_path_factory: pytest.TempPathFactory, forger: Forger) -> Path:
     """A certification of a recorded run."""
     folder = tmp_path_factory.mktemp("certified")
     root = finished_run("proven", folder / "run")
-    for name in ("before", "after"):
-        path = root / f"environment/{name}.txt"
-        path.parent.mkdir(exist_ok=True)
-        facts = json.loads((root / "run.json").read_text())["host"]["facts"]
-        sections = ENVIRONMENT | {
-            "commandlines": f"root=/dev/sda\n{facts['xen_commandline']}".encode(),
-            "build": f"running {facts['xen_build_id']}\nin /boot/xen-4.20-amd64.gz".encode(),
-            "firmware": b"product_name Standard PC (Q35 + ICH9, 2009)",
-        }
-        path.write_bytes(b"".join(b"@@ %s\n%s\n" % (key.encode(), data) for key, data in sections.items()))
+    examine(root)
+    later(root, -2)  # so that a supplement of it has a day of its own, and is not of tomorrow
     path = folder / "nic0.maskall.tar.gz"
     bundle(root, path, keys=[forger.key], challenge="abc")
     made, _ = certificate(folder, [path], nobody())
@@ -192,7 +265,7 @@ class TestOfBundles:
         made = load_certificate(folder / "certificate.json")
         assert made.result is Result.INCOMPLETE
         assert made.because[0] == "it was played on an emulator: nothing is said about hardware"
-        assert made.rows == {"E14-F1-hvm-virtio-rng": Conclusion.PROVEN}
+        assert made.rows == {"E14-F1-hvm-virtio-rng": Row(conclusion=Conclusion.PROVEN, good=1, times=1)}
         assert "of profile certify, " in "\n".join(made.because)
         assert "dom0's kernel" not in "\n".join(made.because)
         assert not any(one.startswith("of this run") for one in made.because)
@@ -260,7 +333,10 @@ class TestCountersign:
             (lambda data: data.update(result="CERTIFIED"), "NOT SO: result: says CERTIFIED"),
             (lambda data: data.update(because=[]), "NOT SO: because: says ()"),
             (lambda data: data.update(fidelity="hardware"), "NOT SO: fidelity: says hardware"),
-            (lambda data: data["rows"].update({"E99": "PROVEN"}), "NOT SO: rows: "),
+            (
+                lambda data: data["rows"].update({"E99": {"conclusion": "PROVEN", "good": 1, "times": 1}}),
+                "NOT SO: rows: ",
+            ),
             (lambda data: data["environment"].pop(), "NOT SO: environment: "),
             (lambda data: data.update(machine="Dell R650"), "NOT SO: machine: says Dell R650"),
             (lambda data: data["bundles"][0].update(sha256="0" * 64), "NOT SO: bundles: "),
@@ -307,35 +383,74 @@ class TestCountersign:
 
 
 class TestSupplement:
+    FIRST = "nic0.maskall.tar.gz"
+
     @pytest.fixture
-    def second(self, folder: Path, forger: Forger) -> Path:
-        """What was played again, of the run in `folder`."""
-        root = folder.parent / "second"
-        shutil.copytree(folder / "run", root)
+    def second(self, folder: Path) -> Path:
+        """What was played again, of the run in `folder`, a day later."""
+        root = Path(shutil.copytree(folder / "run", folder.parent / "second"))
+        later(root, 1)
         parent = json.loads((folder / "run/results.json").read_text())
-        sha256 = _sha256(folder / "run/results.json")
+        sha256 = digest((folder / "run/results.json").read_bytes())
         told = {"run_id": parent["run_id"], "started": parent["started"], "results": sha256, "stands": {}}
-        for name in ("run.json", "results.json"):
-            edit_json(root / name, lambda data: data.update(parent=told))
+        edit_json(root / "run.json", lambda data: data.update(run_id="second", parent=told))
+        finish(root)
         return root
 
-    def test_it_covers_both(self, folder: Path, second: Path, forger: Forger) -> None:
-        made = folder.parent / "second.tar.gz"
-        forger.bundled(second)
-        bundle(second, made, keys=[forger.key])
-        found, verified = certificate(folder, [folder / "nic0.maskall.tar.gz", made], wanted(forger, None))
-        assert verified[1].notes[0].startswith("it supplements run ")
-        assert [one.file for one in found.bundles] == ["nic0.maskall.tar.gz", "../second.tar.gz"]
-        assert not any("is no supplement" in one for one in found.because)
+    def together(self, folder: Path, second: Path, forger: Forger) -> tuple[Certificate, Verification]:
+        path = forger.bundled(second).rename(folder / "second.maskall.tar.gz")
+        made, verifications = certificate(folder, [folder / self.FIRST, path], wanted(forger, None))
+        alone = forger.verify(path, parent=folder / self.FIRST)
+        assert [(one.name, one.word) for one in alone.layers] == [
+            (one.name, one.word) for one in verifications[1].layers
+        ]
+        return made, verifications[1]
 
-    def test_of_another_run(self, folder: Path, second: Path, forger: Forger) -> None:
-        for name in ("run.json", "results.json"):
-            edit_json(second / name, lambda data: data["parent"].update(results="0" * 64))
-        forger.bundled(second)
-        bundle(second, folder.parent / "second.tar.gz", keys=[forger.key])
-        found, _ = certificate(folder, [folder / "nic0.maskall.tar.gz", folder.parent / "second.tar.gz"], nobody())
-        assert any("is no supplement of run" in one for one in found.because)
-        assert any("was begun before run" in one for one in found.because)
+    def test_it_covers_both(self, folder: Path, second: Path, forger: Forger) -> None:
+        found, verification = self.together(folder, second, forger)
+        assert verification.status == 0, list(verification.lines)
+        assert "holds and is the one that it supplements; none of it stands" in "\n".join(verification.lines)
+        assert [one.file for one in found.bundles] == [self.FIRST, "second.maskall.tar.gz"]
+        assert found.rows["E14-F1-hvm-virtio-rng"].earlier[0].startswith("PROVEN, 1 of 1, in run ")
+        assert not any(one.startswith(("parent", "clock", "of this run")) for one in found.because), found.because
+
+    def test_verify_wants_to_see_its_parent(self, folder: Path, second: Path, forger: Forger) -> None:
+        path = forger.bundled(second)
+        lines = "\n".join(forger.verify(path).lines)
+        assert forger.verify(path).status == 0 and "not asked    parent        it supplements run " in lines
+        first = folder / self.FIRST
+        only(forger.verify(first, parent=first), "parent", "it supplements none; --parent was given")
+
+    def test_a_parent_that_does_not_hold(self, folder: Path, second: Path, forger: Forger) -> None:
+        content = (folder / self.FIRST).read_bytes()
+        (folder / self.FIRST).write_bytes(content[:-100])
+        only(forger.verify(forger.bundled(second), parent=folder / self.FIRST), "parent", "its parent does not hold: c")
+        bundle(folder / "run", folder / self.FIRST)
+        told = "its parent does not hold: signature: nobody vouches"
+        only(forger.verify(forger.bundled(second), parent=folder / self.FIRST), "parent", told)
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (lambda told: told.update(results="0" * 64), "is no supplement of run"),
+            (lambda told: told.update(run_id="another"), "it supplements run another of"),
+            (lambda told: told.update(started="2020-01-01T00:00:00Z"), "of 2020-01-01"),
+            (lambda told: told.update(stands={"E1-F1-hvm-nvme": "PROVEN"}), "of E1-F1-hvm-nvme it says PROVEN, and it"),
+            (lambda told: told.update(stands={"E14-F1-hvm-virtio-rng": "PROVEN"}), "and it came to nothing"),
+        ],
+    )
+    def test_of_another_run(
+        self, folder: Path, second: Path, forger: Forger, change: Callable[[dict[str, object]], object], told: str
+    ) -> None:
+        edit_json(second / "run.json", lambda data: change(data["parent"]))
+        finish(second)
+        found, verification = self.together(folder, second, forger)
+        only(verification, "parent", told)
+        assert any(one.startswith("parent of the supplement: ") for one in found.because)
+
+    def test_it_is_older_than_its_parent(self, folder: Path, second: Path, forger: Forger) -> None:
+        later(second, -2)
+        only(self.together(folder, second, forger)[1], "parent", "was begun before run")
 
     def test_of_another_card_of_the_same_name(self, folder: Path, second: Path, forger: Forger) -> None:
         for look in second.glob("raw/*/*/*/config.hex"):
@@ -345,16 +460,32 @@ class TestSupplement:
                 second, side.relative_to(second).as_posix(), name, lambda data: data.replace(b"44 10", b"45 10", 1)
             )
         finish(second)
-        bundle(second, folder.parent / "second.tar.gz", keys=[forger.key])
-        found, _ = certificate(folder, [folder / "nic0.maskall.tar.gz", folder.parent / "second.tar.gz"], nobody())
-        (told,) = (one for one in found.because if one.startswith("the device was "))
-        assert told.startswith("the device was 1af4:1044") and "and is 1af4:1045" in told
+        _, verification = self.together(folder, second, forger)
+        only(verification, "parent", "the device was 1af4:1044")
+        assert "and is 1af4:1045" in "\n".join(verification.lines)
 
+    def test_of_another_revision(self, folder: Path, second: Path, forger: Forger) -> None:
+        for look in second.glob("raw/*/*/*/config.hex"):
+            side = look.parent.parent
+            name = look.relative_to(side).as_posix()
+            edit_raw(
+                second,
+                side.relative_to(second).as_posix(),
+                name,
+                lambda data: data.replace(b"01 00 ff", b"02 00 ff", 1),
+            )
+        finish(second)
+        only(self.together(folder, second, forger)[1], "parent", "rev 02, subsystem")
 
-def _sha256(path: Path) -> str:
-    from hashlib import sha256
+    def test_its_firmware_was_changed_in_between(self, folder: Path, second: Path, forger: Forger) -> None:
+        """Before and after each of both runs it is the same, so neither of them says so."""
+        examine(second, firmware=b"product_name Standard PC (Q35 + ICH9, 2009)\n0000:04:00.0 9.9.9")
+        only(self.together(folder, second, forger)[1], "parent", "firmware: was without, is 0000:04:00.0 9.9.9 in the")
 
-    return sha256(path.read_bytes()).hexdigest()
+    def test_fewer_times_than_the_profile_wants(self, folder: Path, forger: Forger) -> None:
+        found, _ = certificate(folder, [folder / self.FIRST], nobody())
+        told = "completeness: profile certify plays E14-F1-hvm-virtio-rng 3 times, and 1 were planned"
+        assert told in found.because
 
 
 class TestCommand:
@@ -362,7 +493,10 @@ class TestCommand:
         ("words", "told"),
         [
             ([], "which host?"),
-            (["x", "--resume", "y"], "which host?"),
+            (["x", "--resume", "y"], "y/run"),
+            (["x", "--only-failed", "y"], "y/run"),
+            (["--resume", "y", "--only-failed", "z"], "--resume and --only-failed are two things"),
+            (["--resume", "y", "--output", "z"], "--resume and --output are two things"),
             (["--resume", "nowhere"], "run.json"),
             (["--only-failed", "nowhere"], "run.json"),
             (["nested"], "one device is certified at a time"),
