@@ -36,10 +36,16 @@ class SideAgain:
     """One side, made anew. `tries`: what is stored of it, the last being the one that counts."""
 
     tries: tuple[SideFile, ...]
-    record: Record
+    records: tuple[Record, ...]  # of each try, as its raw files show it
+    raws: tuple[RawRef, ...]  # where each stands
     side: Side
     files: int
     hidden: tuple[str, ...] = ()  # what tries that were thrown away show, and no fault of the emulator excuses
+
+    @property
+    def record(self) -> Record:
+        """Of the try that counts."""
+        return self.records[-1]
 
     @property
     def finished(self) -> bool:
@@ -268,7 +274,9 @@ def _side(root: Path, name: str, hypervisor: str, tries: int, stored: Side | Non
         )
     except ValidationError as error:  # a number that no address or time can be
         raise EvidenceError(f"{raw.path!r}: {error.errors(include_url=False)[0]['msg']}") from error
-    return SideAgain(tuple(files), record, side, sum(len(one.files) for one in files), tuple(hidden))
+    return SideAgain(
+        tuple(files), tuple(records), tuple(raws), side, sum(len(one.files) for one in files), tuple(hidden)
+    )
 
 
 def _hidden(record: Record, files: Sealed) -> str:

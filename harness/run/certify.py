@@ -14,7 +14,7 @@ from harness.base.stored import from_json
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
 from harness.lab.environment import examined, of_another_host
-from harness.report.bundle.certificate import NAME, PROFILE, BundleOf, Certificate, Played, Question, text
+from harness.report.bundle.certificate import NAME, PROFILE, BundleOf, Certificate, Question, RunShown, text
 from harness.report.bundle.fidelity import Kind
 from harness.report.bundle.layers import Verification, Word
 from harness.report.bundle.statement import TYPE
@@ -60,9 +60,9 @@ class _Run:
         )
 
     @property
-    def played(self) -> Played:
+    def played(self) -> RunShown:
         results = _read(self).results
-        return Played(results.run_id, tuple((one.id, one.conclusion, one.reason) for one in results.scenarios))
+        return RunShown(results.run_id, tuple((one.id, one.conclusion, one.reason) for one in results.scenarios))
 
 
 def certificate(folder: Path, bundles: Sequence[Path], wanted: Wanted) -> tuple[Certificate, list[Verification]]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from harness.base.errors import UsageError
 from harness.base.text import inert
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
+from harness.lab.lease.claim_options import accepted
 from harness.model.observation import CONFIG
+from harness.nested import devices as nested
 from harness.report.begun import NAME
 from harness.report.bundle import bag
 from harness.report.bundle.fidelity import device_ids
@@ -21,20 +27,27 @@ from harness.report.formats.junit import junit
 from harness.run import chain, sidefile
 from harness.run.bundle import JUNIT
 from harness.run.opened import Read
-from harness.run.options import CONTROL_XEN
+from harness.run.options import CONTROL_XEN, RunOptions
+from harness.run.plan import STOCK
+from harness.run.sequence import OPENING, disordered
 from harness.run.store import RESULTS
 from harness.run.unpack import Unpacked
 
+_CLOCKS = timedelta(minutes=5)  # that two clocks may differ
+_LOG = "dom0_dmesg.txt"
+_STAMPED = re.compile(rb"^\[ *[0-9]+\.[0-9]{6}\] ", re.MULTILINE)
 _RED = ("failure", "error", "skipped")
 
 
-def contradictions(files: Unpacked, read: Read) -> Iterator[str]:
-    """One line each. EvidenceError for a file that cannot be read."""
+def contradictions(files: Unpacked, read: Read, now: datetime) -> Iterator[str]:
+    """One line each; nothing can be of later than `now`. EvidenceError for a file that cannot be read."""
     yield from _statement(files, read)
     yield from _one_reading(files, read.root)
     yield from _product(read)
     yield from _devices(read)
-    yield from _times(read)
+    yield from _times(read, now)
+    yield from _asked(read)
+    yield from _sequences(read)
     yield from _twins(read)
     yield from _for_people(read.root, read)
     yield from _tests(read)
@@ -91,11 +104,13 @@ def _devices(read: Read) -> Iterator[str]:
             yield f"{name} is more than one device: " + "; ".join(f"{ids} in {path}" for ids, path in kinds.items())
 
 
-def _times(read: Read) -> Iterator[str]:
+def _times(read: Read, now: datetime) -> Iterator[str]:
     """Every side is of this run, but for controls that were proven in an earlier one, which no lab host keeps."""
     begun, results = read.begun, read.results
     if begun.started != results.started or results.ended < results.started:
         yield f"{RESULTS} is of {results.started} to {results.ended}, and {NAME} of {begun.started}"
+    if results.ended > now + _CLOCKS:
+        yield f"it ended at {results.ended}, which is still to come"
     told = {(name, side.hypervisor): side.began for name, side in read.sides}
     for side in read.comparison.again.sides:
         name, last = side.record.scenario.id, side.tries[-1]
@@ -107,14 +122,92 @@ def _times(read: Read) -> Iterator[str]:
                 where = f"{file.record.scenario.id} on {file.hypervisor}"
                 yield f"{where} was played from {file.began} to {file.ended}, and the run was not"
 
+    if not begun.host.nested:
+        yield from _at_once(read)
+
+
+def _at_once(read: Read) -> Iterator[str]:
+    """A lab host plays one side at a time, and none goes on from a host that was frozen."""
+    tries = [
+        (file, raw) for side in read.comparison.again.sides for file, raw in zip(side.tries, side.raws, strict=True)
+    ]
+    tries.sort(key=lambda one: one[0].began)
+    for (before, first), (after, second) in pairwise(tries):
+        if after.began < before.ended:
+            yield f"{second.path} began at {after.began}, and {first.path} ended at {before.ended}: on one host"
+    for file, raw in tries:
+        if file.record.opened is not None:
+            yield f"{raw.path} went on from a frozen host, which a lab host is not"
+
+
+def _asked(read: Read) -> Iterator[str]:
+    """The command that repeats the run asks for what was played."""
+    begun = read.begun
+    try:
+        asked = RunOptions.of_words(begun.repeat_options)
+        accepted_ = accepted(asked.accept)
+    except (UsageError, ValueError) as error:
+        yield f"{NAME}: what it says to repeat it with is no command: {error}"
+        return
+    told = {
+        name.removeprefix("accepted "): why for name, why in begun.host.facts.items() if name.startswith("accepted ")
+    }
+    strict = {
+        side.record.strict_messages
+        for _, side in read.sides
+        if side.hypervisor == begun.under_test and side.record.begun
+    }
+    pairs: list[tuple[str, object, object]] = [
+        ("--challenge", asked.challenge, begun.challenge),
+        ("--toolstack", asked.toolstack, begun.host.facts.get("toolstack", asked.toolstack)),
+        ("--accept", accepted_, told),
+        ("--no-control --mutant", asked.under_test or STOCK, begun.under_test),
+        ("--known-issues", asked.known_issues is not None, begun.known_issues is not None),
+        ("lines that nobody can explain fail a side", {asked.strict_messages}, strict or {asked.strict_messages}),
+    ]
+    for what, wanted, played in pairs:
+        if wanted != played:
+            yield f"{NAME} is to be repeated with {what} {wanted}, and was played with {played}"
+
+
+def _sequences(read: Read) -> Iterator[str]:
+    """Every try is in its own order, and of the device that the other tries are of."""
+    traits: dict[str, dict[tuple[object, ...], str]] = defaultdict(dict)
+    for side in read.comparison.again.sides:
+        for file, record, raw in zip(side.tries, side.records, side.raws, strict=True):
+            folder = raw.path.removesuffix(f"/{sidefile.NAME}")
+            yield from disordered(file, record, folder)
+            for name, part in zip(record.scenario.devices, (record, record.second), strict=False):
+                if part is not None and part.readings:
+                    of = (str(part.device), part.reset_effective, part.dom0_driver, part.dom0_traffic, part.quarantines)
+                    traits[name].setdefault(of, folder)
+    known = nested.candidates(nested.catalogue()) if read.begun.host.nested else []
+    ours = {one.name: one for one in known}
+    for name, kinds in traits.items():
+        if len(kinds) > 1:
+            yield f"what is known of {name} is not the same: {'; '.join(f'{one} in {at}' for one, at in kinds.items())}"
+        for _, reset_effective, *_ in kinds:
+            if name in ours and ours[name].reset_effective is not reset_effective:
+                yield f"{name} is told to have a reset that {'works' if reset_effective else 'does nothing'}: not so"
+
 
 def _twins(read: Read) -> Iterator[str]:
-    """No two sides have the same bytes in every file: logs have the time in them."""
-    seen: dict[frozenset[str], str] = {}
+    """No two sides have the same log once they went on from a frozen host, if any: a log has the time in it."""
+    seen: dict[str, str] = {}
+    told: set[tuple[str, str]] = set()
     for side in read.comparison.again.sides:
-        files, folder = frozenset(side.tries[-1].files.values()), side.side.raw_directory
-        if side.record.readings and (other := seen.setdefault(files, folder)) != folder:
-            yield f"{folder} has the raw files of {other}"
+        for file, raw in zip(side.tries, side.raws, strict=True):
+            folder = raw.path.removesuffix(f"/{sidefile.NAME}")
+            common = OPENING if file.record.opened is not None else ()
+            looks = [one for one in file.record.readings if one.checkpoint not in common]
+            for sha in {file.files.get(f"{one.folder}/{_LOG}", "") for one in looks}:
+                other = seen.setdefault(sha, folder)
+                if other == folder or (other, folder) in told:
+                    continue
+                name = next(f"{one.folder}/{_LOG}" for one in looks if file.files.get(f"{one.folder}/{_LOG}") == sha)
+                if _STAMPED.search(read_inside(read.root, f"{folder}/{name}")):
+                    told.add((other, folder))
+                    yield f"{folder} has raw files of {other}: {name} is the same to the microsecond"
 
 
 def _one_reading(files: Unpacked, root: Path) -> Iterator[str]:

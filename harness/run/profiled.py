@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from harness.nested import devices as nested
 from harness.play.catalogue import catalogue
 from harness.run.opened import Read
+from harness.run.options import DEFAULT_CONTROL
 from harness.run.plan import STOCK
 from harness.scenario.choose import Candidate, select, why_not_through
 from harness.scenario.repeats import times_of
@@ -27,7 +28,14 @@ def missing(runs: Sequence[Read], name: str) -> Iterator[str]:
             yield f"the hypervisor under test is the mutant {read.begun.under_test}"
         if read.begun.control is None:
             yield "there is no known-bad control"
+        elif read.begun.control != DEFAULT_CONTROL:
+            yield f"it is held against {read.begun.control}, and the profile is against {DEFAULT_CONTROL}"
         if profile.strict_messages:
+            yield from (
+                f"{row} was played without a look at lines that nobody can explain"
+                for row, side in read.sides
+                if side.hypervisor == STOCK and side.record.begun and not side.record.strict_messages
+            )
             yield from (f"{row} was played by an earlier run" for row, side in read.sides if side.kept)
     devices = {one.name: one for read in runs for one in _candidates(read)}
     rows = select(catalogue(), list(devices.values()), [], name) if devices else []

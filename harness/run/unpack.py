@@ -38,9 +38,10 @@ def unpacked(path: Path, root: Path) -> Unpacked:
     UsageError when it cannot be read or is no bundle, or the disk is full; EvidenceError when it is damaged.
     """
     try:
+        if not path.is_file():  # a FIFO would never be opened
+            path.stat()
+            raise UsageError(f"{path} is no ordinary file")
         with path.open("rb") as stream:
-            if not path.is_file():
-                raise UsageError(f"{path} is no ordinary file")
             return _unpacked(BundleReader(stream), root)
     except OSError as error:
         raise UsageError(f"{path} cannot be read or unpacked: {error.strerror or error}") from error

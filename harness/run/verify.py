@@ -14,6 +14,7 @@ from harness.base.stored import from_json
 from harness.evidence.sealed import read_inside
 from harness.guest.exercise import challenge_in
 from harness.host.stacks import OWN_XEN
+from harness.judge.judgement import Outcome, sentence
 from harness.mutants import catalogue as mutants
 from harness.mutants.catalogue import Mutant
 from harness.mutants.code import Replaced
@@ -44,6 +45,7 @@ from harness.run.unpack import Unpacked, unpacked
 from harness.scenario.repeats import gaps, times_of
 
 _MOST_LINES = 12
+_ENDED = re.compile(r"[0-9]{2,}-end/")  # what is read once a side is played to its end
 _OF_GUEST = re.compile(r"-exercise-d[1-9][0-9]*\.txt$")
 
 
@@ -134,7 +136,7 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification, parent: _Parent 
     told = f"{NAME}, every try and {RESULTS} are those of {chain.NAME}, each with the SHA-256 of what went before it"
     found.layers.append(Layer.of("chain", _few(list(chain.broken(root, results, of_run, _made(read)))), [told]))
     told = "the statement, the results, junit.xml and the first line of each log say the same as the payload"
-    found.layers.append(Layer.of("consistency", _few(list(contradictions(files, read))), [told]))
+    found.layers.append(Layer.of("consistency", _few(list(contradictions(files, read, wanted.now))), [told]))
     played = read.comparison.again.sides_read
     tries = f"{played} sides, {results.emulator_faults} tries thrown away by the emulator"
     tests = f"{len(results.cases)} tests of the user's own, " if results.cases else ""
@@ -142,10 +144,11 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification, parent: _Parent 
     repeats = f" of {len(times_of(begun.scenarios))} rows, {again} of them several times" if again else ""
     rows = f"{len(begun.scenarios)} of {len(begun.scenarios)} scenarios{repeats}, {tests}{tries}"
     asked = [rows] if wanted.profile is None else [f"{rows}; all of profile {wanted.profile}"]
-    lacking = [*_rows(read), *_strays(files, read)]
+    lacking = list(_rows(read))
     if wanted.profile is not None:
         together = [read] if parent is None or parent.read is None else [parent.read, read]
         lacking += missing(together, wanted.profile)
+    lacking += [*_broken_off(files, read), *_strays(files, read)]
     found.layers.append(Layer.of("completeness", _few(lacking), asked))
     found.layers.append(_control(read))
     found.layers.append(_fidelity(read))
@@ -163,8 +166,7 @@ def _made(read: Read) -> dict[str, datetime]:
     """When what the chain tells of was made at the earliest."""
     made = {NAME: read.begun.started, RESULTS: read.results.ended}
     for side in read.comparison.again.sides:
-        raws = [*(one.raw for one in side.side.attempts), side.side.stored]
-        made |= {raw.path: file.ended for raw, file in zip(raws, side.tries, strict=True) if raw is not None}
+        made |= {raw.path: file.ended for raw, file in zip(side.raws, side.tries, strict=True)}
     return made
 
 
@@ -302,9 +304,22 @@ def _strays(files: Unpacked, read: Read) -> Iterator[str]:
 
 
 def _of_broken_off(name: str) -> bool:
-    """What a side left behind that was broken off before it could come to anything: it has no record."""
-    folder = "/".join(name.removeprefix(bag.DATA).split("/")[:3])
-    return bool(BROKEN_OFF.search(folder)) and not name.endswith(f"/{sidefile.NAME}")
+    """What a side left behind that was broken off before it could come to anything: it has no record, and no end."""
+    folder, rest = _parted(name)
+    return bool(BROKEN_OFF.search(folder)) and rest != sidefile.NAME and not _ENDED.match(rest)
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """The folder of a side, and the file in it."""
+    parts = name.removeprefix(bag.DATA).split("/", 3)
+    return "/".join(parts[:3]), "".join(parts[3:])
+
+
+def _broken_off(files: Unpacked, read: Read) -> Iterator[str]:
+    """Somebody went on with a run of which a side was broken off; tests of the user's own are told by their process."""
+    left = dict.fromkeys(folder for folder, _ in map(_parted, files.digests) if BROKEN_OFF.search(folder))
+    if left and not read.results.cases and b'"gone on"' not in read_inside(read.root, chain.NAME):
+        yield f"{next(iter(left))} was broken off, and nobody went on with the run"
 
 
 def _control(read: Read) -> Layer:
@@ -312,7 +327,7 @@ def _control(read: Read) -> Layer:
     begun, ours = read.begun, mutants.catalogue()
     own = dict.fromkeys([*begun.own_controls.values(), *(side.hypervisor for _, side, _ in read.tests)])
     names = [one for one in dict.fromkeys([begun.under_test, begun.control, *own]) if one not in (None, STOCK)]
-    if not names:
+    if not names and not any(made for _, _, made in _planted(read)):
         return Layer("control", Word.NOT_ASKED, ("the run has no known-bad control: it proves nothing beyond stock",))
     wrong = [f"{name} is no mutant of this maskall" for name in names if name not in (*ours, CONTROL_XEN)]
     control = ours.get(DEFAULT_CONTROL if begun.control == CONTROL_XEN else begun.control or "")
@@ -325,6 +340,8 @@ def _control(read: Read) -> Layer:
     planted, given = 0, dict[str, None]()
     for name, hypervisor, made in _planted(read):
         mutant = ours.get(hypervisor)
+        if hypervisor == STOCK and made is not None:
+            wrong.append(f"{name} on {STOCK}: {made.name} was planted")
         if hypervisor not in (*ours, CONTROL_XEN):
             continue
         where = f"{name} on {hypervisor}"
@@ -440,6 +457,13 @@ def _notes(read: Read) -> Iterator[str]:
             yield f"  whose rules are others than ours: {', '.join(changed)}"
     if read.statement.predicate.redacted:
         yield "redacted: names of hosts and users, addresses, UUIDs and serial numbers are pseudonyms"
+    for one in read.comparison.again.sides:
+        shown = next((check for check in one.side.judgement.violations if check.outcome is Outcome.VIOLATED), None)
+        if one.record.broken is not None and shown is not None:
+            yield f"{one.side.raw_directory} ended by {one.record.broken.kind}, and shows: {sentence(shown)}"
+    versions = {file.tool_version for side in read.comparison.again.sides for file in side.tries}
+    if versions - {read.begun.tool_version}:
+        yield f"begun with maskall {read.begun.tool_version}, and played with {', '.join(sorted(versions))}"
     if kept := [side.kept for _, side in read.sides if side.kept]:
         yield f"{len(kept)} controls are kept proofs of earlier runs, the first of {min(kept):%Y-%m-%d %H:%M}"
     yield from (

@@ -56,7 +56,7 @@ class Question(StrictModel):
     seen: str
 
 
-class Row(StrictModel):
+class RowShown(StrictModel):
     """A row of the profile: what it came to, all times that it was played taken together."""
 
     conclusion: Conclusion = Field(description="the worst that it came to")
@@ -70,19 +70,21 @@ class Row(StrictModel):
 
 
 @dataclass(frozen=True)
-class Played:
+class RunShown:
     """One run: what each scenario came to, and why."""
 
     run_id: str
     scenarios: tuple[tuple[str, Conclusion, str], ...]
 
     @property
-    def rows(self) -> dict[str, Row]:
+    def rows(self) -> dict[str, RowShown]:
         found: dict[str, list[Conclusion]] = {}
         for name, conclusion, _ in self.scenarios:
             found.setdefault(row_of(name), []).append(conclusion)
         return {
-            name: Row(conclusion=min(each, key=_WORST.index), good=sum(map(_SHOWN.__contains__, each)), times=len(each))
+            name: RowShown(
+                conclusion=min(each, key=_WORST.index), good=sum(map(_SHOWN.__contains__, each)), times=len(each)
+            )
             for name, each in found.items()
         }
 
@@ -100,9 +102,9 @@ _WORST = (
 )
 
 
-def _rows(runs: Sequence[Played]) -> dict[str, Row]:
+def _rows(runs: Sequence[RunShown]) -> dict[str, RowShown]:
     """What is played again counts in place of what it was, which stays told."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, RowShown] = {}
     before: dict[str, str] = {}
     for run in runs:
         for name, row in run.rows.items():
@@ -113,7 +115,7 @@ def _rows(runs: Sequence[Played]) -> dict[str, Row]:
     return rows
 
 
-def _last(runs: Sequence[Played]) -> dict[str, tuple[Conclusion, str]]:
+def _last(runs: Sequence[RunShown]) -> dict[str, tuple[Conclusion, str]]:
     """Every time that counts: what it came to, and why."""
     found: dict[str, tuple[Conclusion, str]] = {}
     for run in runs:
@@ -138,7 +140,7 @@ class Certificate(StrictModel):
     stack: dict[str, str] = Field(description="facts of the host: Xen, build-id, kernel, command line and so on")
     packages: dict[str, str]
     profile: str
-    rows: dict[str, Row]
+    rows: dict[str, RowShown]
     environment: tuple[Question, ...]
     played_from: AwareDatetime
     played_to: AwareDatetime
@@ -150,7 +152,7 @@ class Certificate(StrictModel):
     def of(
         cls,
         *,
-        runs: Sequence[Played],
+        runs: Sequence[RunShown],
         doubts: Sequence[str],
         fidelity: Kind,
         environment: Sequence[Question],
@@ -182,7 +184,7 @@ class Certificate(StrictModel):
         )
 
 
-def _why(name: str, conclusion: Conclusion, reason: str, rows: Mapping[str, Row]) -> str:
+def _why(name: str, conclusion: Conclusion, reason: str, rows: Mapping[str, RowShown]) -> str:
     row = rows[row_of(name)]
     return f"{name}: {conclusion}: {reason}{f'; good {row.told} times' if row.times > 1 else ''}"
 
@@ -192,7 +194,7 @@ def text(one: Certificate) -> str:
     return "".join(f"{inert(line)}\n" for line in _lines(one))
 
 
-def _counts(rows: Mapping[str, Row]) -> str:
+def _counts(rows: Mapping[str, RowShown]) -> str:
     counts = Counter(row.conclusion for row in rows.values())
     times = sum(row.times for row in rows.values())
     told = ", ".join(f"{number} {word}" for word, number in counts.items()) or "none"

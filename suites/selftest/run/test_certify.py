@@ -18,7 +18,7 @@ from harness.evidence.store import digest
 from harness.judge.judgement import Conclusion
 from harness.lab.environment import examined
 from harness.lab.safety.facts.stored import kept
-from harness.report.bundle.certificate import Certificate, Played, Question, Result, Row, text
+from harness.report.bundle.certificate import Certificate, Question, Result, RowShown, RunShown, text
 from harness.report.bundle.layers import Verification
 from harness.report.bundle.signers import Signers, parse_signers
 from harness.run import store
@@ -77,7 +77,7 @@ def decided(rows: dict[str, Conclusion], **more: object) -> Certificate:
         "bundles": (),
         "judged_by": this_tool(),
     }
-    runs = [Played("run", tuple((name, one, "because") for name, one in rows.items()))]
+    runs = [RunShown("run", tuple((name, one, "because") for name, one in rows.items()))]
     return Certificate.of(**{"runs": runs, **given, **more})  # type: ignore[arg-type]
 
 
@@ -116,7 +116,7 @@ class TestDecision:
     def test_all_times_of_a_row_count(self) -> None:
         made = decided(self.PROVEN | self.TIMES)
         assert made.result is Result.CERTIFIED
-        assert made.rows["E14"] == Row(conclusion=Conclusion.PROVEN, good=3, times=3)
+        assert made.rows["E14"] == RowShown(conclusion=Conclusion.PROVEN, good=3, times=3)
         assert "  3 of 3  PROVEN      E14\n" in text(made) and "  1 of 1  PROVEN      E1\n" in text(made)
         assert "2 PROVEN; played 4 times in all" in text(made)
 
@@ -133,19 +133,19 @@ class TestDecision:
     def test_one_bad_time_is_a_bad_row(self, bad: str, what: Conclusion, result: Result) -> None:
         made = decided(self.PROVEN | self.TIMES | {bad: what})
         assert made.result is result
-        assert made.rows["E14"] == Row(conclusion=what, good=2, times=3)
+        assert made.rows["E14"] == RowShown(conclusion=what, good=2, times=3)
         assert f"{bad}: {what}: because; good 2 of 3 times" in made.because
 
     def test_what_is_played_again_counts_and_what_it_was_stays_told(self) -> None:
-        first = Played("first", tuple((name, Conclusion.REGRESSION, "r") for name in self.TIMES))
-        second = Played("second", tuple((name, Conclusion.PROVEN, "") for name in self.TIMES))
+        first = RunShown("first", tuple((name, Conclusion.REGRESSION, "r") for name in self.TIMES))
+        second = RunShown("second", tuple((name, Conclusion.PROVEN, "") for name in self.TIMES))
         made = decided({}, runs=[first, second])
         assert made.result is Result.CERTIFIED
         assert made.rows["E14"].earlier == ("REGRESSION, 0 of 3, in run first",)
         assert "E14; was REGRESSION, 0 of 3, in run first" in " ".join(text(made).split())
         back = decided({}, runs=[second, first])
         assert back.result is Result.NOT_CERTIFIED and back.rows["E14"].good == 0
-        other = Played("other", (("E2", Conclusion.PROVEN, ""),))
+        other = RunShown("other", (("E2", Conclusion.PROVEN, ""),))
         assert decided({}, runs=[first, other]).result is Result.NOT_CERTIFIED, "it was not played again"
 
     def test_known_issues_of_the_stack_are_named(self) -> None:
@@ -265,7 +265,7 @@ class TestOfBundles:
         made = load_certificate(folder / "certificate.json")
         assert made.result is Result.INCOMPLETE
         assert made.because[0] == "it was played on an emulator: nothing is said about hardware"
-        assert made.rows == {"E14-F1-hvm-virtio-rng": Row(conclusion=Conclusion.PROVEN, good=1, times=1)}
+        assert made.rows == {"E14-F1-hvm-virtio-rng": RowShown(conclusion=Conclusion.PROVEN, good=1, times=1)}
         assert "of profile certify, " in "\n".join(made.because)
         assert "dom0's kernel" not in "\n".join(made.because)
         assert not any(one.startswith("of this run") for one in made.because)
