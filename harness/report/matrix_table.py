@@ -14,7 +14,7 @@ _LETTERS = {
     MutantFate.SURVIVED: "s",
     MutantFate.UNDECIDED: "?",
 }
-_LEGEND = "K killed, C crashed (seen, but by no observation), s survived, ? undecided, . not run"
+_LEGEND = ("K killed", "C crashed (seen, but by no observation)", "s survived", "? undecided", ". not run")
 _STOCK = "stock (its verdict)"
 _TOLD = (
     MutantFate.SURVIVED,
@@ -36,7 +36,8 @@ def lines(matrix: KillMatrix, *, width: int = 80) -> Iterator[str]:
     yield ""
     yield from _grid(matrix)
     yield ""
-    yield from textwrap.wrap(_LEGEND, width)
+    unbroken = ", ".join(one.replace(" ", "\N{NO-BREAK SPACE}") for one in _LEGEND)
+    yield from (line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(unbroken, width))
     told = [row for fate in _TOLD for row in matrix.mutants if row.fate is fate]
     for row in told:
         yield ""

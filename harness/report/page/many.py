@@ -9,6 +9,7 @@ from harness.judge.judgement import Conclusion
 from harness.report.matrix import KillMatrix, MatrixCell, MutantFate, Row
 from harness.report.matrix_table import summary
 from harness.report.page.page import document
+from harness.report.results import NESTED_LABEL
 from harness.report.soak import Soak, SoakKind, confidence, rate
 from harness.report.table import duration
 
@@ -71,6 +72,9 @@ def matrix_page(matrix: KillMatrix) -> bytes:
         tested=[(word, matrix.host.facts[name]) for word, name in _FACTS if name in matrix.host.facts],
         heading="Mutants by scenarios",
         legend=[(*shown, fate.value, fates.count(fate)) for fate, shown in _OF_FATE.items() if fate in fates],
+        key="The letter of stock is that of its verdict: P PASS, F FAIL, C CRASH, E ERROR, U UNDECIDED, S SKIP; "
+        "where a cell is empty, nothing was played.",
+        told=[],
         columns=[_Column(str(number), name) for number, name in enumerate(matrix.scenarios, 1)],
         rows=[
             _Row("stock, its verdict", [_of_stock(matrix.stock, name) for name in matrix.scenarios]),
@@ -131,10 +135,16 @@ def soak_page(soak: Soak) -> bytes:
         f"exit status {soak.exit_status.value}",
         sentence=said,
         bad=bool(soak.exit_status),
-        label="",
+        label=NESTED_LABEL,
         tested=[(word, soak.facts[name]) for word, name in _FACTS if name in soak.facts],
         heading="Runs in their order",
         legend=[(*shown, kind.value, soak.counts[kind]) for kind, shown in _OF_KIND.items() if soak.counts[kind]],
+        key="",
+        told=[
+            (f"{run.kind} in run {run.number}, {run.scenario}: {run.reason}", f"{run.results}/report.html")
+            for run in soak.runs
+            if run.kind in (SoakKind.FALSE_ALARM, SoakKind.UNDECIDED)
+        ],
         columns=[_Column(str(number)) for number in range(1, width + 1)],
         rows=[_Row(name, [_of_run(soak, name, turn) for turn in range(1, width + 1)]) for name in soak.scenarios],
         table_heading="Rates",
