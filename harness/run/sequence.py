@@ -13,7 +13,7 @@ from itertools import pairwise
 from harness.evidence.observe import SECOND
 from harness.model.observation import CONFIG, Checkpoint, RawRef, Reading
 from harness.run.sidefile import SideFile
-from harness.scenario.record import Record
+from harness.scenario.record import Action, Record
 from harness.scenario.spec import Fate
 
 OPENING = (Checkpoint.C0, Checkpoint.C1, Checkpoint.C2)
@@ -62,23 +62,32 @@ def _looks(readings: Sequence[Reading], file: SideFile, prefix: str) -> Iterator
 
 def _deeds(file: SideFile, record: Record, folder: str) -> Iterator[str]:
     """Steps in the order of the scenario's checkpoints, which rounds begin anew; what was said to one belongs to it."""
-    for before, after in pairwise(() if record.scenario.follow.rounds else record.actions):
-        if str(after.checkpoint) < str(before.checkpoint):
-            yield f"{after.verb}, of {after.checkpoint}, is told to come after {before.verb}, of {before.checkpoint}"
-    said = [(_number(_name(one.raw, folder)), one) for one in record.actions if one.raw is not None]
-    numbers = [number for number, _ in said if number is not None]
+    said = [(_number(_name(one.raw, folder)) or 0, one) for one in record.actions if one.raw is not None]
+    numbers = [number for number, _ in said]
     if numbers != sorted(set(numbers)):
         yield "the answers to its steps are told out of their order"
-    looks = [(int(found[1]), one) for one in record.readings if (found := _LOOK.fullmatch(one.folder))]
-    for number, action in said:
-        later = [one for at, one in looks if number is not None and at > number and one.shows_device]
-        if later and later[0].checkpoint is not action.checkpoint:
-            yield f"{action.verb} is told to be before {action.checkpoint}, and {later[0].checkpoint} came after it"
-    told = {_name(action.raw, folder) for _, action in said}
-    for name in sorted(set(file.files) - told):
+    if not record.scenario.follow.rounds:
+        for earlier, later in pairwise(record.actions):
+            if str(later.checkpoint) < str(earlier.checkpoint):
+                told = f"{later.verb}, of {later.checkpoint}, is told to come after"
+                yield f"{told} {earlier.verb}, of {earlier.checkpoint}"
+        looks = [(_number(one.folder) or 0, one) for one in record.readings if one.shows_device]
+        for number, action in said:
+            before, after = ([one for at, one in looks if (at > number) is late] for late in (False, True))
+            yield from _misplaced(action, before, after)
+    answers = {_name(action.raw, folder) for _, action in said}
+    for name in sorted(set(file.files) - answers):
         found = _KEPT.fullmatch(name)
         if found is not None and found[2] in record.scenario.steps:
             yield f"{name} is the answer to a step that the record leaves out"
+
+
+def _misplaced(action: Action, before: Sequence[Reading], after: Sequence[Reading]) -> Iterator[str]:
+    """A look of its checkpoint comes after it, where there is one; and none of an earlier one."""
+    seen, again = (any(one.checkpoint is action.checkpoint for one in looks) for looks in (before, after))
+    if (seen and not again) or (after and str(after[0].checkpoint) < str(action.checkpoint)):
+        near = (*after, *reversed(before))[0]
+        yield f"{action.verb} is told to be before {action.checkpoint}, and {near.folder} is the look beside it"
 
 
 def _claims(file: SideFile, record: Record, folder: str) -> Iterator[str]:

@@ -211,7 +211,7 @@ class TestCommands:
         ok = ("--allowed-signers", signers)
         for argv, told in (
             (("verify", "nothing", *ok), "nothing cannot be read or unpacked: No such file"),
-            (("verify", str(root), *ok), "cannot be read or unpacked: Is a directory"),
+            (("verify", str(root), *ok), "is no ordinary file"),
             (("verify", "text", *ok), "text: it is no bundle: not compressed by gzip"),
             (("verify", "text", "--allowed-signers", "nothing"), "nothing cannot be read"),
             (("verify", "text", "--allowed-signers", "bad"), "bad:2: there is no public key"),

@@ -27,7 +27,7 @@ from harness.run.plan import Plan
 from harness.run.session import Session
 from harness.scenario.repeats import repeated, times_of
 from harness.scenario.spec import Scenario
-from suites.selftest.fakes.badbundle import Forger, edit_json, edit_raw, finish, finished_run
+from suites.selftest.fakes.badbundle import Forger, edit_json, finish, finished_run, played_anew
 from suites.selftest.fakes.replayrun import RECORDED, recorded_play
 from suites.selftest.fakes.sessionrun import MUTANT, MUTANTS, FakeLab, Run, honest, played_by, run
 from suites.selftest.run.test_verify_attacks import caught, only
@@ -176,7 +176,7 @@ def root(tmp_path: Path) -> Path:
             folder = f"raw/{ROW}@{number}/{side}"
             record = root / folder / "record.json"
             edit_json(record, lambda data, time=number: data["record"]["scenario"].update(repeat=time))  # type: ignore[misc]
-            edit_raw(root, folder, "01-C0/xl_dmesg.txt", lambda data, time=number: data + b"(XEN) %d\n" % time)  # type: ignore[misc]
+            played_anew(root, folder)
     shutil.rmtree(root / f"raw/{ROW}")
     for log in (root / "logs").iterdir():
         log.unlink()
@@ -232,7 +232,7 @@ class TestVerified:
         )
         edit_json(root / "run.json", lambda begun: begun["scenarios"].append(f"{ROW}@4"))
         finish(root)
-        only(forger.verify(forger.bundled(root)), "consistency", f"raw/{ROW}@4/stock has the raw files of")
+        only(forger.verify(forger.bundled(root)), "consistency", f"raw/{ROW}@4/stock has raw files of")
 
     def test_a_good_one_in_the_place_of_a_bad_one(self, forger: Forger, root: Path) -> None:
         shutil.rmtree(root / f"raw/{ROW}@2")
@@ -243,4 +243,4 @@ class TestVerified:
             record = root / f"raw/{ROW}@2/{side}/record.json"
             edit_json(record, lambda data: data["record"]["scenario"].update(repeat=2))
         finish(root)
-        only(forger.verify(forger.bundled(root)), "consistency", f"raw/{ROW}@2/stock has the raw files of")
+        only(forger.verify(forger.bundled(root)), "consistency", f"raw/{ROW}@2/stock has raw files of")

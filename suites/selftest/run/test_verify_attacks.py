@@ -361,7 +361,7 @@ class TestFreshness:
 
     def test_guests_that_were_to_answer_another(self, forger: Forger, root: Path) -> None:
         """The run itself is an old one, whatever is signed now."""
-        edit_json(root / "run.json", lambda begun: begun.update(challenge="abc"))
+        edit_json(root / "run.json", lambda begun: begun.update(challenge="abc", repeat_options=" --challenge abc"))
         found = forger.verify(forger.bundled(root), challenge="abc")
         only(found, "freshness", "exercise-d1.txt: the guest was to answer 'abc', and says ''")
         for path in root.glob("raw/*/*/*-exercise-d[1-9]*.txt"):
@@ -554,6 +554,10 @@ class TestForgerWithAKey:
             del begun["host"]["facts"]["nested"]
 
         edit_json(root / "run.json", sell)
+        for record, began, ended in ((SIDE, "21:59:20", "22:01:20"), (CONTROL, "22:01:30", "22:03:40")):
+            at = {"began": f"2026-11-28T{began}Z", "ended": f"2026-11-28T{ended}Z"}  # one after the other
+            edit_json(root / record / "record.json", lambda data, at=at: data.update(at))  # type: ignore[misc]
+            edit_json(root / record / "record.json", lambda data: data["record"].update(opened=None))
         finish(root)
         only(forger.verify(forger.bundled(root)), "fidelity", "claims hardware, and its raw files show an emulator")
         for side in (SIDE, CONTROL):
@@ -637,7 +641,9 @@ class TestForgerWithAKey:
         ours = Path(again.__file__).parents[1] / "judge/known_issues.yaml"
         (root / KNOWN_ISSUES).write_bytes(ours.read_bytes())
         sha = hashlib.sha256(ours.read_bytes()).hexdigest()
-        edit_json(root / "run.json", lambda begun: begun.update(known_issues=sha))
+        edit_json(
+            root / "run.json", lambda begun: begun.update(known_issues=sha, repeat_options=" --known-issues ours.yaml")
+        )
         finish(root)
         assert forger.verify(forger.bundled(root)).status == 0, "they are ours, so nothing rests on the copy"
 

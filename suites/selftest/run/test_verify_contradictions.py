@@ -24,6 +24,7 @@ from suites.selftest.fakes.badbundle import (
     finish,
     finished_run,
     members_of,
+    played_anew,
 )
 from suites.selftest.run.test_verify_attacks import caught, only
 
@@ -52,6 +53,7 @@ def root(tmp_path: Path) -> Path:
 
 def of_2020(record: Any) -> None:  # noqa: ANN401 - JSON
     record.update(began="2020-01-01T00:00:00Z", ended="2020-01-01T00:10:00Z")
+    record["record"].update(opened=None)
 
 
 @pytest.mark.parametrize("name", ["two-devices", "known-late-teardown", "lab-error"])
@@ -88,8 +90,8 @@ class TestWhen:
         caught(forger.verify(forger.bundled(root)), "consistency", "results.json is of 2")
 
     def test_it_ended_after_the_last_event(self, forger: Forger, root: Path) -> None:
-        edit_json(root / "results.json", lambda results: results.update(ended="2031-01-01T00:00:00Z"))
-        only(forger.verify(forger.bundled(root)), "chain", "and the file says that it is of 2031-01-01")
+        edit_json(root / "results.json", lambda results: results.update(ended="2027-01-01T00:00:00Z"))
+        only(forger.verify(forger.bundled(root)), "chain", "and the file says that it is of 2027-01-01")
 
     def test_an_event_is_told_before_it_happened(self, forger: Forger, root: Path) -> None:
         path = root / CHAIN
@@ -125,7 +127,7 @@ class TestWhat:
         edit_json(root / "run.json", lambda begun: begun["scenarios"].append(twin.name))
         finish(root)
         found = forger.verify(forger.bundled(root))
-        caught(found, "consistency", f"raw/{twin.name}/stock has the raw files of {SIDE}")
+        caught(found, "consistency", f"raw/{twin.name}/stock has raw files of {SIDE}")
 
     def test_a_card_in_place_of_the_card(self, forger: Forger, root: Path) -> None:
         edit_raw(root, SIDE, "13-C6/config.hex", lambda data: data.replace(b"f4 1a 44 10", b"86 80 44 10"))
@@ -137,7 +139,7 @@ class TestWhat:
             name = look.relative_to(root / CONTROL).as_posix()
             edit_raw(root, CONTROL, name, lambda data: data.replace(b"f4 1a 44 10", b"86 80 44 10"))
         finish(root)
-        only(forger.verify(forger.bundled(root)), "consistency", "8086:1044, subsystem 1af4:1100 in raw/")
+        only(forger.verify(forger.bundled(root)), "consistency", "8086:1044 rev 01, subsystem 1af4:1100 in raw/")
 
     def test_the_record_of_another_schema(self, forger: Forger, root: Path) -> None:
         before = hashlib.sha256((root / RECORD).read_bytes()).hexdigest()
@@ -179,6 +181,7 @@ class TestThrownAway:
 
     def again(self, root: Path, kind: str) -> None:
         shutil.copytree(root / SIDE, root / f"{SIDE}-retry1")
+        played_anew(root, f"{SIDE}-retry1")
         masked = (root / CONTROL / "13-C6/config.hex").read_bytes()
         edit_raw(root, SIDE, "13-C6/config.hex", lambda _: masked)
         broken = {"kind": kind, "message": "guest A (d1) did not reach its userland, before any fault was made"}
@@ -198,6 +201,7 @@ class TestThrownAway:
 
     def test_a_guest_that_never_came_up_may_be_tried_again(self, forger: Forger, root: Path) -> None:
         shutil.copytree(root / SIDE, root / f"{SIDE}-retry1")
+        played_anew(root, f"{SIDE}-retry1")
         broken = {"kind": "GuestDied", "message": "guest A (d1) did not reach its userland, before any fault was made"}
         edit_json(root / RECORD, lambda data: data["record"].update(broken=broken))
         edit_json(root / f"{SIDE}-retry1/record.json", lambda data: data.update(phases={}))
@@ -209,7 +213,7 @@ class TestThrownAway:
 class TestChallenge:
     def test_a_guest_whose_answer_is_called_otherwise(self, forger: Forger, root: Path) -> None:
         """What a record takes for a guest's answer is one, whatever its name."""
-        edit_json(root / "run.json", lambda begun: begun.update(challenge="abc"))
+        edit_json(root / "run.json", lambda begun: begun.update(challenge="abc", repeat_options=" --challenge abc"))
         for path in root.glob("raw/*/*/*-exercise-d[1-9]*.txt"):
             side = path.parent.relative_to(root).as_posix()
             if path.name.startswith("04"):
