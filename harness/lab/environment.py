@@ -19,6 +19,7 @@ from harness.transport.sections import ask
 
 PROGRAM = Path(__file__).with_name("environment.sh")
 _CLOCK_SECONDS = 300
+_STEP_SECONDS = 30  # that a clock may be put back meanwhile
 _SAME = {
     "commandlines": "command lines",
     "packages": "packages",
@@ -134,7 +135,7 @@ def _clock(then: Mapping[str, str], now: Mapping[str, str], run: _Span) -> HostF
         return HostFinding("clock", False, "not told")
     took, here = ended - began, (run[1] - run[0]).total_seconds()
     early, late = began - run[0].timestamp(), ended - run[1].timestamp()
-    if abs(took - here) > _CLOCK_SECONDS:
+    if not here - _STEP_SECONDS <= took <= here + _CLOCK_SECONDS:  # it was read before the first, and after the last
         return HostFinding("clock", False, f"{took} s passed there, and {here:.0f} s here")
     off = max(early, late, key=abs)
     good = abs(off) <= _CLOCK_SECONDS

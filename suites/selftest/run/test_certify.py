@@ -12,7 +12,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from harness.base.errors import EvidenceError
+from harness.base.errors import EvidenceError, UsageError
+from harness.cli.certify import _asked
 from harness.cli.entry import main
 from harness.evidence.store import digest
 from harness.judge.judgement import Conclusion
@@ -24,9 +25,11 @@ from harness.report.bundle.signers import Signers, parse_signers
 from harness.run import store
 from harness.run.bundle import bundle
 from harness.run.certify import NAMESPACE, certificate, load_certificate, nobody, store_certificate
+from harness.run.options import RunOptions
 from harness.run.rules import this_tool
 from harness.run.schema import certificate_schema, schema_text
 from harness.run.verify import Wanted
+from harness.scenario.repeats import row_of
 from suites.selftest.fakes.badbundle import (
     NOW,
     Forger,
@@ -208,6 +211,12 @@ class TestEnvironment:
         after = self.AFTER | {"verify": line}
         assert all(one.good for one in examined(ENVIRONMENT, after, *RUN, reboots=False))
 
+    def test_what_was_read_before_is_not_what_was_read_after(self) -> None:
+        """However short the run was."""
+        short = (BEGAN, BEGAN + timedelta(seconds=90))
+        (wrong,) = (one for one in examined(ENVIRONMENT, dict(ENVIRONMENT), *short, reboots=False) if not one.good)
+        assert (wrong.name, wrong.seen) == ("clock", "0 s passed there, and 90 s here")
+
     @pytest.mark.parametrize("days", [-1, 1])
     def test_of_a_host_that_was_clean_another_day(self, days: int) -> None:
         """As long as the run, and not when it was."""
@@ -289,6 +298,14 @@ class TestOfBundles:
         bundle(folder / "run", folder / "nic0.maskall.tar.gz", keys=[forger.key])
         made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
         assert f"of this run: {told}" in "\n".join(made.because)
+
+    def test_a_section_that_is_there_twice(self, folder: Path, forger: Forger) -> None:
+        """It is one thing to this program, and another to the next."""
+        path = folder / "run/environment/after.txt"
+        path.write_bytes(b"@@ taint\n4096\n" + path.read_bytes())
+        bundle(folder / "run", folder / "nic0.maskall.tar.gz", keys=[forger.key])
+        made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
+        assert "environment: not read after the run" in made.because
 
     def test_it_obeys_the_published_schema(self, folder: Path) -> None:
         assert PUBLISHED.read_text() == schema_text(certificate_schema()), "publish it again, see harness/run/schema.py"
@@ -486,6 +503,46 @@ class TestSupplement:
         found, _ = certificate(folder, [folder / self.FIRST], nobody())
         told = "completeness: profile certify plays E14-F1-hvm-virtio-rng 3 times, and 1 were planned"
         assert told in found.because
+
+
+class TestPlayedAgain:
+    """What `--only-failed` plays: all that the certificate does not show, and the profile wants."""
+
+    ROW = "E14-F1-hvm-virtio-rng"
+
+    def asked(self, folder: Path, tmp_path: Path, host: str | None = None) -> RunOptions:
+        return _asked(RunOptions(profile="certify"), host, tmp_path / "new", None, folder)[1]
+
+    @pytest.fixture
+    def before(self, folder: Path) -> Path:
+        edit_json(folder / "run/run.json", lambda begun: begun.update(repeat_options=" --profile certify"))
+        return folder
+
+    def test_rows_that_are_missing(self, before: Path, tmp_path: Path) -> None:
+        options = self.asked(before, tmp_path)
+        assert options.failed == before / "run" and options.results == tmp_path / "new/run"
+        assert self.ROW not in map(row_of, options.scenario), "it is shown"
+        assert {"E14-F8-hvm-virtio-rng@1", "E14-F8-hvm-virtio-rng@3", "E3-F1-hvm-virtio-rng"} <= set(options.scenario)
+        assert options.settled() == options and [row.id for row in options.scenarios()] == list(options.scenario)
+
+    def test_a_row_that_is_not_shown_is_played_as_often_as_it_was(self, before: Path, tmp_path: Path) -> None:
+        edit_json(
+            before / "certificate.json", lambda data: data["rows"][self.ROW].update(conclusion="UNPROVEN", good=0)
+        )
+        assert [name for name in self.asked(before, tmp_path).scenario if row_of(name) == self.ROW] == [self.ROW]
+
+    def test_its_host_may_be_named(self, before: Path, tmp_path: Path) -> None:
+        assert self.asked(before, tmp_path, "nested-trixie") == self.asked(before, tmp_path)
+        with pytest.raises(UsageError, match="is of nested-trixie, and not of xenbox1"):
+            self.asked(before, tmp_path, "xenbox1")
+
+    def test_all_of_it_is_shown(self, before: Path, tmp_path: Path) -> None:
+        names = [row.row for row in RunOptions(profile="certify", device=("virtio-rng",)).scenarios()]
+        proven = {"conclusion": "PROVEN", "good": 1, "times": 1}
+        edit_json(before / "certificate.json", lambda data: data.update(rows=dict.fromkeys(names, proven)))
+        edit_json(before / "run/run.json", lambda begun: begun.update(scenarios=names))
+        with pytest.raises(UsageError, match="every row is shown"):
+            self.asked(before, tmp_path)
 
 
 class TestCommand:

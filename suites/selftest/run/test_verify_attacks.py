@@ -33,6 +33,7 @@ from suites.selftest.fakes.badbundle import (
     header_with,
     members_of,
     new_key,
+    played_anew,
     public,
     sealed,
     sign,
@@ -558,6 +559,7 @@ class TestForgerWithAKey:
             at = {"began": f"2026-11-28T{began}Z", "ended": f"2026-11-28T{ended}Z"}  # one after the other
             edit_json(root / record / "record.json", lambda data, at=at: data.update(at))  # type: ignore[misc]
             edit_json(root / record / "record.json", lambda data: data["record"].update(opened=None))
+        played_anew(root, CONTROL)
         finish(root)
         only(forger.verify(forger.bundled(root)), "fidelity", "claims hardware, and its raw files show an emulator")
         for side in (SIDE, CONTROL):
