@@ -141,8 +141,10 @@ def _at_once(read: Read) -> Iterator[str]:
 
 
 def _asked(read: Read) -> Iterator[str]:
-    """The command that repeats the run asks for what was played."""
+    """The command that repeats the run asks for what was played; tests alone are pytest's to repeat."""
     begun = read.begun
+    if not begun.scenarios:
+        return
     try:
         asked = RunOptions.of_words(begun.repeat_options)
         accepted_ = accepted(asked.accept)
