@@ -24,7 +24,7 @@ from harness.xen.toolstack.xl import REMOTE_RUN
 
 BEAT = 5.0
 _SECONDS = 20.0
-_HELD, _BUSY = 3, 4
+_HELD, _BUSY, _DIRTY = 3, 4, 5
 _REASON = 160
 
 # A local user must not be able to lock the folder, or read the token in it: it is nobody's but root's. On a full disk
@@ -73,6 +73,7 @@ _RELEASE = """\
 cd {run} 2>/dev/null || exit 0
 exec 9<. && flock -w 10 9 || exit 4
 mine || exit 0
+[ ! -e journal.jsonl ] || exit 5
 rm -f claim heartbeat heartbeat.* work || exit 1
 cd / && rmdir {run} 2>/dev/null
 exit 0
@@ -286,7 +287,7 @@ class Claim:
                 self._put(there)
 
     def release(self) -> None:
-        """Give the host free."""
+        """Give the host free; one with a journal that nobody has closed stays claimed, and the claim says so."""
         self._quiet()
         program = script(_RELEASE, self.run, self.holder.token)
 
@@ -294,7 +295,10 @@ class Claim:
             return self.transport.run(program, deadline=Deadline.after(_SECONDS), changes=True)
 
         with self._telling("could not be taken away, and grows stale there"):
-            asked_twice(self.transport, send).check()
+            done = asked_twice(self.transport, send)
+            if done.status == _DIRTY:
+                return self.let_go("what a run has changed there is not undone")
+            done.check()
 
     @contextlib.contextmanager
     def _telling(self, what: str) -> Iterator[None]:

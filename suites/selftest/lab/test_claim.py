@@ -72,6 +72,19 @@ def test_a_free_host_is_taken_and_given_back(taker: Taker, run: str) -> None:
     assert not Path(run).exists(), "not even an empty directory stays"
 
 
+def test_a_host_with_an_open_journal_is_not_given_free(taker: Taker, run: str) -> None:
+    """Whoever asks for it: what is not undone stays somebody's, and the claim says why."""
+    claim = taker.take()
+    (Path(run) / "journal.jsonl").write_text("a line\n")
+    claim.release()
+    there = look(claim.transport, run)
+    assert there is not None and there.dirty
+    assert there.holder.reason == "what a run has changed there is not undone"
+    (Path(run) / "journal.jsonl").unlink()
+    claim.release()
+    assert look(claim.transport, run) is None
+
+
 def test_a_live_claim_is_nobody_elses_and_says_whose(taker: Taker) -> None:
     taker.take()
     (Path(taker.run) / "journal.jsonl").touch()

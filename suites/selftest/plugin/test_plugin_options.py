@@ -49,6 +49,7 @@ EVERY = RunOptions(
     shard="2/3",
     history=Path("lab.sqlite"),
     trace=True,
+    repeat=2,
     rounds=5,
     workers=3,
     cold=True,

@@ -200,7 +200,7 @@ def test_any_statement(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("config", "ids"),
     [
-        ("f4 1a 44 10" + " 00" * 40 + " f4 1a 00 11", "1af4:1044, subsystem 1af4:1100"),
+        ("f4 1a 44 10" + " 00" * 40 + " f4 1a 00 11", "1af4:1044 rev 00, subsystem 1af4:1100"),
         ("ff " * 64, ""),
         ("00 " * 64, ""),
         ("01 00 ff ff " * 16, ""),
