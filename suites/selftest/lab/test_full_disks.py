@@ -189,9 +189,10 @@ class TestTheNth:
 
 _FAILING = """\
 #!/bin/sh
-left=$(/usr/bin/cat "{root}/left" 2>/dev/null || echo 0)
-echo $((left - 1)) >"{root}/left"
-if [ "$left" -eq 1 ] || {{ [ "$left" -lt 1 ] && [ -e "{root}/lasting" ]; }}; then
+printf x >>"{root}/calls"  # one byte each: the heartbeat calls at the same time
+calls=$(wc -c <"{root}/calls")
+read -r nth <"{root}/nth"
+if [ "$calls" -eq "$nth" ] || {{ [ "$calls" -gt "$nth" ] && [ -e "{root}/lasting" ]; }}; then
   echo "{name}: No space left on device" >&2
   exit 1
 fi
@@ -213,10 +214,11 @@ class TestTheHostsNth:
     @pytest.mark.parametrize("nth", range(8, 74, 12))
     @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
     def test_fails(self, programs: FakeLab, nth: int, lasting: bool) -> None:
-        left, until = programs.fake.root / "left", programs.fake.root / "lasting"
-        left.write_text("100000\n")
+        chosen, calls, until = (programs.fake.root / name for name in ("nth", "calls", "lasting"))
+        chosen.write_text("100000\n")
         before = programs.fake.state()
-        left.write_text(f"{nth}\n")
+        chosen.write_text(f"{nth}\n")
+        calls.unlink(missing_ok=True)
         if lasting:
             until.touch()
         visit = None
@@ -230,7 +232,7 @@ class TestTheHostsNth:
                 with contextlib.suppress(MaskallError):
                     visit.end()
         until.unlink(missing_ok=True)
-        left.write_text("100000\n")
+        chosen.write_text("100000\n")
         _clean_or_claimed(programs, before)
 
 
