@@ -156,3 +156,11 @@ def test_the_next_rung_is_always_allowed_and_new(tried: list[Rung], offer: Offer
     assert linked or not rung.needs_link
     assert offer.allow_reboot or not rung.disturbs_others
     assert rung is not Rung.POWER_CYCLE or (silent and not linked)
+
+
+@pytest.mark.parametrize(("linked", "silent"), [(True, True), (True, False), (False, False)])
+def test_no_power_for_a_host_that_answers(linked: bool, silent: bool) -> None:
+    """Nor for one whose link holds, whatever else is told of it."""
+    climb = Climb([Rescued(one, False, "") for one in Rung if one not in (Rung.POWER_CYCLE, Rung.QUARANTINE)])
+    assert next_rung(climb, ALL, linked=linked, silent=silent) is Rung.QUARANTINE
+    assert next_rung(climb, ALL, linked=False, silent=True) is Rung.POWER_CYCLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 
 import pytest
 
@@ -13,8 +14,8 @@ from harness.lab.safety.checks.far import far
 from harness.lab.safety.checks.finding import Lending, Level
 from harness.lab.safety.checks.network import check as network
 from harness.lab.safety.checks.storage import check as storage
-from harness.lab.safety.checks.wires import Wires
-from harness.lab.safety.facts.facts import HostFacts
+from harness.lab.safety.checks.wires import Route, Wires
+from harness.lab.safety.facts.facts import FactLine, HostFacts
 from harness.lab.safety.facts.resolve import resolve, where_hidden
 from harness.lab.safety.gate import decide, decide_at, explain
 from harness.model.address import Bdf
@@ -31,6 +32,7 @@ from suites.selftest.lab.test_safety_gate import (
     decision,
     facts,
     function,
+    level,
 )
 from suites.selftest.lab.test_safety_holes import ISCSI, TOP, ask, bridge
 
@@ -769,3 +771,39 @@ def test_interfaces_and_disks_that_stand_on_each_other() -> None:
 def test_serial_cards_that_xen_looks_for_by_itself(where: str, code: str, expected: Level) -> None:
     pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)
     assert levels(facts(pci=pci, xen=f"xen_commandline : com1=115200,8n1,{where}\n"), "console") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("consoles", "display", "expected"),
+    [
+        ("tty0 -WU\n", f"fb0 realpath {NIC_HOME}/graphics/fb0\n", Level.LETHAL),
+        ("tty0 -WU\n", f"fb1 realpath {NIC_HOME}/graphics/fb1\n", Level.OK),
+        ("tty0 -WU\n", "fb0 realpath /sys/devices/pci0000:00/0000:00:0f.0/graphics/fb0\n", Level.OK),
+        ("hvc0 -W-\n", f"fb0 realpath {NIC_HOME}/graphics/fb0\n", Level.OK),
+    ],
+)
+def test_the_display_that_a_text_console_is_drawn_on(consoles: str, display: str, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "030000") + f"{NIC} boot_vga 0\n"
+    seen = facts(pci=pci, consoles=f"={consoles}", display=f"={display}")
+    assert level(decision("nic", seen), "console") is expected
+
+
+@pytest.mark.parametrize(
+    ("network", "default"),
+    [
+        *[("0.0.0.0/0", True), ("128.0.0.0/1", True), ("64.0.0.0/2", False), ("16.0.0.0/4", False)],
+        *[("::/0", True), ("2000::/3", True), ("2000::/4", True), ("2000::/5", False)],
+    ],
+)
+def test_routes_to_the_whole_world(network: str, default: bool) -> None:
+    assert Route("eth0", ipaddress.ip_network(network), "main", FactLine("routes", 1, "")).default is default
+
+
+def test_a_guests_node_of_its_own_is_told_by_the_number_beside_it() -> None:
+    """XCP-ng's `/dev/sm/backend/...`: of the root disk here, so the other one is idle."""
+    backend = "/local/domain/0/backend/vbd/3/51712"
+    told = f'{backend}/physical-device-path = "/dev/sm/backend/a/b"\n'
+    alone = facts(backends=told)
+    beside = facts(backends=told + f'{backend}/physical-device = "fe:1"\n')
+    assert level(decision("disk", alone), "storage") > Level.OK
+    assert level(decision("disk", beside), "storage") is Level.OK
