@@ -136,3 +136,17 @@ def test_a_claim_is_told(text: str, told: str) -> None:
     there = parse_claim(text)
     assert there is not None and there.told == told
     assert (there.digest, there.dirty, there.live) == ("x", "journal" in text, "never" not in told)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "as_it_was"),
+    [
+        *[(0x8003, 0x8003, True), (0x4003, 0x0003, True), (0xC003, 0x8003, True), (None, None, True)],
+        *[(0x0003, 0x4003, False), (0x4003, 0x8003, False), (0x8003, 0x0003, False), (None, 0x0003, False)],
+    ],
+)
+def test_a_maskall_that_somebody_left_may_be_gone(before: int | None, now: int | None, as_it_was: bool) -> None:
+    """It is a fault, and a reset clears it; whatever else changed is told."""
+    told = replace(WAS, msix_control=before).differences(replace(WAS, msix_control=now))
+    assert (told == []) is as_it_was
+    assert all("msix control" in one for one in told)

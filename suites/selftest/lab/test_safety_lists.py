@@ -807,3 +807,11 @@ def test_a_guests_node_of_its_own_is_told_by_the_number_beside_it() -> None:
     beside = facts(backends=told + f'{backend}/physical-device = "fe:1"\n')
     assert level(decision("disk", alone), "storage") > Level.OK
     assert level(decision("disk", beside), "storage") is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"), [("character e1:5", Level.DENY), ("block e1:5", Level.OK), ("character e1:6", Level.OK)]
+)
+def test_a_user_of_a_character_device_is_no_user_of_a_block_device(user: str, expected: Level) -> None:
+    chars = f"225:5 realpath {NIC_HOME}/misc/card\n"
+    assert level(decision("nic", facts(chars=chars, users=f"{user}\n")), "owner") == expected
