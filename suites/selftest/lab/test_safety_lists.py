@@ -815,3 +815,39 @@ def test_a_guests_node_of_its_own_is_told_by_the_number_beside_it() -> None:
 def test_a_user_of_a_character_device_is_no_user_of_a_block_device(user: str, expected: Level) -> None:
     chars = f"225:5 realpath {NIC_HOME}/misc/card\n"
     assert level(decision("nic", facts(chars=chars, users=f"{user}\n")), "owner") == expected
+
+
+SECOND, SECOND_HOME = "0000:02:00.1", f"{NIC_HOME[:-1]}1"
+
+
+@pytest.mark.parametrize(
+    ("code", "more", "expected"),
+    [
+        ("010802", {}, Level.OK),
+        ("010802", {"mounts": "21 20 259:9 / /srv rw - ext4 /dev/nvme9n1 rw\n"}, Level.DENY),
+        ("020000", {"net": card("eth9", f"{SECOND_HOME}/net/", flags="0x1002")}, Level.OK),
+        ("020000", {"net": card("eth9", f"{SECOND_HOME}/net/"), "addresses": "9: eth9    inet 198.51.100.1/24 brd x\n"},
+         Level.DENY),
+        ("030000", {"pci": f"{SECOND} boot_vga 0\n"}, Level.OK),
+        ("030000", {"pci": f"{SECOND} boot_vga 1\n"}, Level.DENY),
+    ],
+)  # fmt: skip
+def test_what_a_sibling_that_is_lent_is_used_for(code: str, more: dict[str, str], expected: Level) -> None:
+    """To be in the inventory is no leave to be reset with another, whatever the machine lives on by it."""
+    beside = function(SECOND, SECOND_HOME, "1b36:0010", code)
+    home = f"{SECOND_HOME}/nvme/nvme9/nvme9n1"
+    disk = f"nvme9n1 realpath {home}\nnvme9n1 dev 259:9\nnvme9n1 size 2097152\n" if code == "010802" else ""
+    seen = facts(
+        **{
+            **more,
+            "pci": beside + more.get("pci", ""),
+            "block": disk,
+            "signatures": "nvme9n1 2 \n" if disk else "",
+            "drivers": f"{SECOND} nvme\n",
+            "config": config(SECOND),
+        }
+    )
+    lent = frozenset({Bdf.parse(NIC), Bdf.parse(SECOND)})
+    entry = DeviceEntry.model_validate({"identity": IDENTITIES["nic"], "driver": "nvme", "endings": ()})
+    found = decide("nic", entry, seen, ours=frozenset(), lent=lent)
+    assert (level(found, "siblings") >= Level.DENY) is (expected is Level.DENY), found.findings
