@@ -1,0 +1,324 @@
+"""What a card is and what hangs on it, fact by fact: kinds, consoles, disks, users, siblings."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from harness.base.errors import SafetyRefusal
+from harness.lab.inventory.models import DeviceEntry
+from harness.lab.safety.checks.finding import Lending, Level
+from harness.lab.safety.facts.resolve import resolve, where_hidden
+from harness.lab.safety.gate import decide, decide_at, explain
+from harness.model.address import Bdf
+from suites.selftest.lab.test_safety_gate import (
+    ETH0,
+    IDENTITIES,
+    NIC,
+    NIC_HOME,
+    card,
+    config,
+    decision,
+    facts,
+    function,
+    level,
+)
+from suites.selftest.lab.test_safety_holes import TOP, bridge
+from suites.selftest.lab.test_safety_lists import levels
+
+
+@pytest.mark.parametrize("word", ["/dev/nvme1n1", "/dev/nvme1n1p9"])
+def test_pools_name_disks_and_partitions_that_nobody_lists(word: str) -> None:
+    assert Level.LETHAL in levels(facts(zpool=f"\t  {word}  ONLINE 0 0 0\n"), "storage", "disk")
+
+
+WORDS = [
+    ("resume=UUID=77aa", "uuid/77aa"),
+    ("resume=PARTUUID=77aa-02", "partuuid/77aa-02"),
+    ("resume=LABEL=spare", "label/spare"),
+    ("resume=PARTLABEL=spare", "partlabel/spare"),
+    ("rd.luks.uuid=luks-77aa", "uuid/77aa"),
+    ("rd.luks.name=77aa=vault", "uuid/77aa"),
+    ("cryptdevice=UUID=77aa:vault", "uuid/77aa"),
+    ("cryptdevice=LABEL=spare:vault", "label/spare"),
+    ("dolvm root=/dev/disk/by-id/x", "id/x"),
+]
+
+
+@pytest.mark.parametrize(("word", "link"), WORDS)
+def test_words_of_the_command_line_that_name_a_disk(word: str, link: str) -> None:
+    links = f"/dev/disk/by-{link} -> ../../nvme1n1\n"
+    assert Level.LETHAL in levels(facts(cmdline=f"= ro {word} quiet\n", devlinks=links), "storage", "disk")
+    other = links.replace(link, f"{link}9")
+    assert levels(facts(cmdline=f"= ro {word} quiet\n", devlinks=other), "storage", "disk") == [Level.OK]
+    gone = links.replace("nvme1n1", "sdq")
+    assert levels(facts(cmdline=f"= ro {word} quiet\n", devlinks=gone), "storage", "disk") == [Level.OK]
+
+
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [
+        ("flr", Level.OK),
+        ("af_flr", Level.OK),
+        ("af_flr flr", Level.OK),
+        ("flr bus", Level.DENY),
+        ("bus", Level.DENY),
+        (None, Level.DENY),
+    ],
+)
+def test_a_virtual_function_shares_nothing_that_is_reset(methods: str | None, expected: Level) -> None:
+    """Its physical function is at work in the next place, below a port that isolates."""
+    beside, home = "0000:02:10.0", f"{TOP}/0000:02:10.0"
+    pci = function("0000:00:1c.1", TOP, "8086:0001", "060400") + function(beside, home, "8086:10ed", "020000")
+    told = f"{beside} reset_method flr bus\n"
+    pci = pci.replace(told, f"{beside} reset_method {methods}\n" if methods else "") + f"{beside} physfn {NIC_HOME}\n"
+    for acs, wanted in ((0x1D, expected), (0x1C, Level.DENY)):
+        seen = facts(pci=pci, config=bridge("0000:00:1c.1", 4, acs), drivers=f"{beside} igbvf\n")
+        found = decide_at(beside, Bdf.parse(beside), seen, Lending())
+        assert {one.level for one in found.findings if one.check == "siblings"} == {wanted}
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "expected"),
+    [
+        ("13:64", "usb3/3-2/3-2:1.0/0003:1.0001/input/input5/event2", Level.DENY),
+        ("13:64", "usb3/3-2/3-2:1.0/0003:1.0001/input/input5/mouse0", Level.OK),
+        ("13:64", "sound/card0/input5/event2", Level.OK),
+    ],
+)
+def test_what_one_types_on(name: str, place: str, expected: Level) -> None:
+    assert levels(facts(chars=f"{name} realpath {NIC_HOME}/{place}\n"), "console") == [expected]
+    elsewhere = NIC_HOME.replace(NIC, "0000:09:00.0")
+    assert levels(facts(chars=f"{name} realpath {elsewhere}/{place}\n"), "console") == [Level.OK]
+
+
+def extended(*rows: tuple[int, bytes]) -> str:
+    """The card's config space with these bytes in its extended part."""
+    data = bytearray(4096)
+    for at, text in ((0, bytes.fromhex("8680d31006041000")), *rows):
+        data[at : at + len(text)] = text
+    lines = [f"{at:06x} {data[at : at + 16].hex(' ')}" for at in range(0, 4096, 16)]
+    return "\n".join([f"function {NIC}", *lines, "001000", ""])
+
+
+CXL = bytes.fromhex("2300 0100 981e 8003 0000 0600 0400")
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([(0x100, CXL)], Level.LETHAL),
+        ([(0x100, bytes.fromhex("01000120")), (0x200, CXL)], Level.LETHAL),
+        ([(0x100, bytes.fromhex("0100 41ff")), (0xFF4, CXL[:12])], Level.OK),  # cut off where the control would be
+        ([(0x100, CXL[:12] + b"\0")], Level.OK),  # memory not enabled
+        ([(0x100, CXL[:12] + b"\3")], Level.OK),
+        ([(0x100, CXL[:8] + b"\1" + CXL[9:])], Level.OK),  # another DVSEC of the consortium
+        ([(0x100, CXL[:4] + bytes.fromhex("8680") + CXL[6:])], Level.OK),  # somebody else's
+        ([(0x100, bytes.fromhex("0b00") + CXL[2:])], Level.OK),  # no DVSEC
+        ([(0x100, bytes.fromhex("0100 0110"))], Level.OK),  # a circle
+    ],
+)
+def test_memory_of_cxl(rows: list[tuple[int, bytes]], expected: Level) -> None:
+    assert levels(facts(config="=" + extended(*rows)), "kind") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("code", "driver", "expected"),
+    [
+        ("088000", "thunderbolt", Level.LETHAL),
+        ("0c0340", "", Level.LETHAL),
+        ("0c0330", "", Level.OK),
+        ("088000", "other", Level.OK),
+        ("0c0700", "", Level.LETHAL),
+        ("0c0701", "ipmi_si", Level.LETHAL),
+        ("0c0600", "", Level.OK),
+        ("0c0800", "", Level.OK),
+    ],
+)
+def test_kinds_that_the_machine_hangs_on(code: str, driver: str, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)
+    assert levels(facts(pci=pci, drivers=f"={NIC} {driver}\n" if driver else "="), "kind") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("bar", "address", "expected"),
+    [
+        (0xE001, 0xDFFF, Level.OK),
+        (0xE001, 0xE000, Level.LETHAL),
+        (0xE001, 0xEFFF, Level.LETHAL),
+        (0xE001, 0xF000, Level.OK),
+        (0xF7000000, 0xF6FFFFFF, Level.OK),
+        (0xF7000000, 0xF7000000, Level.LETHAL),
+        (0xF7000000, 0xF700FFFF, Level.LETHAL),
+        (0xF7000000, 0xF7010000, Level.OK),
+        (0x10000, 0x1FFFF, Level.LETHAL),
+    ],
+)
+def test_how_far_behind_a_bar_an_address_is_its_own(bar: int, address: int, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "070002")
+    for at in (0x10, 0x1C, 0x24):
+        row, place = at & ~15, at & 15
+        told = (bytes(place) + bar.to_bytes(4, "little") + bytes(12 - place)).hex(" ")
+        space = config(NIC).replace(f"{row:06x} {bytes(16).hex(' ')}", f"{row:06x} {told}")
+        seen = facts(pci=pci, config=f"={space}", xen=f"xen_commandline : com1=115200,8n1,{address:#x},4\n")
+        assert levels(seen, "console") == [expected]
+
+
+@pytest.mark.parametrize("driver", ["", "pciback", "xen-pciback", "vfio-pci", "pci-stub", "e1000e"])
+def test_drivers_that_hide_a_mac(driver: str) -> None:
+    """Then our journal is asked where it was, and a person is told to name the device by path."""
+    hidden = driver in ("pciback", "xen-pciback", "vfio-pci")
+    gone = facts(net="=", drivers=f"={NIC} {driver}\n" if driver else "=")
+    nic = IDENTITIES["nic"]
+    with pytest.raises(SafetyRefusal) as told:
+        resolve(gone, nic)
+    assert ("hides serial numbers" in str(told.value)) is hidden
+    with contextlib.nullcontext() if hidden or not driver else pytest.raises(SafetyRefusal):
+        assert resolve(gone, nic, {nic.mark: Bdf.parse(NIC)}) == Bdf.parse(NIC)
+
+
+@pytest.mark.parametrize(("code", "expected"), [("010000", True), ("020000", True), ("030000", False), ("", False)])
+def test_what_a_driver_hides_is_told_of_disks_and_cards_alone(code: str, expected: bool) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)
+    silent = list(facts(pci=pci, drivers=f"={NIC} pciback\n").functions.values())
+    assert bool(where_hidden(silent)) is expected
+
+
+VIRTIO = [
+    ("1af4:1005", "00ff00", "kind", Level.OK),
+    ("1af4:1044", "00ff00", "kind", Level.OK),
+    ("1af4:1045", "00ff00", "kind", Level.DENY),
+    ("1af4:1058", "00ff00", "kind", Level.LETHAL),
+    ("1af4:105b", "00ff00", "kind", Level.LETHAL),
+    ("1af4:1003", "078000", "console", Level.LETHAL),
+    ("1af4:1043", "078000", "console", Level.LETHAL),
+    ("1af4:1044", "078000", "console", Level.OK),
+]
+
+
+@pytest.mark.parametrize(("identity", "code", "check", "expected"), VIRTIO)
+def test_what_virtio_is_by_its_number(identity: str, code: str, check: str, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, identity, code)
+    seen = facts(pci=pci, consoles="hvc1 -W- (E) 229:1\n")
+    found = decide_at(NIC, Bdf.parse(NIC), seen, Lending())
+    assert [one.level for one in found.findings if one.check == check] == [expected]
+    board = facts(pci=pci, consoles="hvc0 -W- (E) 229:0\n")
+    found = decide_at(NIC, Bdf.parse(NIC), board, Lending())
+    assert check == "kind" or [one.level for one in found.findings if one.check == check] == [Level.OK]
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("0000:00:05.1", Level.DENY),
+        ("0000:00:06.1", Level.OK),
+        ("0000:00:05.1/0000:09:00.0", Level.OK),
+        ("0000:00:15.1", Level.OK),
+    ],
+)
+def test_functions_nobody_can_make_out_on_the_root_bus(place: str, expected: Level) -> None:
+    root = "/sys/devices/pci0000:00"
+    pci = "=" + function("0000:00:05.0", f"{root}/0000:00:05.0", "8086:10d3", "020000")
+    strange = f"odd realpath {root}/{place}\nodd vendor 0x8086\n"
+    seen = facts(pci=pci + strange, net=f"={ETH0}", drivers="=")
+    found = decide_at("nic", Bdf.parse("0000:00:05.0"), seen, Lending())
+    assert [one.level for one in found.findings if one.check == "siblings"] == [expected]
+
+
+EVIDENCE = [
+    ("nic", {"pci": f"{NIC} driver_override vfio-pci\n"}, f"(pci:0: {NIC} driver_override vfio-pci)"),
+    ("nic", {"drivers": f"={NIC} pciback\n"}, f"(drivers:0: {NIC} pciback)"),
+    ("nic", {"config": "=" + config(NIC, 0xC004)}, f"(config:0: {NIC} MSI-X control c004)"),
+    ("disk", {"signatures": "="}, "(signatures:0: nvme1n1 was not looked at)"),
+    ("disk", {"signatures": "-"}, "(signatures:0: not read)"),
+    ("disk", {"exclusive": "vda free\n"}, "(exclusive:0: nvme1n1 was not tried)"),
+    ("disk", {"mounts": "-"}, "(mounts:0: not read)"),
+    ("disk", {"block": "nvme1n1 holder dm-7\n"}, "(block:0: dm-7)"),
+    (
+        "nic",
+        {"addresses": "=2: eth1    inet 192.0.2.1/24 x\n"},
+        "(addresses:1: 2: eth1    inet 192.0.2.1/24 x; ssh:1: 192.0.2.10 50000 192.0.2.1 22)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("device", "changed", "told"), EVIDENCE)
+def test_evidence(device: str, changed: dict[str, str], told: str) -> None:
+    assert any(told in line for line in explain(decision(device, facts(**changed)), {}))
+
+
+@pytest.mark.parametrize(("code", "expected"), [("070002", Level.LETHAL), ("078000", Level.OK), ("020000", Level.OK)])
+@pytest.mark.parametrize("where", ["pci", "amt"])
+def test_serial_cards_that_xen_looks_for_by_itself(where: str, code: str, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)
+    assert levels(facts(pci=pci, xen=f"xen_commandline : com1=115200,8n1,{where}\n"), "console") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("consoles", "display", "expected"),
+    [
+        ("tty0 -WU\n", f"fb0 realpath {NIC_HOME}/graphics/fb0\n", Level.LETHAL),
+        ("tty0 -WU\n", f"fb1 realpath {NIC_HOME}/graphics/fb1\n", Level.OK),
+        ("tty0 -WU\n", "fb0 realpath /sys/devices/pci0000:00/0000:00:0f.0/graphics/fb0\n", Level.OK),
+        ("hvc0 -W-\n", f"fb0 realpath {NIC_HOME}/graphics/fb0\n", Level.OK),
+    ],
+)
+def test_the_display_that_a_text_console_is_drawn_on(consoles: str, display: str, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "030000") + f"{NIC} boot_vga 0\n"
+    seen = facts(pci=pci, consoles=f"={consoles}", display=f"={display}")
+    assert level(decision("nic", seen), "console") is expected
+
+
+def test_a_guests_node_of_its_own_is_told_by_the_number_beside_it() -> None:
+    """XCP-ng's `/dev/sm/backend/...`: of the root disk here, so the other one is idle."""
+    backend = "/local/domain/0/backend/vbd/3/51712"
+    told = f'{backend}/physical-device-path = "/dev/sm/backend/a/b"\n'
+    alone = facts(backends=told)
+    beside = facts(backends=told + f'{backend}/physical-device = "fe:1"\n')
+    assert level(decision("disk", alone), "storage") > Level.OK
+    assert level(decision("disk", beside), "storage") is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"), [("character e1:5", Level.DENY), ("block e1:5", Level.OK), ("character e1:6", Level.OK)]
+)
+def test_a_user_of_a_character_device_is_no_user_of_a_block_device(user: str, expected: Level) -> None:
+    chars = f"225:5 realpath {NIC_HOME}/misc/card\n"
+    assert level(decision("nic", facts(chars=chars, users=f"{user}\n")), "owner") == expected
+
+
+SECOND, SECOND_HOME = "0000:02:00.1", f"{NIC_HOME[:-1]}1"
+
+
+@pytest.mark.parametrize(
+    ("code", "more", "expected"),
+    [
+        ("010802", {}, Level.OK),
+        ("010802", {"mounts": "21 20 259:9 / /srv rw - ext4 /dev/nvme9n1 rw\n"}, Level.DENY),
+        ("020000", {"net": card("eth9", f"{SECOND_HOME}/net/", flags="0x1002")}, Level.OK),
+        ("020000", {"net": card("eth9", f"{SECOND_HOME}/net/"), "addresses": "9: eth9    inet 198.51.100.1/24 brd x\n"},
+         Level.DENY),
+        ("030000", {"pci": f"{SECOND} boot_vga 0\n"}, Level.OK),
+        ("030000", {"pci": f"{SECOND} boot_vga 1\n"}, Level.DENY),
+    ],
+)  # fmt: skip
+def test_what_a_sibling_that_is_lent_is_used_for(code: str, more: dict[str, str], expected: Level) -> None:
+    """To be in the inventory is no leave to be reset with another, whatever the machine lives on by it."""
+    beside = function(SECOND, SECOND_HOME, "1b36:0010", code)
+    home = f"{SECOND_HOME}/nvme/nvme9/nvme9n1"
+    disk = f"nvme9n1 realpath {home}\nnvme9n1 dev 259:9\nnvme9n1 size 2097152\n" if code == "010802" else ""
+    seen = facts(
+        **{
+            **more,
+            "pci": beside + more.get("pci", ""),
+            "block": disk,
+            "signatures": "nvme9n1 2 \n" if disk else "",
+            "drivers": f"{SECOND} nvme\n",
+            "config": config(SECOND),
+        }
+    )
+    lent = frozenset({Bdf.parse(NIC), Bdf.parse(SECOND)})
+    entry = DeviceEntry.model_validate({"identity": IDENTITIES["nic"], "driver": "nvme", "endings": ()})
+    found = decide("nic", entry, seen, ours=frozenset(), lent=lent)
+    assert (level(found, "siblings") >= Level.DENY) is (expected is Level.DENY), found.findings

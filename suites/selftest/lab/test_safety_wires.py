@@ -1,0 +1,219 @@
+"""What the host tells of its network, line by line: routes, addresses, and what an interface stands on."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+
+from harness.lab.inventory.models import DeviceEntry
+from harness.lab.safety.checks.disks import Disks
+from harness.lab.safety.checks.far import far
+from harness.lab.safety.checks.finding import Level
+from harness.lab.safety.checks.wires import Route, Wires
+from harness.lab.safety.facts.facts import FactLine
+from harness.lab.safety.gate import decide, explain
+from suites.selftest.lab.test_safety_gate import (
+    ETH0,
+    MAC,
+    NIC_HOME,
+    card,
+    facts,
+)
+from suites.selftest.lab.test_safety_holes import ISCSI, ask
+from suites.selftest.lab.test_safety_lists import levels
+
+
+@pytest.mark.parametrize(
+    "kind", ["local", "broadcast", "multicast", "anycast", "blackhole", "unreachable", "prohibit", "throw", "nat"]
+)
+def test_routes_that_lead_nowhere(kind: str) -> None:
+    assert levels(facts(tables=f"{kind} default dev eth1 table 7\n", program="version 2\n"), "network") != []
+    tables = "default via 192.0.2.254 dev eth0\n"
+    assert Level.LETHAL not in levels(facts(tables=f"{tables}{kind} 10.0.0.0/8 dev eth1\n"), "network")
+    assert Level.LETHAL not in levels(facts(tables=f"{tables}{kind} default dev eth1\n"), "network")
+    assert Level.LETHAL in levels(facts(tables=f"{tables}unicast default dev eth1\n"), "network")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "vxlan id 1",
+        "geneve id 1",
+        "gre remote any",
+        "gretap",
+        "erspan",
+        "ip6gre",
+        "ip6gretap",
+        "ipip",
+        "sit",
+        "ip6tnl",
+        "vti",
+        "vti6",
+        "xfrm",
+        "macsec sci 1",
+    ],
+)
+def test_tunnels_are_carried_by_the_device_they_name(kind: str) -> None:
+    link = f"9: t0: <UP> mtu 1400\\    link/ether promiscuity 0 {kind} remote 203.0.113.9 dev eth1 ttl 64\n"
+    seen = facts(net=card("t0"), links=link, addresses="=9: t0    inet 192.0.2.1/24 x\n")
+    assert Level.LETHAL in levels(seen, "network")
+    assert any("carries our own session" in line for line in explain(ask("card", seen), {}))
+
+
+@pytest.mark.parametrize("detail", ["tun type tap pi off", "ppp", "wireguard", "dummy"])
+def test_interfaces_of_programs_explain_nothing_even_beside_open_vswitch(detail: str) -> None:
+    ovs = ETH0 + "eth0 master /sys/devices/virtual/net/ovs-system\n" + card("ovs-system") + card("x0")
+    down = card("eth1", f"{NIC_HOME}/net/")
+    link = f"9: x0: <UP> mtu 1400\\    link/ether promiscuity 0 \\    {detail} \n"
+    seen = facts(
+        net=f"={ovs}{down}",
+        links=link,
+        addresses="=9: x0    inet 192.0.2.1/24 x\n",
+        routes="=x0 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n",
+    )
+    assert Level.LETHAL in levels(seen, "network")
+    fine = facts(
+        net=f"={ovs}{down}",
+        links=link.replace(detail, "openvswitch"),
+        addresses="=9: x0    inet 192.0.2.1/24 x\n",
+        routes="=x0 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n",
+    )
+    assert levels(fine, "network") == [Level.OK]
+
+
+def test_the_mac_stands_for_the_card() -> None:
+    entry = {"identity": {"id": "8086:10d3", "mac": MAC}, "driver": "nvme", "endings": ()}
+    assert decide("nic", DeviceEntry.model_validate(entry), facts()).allowed({})
+
+
+SIX = f"{'0' * 32} 00 {'0' * 32} 00 {'0' * 32} 00000400 0 0 00000001 eth0"
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("routes", "eth0 00000000 FE0200C0 0003 0 0 0"),
+        ("routes", "eth0 0000000 FE0200C0 0003 0 0 0 00000000 0 0 0"),
+        ("routes", "eth0 00000000 FE0200C0 0003 0 0 0 0000000 0 0 0"),
+        ("routes", "eth0 0000000g FE0200C0 0003 0 0 0 00000000 0 0 0"),
+        ("routes", "eth0 00000000 FE0200C0 00zz 0 0 0 00000000 0 0 0"),
+        ("routes6", SIX.removesuffix(" eth0")),
+        ("routes6", f"{SIX} more"),
+        ("routes6", SIX[1:]),
+        ("routes6", SIX.replace(" 00 ", " 81 ", 1)),
+        ("routes6", SIX.replace("00000001 eth0", "0000zz01 eth0")),
+        ("routes6", SIX.replace("0", "g", 1)),
+        ("routes6", SIX.replace(" 00 ", " zz ", 1)),
+        ("tables", "10.0.0.0/8 via 192.0.2.9"),
+        ("tables", "10.0.0.0/8 dev"),
+        ("tables", "10.0.0.0/33 dev eth0"),
+        ("tables", "somewhere dev eth0"),
+        ("addresses", "2: eth0    inet 192.0.2.1/33 brd x"),
+        ("addresses", "2: eth0    inet6 zz::1/64 scope link"),
+        ("addresses", "eth0    inet 192.0.2.1/24 brd x"),
+        ("addresses", "2: eth0    inet 192.0.2.1/24peer x"),
+    ],
+)
+def test_addresses_and_routes_that_nobody_understands_are_a_hole(section: str, line: str) -> None:
+    found = ask("card", facts(**{section: f"{line}\n"}))
+    assert any("not understood" in text for text in explain(found, {})), explain(found, {})
+    assert found.level is Level.LETHAL
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("routes", "eth0 0000000A 00000000 0001 0 0 0 000000FF 0 0 0"),
+        ("routes6", SIX.replace(" 00 ", " 80 ", 1)),
+        ("tables", "10.0.0.0/8 dev eth0 proto kernel scope link src 192.0.2.1"),
+        ("tables", "unicast 10.0.0.0/8 via 192.0.2.9 dev eth0 table 7"),
+        ("tables", "fe80::/64 dev eth0 proto kernel metric 256 pref medium"),
+        ("addresses", "2: eth0    inet 192.0.2.77 peer 192.0.2.78/32 scope global eth0\\"),
+        ("addresses", "2: eth0    inet6 2001:db8::1/64 scope global dynamic mngtmpaddr \\"),
+        ("addresses", "2: eth0    link/ether 52:54:00:00:00:01"),
+    ],
+)
+def test_those_that_are_understood_are_none(section: str, line: str) -> None:
+    assert ask("card", facts(**{section: f"{line}\n"})).allowed({})
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("host3 netdev eth1", ["eth1"]), ("host3 netdev (null)", [""]), ("host4 netdev eth1", [""])]
+)
+def test_the_interface_that_iscsi_is_bound_to(host: str, expected: list[str]) -> None:
+    told = f"connection1:0 address 192.0.2.9\nconnection2:0 address 192.0.2.8\n{host}\n"
+    seen = far(facts(block=ISCSI, iscsi=told))
+    assert [(list(one.servers), one.bound) for one in seen] == [(["192.0.2.9"], one) for one in expected]
+
+
+@pytest.mark.parametrize(
+    ("bound", "expected"), [("eth0", [Level.OK]), ("eth1", [Level.LETHAL]), ("eth7", [Level.LETHAL])]
+)
+def test_what_is_stored_over_an_interface_by_name(bound: str, expected: list[Level]) -> None:
+    """Wherever the routes lead; an interface that nobody knows may be any."""
+    told = f"connection1:0 address 192.0.2.9\nhost3 netdev {bound}\n"
+    assert sorted(set(levels(facts(block=ISCSI, iscsi=told), "network"))) == expected
+
+
+ROUTES = [
+    ("default via 192.0.2.9 dev eth1 proto dhcp metric 100", [("0.0.0.0/0", "main", "eth1")]),
+    ("default via fe80::1 dev eth1 table 7 pref medium", [("::/0", "7", "eth1")]),
+    ("default via inet6 fe80::1 dev eth1", [("::/0", "main", "eth1")]),
+    ("default dev eth1 metric 1 pref high", [("::/0", "main", "eth1")]),
+    ("default dev eth1 metric 1 pref low", [("::/0", "main", "eth1")]),
+    ("default dev eth1 scope link", [("0.0.0.0/0", "main", "eth1")]),
+    ("unicast 192.0.2.0/24 dev eth1 table local", [("192.0.2.0/24", "local", "eth1")]),
+    ("192.0.2.7 dev eth1", [("192.0.2.7/32", "main", "eth1")]),
+    ("default nhid 5\\\tnexthop via 192.0.2.9 dev eth0\\\tnexthop via 192.0.2.8 dev eth1",
+     [("0.0.0.0/0", "main", "eth0"), ("0.0.0.0/0", "main", "eth1")]),
+    ("10.0.0.0/8 dev eth1 table", [("10.0.0.0/8", "main", "eth1")]),
+    ("local 192.0.2.1 dev eth1 table local", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "expected"), ROUTES)
+def test_routes_that_ip_tells(line: str, expected: list[tuple[str, str, str]]) -> None:
+    wires = Wires(facts(routes="=", tables=f"{line}\n"))
+    assert [(str(one.network), one.table, one.interface) for one in wires.routes] == expected
+    assert not wires.strange
+
+
+BELOW = [
+    ("b0 lower eth1\n", "", {"b0": {"eth1"}}),
+    ("eth1 upper b0\n", "", {"b0": {"eth1"}}),
+    ("eth1 master /sys/devices/virtual/net/b0\n", "", {"b0": {"eth1"}}),
+    ("", "9: b0@eth1: <UP>\n", {"b0": {"eth1"}}),
+    ("", "9: b0@if3: <UP>\n", {}),
+    ("", "9: b0@b0: <UP>\n", {}),
+    ("", "9: b0: <UP> vxlan id 1 dev eth1 ttl 64\n", {"b0": {"eth1"}}),
+    ("", "9: b0: <UP> vxlan id 1 dev eth7 ttl 64\n", {}),
+    ("", "9: b0: <UP> bridge dev eth1\n", {}),
+    ("", "nothing\n", {}),
+]
+
+
+@pytest.mark.parametrize(("net", "links", "expected"), BELOW)
+def test_what_an_interface_stands_on(net: str, links: str, expected: dict[str, set[str]]) -> None:
+    wires = Wires(facts(net=card("b0") + net, links=links))
+    assert {name: lowers for name, lowers in wires.below.items() if lowers} == expected
+
+
+def test_interfaces_and_disks_that_stand_on_each_other() -> None:
+    """A pair of veth, or a host that lies: going up or down comes to an end."""
+    wires = Wires(facts(net=card("v0") + card("v1") + "eth1 upper v0\n", links="8: v0@v1: <UP>\n9: v1@v0: <UP>\n"))
+    assert wires.upwards({"eth1"}) == wires.downwards({"v1"}) == {"eth1", "v0", "v1"}
+    assert wires.explained("v1")
+    disks = Disks(facts(block="nvme1n1 holder dm-0\ndm-0 holder dm-1\ndm-1 holder dm-0\n"))
+    assert disks.stack(frozenset({"nvme1n1"})) == {"nvme1n1", "dm-0", "dm-1"}
+
+
+@pytest.mark.parametrize(
+    ("network", "default"),
+    [
+        *[("0.0.0.0/0", True), ("128.0.0.0/1", True), ("64.0.0.0/2", False), ("16.0.0.0/4", False)],
+        *[("::/0", True), ("2000::/3", True), ("2000::/4", True), ("2000::/5", False)],
+    ],
+)
+def test_routes_to_the_whole_world(network: str, default: bool) -> None:
+    assert Route("eth0", ipaddress.ip_network(network), "main", FactLine("routes", 1, "")).default is default
