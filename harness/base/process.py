@@ -42,18 +42,18 @@ DEBIAN_PACKAGE = {
 
 # A guard of our own in the child's process group: the kernel sends it SIGTERM when the harness dies (even by
 # SIGKILL), and it then ends the whole group. A background job would read /dev/null: hence the detour of stdin over 3.
+# `$!`, not a variable of ours: a signal that came before its assignment would find nobody to wait for.
 _GUARD = """
 stop() {
     trap '' TERM
     kill -TERM 0
-    for _ in $(seq 100); do kill -0 "$child" 2>/dev/null || exit 143; sleep 0.1; done
+    for _ in $(seq 100); do kill -0 "$!" 2>/dev/null || exit 143; sleep 0.1; done
     kill -KILL 0
 }
 trap stop TERM
 exec 3<&0
 "$@" <&3 3<&- &
-child=$!
-wait "$child"
+wait "$!"
 """
 
 

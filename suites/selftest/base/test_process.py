@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.base import process
 from harness.base.deadline import poll
 from harness.base.errors import CommandFailed, UsageError
 from harness.base.process import package_of, pasteable, run
@@ -107,7 +108,11 @@ def test_killed_harness_leaves_nothing_running(tmp_path: Path) -> None:
     assert poll(lambda: gone(sleeper), soon())
 
 
-def test_a_command_may_clean_up_before_it_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("busy", ["", "sleep 0.3\n"], ids=["at once", "before the guard waits for it"])
+def test_a_command_may_clean_up_before_it_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: str) -> None:
+    began = "3<&- &\n"
+    assert began in process._GUARD
+    monkeypatch.setattr(process, "_GUARD", process._GUARD.replace(began, began + busy))
     ready, cleaned = tmp_path / "ready", tmp_path / "cleaned"
     script = f"trap 'sleep 0.2; echo done > {cleaned}; exit 1' TERM; echo > {ready}; while :; do sleep 0.1; done"
     with pytest.raises(CommandFailed):
