@@ -9,6 +9,7 @@ import pytest
 
 from harness.lab.lease.baseline import Baseline
 from harness.lab.lease.entry import FIRST, JournalLine, What
+from harness.lab.lease.fields import Field, number, numbers, prose, text, words
 from harness.lab.lease.holder import parse as parse_claim
 from harness.lab.lease.ledger import Found, adopt, found
 from harness.lab.lease.state import HostState
@@ -21,11 +22,11 @@ WAS = Baseline("0000:02:00.0", "8086 10d3 8086 a01f x", "e1000e", None, "on", "p
 
 def story(run: str, *boots: str, last: What = What.INTENT) -> tuple[JournalLine, ...]:
     lines = list[JournalLine]()
-    words = {"kind": "domain", "subject": "maskall-a", "text": "t", "undo": "u"}
-    for number, boot in enumerate(boots, start=1):
-        what = last if number == len(boots) else What.INTENT
-        said = words if what is What.INTENT else {}
-        lines.append(JournalLine(number, "", boot, run, what, said, lines[-1].hash if lines else FIRST))
+    told = {"kind": "domain", "subject": "maskall-a", "text": "t", "undo": "u"}
+    for nth, boot in enumerate(boots, start=1):
+        what = last if nth == len(boots) else What.INTENT
+        said = told if what is What.INTENT else {}
+        lines.append(JournalLine(nth, "", boot, run, what, said, lines[-1].hash if lines else FIRST))
     return tuple(lines)
 
 
@@ -150,3 +151,19 @@ def test_a_maskall_that_somebody_left_may_be_gone(before: int | None, now: int |
     told = replace(WAS, msix_control=before).differences(replace(WAS, msix_control=now))
     assert (told == []) is as_it_was
     assert all("msix control" in one for one in told)
+
+
+@pytest.mark.parametrize(
+    ("field", "fits", "others"),
+    [
+        (text("a|b"), ["a", "b"], ["", "ab", "a\n", " a", 1, True, None, b"a", ["a"]]),
+        (words("bdf"), ["0000:02:00.0", "10000:02:00.0"], ["02:00.0", "0000:02:00.8", "0000:02:00.0\n", 2, None, {}]),
+        (words("bdf", none=True), ["0000:02:00.0", None], ["", 0, False]),
+        (number(5), [0, 5], [-1, 6, 1.0, True, "1", None]),
+        (numbers(5), [None, 0, 5], [-1, 6, False, "", []]),
+        (prose(3), ["", "abc", "ä b"], ["abcd", "a\n", "\x1b", 3, None, b"a"]),
+    ],
+)
+def test_what_a_field_of_a_journal_may_hold(field: Field, fits: list[object], others: list[object]) -> None:
+    assert [value for value in fits if not field(value)] == []
+    assert [value for value in others if field(value) is not False] == []

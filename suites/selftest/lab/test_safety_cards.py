@@ -178,6 +178,16 @@ def test_drivers_that_hide_a_mac(driver: str) -> None:
         assert resolve(gone, nic, {nic.mark: Bdf.parse(NIC)}) == Bdf.parse(NIC)
 
 
+def test_the_nearest_few_are_shown_of_many_that_could_be_meant() -> None:
+    """Six ports of one kind, all with pciback: whoever reads the refusal wants to see how they are told apart."""
+    places = [NIC.replace("02:00", f"{bus:02x}:00") for bus in range(4, 10)]
+    pci = "=" + "".join(function(at, NIC_HOME.replace(NIC, at), "8086:10d3", "020000") for at in places)
+    with pytest.raises(SafetyRefusal) as told:
+        resolve(facts(net="=", pci=pci, drivers="=" + "".join(f"{at} pciback\n" for at in places)), IDENTITIES["nic"])
+    assert [at for at in places if at in told.value.hint] == places[:4]
+    assert [at for at in places if at in told.value.message] == places[:4]
+
+
 @pytest.mark.parametrize(("code", "expected"), [("010000", True), ("020000", True), ("030000", False), ("", False)])
 def test_what_a_driver_hides_is_told_of_disks_and_cards_alone(code: str, expected: bool) -> None:
     pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)

@@ -9,13 +9,16 @@ import pytest
 from harness.lab.inventory.models import DeviceEntry
 from harness.lab.safety.checks.disks import Disks
 from harness.lab.safety.checks.far import far
-from harness.lab.safety.checks.finding import Level
+from harness.lab.safety.checks.finding import Lending, Level
+from harness.lab.safety.checks.network import check as network
 from harness.lab.safety.checks.wires import Route, Wires
 from harness.lab.safety.facts.facts import FactLine
 from harness.lab.safety.gate import decide, explain
+from harness.model.address import Bdf
 from suites.selftest.lab.test_safety_gate import (
     ETH0,
     MAC,
+    NIC,
     NIC_HOME,
     card,
     facts,
@@ -190,6 +193,7 @@ BELOW = [
     ("", "9: b0: <UP> vxlan id 1 dev eth7 ttl 64\n", {}),
     ("", "9: b0: <UP> bridge dev eth1\n", {}),
     ("", "nothing\n", {}),
+    ("".join(map(card, ("ovs-system", "lo", "tap0"))), "", {"b0": {"ovs-system"}, "tap0": {"ovs-system"}}),
 ]
 
 
@@ -217,3 +221,17 @@ def test_interfaces_and_disks_that_stand_on_each_other() -> None:
 )
 def test_routes_to_the_whole_world(network: str, default: bool) -> None:
     assert Route("eth0", ipaddress.ip_network(network), "main", FactLine("routes", 1, "")).default is default
+
+
+@pytest.mark.parametrize(
+    ("ssh", "told"),
+    [
+        ("127.0.0.1 50000 127.0.0.1 22\n", ["arrives", "is answered"]),  # from this machine itself: by no card
+        ("203.0.113.5 50000 192.0.2.1 22\n", []),
+    ],
+)
+def test_by_which_card_our_session_comes(ssh: str, told: list[str]) -> None:
+    seen = facts(ssh=f"={ssh}", addresses="1: lo    inet 127.0.0.1/8 scope host lo\n", net=card("lo"))
+    holes = [one for one in network(seen.functions[Bdf.parse(NIC)], seen, Lending()) if "our own session" in one.reason]
+    assert [(one.level, one.evidence) for one in holes] == [(Level.LETHAL, seen.lines("ssh"))] * len(told)
+    assert all(way in one.reason for way, one in zip(told, holes, strict=True))

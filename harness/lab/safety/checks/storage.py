@@ -10,7 +10,7 @@ from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.checks.owner import owners_of
 from harness.lab.safety.facts.facts import FactLine, Function, HostFacts, Thing
 
-_NEEDED = ("block", "devlinks", "nvme", "btrfs", "mounts", "swaps", "zpool", "backends", "cmdline", "users")
+_NEEDED = ("devlinks", "btrfs", "mounts", "swaps", "zpool", "backends", "cmdline", "users")
 _STORAGE = "01"
 _FIBRE_CHANNEL, _SD = "0c04", "0805"
 _NO_MEDIUM = "unknown No medium found"  # ENOMEDIUM; a CD drive keeps the size of the disc that was in it
