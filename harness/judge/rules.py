@@ -100,7 +100,7 @@ def unbound(at: Checkpoint, view: XenView | None) -> Iterator[Check]:
     for irq in view.irqs:
         mask = next((one for one in view.masks if one.irq == irq), None)
         if mask is None:
-            yield check(at, "xen", f"irq {irq}", "masked by Xen", None, False, raw)
+            yield Check(at, "xen", f"irq {irq}", "masked by Xen", "nothing", Outcome.MISSING, raw)
         else:
             place = view.raw_keys.at(mask.line)
             yield check(at, "xen", f"irq {irq}", "masked by Xen", f"host={mask.host:d}", mask.host, place)

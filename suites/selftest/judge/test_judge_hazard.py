@@ -86,6 +86,14 @@ class TestResetWithoutEffect:
         assert judgement.verdict is Verdict.FAIL
         assert judgement.reason == "C5 toolstack: create: expected refused with -EBUSY, seen status 0"
 
+    def test_a_device_that_shows_no_msix_need_not_be_refused(self) -> None:
+        record = good()
+        record.reset_effective = False
+        view(C4, "hardware", control=None)(record)
+        judgement = judge(record)
+        assert judgement.verdict is Verdict.UNDECIDED
+        assert "refused with -EBUSY" not in [check.expected for check in judgement.checks]
+
     def test_unbinding_and_rebinding_takes_the_refusal_away(self) -> None:
         record = good("E14", "F8")
         record.reset_effective = False

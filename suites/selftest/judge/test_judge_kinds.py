@@ -11,7 +11,7 @@ import pytest
 
 from harness.judge.judge import judge
 from harness.judge.judgement import Outcome, Verdict
-from harness.model.message import MarkerKind
+from harness.model.message import MarkerKind, Meaning, Message, Origin
 from harness.scenario.choose import Candidate, all_scenarios
 from harness.scenario.record import Record
 from harness.scenario.spec import Scenario
@@ -93,6 +93,22 @@ class TestWhoseMarkerOfWhichKind:
         record.markers = [(replace(marker, kind=kind), raw)]
         right = kind is MarkerKind.INITIAL_STATE_FIXED
         assert judge(record).verdict is (Verdict.PASS if right else Verdict.FAIL)
+
+    @pytest.mark.parametrize(
+        ("origin", "loses", "expected"),
+        [
+            (Origin.XEN, True, Verdict.UNDECIDED),
+            (Origin.XEN, False, Verdict.FAIL),
+            (Origin.DOM0, True, Verdict.FAIL),
+        ],
+    )
+    def test_silence_at_boot(self, origin: Origin, loses: bool, expected: Verdict) -> None:
+        """It is one unless Xen itself left lines out."""
+        record = good("E17", "F1")
+        [(_, raw)] = record.markers
+        record.markers.clear()
+        record.messages = [Message(C4, origin, Meaning.HARMLESS, "some lines", raw, loses=loses)]
+        assert judge(record).verdict is expected
 
     @pytest.mark.parametrize("kind", OTHER_KINDS)
     def test_maskall_that_was_promised(self, kind: MarkerKind) -> None:
