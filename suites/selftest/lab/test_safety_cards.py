@@ -250,6 +250,8 @@ EVIDENCE = [
         {"addresses": "=2: eth1    inet 192.0.2.1/24 x\n"},
         "(addresses:1: 2: eth1    inet 192.0.2.1/24 x; ssh:1: 192.0.2.10 50000 192.0.2.1 22)",
     ),
+    ("nic", {"pci": "=" + function(NIC, NIC_HOME, "8086:10d3", "030000")}, f"(pci:1: {NIC} realpath {NIC_HOME})"),
+    ("nic", {"pci": "=" + function(NIC, NIC_HOME, "8086:10d3", "038000")}, f"(pci:1: {NIC} realpath {NIC_HOME})"),
 ]
 
 
@@ -262,6 +264,16 @@ def test_evidence(device: str, changed: dict[str, str], told: str) -> None:
 @pytest.mark.parametrize("where", ["pci", "amt"])
 def test_serial_cards_that_xen_looks_for_by_itself(where: str, code: str, expected: Level) -> None:
     pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)
+    assert levels(facts(pci=pci, xen=f"xen_commandline : com1=115200,8n1,{where}\n"), "console") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [("04:00.0", Level.OK), ("0000:04:00.7", Level.OK), ("msix", Level.LETHAL), ("04:00.8", Level.LETHAL)],
+)
+def test_serial_cards_where_xen_looks_elsewhere(where: str, expected: Level) -> None:
+    """At another function's address; a word that nobody knows may mean any card."""
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "070002")
     assert levels(facts(pci=pci, xen=f"xen_commandline : com1=115200,8n1,{where}\n"), "console") == [expected]
 
 
