@@ -17,6 +17,7 @@ from harness.scenario.record import Record
 from harness.scenario.spec import Scenario
 from suites.selftest.fakes.goodrecord import (
     C4,
+    C6,
     CATALOGUE,
     IDLE,
     OTHER,
@@ -24,6 +25,7 @@ from suites.selftest.fakes.goodrecord import (
     good,
     good_run,
     idle,
+    raw,
     refused,
     reseen,
 )
@@ -109,6 +111,23 @@ class TestWhoseMarkerOfWhichKind:
         record.markers.clear()
         record.messages = [Message(C4, origin, Meaning.HARMLESS, "some lines", raw, loses=loses)]
         assert judge(record).verdict is expected
+
+    @pytest.mark.parametrize("origin", Origin)
+    def test_lines_that_were_left_out_are_named(self, origin: Origin) -> None:
+        record = good("E1")
+        record.messages = [Message(C4, origin, Meaning.HARMLESS, "26235 lines", raw("log", 7), loses=True)]
+        judgement = judge(record)
+        assert judgement.verdict is Verdict.UNDECIDED
+        wanted = f"C4 messages: lines: expected none left out, seen {origin.value}: 26235 lines"
+        assert (judgement.reason, next(one.raw for one in judgement.checks if one.outcome is Outcome.MISSING)) == (
+            wanted,
+            raw("log", 7),
+        )
+
+    def test_one_interrupt_is_enough(self) -> None:
+        record = good("E1")
+        reseen(record, C6, lambda seen: replace(seen, guest=seen.guest and replace(seen.guest, after=14)))
+        assert judge(record).verdict is Verdict.PASS
 
     @pytest.mark.parametrize("kind", OTHER_KINDS)
     def test_maskall_that_was_promised(self, kind: MarkerKind) -> None:

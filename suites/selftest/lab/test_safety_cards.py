@@ -250,6 +250,11 @@ EVIDENCE = [
         {"addresses": "=2: eth1    inet 192.0.2.1/24 x\n"},
         "(addresses:1: 2: eth1    inet 192.0.2.1/24 x; ssh:1: 192.0.2.10 50000 192.0.2.1 22)",
     ),
+    (
+        "nic",
+        {"pci": "=" + function(NIC, NIC_HOME, "8086:10d3", "020000").partition(f"{NIC} reset")[0]},
+        f"it has no reset method (pci:1: {NIC} realpath {NIC_HOME})",
+    ),
     ("nic", {"pci": "=" + function(NIC, NIC_HOME, "8086:10d3", "030000")}, f"(pci:1: {NIC} realpath {NIC_HOME})"),
     ("nic", {"pci": "=" + function(NIC, NIC_HOME, "8086:10d3", "038000")}, f"(pci:1: {NIC} realpath {NIC_HOME})"),
 ]

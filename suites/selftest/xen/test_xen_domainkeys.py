@@ -43,6 +43,13 @@ def test_pirqs_of_dom0_name_their_irq() -> None:
     assert all((channel.irq is None) == (channel.state is not ChannelState.PIRQ) for channel in channels)
 
 
+def test_a_channel_that_is_only_reserved() -> None:
+    """ECS_RESERVED, 1: made by evtchn_reserve for a guest that is migrated in."""
+    header = "(XEN) 'e' pressed -> dumping event-channel info\n(XEN) Event channel information for domain 3:\n"
+    [channel] = parse_event_channels(f"{header}(XEN)        7 [0/0/  -   ]: s=1 n=0 x=0\n")
+    assert (channel.domid, channel.port, channel.state) == (3, 7, ChannelState.RESERVED)
+
+
 def test_a_zombie_is_dead_and_keeps_its_pirqs() -> None:
     dead = [domain for domain in parse_domains(keys_of("4.20/zombies_of_stopped_qemu")) if domain.dying]
     assert dead
@@ -52,7 +59,7 @@ def test_a_zombie_is_dead_and_keeps_its_pirqs() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("(XEN) nothing\n", "no dump of debug key e"),
+        ("(XEN) nothing\n", "no dump of debug key e;"),
         ("(XEN) 'e' pressed -> dumping event-channel info\n", "no domain"),
         (
             "(XEN) 'e' pressed -> dumping event-channel info\n(XEN) Event channel information for domain 0:\n"

@@ -173,6 +173,7 @@ GOOD = """\
         ('"4.18.0"', "4.18", "in quotes"),
         ('"4.18.0"', '"4.18"', "not a release"),
         ('"4.18.0"', '"4.18.0-rc1"', "not a release"),
+        ('"4.18.0"', '"4.18.0-pre"', "not a release"),
         ("913751d7af", "xyz", "pattern"),
         ("concerns", "concern", "did you mean 'concerns'"),
     ],

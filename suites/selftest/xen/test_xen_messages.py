@@ -186,6 +186,7 @@ def refused(tmp_path: Path, text: str) -> str:
         ("'(XEN) one", "'(d1) one", "9:14", "does not match its own example"),
         ("one thing'", "one thing\\n(XEN) one more'", "9:14", "does not match its own example"),
         ("origin: xen", "origin: dom0", "9:14", "does not match its own example"),
+        ("reason: f", "reason: f\n    also: ['(XEN) one too', '(XEN) two']", "12:29", "does not match its own example"),
         ("class: harmless", "class: unknown", "8:12", "there are harmless, symptom, dump"),
         ("class: harmless", "class: harmles", "8:12", "did you mean 'harmless'?"),
         ("class: harmless", "class: harmless\n    fails: true", "9:12", "only a symptom can fail"),
