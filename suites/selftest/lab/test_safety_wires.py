@@ -162,7 +162,7 @@ def test_what_is_stored_over_an_interface_by_name(bound: str, expected: list[Lev
 ROUTES = [
     ("default via 192.0.2.9 dev eth1 proto dhcp metric 100", [("0.0.0.0/0", "main", "eth1")]),
     ("default via fe80::1 dev eth1 table 7 pref medium", [("::/0", "7", "eth1")]),
-    ("default via inet6 fe80::1 dev eth1", [("::/0", "main", "eth1")]),
+    ("default via inet6 fe80::1 dev eth1", [("0.0.0.0/0", "main", "eth1")]),
     ("default dev eth1 metric 1 pref high", [("::/0", "main", "eth1")]),
     ("default dev eth1 metric 1 pref low", [("::/0", "main", "eth1")]),
     ("default dev eth1 scope link", [("0.0.0.0/0", "main", "eth1")]),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from harness.base.errors import ParseError
 from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts
+from harness.model.address import Bdf
 
 _VGA, _DISPLAY, _OTHER_DISPLAY = "0300", "03", "0380"
 _USB, _COMMUNICATION, _PARALLEL = "0c03", "07", "0701"
@@ -17,7 +18,7 @@ _UART_DRIVER = re.compile(r"serial|8250|exar|intel-lpss|parport_serial|jsm|mxser
 _EHCI, _XHCI = "20", "30"  # programming interfaces of USB controllers
 _VIRTIO_CONSOLE = {"1af4:1003", "1af4:1043"}
 _LEGACY = {0x3F8, 0x2F8, 0x3E8, 0x2E8}  # COM1 to COM4 of a PC's board
-_INPUT = re.compile(r"/usb\d+/\S*/input/input\d+/event\d+$")
+_INPUT = re.compile(r"/input/input\d+/event\d+$")  # not of a sound card's jacks, which have no folder `input`
 _PORTS, _WINDOW = 0x1000, 0x10000  # how far behind a BAR's start (ports, memory) an address may be its own
 
 # Consoles that are no PCI serial card: Xen's, the display, a board's own UART, memory, the network.
@@ -42,9 +43,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         yield Finding("console", Level.DENY, "unknown: which consoles Linux uses", (gone,))
     yield from _display(function, facts)
     for line in _command_lines(facts):
-        bdf = re.escape(str(function.bdf))
-        short = re.escape(str(function.bdf).partition(":")[2]) if function.bdf.segment == 0 else bdf
-        if re.search(rf"(?:com[12]|dbgp|console|earlyprintk|earlycon)=\S*?(?<![0-9a-f]){short}(?![0-9a-f])", line.text):
+        if function.bdf in _named_addresses(line.text):
             yield Finding("console", Level.LETHAL, "a command line names its address for a console", (line,))
     for line, reason in (*_uarts(function, facts), *_usb(function, facts), *_terminals(function, facts)):
         yield Finding("console", Level.LETHAL, reason, (line,))
@@ -60,6 +59,17 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
 
 def _command_lines(facts: HostFacts) -> list[FactLine]:
     return [*facts.lines("cmdline"), *(line for line in facts.lines("xen") if line.text.startswith("xen_commandline"))]
+
+
+def _named_addresses(text: str) -> Iterator[Bdf]:
+    """Functions that consoles are at. Xen and Linux take them without a segment and without leading zeros."""
+    for option in re.findall(r"\b(?:com[12]|dbgp|console|earlyprintk|earlycon)=(\S+)", text):
+        for told in re.finditer(
+            r"(?:^|[,=]|pci)((?:[0-9a-fA-F]+:)?[0-9a-fA-F]+:[0-9a-fA-F]+\.[0-7])(?![0-9a-fA-F.])", option
+        ):
+            *segment, bus, rest = told[1].split(":")
+            device, _, number = rest.partition(".")
+            yield Bdf(*(int(word, 16) for word in (*(segment or ["0"]), bus, device, number)))
 
 
 def _named(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
@@ -85,8 +95,10 @@ def _display(function: Function, facts: HostFacts) -> Iterator[Finding]:
             "console", Level.DENY, "unknown: no other display is the one the machine booted with", function.lines[:1]
         )
     text = any(re.match(r"tty\d", line.text) for line in facts.lines("consoles"))
+    words = " ".join(line.text for line in facts.lines("cmdline"))
+    mapped = {"fb0", *(f"fb{digit}" for digits in re.findall(r"\bfbcon=map:(\d+)", words) for digit in digits)}
     for line in facts.lines("display"):
-        if text and line.text.startswith("fb0 ") and str(function.bdf) in PCI_PATH.findall(line.text):
+        if text and line.text.partition(" ")[0] in mapped and str(function.bdf) in PCI_PATH.findall(line.text):
             yield Finding("console", Level.LETHAL, "Linux's console is drawn on it", (line,))
 
 
@@ -167,6 +179,8 @@ def _usb(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str]]
                 continue  # that it is named by its address is seen elsewhere; and `dbgp=` says where the port is
             if function.code[4:] == (_XHCI if kind in ("xhci", "xdbc") else _EHCI):
                 yield line, "the debug port of a USB controller is a console"
+        if function.code[4:] == _EHCI and re.search(r"\bkgdbdbgp=", line.text):
+            yield line, "the kernel debugger is at the debug port of a USB controller"
     for line, name in _named(facts):
         if not re.match(r"ttyUSB|ttyACM|ttyDBC", name):
             continue

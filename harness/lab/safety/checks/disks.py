@@ -10,7 +10,7 @@ from functools import cached_property
 
 from harness.lab.safety.facts.facts import PCI_PATH, FactLine, HostFacts, Thing
 
-_GUESTS = r"/backend/(?:vbd|vbd3|qdisk|tap)/.*"
+_GUESTS = r"/backend/(?:vbd|vbd3|qdisk|tap|virtio_disk)/.*"
 # In memory, in a file (whose file system is mounted), in a pool of ZFS, far away, or without anything below.
 _NEAR = re.compile(r"(?:loop|ram|zram|nullb|zd|nbd|rbd|rnbd|sr|fd)\d")
 _STORAGE_NODE = re.compile(r"/(?:nvme-generic|scsi_generic|bsg|scsi_tape|st|osst)/")
@@ -110,6 +110,7 @@ class Disks:
             self._pools,
             self._words,
             self._guests,
+            self._scsi,
             self._open,
             self._hiding,
             self._exported,
@@ -158,7 +159,19 @@ class Disks:
 
     def _exported(self) -> Iterator[tuple[FactLine, str | None]]:
         for line in self.facts.lines("exported"):
-            yield from ((line, name) for name in self._devices(line.text.strip()))
+            controller = re.fullmatch(r"/dev/(nvme\d+)", line.text.strip())  # nvmet passes it through as a whole
+            if controller:
+                yield from ((line, name) for name in self._drives(controller[1]))
+            else:
+                yield from ((line, name) for name in self._devices(line.text.strip()))
+
+    def _drives(self, controller: str) -> Iterator[str]:
+        """Block devices of a controller of NVMe; with multipath they hang below its subsystem."""
+        lines = (line.text for line in self.facts.lines("nvme"))
+        homes = {controller, *(text.split(" ")[2] for text in lines if text.startswith(f"{controller} subsystem "))}
+        for name, block in self.facts.blocks.items():
+            if homes & set(block.place.split("/")):
+                yield name
 
     def _pools(self) -> Iterator[tuple[FactLine, str | None]]:
         for line in self.facts.lines("btrfs"):
@@ -181,6 +194,9 @@ class Disks:
                     for path in [part] if part.startswith("/dev/") else tags:
                         if (name := self.name(path)) is not None:
                             yield line, name
+            for match in re.finditer(r"\b(?:root|resume|blkdev)=(\d+:\d+)(?:\s|$)", line.text):
+                if match[1] in self.numbers:
+                    yield line, self.numbers[match[1]]
             for match in re.finditer(r"\b(LABEL|PARTLABEL)=([^\s,:]+)", line.text):
                 if (name := self.links.get(f"/dev/disk/by-{match[1].lower()}/{match[2]}")) in self.facts.blocks:
                     yield line, name
@@ -193,6 +209,16 @@ class Disks:
             path = re.search(rf'{_GUESTS}/(?:params|physical-device-path) = "[^"]*?(/dev/.*)"', line.text)
             if path and not path[1].startswith("/dev/shm/"):  # noqa: S108
                 yield line, self.name(path[1]) or self.whole(path[1]) or self._by_number_beside(line)
+
+    def _scsi(self) -> Iterator[tuple[FactLine, str | None]]:
+        """PVSCSI: the backend names a device by its SCSI address, or by what only the kernel's target knows."""
+        for line in self.facts.lines("backends"):
+            told = re.search(r'/backend/vscsi/.*/p-dev = "(.+)"', line.text)
+            if told:
+                found = [name for name, block in self.facts.blocks.items() if f"/{told[1]}/" in f"{block.place}/"]
+                yield from ((line, name) for name in found)
+                if not found:
+                    yield line, None
 
     def _by_number_beside(self, line: FactLine) -> str | None:
         """By the number of the same backend, where its path is a node of its own (`/dev/sm/backend/...`)."""

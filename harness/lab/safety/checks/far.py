@@ -30,8 +30,21 @@ _NEAR = {
     ),
 }
 _SOURCE = re.compile(r"//|[^/\s]+:/|[^/\s]+@|\w+://")  # //server/share, server:/path, user@server:, s3://...
+# Kinds of file systems that stand on no block device, or number themselves, and keep everything on this machine.
+_HERE = {
+    *("sysfs", "proc", "devtmpfs", "devpts", "tmpfs", "ramfs", "rootfs", "cgroup", "cgroup2", "cpuset", "bpf"),
+    *("pstore", "efivarfs", "configfs", "debugfs", "tracefs", "securityfs", "selinuxfs", "smackfs", "hugetlbfs"),
+    *("mqueue", "autofs", "binfmt_misc", "fusectl", "rpc_pipefs", "nfsd", "xenfs", "nsfs", "resctrl", "functionfs"),
+    *("gadgetfs", "usbfs", "binder", "oprofilefs", "ocfs2_dlmfs", "qibfs", "ipathfs", "none", "bdev", "pipefs"),
+    *("overlay", "aufs", "unionfs", "shiftfs", "ecryptfs", "btrfs", "zfs", "bcachefs", "ubifs", "jffs2", "yaffs2"),
+    *("squashfs", "cramfs", "romfs", "erofs", "fuseblk", "virtiofs", "vboxsf", "vmhgfs", "hostfs", "ext4", "xfs"),
+}
+# Block devices without a controller that are known to be of this machine; any other may be a client's of a server.
+_LOCAL = re.compile(r"(?:loop|ram|zram|nullb|zd|md|md_d|dm-|bcache|mtdblock|ubiblock|pmem|sr|fd)\d|td[a-z]")
 _BLOCK = re.compile(r"(?:nbd|rbd|drbd|rnbd)\d|etherd!")
-_IMAGE = re.compile(r"(?:^|:)(?:rbd|nbd|iscsi|iser|gluster|sheepdog|ssh|https?|ftps?|nfs|vxhs)(?:\+\w+)?:")
+_IMAGE = re.compile(
+    r"(?:^|:)(?:rbd|nbd(?!:unix:|\+unix:)|iscsi|iser|gluster|sheepdog|ssh|https?|ftps?|nfs|vxhs)(?:\+\w+)?:"
+)
 
 
 @dataclass(frozen=True)
@@ -57,12 +70,15 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
         kind, source, options = words[at + 1], words[at + 2], " ".join(words[at + 3 :])
         if kind == "9p" and re.search(r"\btrans=(?:virtio|xen|fd|unix)\b", options):
             continue
-        program = kind.removeprefix("fuse.")
+        program = source if kind == "fuse" else kind.removeprefix("fuse.")
+        if kind == "fuse" and words[4:5] == ["/etc/pve"]:  # Proxmox's, which does not tell its name
+            continue
         elsewhere = (
             kind in _FILE_SYSTEMS
             or kind == "9p"
             or program in _FILE_SYSTEMS
-            or (kind.startswith("fuse.") and program not in _NEAR and not program.endswith(".AppImage"))
+            or (program != kind and program not in _NEAR and not program.endswith(".AppImage"))
+            or (words[2].startswith("0:") and program == kind and kind not in _HERE)
             or (bool(_SOURCE.match(source)) and kind not in ("zfs", "overlay", "autofs"))
         )
         if elsewhere:
@@ -85,7 +101,7 @@ def _blocks(facts: HostFacts) -> Iterator[Far]:
         controllers.setdefault(line.text.split(" ")[0], []).append(line)
     for lines in controllers.values():
         text = "\n".join(line.text for line in lines)
-        if "/nvme-fabrics/" in text and " transport fc" not in text:
+        if "/nvme-fabrics/" in text and not re.search(r" transport (?:fc|loop)$", text, re.MULTILINE):
             server, bound = re.search(r"\btraddr=([0-9a-f.:%]+)", text), re.search(r"\bhost_iface=([^,\s]+)", text)
             yield Far(lines[0], (server[1],) if server else (), bound[1] if bound else "")
     for name, block in facts.blocks.items():
@@ -101,7 +117,11 @@ def _blocks(facts: HostFacts) -> Iterator[Far]:
             yield Far(block.lines[0], tuple(told) if all(is_address(one) for one in told) else (), "".join(through))
         elif "/nvme-fabrics/" in block.place and facts.lines("nvme"):
             continue  # told by its controller
-        elif _BLOCK.match(name) or re.search(r"/nvme-fabrics/|/rport-\d|/fcoe|/net/", block.place):
+        elif (
+            _BLOCK.match(name)
+            or re.search(r"/nvme-fabrics/|/rport-\d|/fcoe|/net/|/vhci_hcd\.", block.place)
+            or (re.search(r"/virtual/block/", block.place) and not _LOCAL.match(name) and not block.related("slave"))
+        ):
             yield Far(block.lines[0], ())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.lab.safety.checks.far import Far, far
 from harness.lab.safety.checks.finding import Finding, Lending, Level
-from harness.lab.safety.checks.owner import owners_of
+from harness.lab.safety.checks.owner import owners_of, terminals_of
 from harness.lab.safety.checks.wires import Wires, link_local
 from harness.lab.safety.facts.facts import FactLine, Function, HostFacts
 
@@ -100,11 +100,13 @@ def _holes(wires: Wires) -> Iterator[_Hole]:
         if not wires.explained(name):
             yield _Hole(f"on which card {name} stands, which carries our own session", _lines(facts, name))
     for name in sorted({route.interface for route in wires.routes if route.default}):
-        if not wires.explained(name):
+        if not wires.explained(name, works=False):
             yield _Hole(f"on which card {name} stands, which has a default route", _lines(facts, name))
     for one in far(facts):
         ways = _ways(one, wires)
-        certain = bool(ways) and all(names and all(map(wires.explained, names)) for names in ways)
+        certain = bool(ways) and all(
+            names and all(wires.explained(name, works=False) for name in names) for names in ways
+        )
         if not certain:
             yield _Hole("by which card this machine reaches what it stores elsewhere", (one.line,))
     consoles = tuple(line for line in facts.lines("consoles") if line.text.startswith("netcon"))
@@ -112,12 +114,14 @@ def _holes(wires: Wires) -> Iterator[_Hole]:
     if consoles and not named:
         yield _Hole("over which card the kernel's own messages go", consoles)
     for name in sorted(named):
-        if not wires.explained(name):
+        if not wires.explained(name, works=False):
             yield _Hole(f"on which card {name} stands, over which the kernel's own messages go", _lines(facts, name))
 
 
 def _could_carry(function: Function, wires: Wires) -> bool:
-    """Its interface is up, or is not seen although something drives the card."""
+    """Its interface is up, or is not seen although something drives the card; or a line of PPP begins at it."""
+    if wires.lines and terminals_of(function, wires.facts):
+        return True
     if function.netdevs:
         return any(wires.up(name) for name in function.netdevs)
     if wires.facts.missing("net") and function.driver not in _IDLE:
@@ -157,6 +161,10 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
         yield Finding(
             "network", Level.DENY, "a program takes all frames that arrive at it", _lines(facts, listening[0])
         )
+    apart = sorted(name for name in function.netdevs if wires.up(name) and wires.without_ip(name))
+    if apart:
+        text = "its interface is up, and carries what has no addresses"
+        yield Finding("network", Level.DENY, text, _lines(facts, apart[0]))
     used = [one.line for one in wires.addresses if one.interface in mine and not one.address.is_link_local]
     used += [route.line for route in wires.routes if route.interface in mine and not route.local]
     if used and any(wires.up(name) for name in function.netdevs):

@@ -12,6 +12,8 @@ from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFac
 _OURS = re.compile(r"maskall-[a-z0-9-]+")
 # Device nodes that sysfs does not know, by the driver of the function: which of its functions a node is, is unknown.
 _MAJORS = {"nvidia": "195"}
+_USB = "0c03"
+_TERMINAL = re.compile(r"/(?:tty|wwan/\w+)/\w+$")
 _PASSING = {"pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic", "igb_uio"}
 
 
@@ -40,6 +42,9 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     if function.override in _PASSING and function.driver not in _PASSING:
         line = FactLine("pci", 0, f"{function.bdf} driver_override {function.override}")
         yield Finding("owner", Level.DENY, f"somebody else means it for {function.override}", (line,))
+    given = tuple(_devices_given(function, facts))
+    if given:
+        yield Finding("owner", Level.DENY, "a domain has a USB device of it", given)
     users = tuple(_users(function, facts))
     if users:
         yield Finding("owner", Level.DENY, "a program has it open", users)
@@ -57,6 +62,16 @@ def owners_of(function: Function, facts: HostFacts) -> list[FactLine]:
     return found
 
 
+def _devices_given(function: Function, facts: HostFacts) -> Iterator[FactLine]:
+    """PVUSB: the backend writes `port/1 = "3-1.4"`, a bus and the ports on the way; and no program has that open."""
+    for line in facts.lines("backends"):
+        port = re.search(r'/backend/(?:vusb|qusb)/\S+/port/\d+ = "(\d+-[\d.]+)"', line.text)
+        if port and function.kind == _USB:
+            homes = [one.text for one in facts.lines("chars") if one.text.endswith(f"/{port[1]}")]
+            if not homes or any(str(function.bdf) in PCI_PATH.findall(home) for home in homes):
+                yield line
+
+
 def _foreign(line: FactLine, facts: HostFacts) -> bool:
     """Whether a backend serves a domain of another name than ours have; libxl's own notes bear none."""
     folder = line.text.partition(" = ")[0].rpartition("/")[0]
@@ -64,13 +79,39 @@ def _foreign(line: FactLine, facts: HostFacts) -> bool:
     return any(match is not None and not _OURS.fullmatch(match[1]) for match in names)
 
 
+def terminals_of(function: Function, facts: HostFacts) -> list[FactLine]:
+    """Programs that have a serial port or a port of a modem at it open."""
+    mine = {number for number, place in _nodes(function, facts) if _TERMINAL.search(place)}
+    return [line for line, number in _open(facts) if number in mine]
+
+
 def _users(function: Function, facts: HostFacts) -> Iterator[FactLine]:
     """Programs with a character device of it open: an accelerator, a display, a keyboard, a drive's admin queue."""
-    bdf = str(function.bdf)
-    mine = {line.text.split(" ")[0] for line in facts.lines("chars") if bdf in PCI_PATH.findall(line.text)}
-    major = _MAJORS.get(function.driver or "")
+    mine = {number for number, _ in _nodes(function, facts)}
+    majors = _majors(function, facts)
+    for line, number in _open(facts):
+        if number in mine or number.partition(":")[0] in majors:
+            yield line
+
+
+def _nodes(function: Function, facts: HostFacts) -> Iterator[tuple[str, str]]:
+    """Number and place of each character device at it."""
+    for line in facts.lines("chars"):
+        if str(function.bdf) in PCI_PATH.findall(line.text):
+            yield line.text.split(" ")[0], line.text
+
+
+def _open(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
+    """Each program that has a character device open, and its number."""
     for line in facts.lines("users"):
         words = line.text.split(" ")
-        number = decimal(words[1]) if len(words) > 1 and words[0] == "character" else ""
-        if number in mine or (major is not None and number.partition(":")[0] == major):
-            yield line
+        if len(words) > 1 and words[0] == "character":
+            yield line, decimal(words[1])
+
+
+def _majors(function: Function, facts: HostFacts) -> set[str]:
+    """Numbers of the nodes that its driver has made without saying of which function they are."""
+    placed = {line.text.partition(":")[0] for line in facts.lines("chars")}
+    named = [line.text.split() for line in facts.lines("majors")]
+    own = {words[0] for words in named if len(words) == 2 and words[1] == function.driver}
+    return {*(own - placed), *([_MAJORS[function.driver]] if function.driver in _MAJORS else [])}

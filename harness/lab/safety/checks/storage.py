@@ -13,6 +13,9 @@ from harness.lab.safety.facts.facts import FactLine, Function, HostFacts, Thing
 _NEEDED = ("devlinks", "btrfs", "mounts", "swaps", "zpool", "backends", "cmdline", "users")
 _STORAGE = "01"
 _FIBRE_CHANNEL, _SD = "0c04", "0805"
+# Adapters of file systems of the machine below (virtio 1.2, 5.11 and 5.19): which mount goes over which is not told.
+_VIRTIOFS, _NINE = re.compile(r" - virtiofs "), re.compile(r" - 9p .*\btrans=virtio\b")
+_SHARES = {"1af4:105a": _VIRTIOFS, "1af4:1009": _NINE, "1af4:1049": _NINE}
 _NO_MEDIUM = "unknown No medium found"  # ENOMEDIUM; a CD drive keeps the size of the disc that was in it
 _SAMPLES = 5  # of a disk, each a row and `*` when it is zero: see facts.sh
 
@@ -30,6 +33,10 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     driven = tuple(disks.driven(str(function.bdf)))
     if driven:
         yield Finding("storage", Level.LETHAL, "a program stores on it", driven)
+    share = _SHARES.get(function.id)
+    shared = tuple(line for line in facts.lines("mounts") if share and share.search(line.text))
+    if shared:
+        yield Finding("storage", Level.LETHAL, "the running system stores over it, or could", shared)
     if function.kind == _FIBRE_CHANNEL:
         far = disks.over_fibre_channel()
         over = tuple(dict.fromkeys(line for line, name in disks.uses if name in far))

@@ -18,12 +18,14 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Net = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _UP, _PROMISCUOUS = 0x1, 0x100  # netdevice(7)
-_REJECT = 0x200  # RTF_REJECT, linux/route.h and ipv6_route.h
+_REJECT, _LOCAL = 0x200, 0x80000000  # RTF_REJECT and RTF_LOCAL, linux/route.h and ipv6_route.h
 _OVS = "ovs-system"  # the port of the kernel's Open vSwitch that is master of all others
 # Types of routes that ip-route(8) prints, and that lead nowhere else.
 _NO_WAY = {"local", "broadcast", "multicast", "anycast", "blackhole", "unreachable", "prohibit", "throw", "nat"}
 # What has no card of its own below it: only a program, or a route, knows where its packets go.
 _AWAY = re.compile(r"\\\s+(?:tun type|ppp\b|wireguard\b)|link/ppp\b")
+_LINE = re.compile(r"\blink/(?:ppp|slip|cslip)\b")  # frames of a terminal, or of PPPoE
+_WITHOUT_IP = re.compile(r"\blink/(?:can|ieee802\.15\.4|ieee802\.11/|ax25|x25|mctp|phonet)")  # if_arp.h, by iproute2
 _TUNNEL = re.compile(r"\b(?:vxlan|geneve|gre|gretap|erspan|ip6gre|ip6gretap|ipip|sit|ip6tnl|vti|vti6|xfrm|macsec)\b")
 
 
@@ -79,6 +81,9 @@ class Wires:
             for parent in (match[2], dev[1] if dev else None):
                 if parent and parent in self.facts.interfaces and parent != match[1]:
                     found.setdefault(match[1], set()).add(parent)
+        for name, lowers in found.items():  # a pair of veth: what comes to one end goes on where the other is a port
+            ends = [self.facts.interfaces[peer] for peer in lowers if name in found.get(peer, set())]
+            lowers |= {master for end in ends for master in end.related("master")} - {name}
         if _OVS in self.facts.interfaces:  # its other ports do not tell that they are: any virtual one may be
             for name, lowers in found.items():
                 if name not in (_OVS, "lo") and not lowers and self.virtual(name):
@@ -124,6 +129,15 @@ class Wires:
         head = self.detail.get(name, "").partition(">")[0]
         return flags is not None and bool(flags & _UP) and "NO-CARRIER" not in head
 
+    def without_ip(self, name: str) -> bool:
+        """A field bus or the like: that it has no address says nothing about its use."""
+        return bool(_WITHOUT_IP.search(self.detail.get(name, "")))
+
+    @cached_property
+    def lines(self) -> bool:
+        """Whether there is PPP or SLIP, which may begin at a terminal."""
+        return any(_LINE.search(text) for text in self.detail.values())
+
     def downwards(self, names: Iterable[str]) -> set[str]:
         """These and all they stand on. Loops end."""
         return _closure(names, self.below)
@@ -136,14 +150,17 @@ class Wires:
                 above.setdefault(lower, set()).add(name)
         return _closure(names, above)
 
-    def explained(self, name: str) -> bool:
-        """Whether it is certain which cards carry it: it is one that works, or stands on one."""
+    def explained(self, name: str, *, works: bool = True) -> bool:
+        """Whether it is certain which cards carry it: it is one, or stands on one.
+
+        `works`: what it carries is known to arrive, so that a card which does not work explains nothing.
+        """
         way = [name]
         seen = set(way)
         while way:
             one = way.pop()
             if not self.virtual(one):
-                if self.works(one):
+                if self.works(one) or not works:
                     return True
                 continue
             text = self.detail.get(one, "")
@@ -271,8 +288,11 @@ def _address(line: FactLine) -> At | None:
 
 
 def _route4(line: FactLine) -> list[Route] | None:
-    """/proc/net/route (proc(5)): little-endian words, and of several next hops only the first."""
-    if line.text.startswith("Iface"):
+    """/proc/net/route (proc(5)): little-endian words, and of several next hops only the first.
+
+    A route that throws away has the interface `*` (fib_route_seq_show, net/ipv4/fib_trie.c).
+    """
+    if line.text.startswith(("Iface", "*")):
         return []
     match = re.match(
         r"(\S+)\s+([0-9A-Fa-f]{8})\s+\S+\s+([0-9A-Fa-f]+)(?:\s+\S+){3}\s+([0-9A-Fa-f]{8})(?:\s|$)", line.text
@@ -291,7 +311,7 @@ def _route6(line: FactLine) -> list[Route] | None:
     match = re.fullmatch(r"([0-9a-f]{32})\s+([0-9a-f]+)(?:\s+\S+){6}\s+([0-9a-f]+)\s+(\S+)", line.text)
     if match is None or int(match[2], 16) > 128:
         return None
-    if int(match[3], 16) & _REJECT:
+    if int(match[3], 16) & (_REJECT | _LOCAL):
         return []
     return [Route(match[4], ipaddress.IPv6Network((int(match[1], 16), int(match[2], 16)), strict=False), "main", line)]
 
@@ -302,7 +322,8 @@ def _table(line: FactLine) -> list[Route] | None:
     if to in _NO_WAY:
         return []
     if to == "default":
-        six = re.search(r"\bvia (?:inet6 )?[0-9a-f]*:|\bpref (?:medium|low|high)\b", line.text)
+        # `via inet6` is written where the route itself is not of IPv6 (RFC 5549)
+        six = re.search(r"\bvia [0-9a-f]*:|\bpref (?:medium|low|high)\b", line.text)
         to = "::/0" if six else "0.0.0.0/0"
     pairs = list(pairwise(words))
     names = [name for word, name in pairs if word == "dev"]
