@@ -135,6 +135,10 @@ def test_what_the_first_program_did_not_print_is_missed_only_of_the_second() -> 
     assert newer.version == 2
     line = newer.missing("net", "tables")
     assert line is not None and line.section == "tables"
+    assert newer.missing("engines", "majors", "namespaces") is None
+    newest = parse_facts({**sections, "program": b"version 3\nuid 0\n"})
+    lost = newest.missing("engines")
+    assert newest.version == 3 and lost is not None and lost.section == "engines"
 
 
 ZERO = " ".join([*["00"] * 16, "*"] * 5)
@@ -208,6 +212,34 @@ def test_what_the_kernel_serves_to_others_is_told(fake_host: FakeLab) -> None:
     fake_host.fake.tree.write(f"{config}/target/core/fileio_0/srv/udev_path", "/srv/disk.img\n")
     fake_host.fake.tree.write(f"{config}/usb_gadget/g1/functions/mass_storage.0/lun.0/file", "/dev/sda\n")
     assert lines(read(fake_host), "exported", "") == ["/dev/nvme1n1", "/srv/disk.img", "/dev/sda"]
+    fake_host.fake.tree.write(f"{config}/nvmet/subsystems/nqn.2/passthru/device_path", "/dev/nvme1\n")
+    fake_host.fake.tree.write("/sys/kernel/scst_tgt/devices/disk1/filename", "/dev/sdb\n[key]\n")
+    fake_host.fake.tree.link("/sys/class/rnbd-server/ctl/devices/sdc/block_dev", "/sys/class/block/nvme1n1")
+    told = ["/dev/nvme1n1", "/dev/nvme1", "/dev/sdb", "[key]", "/srv/disk.img", "/dev/sda", "/dev/nvme1n1"]
+    assert lines(read(fake_host), "exported", "") == told
+
+
+def test_what_the_kernel_itself_works_with_is_told(fake_host: FakeLab) -> None:
+    """A module of algorithms is below that of the driver, above it, or the same; one user is the algorithm's own."""
+    assert lines(read(fake_host), "engines", "") == []
+    tree = fake_host.fake.tree
+    for channel, used in (("dma0chan0", 2), ("dma0chan1", 0)):
+        tree.write(f"/sys/devices/pci0000:00/0000:00:04.0/dma/{channel}/in_use", f"{used}\n")
+        tree.link(f"/sys/class/dma/{channel}", f"/sys/devices/pci0000:00/0000:00:04.0/dma/{channel}")
+    for driver, module in (("c6xx", "qat_c62x"), ("ccp", "ccp"), ("nitrox", "n5pf")):
+        tree.write(f"/sys/module/{module}/initstate", "live\n")
+        tree.link(f"/sys/bus/pci/drivers/{driver}/module", f"/sys/module/{module}")
+    tree.write("/sys/module/intel_qat/holders/qat_c62x", "")
+    tree.write("/sys/module/ccp/holders/ccp_crypto", "")
+    algorithms = [("xts-aes-ccp", "ccp_crypto", 2), ("qat_aes_xts", "intel_qat", 4), ("qat_aes_cbc", "intel_qat", 1)]
+    algorithms += [("n5_aes", "n5pf", 3), ("xts-aes-aesni", "aesni_intel", 9), ("sha256-generic", "kernel", 5)]
+    form = (
+        "name : x\ndriver       : {}\nmodule       : {}\npriority     : 100\nrefcnt       : {}\nselftest     : passed\n"
+    )
+    tree.write("/proc/crypto", "\n".join(form.format(*one) for one in algorithms))
+    told = ["crypto c6xx qat_aes_xts", "crypto ccp xts-aes-ccp", "crypto nitrox n5_aes"]
+    told += ["dma /sys/devices/pci0000:00/0000:00:04.0/dma/dma0chan0"]
+    assert sorted(lines(read(fake_host), "engines", "")) == told
 
 
 def test_an_empty_disk_is_not_blank(fake_host: FakeLab) -> None:

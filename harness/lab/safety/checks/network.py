@@ -161,6 +161,14 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
         yield Finding(
             "network", Level.DENY, "a program takes all frames that arrive at it", _lines(facts, listening[0])
         )
+    elsewhere = tuple(wires.apart(function.netdevs))
+    if elsewhere:
+        text = "an interface of another network namespace is built on it"
+        yield Finding("network", Level.DENY, text, elsewhere)
+    gone = facts.missing("namespaces")
+    if gone and any(wires.up(name) for name in function.netdevs):
+        text = "unknown: what other network namespaces have built on it"
+        yield Finding("network", Level.DENY, text, (gone,))
     apart = sorted(name for name in function.netdevs if wires.up(name) and wires.without_ip(name))
     if apart:
         text = "its interface is up, and carries what has no addresses"

@@ -18,8 +18,11 @@ _PASSING = {"pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic",
 
 
 def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
-    """DENY: a domain has it or it waits for one, a program has it open, its virtual functions are there."""
-    gone = facts.missing("drivers", "owners", "backends", "chars", "users")
+    """DENY: a domain has it or it waits for one, a program has it open, its virtual functions are there.
+
+    LETHAL: the kernel itself works with it.
+    """
+    gone = facts.missing("drivers", "owners", "backends", "chars", "users", "majors", "engines")
     if gone:
         yield Finding("owner", Level.DENY, "unknown: who owns it cannot be read", (gone,))
     if function.numvfs:
@@ -42,6 +45,9 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     if function.override in _PASSING and function.driver not in _PASSING:
         line = FactLine("pci", 0, f"{function.bdf} driver_override {function.override}")
         yield Finding("owner", Level.DENY, f"somebody else means it for {function.override}", (line,))
+    working = tuple(_working(function, facts))
+    if working:
+        yield Finding("owner", Level.LETHAL, "the kernel itself copies or encrypts with it, or could", working)
     given = tuple(_devices_given(function, facts))
     if given:
         yield Finding("owner", Level.DENY, "a domain has a USB device of it", given)
@@ -60,6 +66,15 @@ def owners_of(function: Function, facts: HostFacts) -> list[FactLine]:
     given = re.compile(rf'/backend/pci/\S+ = "{function.bdf}"')
     found += [line for line in facts.lines("backends") if given.search(line.text)]
     return found
+
+
+def _working(function: Function, facts: HostFacts) -> Iterator[FactLine]:
+    """Channels of a DMA engine that are in use; algorithms of its driver, whichever of its functions does the work."""
+    for line in facts.lines("engines"):
+        kind, told, *_ = (*line.text.split(" "), "")
+        by_place = kind == "dma" and str(function.bdf) in PCI_PATH.findall(told)
+        if by_place or (kind == "crypto" and told == function.driver):
+            yield line
 
 
 def _devices_given(function: Function, facts: HostFacts) -> Iterator[FactLine]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -26,6 +26,7 @@ _NO_WAY = {"local", "broadcast", "multicast", "anycast", "blackhole", "unreachab
 _AWAY = re.compile(r"\\\s+(?:tun type|ppp\b|wireguard\b)|link/ppp\b")
 _LINE = re.compile(r"\blink/(?:ppp|slip|cslip)\b")  # frames of a terminal, or of PPPoE
 _WITHOUT_IP = re.compile(r"\blink/(?:can|ieee802\.15\.4|ieee802\.11/|ax25|x25|mctp|phonet)")  # if_arp.h, by iproute2
+_PAIR = re.compile(r"\\\s+veth\b")
 _TUNNEL = re.compile(r"\b(?:vxlan|geneve|gre|gretap|erspan|ip6gre|ip6gretap|ipip|sit|ip6tnl|vti|vti6|xfrm|macsec)\b")
 
 
@@ -128,6 +129,18 @@ class Wires:
         flags = self.flags(name)
         head = self.detail.get(name, "").partition(">")[0]
         return flags is not None and bool(flags & _UP) and "NO-CARRIER" not in head
+
+    def apart(self, names: Iterable[str]) -> Iterator[FactLine]:
+        """Interfaces of other network namespaces (macvlan, ipvlan, VLAN) that name one of these below them by number.
+
+        Nothing of them is seen here. Whose number it is depends on the namespace, so that another's may be meant.
+        """
+        numbers = {name: text.partition(":")[0] for name, text in self.detail.items()}
+        wanted = {numbers[name] for name in names if name in numbers}
+        for line in self.facts.lines("namespaces"):
+            match = re.match(r"\d+: [^@ ]+@if(\d+):", line.text)
+            if match and match[1] in wanted and not _PAIR.search(line.text):
+                yield line
 
     def without_ip(self, name: str) -> bool:
         """A field bus or the like: that it has no address says nothing about its use."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from harness.model.address import FUNCTION, Bdf
 from harness.model.config import ConfigSpace
@@ -12,23 +13,16 @@ from harness.model.config import ConfigSpace
 PCI_PATH = re.compile(rf"/({FUNCTION})(?=/|$)")
 
 
-LATER = frozenset(
+NEWEST = 3
+LATER: Mapping[str, int] = MappingProxyType(
     {
-        "program",
-        "devlinks",
-        "iscsi",
-        "exclusive",
-        "chars",
-        "users",
-        "tty",
-        "display",
-        "netconsole",
-        "tables",
-        "exported",
+        **dict.fromkeys(("program", "devlinks", "iscsi", "exclusive", "chars", "users", "tty", "display"), 2),
+        **dict.fromkeys(("netconsole", "tables", "exported"), 2),
+        **dict.fromkeys(("majors", "engines", "namespaces"), 3),
     }
 )
-"""Sections that version 1 of the reading program did not print: in stored facts of it they are no loss."""
-SECTIONS = LATER | {
+"""Since which version of the reading program a section is there: in stored facts of an older one it is no loss."""
+SECTIONS = LATER.keys() | {
     *("boot_id", "kernel", "os_release", "cmdline", "consoles", "ssh", "pci", "drivers", "config", "slots", "block"),
     *("nvme", "btrfs", "signatures", "mounts", "swaps", "zpool", "net", "links", "addresses", "routes", "routes6"),
     *("owners", "backends", "xen", "tools", "run"),
@@ -136,7 +130,7 @@ class HostFacts:
     ssh_client: str | None
     busybox: tuple[str, ...] = ()
     version: int = 1
-    """Of the reading program; 1 did not tell its own, nor what `LATER` names."""
+    """Of the reading program; 1 did not tell its own. See `LATER`."""
     strange: tuple[Thing, ...] = ()
     """Functions whose address or place cannot be read: nobody lends them, and they may be anybody's siblings."""
 
@@ -144,7 +138,7 @@ class HostFacts:
         """The first of these sections that is not there or says that it could not be read."""
         for name in names:
             if name not in self.sections:
-                if name in LATER and self.version < 2:
+                if self.version < LATER.get(name, 1):
                     continue
                 return FactLine(name, 0, "not read")
             for line in self.sections[name]:

@@ -32,7 +32,7 @@ PATH=$PATH:/usr/sbin:/sbin
 LC_ALL=C
 export LC_ALL PATH
 section program
-echo "version 2"
+echo "version 3"
 echo "uid $(id -u)"
 section boot_id
 whole /proc/sys/kernel/random/boot_id
@@ -185,11 +185,41 @@ find -L /proc/[0-9]*/fd -maxdepth 1 \( -type b -o -type c \) -exec stat -L -c '%
         printf '%s %s %s\n' "$kind" "$number" "${program:-unknown}"
     done | sort -u
 command -v find >/dev/null 2>&1 || echo "missing find"
-section exported # what the kernel serves to others, and has neither open nor for itself: nvmet, LIO, a USB gadget
+section majors
+whole /proc/devices
+section engines # what the kernel itself copies and encrypts with: `dma PLACE` of a channel, `crypto DRIVER ALGORITHM`
+for channel in /sys/class/dma/*; do
+    { read -r value <"$channel/in_use"; } 2>/dev/null || continue
+    case $value in '' | 0) ;; *) cd -P "$channel" 2>/dev/null && printf 'dma %s\n' "$PWD" && cd / ;; esac
+done
+while read -r key _ value; do
+    case $key in
+        driver) algorithm=$value ;;
+        module) module=$value ;;
+        refcnt) # one is its own; an algorithm may be in a module below or above that of the driver
+            [ "$value" -gt 1 ] 2>/dev/null && [ "$module" != kernel ] || continue
+            for link in /sys/bus/pci/drivers/*/module; do
+                cd -P "$link" 2>/dev/null || continue
+                name=${PWD##*/} driver=${link%/module}
+                if [ "$name" = "$module" ] || [ -e "/sys/module/$name/holders/$module" ] ||
+                    [ -e "/sys/module/$module/holders/$name" ]; then
+                    printf 'crypto %s %s\n' "${driver##*/}" "$algorithm"
+                fi
+                cd /
+            done
+            ;;
+    esac
+done 2>/dev/null </proc/crypto
+section exported # what the kernel serves to others, and has neither open nor for itself: nvmet, LIO, SCST, a USB gadget
 for path in /sys/kernel/config/nvmet/subsystems/*/namespaces/*/device_path \
+    /sys/kernel/config/nvmet/subsystems/*/passthru/device_path \
+    /sys/kernel/scst_tgt/devices/*/filename \
     /sys/kernel/config/target/core/fileio_*/*/udev_path \
     /sys/kernel/config/usb_gadget/*/functions/mass_storage.*/lun.*/file; do
     [ -e "$path" ] && cat "$path" 2>/dev/null
+done
+for disk in /sys/class/rnbd-server/ctl/devices/*/block_dev; do
+    cd -P "$disk" 2>/dev/null && printf '/dev/%s\n' "${PWD##*/}" && cd /
 done
 section mounts
 whole /proc/self/mountinfo
@@ -234,6 +264,19 @@ for interface in /sys/class/net/*; do
 done
 section links
 { ip -d -o link 2>/dev/null || echo "missing ip"; } | sed 's/[a-z_]*_timer *[0-9.]*//g'
+section namespaces # interfaces of other network namespaces that are built on another by its number
+seen=" $(stat -L -c %i /proc/self/ns/net 2>/dev/null) "
+stat -L -c '%i %n' /proc/[0-9]*/ns/net /run/netns/* /run/docker/netns/* 2>/dev/null | {
+    while read -r inode name; do
+        case $seen in *" $inode "*) continue ;; esac
+        seen="$seen$inode "
+        if ! command -v nsenter >/dev/null 2>&1; then
+            echo "missing nsenter"
+            break
+        fi
+        nsenter --net="$name" ip -d -o link 2>/dev/null </dev/null
+    done
+} | sed -n 's/[a-z_]*_timer *[0-9.]*//g; /@if[0-9]/p; /^missing/p' | sort
 section addresses
 { ip -o addr 2>/dev/null || echo "missing ip"; } | sed 's/ *valid_lft .*//'
 section routes

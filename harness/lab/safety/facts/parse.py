@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from harness.base.errors import ParseError
 from harness.lab.safety.facts.extended import capabilities
-from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts, Thing
+from harness.lab.safety.facts.facts import NEWEST, PCI_PATH, FactLine, Function, HostFacts, Thing
 from harness.model.address import Bdf
 from harness.model.config import ConfigSpace
 
@@ -57,9 +57,16 @@ def parse_facts(sections: Mapping[str, bytes]) -> HostFacts:
         busybox=tuple(
             match[1] for line in lines.get("tools", ()) if (match := re.fullmatch(r"busybox (/\S+)", line.text))
         ),
-        version=2 if "program" in lines else 1,
+        version=_version(lines),
         strange=strange,
     )
+
+
+def _version(lines: Mapping[str, tuple[FactLine, ...]]) -> int:
+    if "program" not in lines:
+        return 1
+    match = re.fullmatch(r"version (\d)", _first(lines, "program"))
+    return int(match[1]) if match else NEWEST
 
 
 def _first(lines: Mapping[str, tuple[FactLine, ...]], name: str) -> str:

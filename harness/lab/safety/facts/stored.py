@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.base.errors import ParseError, UsageError
 from harness.base.text import inert
 from harness.lab.safety.facts.collect import PROGRAM
-from harness.lab.safety.facts.facts import SECTIONS, HostFacts
+from harness.lab.safety.facts.facts import NEWEST, SECTIONS, HostFacts
 from harness.lab.safety.facts.parse import parse_facts
 from harness.transport.sections import split
 
@@ -64,10 +64,10 @@ def _checked(data: bytes, path: str) -> Stored:
     whole = sections.pop("end", None) is not None
     if "program" in sections and not whole:
         raise UsageError(f"{path}: it was cut short: the last line '{MARK} end' is missing", hint=_HINT)
-    version = re.match(rb"version 2$", sections.get("program", b"version 2"), flags=re.MULTILINE)
-    if version is None:
+    version = re.match(rb"version (\d)$", sections.get("program", b"version 2"), flags=re.MULTILINE)
+    if version is None or not 2 <= int(version[1]) <= NEWEST:
         hint = "read them with 'maskall doctor --print-program' of this maskall"
-        raise UsageError(f"{path}: the program that printed it is of another version than 2", hint=hint)
+        raise UsageError(f"{path}: the program that printed it is of another version than 2 to {NEWEST}", hint=hint)
     user = re.search(rb"^uid ([1-9]\d*)$", sections.get("program", b""), flags=re.MULTILINE)
     if user:
         who = f"user {user[1].decode()}, who cannot see enough"
@@ -85,6 +85,11 @@ def _notes(facts: HostFacts, sections: dict[str, bytes]) -> list[str]:
         notes.append(
             "read by an older program: it does not tell who has a disk open, routes of other tables, and whether a disk"
             " without a signature is zero"
+        )
+    elif facts.version < NEWEST:
+        notes.append(
+            "read by an older program: it does not tell what the kernel itself copies and encrypts with, and what other"
+            " network namespaces have built on a card"
         )
     strange = sorted(inert(name) for name in sections.keys() - SECTIONS)
     if strange:
