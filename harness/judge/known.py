@@ -41,7 +41,7 @@ class KnownIssue(StrictModel):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     title: str
-    scenarios: tuple[str, ...] = Field(min_length=1)  # globs over whole ids
+    scenarios: tuple[str, ...] = Field(min_length=1)  # globs over whole rows
     document: str | None = Field(None, pattern=r"^docs/findings/[a-z0-9-]+\.md$")
     xen: tuple[Seen, ...] = ()
     linux: tuple[Seen, ...] = ()  # of dom0, which is that of the guests too
@@ -65,7 +65,7 @@ class KnownIssue(StrictModel):
         return self
 
     def concerns(self, scenario: Scenario) -> bool:
-        return any(fnmatchcase(scenario.id, pattern) for pattern in self.scenarios)
+        return any(fnmatchcase(scenario.row, pattern) for pattern in self.scenarios)
 
     def due_on(self, facts: Mapping[str, str]) -> bool:
         """Whether it is expected of the host with these facts."""

@@ -28,6 +28,7 @@ from harness.run.caseagain import case_again
 from harness.run.side import MAX_EMULATOR_RETRIES, RETRIED, attempt, concluded, side_of
 from harness.run.sidefile import SideFile, load_side
 from harness.scenario.record import Record
+from harness.scenario.repeats import row_of
 from harness.xen.keys.fixes import registry
 
 
@@ -139,14 +140,15 @@ def begun_in(root: Path) -> Begun:
 
 
 def judged_again(root: Path, only: str = "*", stored: RunResult | None = None, *, own_issues: bool = True) -> RunAgain:
-    """The run in `root`: all of its scenarios, and of the tests in its `stored` results, that the glob `only` names.
+    """The run in `root`: all of its scenarios (each time of a row), and of the tests in its `stored` results,
+    that the glob `only` names.
 
     With `stored` results the records must be those that these name. Without `own_issues` a known_issues.yaml that the
     run brings along counts for nothing. EvidenceError when run.json cannot be read,
     UsageError when there is no such scenario; what else is wrong stands in the answer.
     """
     begun = begun_in(root)
-    named = [one for one in begun.scenarios if fnmatchcase(one, only)]
+    named = [one for one in begun.scenarios if fnmatchcase(one, only) or fnmatchcase(row_of(one), only)]
     cases = [one for one in stored.cases if fnmatchcase(one.id, only)] if stored else []
     if not named and not cases and only != "*":
         known = [*begun.scenarios, *(one.id for one in stored.cases)] if stored else begun.scenarios

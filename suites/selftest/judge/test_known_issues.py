@@ -14,6 +14,10 @@ from harness.judge.forecast import Forecast, foresee
 from harness.judge.judge import judge
 from harness.judge.judgement import Check, Conclusion, Judgement, Outcome, Verdict, conclude
 from harness.judge.known import KnownIssue, known_issues
+from harness.nested.devices import candidates
+from harness.nested.devices import catalogue as devices
+from harness.play.catalogue import catalogue
+from harness.scenario.choose import all_scenarios
 from harness.scenario.record import Record
 from harness.scenario.spec import ControlRole
 from harness.xen.keys.fixes import registry
@@ -243,3 +247,14 @@ def test_what_libvirt_leaves_in_quarantine_is_known_of_libvirt_alone() -> None:
     due = foresee(row, {**TRIXIE, "toolstack": "libvirt"}, registry(), known_issues())
     assert due.explains(judgement.checks) == ("libvirt-leaves-quarantine",)
     assert not foresee(row, {**TRIXIE, "toolstack": "xl"}, registry(), known_issues()).due
+
+
+@pytest.mark.parametrize("name", known_issues())
+def test_what_is_known_of_a_row_is_known_each_time_that_it_is_played(name: str) -> None:
+    rows = all_scenarios(catalogue(), candidates(devices()))
+    concerned = [row for row in rows if known_issues()[name].concerns(row)]
+    assert concerned
+    for row in concerned:
+        for facts in (TRIXIE, OLD):
+            again = foresee(replace(row, repeat=2), facts, registry(), known_issues())
+            assert again == foresee(row, facts, registry(), known_issues())

@@ -191,6 +191,11 @@ class TestVerified:
         assert found.status == 0, "\n".join(found.lines)
         assert "3 of 3 scenarios of 1 rows, 1 of them several times, 6 sides" in "\n".join(found.lines)
 
+    def test_some_of_them(self, root: Path) -> None:
+        """By the name of the row all, by a time's own name that one."""
+        assert list(judged_again(root, ROW).finished) == [f"{ROW}@{number}" for number in (1, 2, 3)]
+        assert list(judged_again(root, f"{ROW}@2").finished) == [f"{ROW}@2"]
+
     def left_out(self, root: Path, number: int) -> None:
         shutil.rmtree(root / f"raw/{ROW}@{number}")
         for log in (root / "logs").glob(f"*@{number}.*"):
