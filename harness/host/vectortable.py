@@ -14,13 +14,19 @@ def read_table(memory: PhysicalMemory | None, space: ConfigSpace) -> tuple[int, 
 
     The table is in the device's memory, so it takes memory decoding, and a host whose memory is read from outside.
     """
+    capability, address = None if space.gone else space.msix, table_address(space)
+    if memory is None or capability is None or address is None:
+        return None
+    return memory.read_words(address, capability.control.table_size * ENTRY_WORDS)
+
+
+def table_address(space: ConfigSpace) -> int | None:
+    """Where it is in the host's memory; None where the device shows it nowhere."""
     capability = None if space.gone else space.msix
-    if memory is None or capability is None or not space.command.memory:
+    if capability is None or not space.command.memory:
         return None
     base = space.bar_address(capability.table_bar)
-    if base is None:
-        return None
-    return memory.read_words(base + capability.table_offset, capability.control.table_size * ENTRY_WORDS)
+    return None if base is None else base + capability.table_offset
 
 
 def mask_bits(words: tuple[int, ...]) -> tuple[bool, ...]:

@@ -1,5 +1,11 @@
 """run.jsonl: what happened in a run, an event a line, each with the SHA-256 of the line before it.
 
+    begun         run.json      the first; once more where scenarios follow tests
+    gone on       run.json      a run that was cut short, or had finished, is played on
+    spoiled       a record      a try that was thrown away
+    ended         a record      one that counts
+    finished      results.json  the last, or somebody goes on
+
 So no try, no retry and no interrupt can be taken out later without all that follows being written anew.
 """
 
@@ -38,6 +44,7 @@ class Link:
 
 
 _LINK: TypeAdapter[Link] = TypeAdapter(Link)
+_OF_RUN = {"begun": "run.json", "gone on": "run.json", "finished": "results.json"}
 
 
 class Chain:
@@ -71,7 +78,10 @@ def _line(previous: str, at: datetime, what: str, file: str, sha256: str) -> byt
 
 
 def events(content: bytes) -> list[Link]:
-    """EvidenceError, with the line, for one that is no event or does not follow the line before it."""
+    """EvidenceError, with the line, for one that is no event or does not follow the line before it.
+
+    Accepted format: what `_line` writes, to the byte.
+    """
     found: list[Link] = []
     previous = START
     for number, line in enumerate(content.splitlines(keepends=True), 1):
@@ -82,6 +92,8 @@ def events(content: bytes) -> list[Link]:
             raise EvidenceError(f"{NAME}:{number}: {told}", hint="it is no event of a run") from error
         if event.previous != previous:
             raise EvidenceError(f"{NAME}:{number}: the line before it was changed, taken out or put in")
+        if _line(event.previous, event.at, event.what, event.file, event.sha256) != line:
+            raise EvidenceError(f"{NAME}:{number}: it is not written as maskall writes it")
         previous = digest(line)
         found.append(event)
     return found
@@ -101,6 +113,14 @@ def broken(root: Path, results: RunResult, digests: Mapping[str, str], made: Map
         yield f"{NAME} does not begin with run.json"
     elif (chain[-1].what, chain[-1].file) != ("finished", "results.json"):
         yield f"{NAME} does not end with results.json"
+    for one in chain:
+        if not (one.file.endswith("/record.json") if one.what not in _OF_RUN else one.file == _OF_RUN[one.what]):
+            yield f"{one.what} {one.file!r} is no event of a run"
+    for before, after in itertools.pairwise(chain):
+        if before.what == "finished" and after.what != "gone on":
+            yield f"{after.what} {after.file!r} came after the end, and nobody went on with the run"
+        if after.what == "begun" and not results.cases:
+            yield f"the run was begun once more at {after.at}"
     last = {one.file: one for one in chain}
     for name in ("run.json", "results.json"):
         if name in last and last[name].sha256 != digests.get(name):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -13,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 from harness.base.errors import UsageError
 from harness.base.text import inert
-from harness.evidence.sealed import read_inside
+from harness.evidence.sealed import Sealed, read_inside
 from harness.evidence.store import digest
 from harness.lab.lease.claim_options import accepted
 from harness.model.observation import CONFIG
@@ -26,16 +25,19 @@ from harness.report.differences import of_values
 from harness.report.formats.junit import junit
 from harness.run import chain, sidefile
 from harness.run.bundle import JUNIT
+from harness.run.hostclock import backwards
+from harness.run.leftout import fewer, files_of_looks, left_out
 from harness.run.opened import Read
 from harness.run.options import CONTROL_XEN, RunOptions
 from harness.run.plan import STOCK
-from harness.run.sequence import OPENING, disordered
+from harness.run.sequence import disordered
+from harness.run.side import command_to_repeat
 from harness.run.store import RESULTS
+from harness.run.twins import answers_of_others, twins
 from harness.run.unpack import Unpacked
+from harness.run.witness import disagreeing
 
 _CLOCKS = timedelta(minutes=5)  # that two clocks may differ
-_LOG = "dom0_dmesg.txt"
-_STAMPED = re.compile(rb"^\[ *[0-9]+\.[0-9]{6}\] ", re.MULTILINE)
 _RED = ("failure", "error", "skipped")
 
 
@@ -48,7 +50,9 @@ def contradictions(files: Unpacked, read: Read, now: datetime) -> Iterator[str]:
     yield from _times(read, now)
     yield from _asked(read)
     yield from _sequences(read)
-    yield from _twins(read)
+    yield from _looks(read)
+    yield from twins(read)
+    yield from answers_of_others(read)
     yield from _for_people(read.root, read)
     yield from _tests(read)
 
@@ -80,7 +84,7 @@ def _product(read: Read) -> Iterator[str]:
         claimed = facts.get("xen_commandline", "")[:900].strip()
         if claimed and one.xen_commandline not in ("", claimed) and not other:
             yield f"{one.folder} shows other options of Xen than the run says: {one.xen_commandline[:100]}"
-    for name in ("dmi", "acpi"):
+    for name in ("dmi", "acpi") if read.begun.host.nested else ("dmi", "acpi", "cpu"):
         kinds = {getattr(one, name): one.folder for one in read.machines if getattr(one, name)}
         if len(kinds) > 1:
             told = "; ".join(f"{value!r} in {folder}" for value, folder in kinds.items())
@@ -170,6 +174,10 @@ def _asked(read: Read) -> Iterator[str]:
     for what, wanted, played in pairs:
         if wanted != played:
             yield f"{NAME} is to be repeated with {what} {wanted}, and was played with {played}"
+    for one in read.results.scenarios:  # somebody pastes it
+        command = command_to_repeat(one.id, begun.repeat_options)
+        if one.command_to_repeat != command:
+            yield f"{one.id} is to be repeated with {one.command_to_repeat!r}, and {NAME} says {command!r}"
 
 
 def _sequences(read: Read) -> Iterator[str]:
@@ -193,24 +201,20 @@ def _sequences(read: Read) -> Iterator[str]:
                 yield f"{name} is told to have a reset that {'works' if reset_effective else 'does nothing'}: not so"
 
 
-def _twins(read: Read) -> Iterator[str]:
-    """No two sides have the same lines of a log, which have the time in them.
-
-    But at the first look, for nested hosts come from one snapshot; and until guest A runs on hosts frozen with it.
-    """
-    seen: dict[str, str] = {}
-    told: set[tuple[str, str]] = set()
-    for side in read.comparison.again.sides:
-        for file, raw in zip(side.tries, side.raws, strict=True):
-            folder = raw.path.removesuffix(f"/{sidefile.NAME}")
-            common = OPENING if file.record.opened is not None else ()
-            for name in (f"{one.folder}/{_LOG}" for one in file.record.readings[1:] if one.checkpoint not in common):
-                other = seen.setdefault(file.files.get(name, folder), folder)
-                if other == folder or (other, folder) in told:
-                    continue
-                if _STAMPED.search(read_inside(read.root, f"{folder}/{name}")):
-                    told.add((other, folder))
-                    yield f"{folder} has raw files of {other}: {name} is the same to the microsecond"
+def _looks(read: Read) -> Iterator[str]:
+    """Nothing that was looked at is left out, each look says one thing, and no look is of before the one before it."""
+    tries = [
+        (file, record, Sealed(read.root, raw.path.removesuffix(f"/{sidefile.NAME}"), file.files))
+        for side in read.comparison.again.sides
+        for file, record, raw in zip(side.tries, side.records, side.raws, strict=True)
+    ]
+    wanted = set().union(*(files_of_looks(record) for _, record, _ in tries))
+    for file, record, files in tries:
+        found = [*left_out(file, record), *fewer(record, files, wanted)]
+        for part in (record, record.second):
+            if part is not None:
+                found += [*disagreeing(part.readings, files), *backwards(part.readings, files)]
+        yield from (f"{files.folder}: {line}" for line in found)
 
 
 def _one_reading(files: Unpacked, root: Path) -> Iterator[str]:

@@ -222,8 +222,12 @@ def concluded(
         device=devices[0] if devices else "not found",
         device_kind=scenario.device,
         seconds=round(seconds, 3),
-        command_to_repeat=shlex.join(["./tools/maskall", "run", scenario.id]) + repeat_options,
+        command_to_repeat=command_to_repeat(scenario.id, repeat_options),
     )
+
+
+def command_to_repeat(scenario: str, repeat_options: str) -> str:
+    return shlex.join(["./tools/maskall", "run", scenario]) + repeat_options
 
 
 def wall(outcomes: Iterable[SideOutcome]) -> float:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, ConfigDict, TypeAdapter, ValidationError
 
 from harness.base.errors import EvidenceError
 from harness.base.stored import storable_json
@@ -32,6 +32,8 @@ VERSION: Final = "1"
 @dataclass(frozen=True)
 class SideFile:
     """One try of one scenario on one hypervisor. `files`: SHA-256 of every raw file, by its name in the folder."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # of all that is in it, too
 
     version: Literal["1"]
     tool_version: str

@@ -23,6 +23,7 @@ _BUILD = re.compile(r"^\(XEN\) (?:\[[^]]*\] )?build-id: ([0-9a-f]+)$", re.MULTIL
 _OPTIONS = re.compile(
     r"^\(XEN\) (?:\[[^]]*\] )?Command line: (.{1,900})", re.MULTILINE
 )  # Xen prints no more than 1,024
+_CPU = re.compile(r"^\(XEN\) (?:\[[^]]*\] )?CPU Vendor: (.{1,200})$", re.MULTILINE)
 _KERNEL = re.compile(r"^(?:\[[ 0-9.]+\] )?Linux version (\S+) ", re.MULTILINE)
 
 _EMULATED = re.compile(
@@ -70,6 +71,7 @@ class MachineKind:
     xen_build_id: str
     kernel: str
     xen_commandline: str = ""
+    cpu: str = ""
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -85,6 +87,7 @@ def machine(look: Look) -> MachineKind:
         _first(_BUILD, look.xl_dmesg),
         _first(_KERNEL, look.dom0_dmesg),
         _first(_OPTIONS, look.xl_dmesg),
+        _first(_CPU, look.xl_dmesg),
     )
 
 

@@ -13,8 +13,10 @@ from harness.base.errors import InventoryError
 from harness.report.bundle.sshsig import SshSignature
 
 _KEY_TYPE = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+")
-_OPTION = re.compile(r'([A-Za-z-]+)(?:="((?:[^"\\]|\\.)*)")?(?:,|$)')
+_OPTION = re.compile(r'([A-Za-z-]+)(?:="((?:[^"\\]|\\.)*)")?(,(?=.)|$)')
 _WORD = re.compile(r'((?:[^\s"]|"(?:[^"\\]|\\.)*")+)\s*')
+_VALUED = {"cert-authority": False, "namespaces": True, "valid-after": True, "valid-before": True}
+_MANUAL = "see ALLOWED SIGNERS in ssh-keygen(1)"
 _TIMES = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
@@ -25,7 +27,7 @@ class Signer:
     principals: str
     key: bytes
     line: int
-    namespaces: str = ""
+    namespaces: str | None = None
     valid_after: datetime | None = None
     valid_before: datetime | None = None
     authority: bool = False
@@ -34,7 +36,7 @@ class Signer:
         """Why it does not allow a signature in this namespace now; empty: it does."""
         if self.authority:
             return "it is listed for certificates only"
-        if self.namespaces and not _matches(namespace, self.namespaces):
+        if self.namespaces is not None and not _matches(namespace, self.namespaces):
             return f"it is listed for other namespaces: {self.namespaces}"
         if self.valid_after and now < self.valid_after:
             return f"it is not valid before {self.valid_after:%F %T %Z}"
@@ -81,30 +83,46 @@ def _lines(text: str) -> list[tuple[int, str]]:
 
 
 def _signer(line: str, number: int, file: str) -> Signer:
-    words = _WORD.findall(line)
-    principals, words = words[0].strip('"'), words[1:]
+    found = list(_WORD.finditer(line))
+    principals = found[0][1].strip('"') if found else ""
+    if not principals or "".join(one[0] for one in found) != line:
+        told = "a quotation mark has no other" if principals else "it does not say who"
+        raise InventoryError(told, file=file, line=number, hint=_MANUAL)
+    words = [one[1] for one in found[1:]]
     options: dict[str, str] = {}
     if words and not _KEY_TYPE.fullmatch(words[0]):
-        at = 0
-        while match := _OPTION.match(words[0], at):
-            options[match[1].lower()] = match[2] or ""
-            at = match.end()
-            if at == len(words[0]):
-                break
-        unknown = options.keys() - {"cert-authority", "namespaces", "valid-after", "valid-before"}
-        if at != len(words[0]) or unknown:
-            told = f"no option {min(unknown)}" if unknown else f"{words[0]!r} is neither options nor a kind of key"
-            raise InventoryError(told, file=file, line=number, hint="see ALLOWED SIGNERS in ssh-keygen(1)")
-        words = words[1:]
+        options, words = _options(words[0], number, file), words[1:]
     return Signer(
         principals,
         _key(words, number, file),
         number,
-        options.get("namespaces", ""),
+        options.get("namespaces"),
         _time(options.get("valid-after"), number, file),
         _time(options.get("valid-before"), number, file),
         "cert-authority" in options,
     )
+
+
+def _options(word: str, number: int, file: str) -> dict[str, str]:
+    """Each once, with a value where it has one: whichever of two counted, somebody else would go by the other."""
+    options: dict[str, str] = {}
+    at, told = 0, ""
+    while not told and (match := _OPTION.match(word, at)):
+        name, value, at = match[1].lower(), match[2], match.end()
+        if name not in _VALUED:
+            told = f"no option {name}"
+        elif name in options:
+            told = f"{name} is there twice"
+        elif _VALUED[name] is (value is None):
+            told = f"{name} has {'no value' if value is None else 'a value'}"
+        options[name] = value or ""
+        if at == len(word):
+            break
+    if not told and at != len(word):
+        told = f"{word!r} is neither options nor a kind of key"
+    if told:
+        raise InventoryError(told, file=file, line=number, hint=_MANUAL)
+    return options
 
 
 def _key(words: list[str], number: int, file: str) -> bytes:

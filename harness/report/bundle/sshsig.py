@@ -25,6 +25,8 @@ _ARMOUR = re.compile(rb"-----BEGIN SSH SIGNATURE-----\n((?:[A-Za-z0-9+/=]{1,70}\
 _PREAMBLE = b"SSHSIG"
 _HASHES = {b"sha256": hashlib.sha256, b"sha512": hashlib.sha512}
 _CURVES = {b"ecdsa-sha2-nistp256": hashes.SHA256(), b"ecdsa-sha2-nistp384": hashes.SHA384()}
+_KINDS = (b"ssh-ed25519", b"ssh-rsa", *_CURVES)
+_KINDS_TOLD = "ed25519, rsa, ecdsa-sha2-nistp256 and 384"
 _RSA = {b"rsa-sha2-256": hashes.SHA256(), b"rsa-sha2-512": hashes.SHA512()}
 
 
@@ -52,19 +54,15 @@ class SshSignature:
         return f"{hashlib.sha256(self.key).hexdigest()[:32]}.sig"
 
     def weakness(self) -> str:
-        """Why no signature by such a key counts; empty: it may."""
+        """Why no signature by such a key counts; empty: it may. A certificate is not the key in it."""
+        if self.key_type.encode() not in _KINDS:
+            return f"{inert(self.key_type)} is no kind of key that counts here: {_KINDS_TOLD} do"
         key = _loaded(self.key)
         if isinstance(key, RSAPublicKey):
             if key.key_size < LEAST_RSA_BITS:
                 return f"an RSA key of {key.key_size} bits is weak; {LEAST_RSA_BITS} is the least"
             return "" if self.algorithm in _RSA else f"{inert(self.algorithm.decode('latin-1'))} is weak: it is SHA-1"
-        if isinstance(key, Ed25519PublicKey) or (
-            isinstance(key, EllipticCurvePublicKey) and self.key_type.encode() in _CURVES
-        ):
-            return ""
-        return (
-            f"{inert(self.key_type)} is no kind of key that counts here: ed25519, rsa, ecdsa-sha2-nistp256 and 384 do"
-        )
+        return ""
 
     def verifies(self, message: bytes) -> bool:
         """Whether it is one of `message` by its key. EvidenceError for a key that cannot be read."""

@@ -126,8 +126,8 @@ def later(root: Path, days: int) -> None:
 
 
 def played_anew(root: Path, side: str) -> None:
-    """Give the kernel's log of a side that is a copy times of its own, as one has that was played."""
-    for path in (root / side).glob("*/dom0_dmesg.txt"):
+    """Give the kernels' lines of a side that is a copy times of their own, as one has that was played."""
+    for path in [*(root / side).glob("*/dom0_dmesg.txt"), *(root / side).glob("*-exercise-d*.txt")]:
         if _STAMP.search(path.read_bytes()):
             name = path.relative_to(root / side).as_posix()
             edit_raw(

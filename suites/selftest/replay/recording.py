@@ -44,9 +44,15 @@ def recordings() -> list[str]:
 
 
 def unpacked(name: str, folder: Path) -> Path:
-    """The directory of a recorded run, unpacked into `folder`."""
+    """The directory of a recorded run, unpacked into `folder`. Its looks name the files that it has."""
     with tarfile.open(FOLDER / f"{name}.tar.xz") as archive:
         archive.extractall(folder, filter="data")
+    for path in folder.glob(f"raw/*/*/{sidefile.NAME}"):
+        side = json.loads(path.read_text())
+        for part in (side["record"], side["record"]["second"] or {}):
+            for look in [*part.get("readings", ()), *part.get("rounds_read", ())]:
+                look["files"] = [one for one in look["files"] if f"{look['folder']}/{one}" in side["files"]]
+        path.write_text(json.dumps(side, indent=1) + "\n")
     return folder
 
 

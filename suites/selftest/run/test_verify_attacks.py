@@ -363,6 +363,7 @@ class TestFreshness:
     def test_guests_that_were_to_answer_another(self, forger: Forger, root: Path) -> None:
         """The run itself is an old one, whatever is signed now."""
         edit_json(root / "run.json", lambda begun: begun.update(challenge="abc", repeat_options=" --challenge abc"))
+        finish(root)
         found = forger.verify(forger.bundled(root), challenge="abc")
         only(found, "freshness", "exercise-d1.txt: the guest was to answer 'abc', and says ''")
         for path in root.glob("raw/*/*/*-exercise-d[1-9]*.txt"):

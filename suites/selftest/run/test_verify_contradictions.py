@@ -66,6 +66,7 @@ class TestWhen:
     def test_the_side_under_test_is_of_an_earlier_run(self, forger: Forger, root: Path) -> None:
         """A control may be a kept proof, and nothing else."""
         edit_json(root / OTHER, of_2020)
+        played_anew(root, CONTROL)
         finish(root)
         found = forger.verify(forger.bundled(root))
         assert found.status == 0 and "1 controls are kept proofs of earlier runs" in found.notes[0]
@@ -97,7 +98,7 @@ class TestWhen:
         path = root / CHAIN
         previous, lines = "0" * 64, []
         for text in path.read_bytes().splitlines():
-            event = json.loads(text) | {"previous": previous, "at": "2026-11-28T22:00:00Z"}
+            event = json.loads(text) | {"previous": previous, "at": "2026-11-28T22:00:00+00:00"}
             lines.append(json.dumps(event).encode() + b"\n")
             previous = hashlib.sha256(lines[-1]).hexdigest()
         path.write_bytes(b"".join(lines))
