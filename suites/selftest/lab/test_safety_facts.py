@@ -215,8 +215,20 @@ def test_what_the_kernel_serves_to_others_is_told(fake_host: FakeLab) -> None:
     fake_host.fake.tree.write(f"{config}/nvmet/subsystems/nqn.2/passthru/device_path", "/dev/nvme1\n")
     fake_host.fake.tree.write("/sys/kernel/scst_tgt/devices/disk1/filename", "/dev/sdb\n[key]\n")
     fake_host.fake.tree.link("/sys/class/rnbd-server/ctl/devices/sdc/block_dev", "/sys/class/block/nvme1n1")
-    told = ["/dev/nvme1n1", "/dev/nvme1", "/dev/sdb", "[key]", "/srv/disk.img", "/dev/sda", "/dev/nvme1n1"]
+    fake_host.fake.tree.write(f"{config}/cluster/c1/heartbeat/0004FB0000050000/dev", "dm-3\n")
+    fake_host.fake.tree.write(f"{config}/cluster/c1/heartbeat/0004FB0000050001/dev", "\n")
+    told = ["/dev/nvme1n1", "/dev/nvme1", "/dev/sdb", "[key]", "/srv/disk.img", "/dev/sda", "/dev/nvme1n1", "/dev/dm-3"]
     assert lines(read(fake_host), "exported", "") == told
+
+
+def test_who_speaks_without_ip_is_told_and_what_comes_and_goes_is_not(fake_host: FakeLab) -> None:
+    head = "sk       RefCnt Type Proto  Iface R Rmem   User   Inode\n"
+    form = "ffff8881 3      3    {}   {}     1 0      0      2218{}\n"
+    usual = [(protocol, 3) for protocol in ("0003", "0004", "0800", "0806", "86dd", "88cc", "888e", "0000")]
+    for rows, told in (([], []), (usual, []), ([*usual, ("88a4", 3), ("88a4", 3), ("88f7", 2)], ["88a4 3", "88f7 2"])):
+        text = "".join(form.format(protocol, index, number) for number, (protocol, index) in enumerate(rows))
+        fake_host.fake.tree.write("/proc/net/packet", head + text)
+        assert lines(read(fake_host), "frames", "") == told
 
 
 def test_what_the_kernel_itself_works_with_is_told(fake_host: FakeLab) -> None:

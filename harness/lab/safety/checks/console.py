@@ -85,6 +85,7 @@ def _named(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
 
 
 def _display(function: Function, facts: HostFacts) -> Iterator[Finding]:
+    yield from _drawn(function, facts)
     if function.base != _DISPLAY:
         return
     told = any(" boot_vga " in line.text for line in function.lines)
@@ -94,6 +95,10 @@ def _display(function: Function, facts: HostFacts) -> Iterator[Finding]:
         yield Finding(
             "console", Level.DENY, "unknown: no other display is the one the machine booted with", function.lines[:1]
         )
+
+
+def _drawn(function: Function, facts: HostFacts) -> Iterator[Finding]:
+    """Linux's console is on a framebuffer of it; that of a USB display hangs on a USB controller."""
     text = any(re.match(r"tty\d", line.text) for line in facts.lines("consoles"))
     words = " ".join(line.text for line in facts.lines("cmdline"))
     mapped = {"fb0", *(f"fb{digit}" for digits in re.findall(r"\bfbcon=map:(\d+)", words) for digit in digits)}

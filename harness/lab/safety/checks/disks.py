@@ -178,7 +178,7 @@ class Disks:
             if not line.text.startswith("missing "):
                 yield line, self.name(line.text.strip())
         for line in self.facts.lines("zpool"):
-            for word in line.text.split():
+            for word in line.text.partition(" was ")[0].split():  # behind it stands what a lost drive was called
                 if word.startswith("/dev/"):
                     yield line, self.name(word) or self.whole(word)
 
@@ -206,7 +206,7 @@ class Disks:
             number = re.search(rf'{_GUESTS}/physical-device = "(.*)"', line.text)
             if number and decimal(number[1]) not in ("", "0:0"):
                 yield line, self.numbers.get(decimal(number[1]))
-            path = re.search(rf'{_GUESTS}/(?:params|physical-device-path) = "[^"]*?(/dev/.*)"', line.text)
+            path = re.search(rf'{_GUESTS}/(?:params|physical-device-path) = "[^"/]*(/dev/.*)"', line.text)
             if path and not path[1].startswith("/dev/shm/"):  # noqa: S108
                 yield line, self.name(path[1]) or self.whole(path[1]) or self._by_number_beside(line)
 

@@ -120,9 +120,14 @@ def _blocks(facts: HostFacts) -> Iterator[Far]:
         elif (
             _BLOCK.match(name)
             or re.search(r"/nvme-fabrics/|/rport-\d|/fcoe|/net/|/vhci_hcd\.", block.place)
-            or (re.search(r"/virtual/block/", block.place) and not _LOCAL.match(name) and not block.related("slave"))
+            or (_alone(block.place) and not _LOCAL.match(name) and not block.related("slave"))
         ):
             yield Far(block.lines[0], ())
+
+
+def _alone(place: str) -> bool:
+    """No device is above it but what a program or a module has made; NVMe with multipath is told by its controllers."""
+    return place.startswith("/sys/devices/virtual/") and "/nvme-subsystem/" not in place
 
 
 def _guests(facts: HostFacts) -> Iterator[Far]:

@@ -16,6 +16,8 @@ _DVSEC, _CXL = 0x23, bytes.fromhex("981e")  # linux/pci_regs.h; vendor of the CX
 _SYSTEM_DEVICES = {"0805", "0880"}  # SD host controllers, and what has no subclass; the rest is the machine itself
 _KNOWN = {*(f"{code:02x}" for code in range(1, 0x14)), "40", "ff"}  # PCI ID database, device classes
 _ENTROPY = {"1af4:1005", "1af4:1044"}  # virtio 1.2, 5: transitional and modern; of class 00ff as others of virtio are
+# virtio 1.2, 5.13; Xen's platform device, below which all paravirtual ones of a guest are (drivers/xen/platform-pci.c).
+_MACHINE = {"1af4:1057", "5853:0001", "5853:0002"}
 _VIRTIO_MEMORY = {"1af4:1058", "1af4:105b"}  # virtio-mem, virtio-pmem
 _WATCHDOG = re.compile(r"/watchdog/watchdog\d+$")
 
@@ -37,7 +39,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         yield Finding("kind", Level.LETHAL, "it is a bridge", here)
     elif function.base == _MEMORY or function.id in _VIRTIO_MEMORY:
         yield Finding("kind", Level.LETHAL, "it is memory, which may be the machine's own", here)
-    elif function.base == _SYSTEM and function.kind not in _SYSTEM_DEVICES:
+    elif function.id in _MACHINE or (function.base == _SYSTEM and function.kind not in _SYSTEM_DEVICES):
         yield Finding("kind", Level.LETHAL, "it is a part of the machine itself: IOMMU, timer, interrupts", here)
     elif function.base not in _KNOWN and function.id not in _ENTROPY:
         yield Finding("kind", Level.DENY, f"unknown: class {function.code}", here)

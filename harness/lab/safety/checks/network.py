@@ -99,7 +99,9 @@ def _holes(wires: Wires) -> Iterator[_Hole]:
     for name in sorted(own | back):
         if not wires.explained(name):
             yield _Hole(f"on which card {name} stands, which carries our own session", _lines(facts, name))
-    for name in sorted({route.interface for route in wires.routes if route.default}):
+    for name in sorted(
+        {route.interface for route in wires.routes if route.default and not wires.nowhere(route.interface)}
+    ):
         if not wires.explained(name, works=False):
             yield _Hole(f"on which card {name} stands, which has a default route", _lines(facts, name))
     for one in far(facts):
@@ -161,13 +163,16 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
         yield Finding(
             "network", Level.DENY, "a program takes all frames that arrive at it", _lines(facts, listening[0])
         )
+    framed = tuple(wires.framed(function.netdevs))
+    if framed:
+        yield Finding("network", Level.DENY, "a program speaks over it without IP", framed)
     elsewhere = tuple(wires.apart(function.netdevs))
     if elsewhere:
         text = "an interface of another network namespace is built on it"
         yield Finding("network", Level.DENY, text, elsewhere)
-    gone = facts.missing("namespaces")
+    gone = facts.missing("namespaces", "frames")
     if gone and any(wires.up(name) for name in function.netdevs):
-        text = "unknown: what other network namespaces have built on it"
+        text = "unknown: what other network namespaces have built on it, and who speaks over it without IP"
         yield Finding("network", Level.DENY, text, (gone,))
     apart = sorted(name for name in function.netdevs if wires.up(name) and wires.without_ip(name))
     if apart:
@@ -183,10 +188,17 @@ def _consoles(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
     """Interfaces over which netconsole sends (Documentation/networking/netconsole.rst): `[+][r]PORT@IP/DEV,...`."""
     for line in facts.lines("cmdline"):
         for match in re.finditer(r"\bnetconsole(?:\.netconsole)?=[^/\s]*/([^,;\s]+)", line.text):
-            yield line, match[1]
+            if re.fullmatch(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", match[1]):  # since Linux 6.15
+                yield from ((line, name) for name in _with_mac(match[1].lower(), facts) or [match[1]])
+            else:
+                yield line, match[1]
     for line in facts.lines("netconsole"):
         if told := re.fullmatch(r"\S+ dev (\S+)", line.text):
             yield line, told[1]
+
+
+def _with_mac(mac: str, facts: HostFacts) -> list[str]:
+    return [name for name, card in facts.interfaces.items() if card.attributes.get("address", "").lower() == mac]
 
 
 def _lines(facts: HostFacts, name: str) -> tuple[FactLine, ...]:

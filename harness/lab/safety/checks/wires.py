@@ -26,6 +26,7 @@ _NO_WAY = {"local", "broadcast", "multicast", "anycast", "blackhole", "unreachab
 _AWAY = re.compile(r"\\\s+(?:tun type|ppp\b|wireguard\b)|link/ppp\b")
 _LINE = re.compile(r"\blink/(?:ppp|slip|cslip)\b")  # frames of a terminal, or of PPPoE
 _WITHOUT_IP = re.compile(r"\blink/(?:can|ieee802\.15\.4|ieee802\.11/|ax25|x25|mctp|phonet)")  # if_arp.h, by iproute2
+_DUMMY = re.compile(r"\\\s+dummy\b")
 _PAIR = re.compile(r"\\\s+veth\b")
 _TUNNEL = re.compile(r"\b(?:vxlan|geneve|gre|gretap|erspan|ip6gre|ip6gretap|ipip|sit|ip6tnl|vti|vti6|xfrm|macsec)\b")
 
@@ -116,6 +117,10 @@ class Wires:
         flags = self.flags(name)
         return flags is None or bool(flags & _UP)
 
+    def nowhere(self, name: str) -> bool:
+        """What is sent there ends there."""
+        return name == "lo" or bool(_DUMMY.search(self.detail.get(name, "")))
+
     def listening(self, name: str) -> bool:
         """It takes frames that are not for this host, or before it sees them (XDP): a program switches or records
         them."""
@@ -135,12 +140,21 @@ class Wires:
 
         Nothing of them is seen here. Whose number it is depends on the namespace, so that another's may be meant.
         """
-        numbers = {name: text.partition(":")[0] for name, text in self.detail.items()}
-        wanted = {numbers[name] for name in names if name in numbers}
+        wanted = self._numbers(names)
         for line in self.facts.lines("namespaces"):
             match = re.match(r"\d+: [^@ ]+@if(\d+):", line.text)
             if match and match[1] in wanted and not _PAIR.search(line.text):
                 yield line
+
+    def framed(self, names: Iterable[str]) -> Iterator[FactLine]:
+        """Programs that speak by one of these in a protocol of their own."""
+        wanted = self._numbers(names)
+        for line in self.facts.lines("frames"):
+            if line.text.partition(" ")[2] in wanted:
+                yield line
+
+    def _numbers(self, names: Iterable[str]) -> set[str]:
+        return {self.detail[name].partition(":")[0] for name in names if name in self.detail}
 
     def without_ip(self, name: str) -> bool:
         """A field bus or the like: that it has no address says nothing about its use."""

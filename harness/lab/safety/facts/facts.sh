@@ -221,6 +221,10 @@ done
 for disk in /sys/class/rnbd-server/ctl/devices/*/block_dev; do
     cd -P "$disk" 2>/dev/null && printf '/dev/%s\n' "${PWD##*/}" && cd /
 done
+for disk in /sys/kernel/config/cluster/*/heartbeat/*/dev; do # OCFS2 resets a machine whose heartbeat fails
+    value=
+    { read -r value <"$disk"; } 2>/dev/null && [ "$value" ] && printf '/dev/%s\n' "$value"
+done
 section mounts
 whole /proc/self/mountinfo
 seen=" $(stat -L -c %i /proc/self/ns/mnt 2>/dev/null) "
@@ -277,6 +281,12 @@ stat -L -c '%i %n' /proc/[0-9]*/ns/net /run/netns/* /run/docker/netns/* 2>/dev/n
         nsenter --net="$name" ip -d -o link 2>/dev/null </dev/null
     done
 } | sed -n 's/[a-z_]*_timer *[0-9.]*//g; /@if[0-9]/p; /^missing/p' | sort
+section frames # PROTOCOL INDEX of packet sockets; IP, ARP, LLDP, EAPOL and what takes any come and go on idle cards
+if [ -r /proc/net/packet ]; then
+    while read -r _ _ _ protocol index _; do
+        case $protocol in Proto | 0000 | 0003 | 0004 | 0800 | 0806 | 86dd | 88cc | 888e) ;; *) echo "$protocol $index" ;; esac
+    done </proc/net/packet | sort -u
+fi
 section addresses
 { ip -o addr 2>/dev/null || echo "missing ip"; } | sed 's/ *valid_lft .*//'
 section routes
