@@ -16,6 +16,7 @@ _USB, _COMMUNICATION, _PARALLEL = "0c03", "07", "0701"
 _SERIAL = {"0700", "0702", "0703"}  # serial, multiport serial, modem: what Linux and Xen drive as a UART; not 0780
 _UART_DRIVER = re.compile(r"serial|8250|exar|intel-lpss|parport_serial|jsm|mxser")  # whatever class it has
 _EHCI, _XHCI = "20", "30"  # programming interfaces of USB controllers
+_MULTI_IO = "0780"
 _VIRTIO_CONSOLE = {"1af4:1003", "1af4:1043"}
 _LEGACY = {0x3F8, 0x2F8, 0x3E8, 0x2E8}  # COM1 to COM4 of a PC's board
 _INPUT = re.compile(r"/input/input\d+/event\d+$")  # not of a sound card's jacks, which have no folder `input`
@@ -24,7 +25,7 @@ _PORTS, _WINDOW = 0x1000, 0x10000  # how far behind a BAR's start (ports, memory
 # Consoles that are no PCI serial card: Xen's, the display, a board's own UART, memory, the network.
 _ELSEWHERE = re.compile(
     r"(?:hvc|xvc|tty|ttyAMA|ttySAC|ttymxc|ttyLP|ttyPS|ttyUL|ttySC|ttyMV|ttyTHS|ttyMSM|ttyHV|sclp|pstore|ramoops|netcon|"
-    r"ttynull|braille)-?\d*|none|null|ttyS0|vga|com\d?|"
+    r"netcon_ext|xenboot|drm_log|ttynull|braille)-?\d*|none|null|ttyS0|vga|com\d?|"
 )
 _USB_CONSOLE = re.compile(r"(?:ttyUSB|ttyACM|dbc|ttyDBC|xdbc|xhci|ehci|dbgp)\d*")
 
@@ -51,6 +52,8 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         if _INPUT.search(line.text) and str(function.bdf) in PCI_PATH.findall(line.text):
             yield Finding("console", Level.DENY, "a keyboard or the like hangs on it", (line,))
     for line, name in _named(facts):
+        if _home(facts, name) is not None:
+            continue
         other = not _ELSEWHERE.fullmatch(name) and not re.fullmatch(r"ttyS\d+|lp\d+", name)
         by_address = re.match(r"uart|ns16550|pl011", name)
         if other and not by_address and not _USB_CONSOLE.match(name) and function.base == _COMMUNICATION:
@@ -118,7 +121,8 @@ def _uarts(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str
     for line in _command_lines(facts):
         for match in re.finditer(r"\bcom[12]=(\S+)", line.text):
             where = _where(match[1])
-            if where and (serial if where in ("pci", "amt") else _at(function, facts, where, perhaps)):
+            looked_for = serial or _multi_io(function)
+            if where and (looked_for if where in ("pci", "amt") else _at(function, facts, where, perhaps)):
                 yield line, "Xen's serial console is on it, or could be"
         for match in re.finditer(r"\b(?:earlycon|console|earlyprintk)=(?:[a-z]\w*,)*(0x[0-9a-fA-F]+)", line.text):
             if _at(function, facts, match[1], perhaps):
@@ -127,6 +131,11 @@ def _uarts(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str
 
 def _serial(function: Function) -> bool:
     return function.kind in _SERIAL or bool(_UART_DRIVER.search(function.driver or ""))
+
+
+def _multi_io(function: Function) -> bool:
+    """A card of serial and parallel ports: pci_uart_config (xen/drivers/char/ns16550.c) takes it where it has ports."""
+    return function.kind == _MULTI_IO and function.driver is None and any(bar < _WINDOW for bar in _bars(function))
 
 
 def _where(options: str) -> str:

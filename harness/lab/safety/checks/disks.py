@@ -13,6 +13,12 @@ from harness.lab.safety.facts.facts import PCI_PATH, FactLine, HostFacts, Thing
 _GUESTS = r"/backend/(?:vbd|vbd3|qdisk|tap|virtio_disk)/.*"
 # In memory, in a file (whose file system is mounted), in a pool of ZFS, far away, or without anything below.
 _NEAR = re.compile(r"(?:loop|ram|zram|nullb|zd|nbd|rbd|rnbd|sr|fd)\d")
+# Block devices that stand on no device for all that sysfs tells, and are made of memory or of others of here.
+_MADE = re.compile(r"(?:loop|ram|zram|nullb|zd|md|md_d|dm-|bcache|mtdblock|ubiblock|pmem|sr|fd|cas)\d|td[a-z]")
+FAR = re.compile(r"(?:nbd|rbd|drbd|rnbd)\d|etherd!")
+"""Of a server."""
+FLASH = re.compile(r"(?:fio|hio)[a-z]|sfdv\d")
+"""Of flash cards whose driver does not tell of which card a disk is: Fusion-io, Huawei, ScaleFlux."""
 _STORAGE_NODE = re.compile(r"/(?:nvme-generic|scsi_generic|bsg|scsi_tape|st|osst)/")
 _NO_DISK = re.compile(r"/(?:nvme-generic|scsi_tape|st|osst)/")  # what stores without a block device; sg may be a shelf
 
@@ -282,6 +288,16 @@ class Disks:
             known = known or any(f"/{one}/" in f"{block.place}/" for one in controllers)
             if not known:
                 yield block.lines[0], None
+
+
+def homeless(block: Thing) -> bool:
+    """Made by a module or a program nobody knows: the disk may be of a server, or of a card that does not say so.
+
+    NVMe with multipath is told by its controllers.
+    """
+    made = bool(_MADE.match(block.name)) or bool(block.related("slave")) or block.attributes.get("size") == "0"
+    virtual = block.place.startswith("/sys/devices/virtual/") and "/nvme-subsystem/" not in block.place
+    return virtual and not made and not block.attributes.get("partition")
 
 
 def decimal(text: str) -> str:

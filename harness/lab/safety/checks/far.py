@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.lab.safety.checks.disks import FAR, FLASH, homeless
 from harness.lab.safety.checks.wires import is_address
 from harness.lab.safety.facts.facts import FactLine, HostFacts
 
@@ -39,9 +40,6 @@ _HERE = {
     *("overlay", "aufs", "unionfs", "shiftfs", "ecryptfs", "btrfs", "zfs", "bcachefs", "ubifs", "jffs2", "yaffs2"),
     *("squashfs", "cramfs", "romfs", "erofs", "fuseblk", "virtiofs", "vboxsf", "vmhgfs", "hostfs", "ext4", "xfs"),
 }
-# Block devices without a controller that are known to be of this machine; any other may be a client's of a server.
-_LOCAL = re.compile(r"(?:loop|ram|zram|nullb|zd|md|md_d|dm-|bcache|mtdblock|ubiblock|pmem|sr|fd)\d|td[a-z]")
-_BLOCK = re.compile(r"(?:nbd|rbd|drbd|rnbd)\d|etherd!")
 _IMAGE = re.compile(
     r"(?:^|:)(?:rbd|nbd(?!:unix:|\+unix:)|iscsi|iser|gluster|sheepdog|ssh|https?|ftps?|nfs|vxhs)(?:\+\w+)?:"
 )
@@ -89,6 +87,8 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
                 told = [re.sub(r"^\[?([0-9a-f.:]*?)\]?(?::\d+)?$", r"\1", one) for one in listed]
             elif program == "lustre":  # LNet's names of servers: `ADDRESS@NETWORK:ADDRESS@NETWORK:/NAME`
                 told = [re.sub(r"@(?:tcp|o2ib)\d*$", "", one) for one in re.split("[:,]", source.partition(":/")[0])]
+            elif program == "sshfs":  # `USER@ADDRESS:PATH`
+                told = [source.rpartition("@")[2].rpartition(":")[0].strip("[]")]
             if not told:
                 told = [source.lstrip("/").partition(":/" if ":/" in source else "/")[0].strip("[]")]
             yield Far(line, tuple(told) if all(is_address(one) for one in told) else ())
@@ -118,16 +118,11 @@ def _blocks(facts: HostFacts) -> Iterator[Far]:
         elif "/nvme-fabrics/" in block.place and facts.lines("nvme"):
             continue  # told by its controller
         elif (
-            _BLOCK.match(name)
+            FAR.match(name)
             or re.search(r"/nvme-fabrics/|/rport-\d|/fcoe|/net/|/vhci_hcd\.", block.place)
-            or (_alone(block.place) and not _LOCAL.match(name) and not block.related("slave"))
+            or (homeless(block) and not FLASH.match(name))
         ):
             yield Far(block.lines[0], ())
-
-
-def _alone(place: str) -> bool:
-    """No device is above it but what a program or a module has made; NVMe with multipath is told by its controllers."""
-    return place.startswith("/sys/devices/virtual/") and "/nvme-subsystem/" not in place
 
 
 def _guests(facts: HostFacts) -> Iterator[Far]:

@@ -247,7 +247,7 @@ class Wires:
             return set()
         best: dict[str, tuple[int, set[str]]] = {}
         ways = [(route.table, route.network, route.interface) for route in self.routes]
-        ways += [("main", one.network, one.interface) for one in self.addresses]
+        ways += [("main", one.network, one.interface) for one in self.addresses if self.up(one.interface)]
         for table, network, interface in ways:
             if address not in network:
                 continue
