@@ -231,6 +231,16 @@ def test_who_speaks_without_ip_is_told_and_what_comes_and_goes_is_not(fake_host:
         assert lines(read(fake_host), "frames", "") == told
 
 
+def test_memory_of_functions_in_programs_is_told_once(fake_host: FakeLab) -> None:
+    assert lines(read(fake_host), "mapped", "") == []
+    place = "/sys/devices/pci0000:40/0000:40:01.0/0000:41:00.0"
+    row = "7f5a00000000-7f5a00100000 {} 00000000 00:14 30215                      {}\n"
+    text = row.format("rw-s", f"{place}/resource0") + row.format("r-xp", "/usr/lib/libc.so.6") + row.format("rw-p", "")
+    for process in (4242, 4243):
+        fake_host.fake.tree.write(f"/proc/{process}/maps", text + row.format("rw-s", f"{place}/resource2_wc"))
+    assert lines(read(fake_host), "mapped", "") == [f"{place}/resource0", f"{place}/resource2_wc"]
+
+
 def test_what_the_kernel_itself_works_with_is_told(fake_host: FakeLab) -> None:
     """A module of algorithms is below that of the driver, above it, or the same; one user is the algorithm's own."""
     assert lines(read(fake_host), "engines", "") == []

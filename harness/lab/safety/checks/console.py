@@ -7,9 +7,9 @@ import struct
 from collections.abc import Iterator
 
 from harness.base.errors import ParseError
+from harness.lab.safety.checks import named
 from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts
-from harness.model.address import Bdf
 
 _VGA, _DISPLAY, _OTHER_DISPLAY = "0300", "03", "0380"
 _USB, _COMMUNICATION, _PARALLEL = "0c03", "07", "0701"
@@ -44,7 +44,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         yield Finding("console", Level.DENY, "unknown: which consoles Linux uses", (gone,))
     yield from _display(function, facts)
     for line in _command_lines(facts):
-        if function.bdf in _named_addresses(line.text):
+        if function.bdf in named.addresses(line.text, "com[12]", "dbgp", "console", "earlyprintk", "earlycon"):
             yield Finding("console", Level.LETHAL, "a command line names its address for a console", (line,))
     for line, reason in (*_uarts(function, facts), *_usb(function, facts), *_terminals(function, facts)):
         yield Finding("console", Level.LETHAL, reason, (line,))
@@ -62,17 +62,6 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
 
 def _command_lines(facts: HostFacts) -> list[FactLine]:
     return [*facts.lines("cmdline"), *(line for line in facts.lines("xen") if line.text.startswith("xen_commandline"))]
-
-
-def _named_addresses(text: str) -> Iterator[Bdf]:
-    """Functions that consoles are at. Xen and Linux take them without a segment and without leading zeros."""
-    for option in re.findall(r"\b(?:com[12]|dbgp|console|earlyprintk|earlycon)=(\S+)", text):
-        for told in re.finditer(
-            r"(?:^|[,=]|pci)((?:[0-9a-fA-F]+:)?[0-9a-fA-F]+:[0-9a-fA-F]+\.[0-7])(?![0-9a-fA-F.])", option
-        ):
-            *segment, bus, rest = told[1].split(":")
-            device, _, number = rest.partition(".")
-            yield Bdf(*(int(word, 16) for word in (*(segment or ["0"]), bus, device, number)))
 
 
 def _named(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:

@@ -17,7 +17,18 @@ _FILE_SYSTEMS = {
 # FUSE programs that are known to keep their files on this machine; any other may be anywhere.
 _NEAR = {
     *("lxcfs", "gvfsd-fuse", "portal", "fuse-overlayfs", "snapfuse", "squashfuse", "mergerfs", "ntfs", "ntfs-3g"),
-    *("fuseiso", "squashfuse_ll", "erofsfuse", "dwarfs", "veracrypt", "go-mtpfs"),
+    *(
+        "fuseiso",
+        "fuse-zip",
+        "mhddfs",
+        "ratarmount",
+        "pmxcfs",
+        "squashfuse_ll",
+        "erofsfuse",
+        "dwarfs",
+        "veracrypt",
+        "go-mtpfs",
+    ),
     *("exfat", "exfat-fuse", "encfs", "gocryptfs", "cryfs", "fuse2fs", "ext4", "bindfs", "archivemount", "dislocker"),
     *(
         "vmware-vmblock",
@@ -75,7 +86,7 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
             kind in _FILE_SYSTEMS
             or kind == "9p"
             or program in _FILE_SYSTEMS
-            or (program != kind and program not in _NEAR and not program.endswith(".AppImage"))
+            or (program != kind and program not in _NEAR and not program.lower().endswith(".appimage"))
             or (words[2].startswith("0:") and program == kind and kind not in _HERE)
             or (bool(_SOURCE.match(source)) and kind not in ("zfs", "overlay", "autofs"))
         )

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from harness.lab.safety.checks.far import Far, far
 from harness.lab.safety.checks.finding import Finding, Lending, Level
-from harness.lab.safety.checks.owner import owners_of, terminals_of
-from harness.lab.safety.checks.wires import Wires, link_local
+from harness.lab.safety.checks.owner import mapped_of, owners_of, terminals_of
+from harness.lab.safety.checks.wires import Wires, is_address, link_local
 from harness.lab.safety.facts.facts import FactLine, Function, HostFacts
 
 _STORAGE, _NETWORK, _WIRELESS = "01", "02", "0d"
 _INFINIBAND, _USB = "0c06", "0c03"
 _BORROWED = {"pciback", "xen-pciback"}
 _USERSPACE = {"vfio-pci", "uio_pci_generic", "igb_uio"}  # a program may run the card: DPDK, SPDK
+_VSOCK = {"1af4:1012", "1af4:1053"}  # virtio 1.2, 5.10: transitional and modern
 _IDLE = {None, "pci-stub", *_BORROWED}
 _NEEDED = ("net", "ssh", "addresses", "routes", "routes6", "tables")
 
@@ -123,6 +124,10 @@ def _holes(wires: Wires) -> Iterator[_Hole]:
 def _could_carry(function: Function, wires: Wires) -> bool:
     """Its interface is up, or is not seen although something drives the card; or a line of PPP begins at it."""
     if wires.lines and terminals_of(function, wires.facts):
+        return True
+    if function.id in _VSOCK:  # what arrives by it has no address
+        return function.driver not in _IDLE and not is_address(wires.facts.ssh_address or "")
+    if _network(function) and mapped_of(function, wires.facts):
         return True
     if function.netdevs:
         return any(wires.up(name) for name in function.netdevs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from harness.lab.safety.checks import named
 from harness.lab.safety.checks.disks import decimal
 from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts
@@ -22,7 +23,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
 
     LETHAL: the kernel itself works with it.
     """
-    gone = facts.missing("drivers", "owners", "backends", "chars", "users", "majors", "engines")
+    gone = facts.missing("drivers", "owners", "backends", "chars", "users", "majors", "engines", "mapped")
     if gone:
         yield Finding("owner", Level.DENY, "unknown: who owns it cannot be read", (gone,))
     if function.numvfs:
@@ -45,6 +46,12 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     if function.override in _PASSING and function.driver not in _PASSING:
         line = FactLine("pci", 0, f"{function.bdf} driver_override {function.override}")
         yield Finding("owner", Level.DENY, f"somebody else means it for {function.override}", (line,))
+    meant = tuple(line for line in facts.lines("cmdline") if _meant(function, line.text))
+    if meant and function.driver not in _PASSING:
+        yield Finding("owner", Level.DENY, "somebody else means it for a guest or a program", meant)
+    mapped = tuple(mapped_of(function, facts))
+    if mapped:
+        yield Finding("owner", Level.DENY, "a program has its memory mapped", mapped)
     working = tuple(_working(function, facts))
     if working:
         yield Finding("owner", Level.LETHAL, "the kernel itself copies or encrypts with it, or could", working)
@@ -92,6 +99,19 @@ def _foreign(line: FactLine, facts: HostFacts) -> bool:
     folder = line.text.partition(" = ")[0].rpartition("/")[0]
     names = (re.fullmatch(rf'{re.escape(folder)}/domain = "(.*)"', one.text) for one in facts.lines("backends"))
     return any(match is not None and not _OURS.fullmatch(match[1]) for match in names)
+
+
+def mapped_of(function: Function, facts: HostFacts) -> list[FactLine]:
+    """Its memory in programs: what drives it needs neither a driver nor a device node."""
+    return [line for line in facts.lines("mapped") if str(function.bdf) in PCI_PATH.findall(line.text)]
+
+
+def _meant(function: Function, text: str) -> bool:
+    """Whether a command line names it for pciback, or its kind for vfio-pci or pci-stub."""
+    if function.bdf in named.addresses(text, r"(?:xen[-_])?pciback\.hide"):
+        return True
+    lists = re.findall(r"\b(?:vfio[-_]pci|pci[-_]stub)\.ids=(\S+)", text)
+    return any(":".join(one.lower().split(":")[:2]) == function.id for ids in lists for one in ids.split(","))
 
 
 def terminals_of(function: Function, facts: HostFacts) -> list[FactLine]:

@@ -18,7 +18,7 @@ LATER: Mapping[str, int] = MappingProxyType(
     {
         **dict.fromkeys(("program", "devlinks", "iscsi", "exclusive", "chars", "users", "tty", "display"), 2),
         **dict.fromkeys(("netconsole", "tables", "exported"), 2),
-        **dict.fromkeys(("majors", "engines", "namespaces", "frames"), 3),
+        **dict.fromkeys(("majors", "engines", "namespaces", "frames", "mapped"), 3),
     }
 )
 """Since which version of the reading program a section is there: in stored facts of an older one it is no loss."""

@@ -210,6 +210,8 @@ while read -r key _ value; do
             ;;
     esac
 done 2>/dev/null </proc/crypto
+section mapped # memory of PCI functions that programs have mapped, with or without a driver
+sed -n 's|^.* \(/[^ ]*/pci[0-9][^ ]*/resource[0-9][^ ]*\)$|\1|p' /proc/[0-9]*/maps 2>/dev/null | sort -u
 section exported # what the kernel serves to others, and has neither open nor for itself: nvmet, LIO, SCST, a USB gadget
 for path in /sys/kernel/config/nvmet/subsystems/*/namespaces/*/device_path \
     /sys/kernel/config/nvmet/subsystems/*/passthru/device_path \
