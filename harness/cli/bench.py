@@ -43,7 +43,7 @@ def bench(
     from harness.base.progress import progress_for
     from harness.host.stacks import stack as known_stack
     from harness.run.bench import measure
-    from harness.run.store import write_atomically
+    from harness.run.store import write_out
 
     if against is not None:
         from harness.run.against import compare
@@ -59,4 +59,4 @@ def bench(
         return
     typer.echo("\n".join(figures.table()))
     if json is not None:
-        write_atomically(json, figures.as_json().encode())
+        write_out(json, figures.as_json().encode())

@@ -67,6 +67,7 @@ def certify(
     from harness.cli.run import run_scenarios
     from harness.lab.safety.facts.stored import kept
     from harness.run import store
+    from harness.run.bundle import signed
     from harness.run.environment import FILES
 
     if only_failed is not None and only_failed.name == _RUN and not (only_failed / _RUN).exists():
@@ -74,6 +75,8 @@ def certify(
     folder, options = _asked(options, host, output, resume, only_failed)
     run, keep = folder / _RUN, [folder / Path(name).name for name in FILES]
     options.scenarios()  # whatever is wrong is said before a directory is made
+    for key in sign or ():
+        signed(b"", key)  # and not after hours
     if options.in_lab and resume is None:
         typer.echo("== is the host ready? (maskall doctor)")
         if _online(options, None) != ExitStatus.OK:

@@ -36,7 +36,7 @@ def coverage(
     from harness.play.catalogue import catalogue
     from harness.report.coverage import as_json, table
     from harness.report.heatmap import page
-    from harness.run.store import write_atomically
+    from harness.run.store import write_out
     from harness.scenario.coverage import coverage as cover
     from harness.xen.toolstack.choice import ToolstackName
 
@@ -49,7 +49,7 @@ def coverage(
     found = cover(known, devices.candidates(there), lacking, through)
     context = {"stack": chosen.name, "toolstack": through.value}
     if html is not None:
-        write_atomically(html, page(found, known.titles, context).encode())
+        write_out(html, page(found, known.titles, context).encode())
     if json:
         typer.echo(as_json(found, context), nl=False)
         return

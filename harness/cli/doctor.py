@@ -128,7 +128,7 @@ def _online(options: RunOptions, raw: Path | None) -> int:
     from harness.lab.safety.facts.collect import read_facts
     from harness.lab.safety.facts.parse import parse_facts
     from harness.lab.survey import Survey
-    from harness.run.store import write_atomically
+    from harness.run.store import write_out
 
     site, wanted = options.site, options.accepted
     devices = site.devices(options.device) if options.device else site.entry.devices
@@ -136,7 +136,7 @@ def _online(options: RunOptions, raw: Path | None) -> int:
         with progress.phase(f"read the facts of {site.name}"):
             sections = read_facts(transport, Deadline.after(FACTS_SECONDS))
         if raw is not None:
-            write_atomically(raw, stored.kept(sections))
+            write_out(raw, stored.kept(sections))
         facts = parse_facts(sections)
         state, claimed = HostState.of(site.name), look(transport)
         if claimed is not None and claimed.holder.owner != owner_of(os.environ):

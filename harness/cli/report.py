@@ -90,13 +90,18 @@ def _compared(before: Path, after: Path, name: str, output: Path | None) -> int:
 
 def _stored(results: Path) -> tuple[RunResult, list[str]]:
     """A run, as far as it came, and what is missing in it."""
+    from harness.base.errors import EvidenceError, UsageError
     from harness.report.results import RunResult
     from harness.run import store
     from harness.run.cutshort import cut_short, left_out
 
-    partly = cut_short(results) if results.is_dir() and not (results / store.RESULTS).exists() else None
     stored = results / store.RESULTS if results.is_dir() else results
-    return partly or left_out(results, store.load(stored, RunResult))
+    try:
+        partly = cut_short(results) if results.is_dir() and not stored.exists() else None
+        hint = "give a results.json, or the directory of a run, as 'results: ...' said"
+        return partly or left_out(results, store.load(stored, RunResult, hint=hint))
+    except EvidenceError as error:  # the file is whoever named it's to put right
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def _told(results: Path, name: str, output: Path | None) -> int:
@@ -136,4 +141,4 @@ def _give(document: bytes, output: Path | None) -> None:
     if output is None:
         typer.echo(document, nl=False)
     else:
-        store.write_atomically(output, document)
+        store.write_out(output, document)

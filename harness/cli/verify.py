@@ -65,14 +65,11 @@ def verify(
 
 def signers_of(allowed: Path, revoked: Path | None) -> Signers:
     """UsageError, InventoryError for a file that cannot be read or understood."""
-    from harness.base.errors import UsageError
     from harness.report.bundle.signers import Signers, parse_keys, parse_signers
+    from harness.run.store import read_named
 
     def text(path: Path) -> str:
-        try:
-            return path.read_text("utf-8", "backslashreplace")
-        except OSError as error:
-            raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        return read_named(path).decode("utf-8", "backslashreplace")
 
     return Signers(
         parse_signers(text(allowed), str(allowed)), parse_keys(text(revoked), str(revoked)) if revoked else frozenset()

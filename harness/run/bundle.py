@@ -30,6 +30,7 @@ from harness.report.bundle.statement import NAMESPACE, Evidence, Statement
 from harness.report.results import RunResult
 from harness.run import chain
 from harness.run.again import begun_in
+from harness.run.challenge import answerable
 from harness.run.redacted import redacted_copy
 from harness.run.rules import this_tool
 from harness.run.store import RESULTS, under_way
@@ -74,9 +75,9 @@ def bundle(
     key that does not sign; EvidenceError when the disk refuses.
     """
     try:
-        results = _results(root)
         if not (root / NAME).exists():
             raise UsageError(f"{root} has no {NAME}: it is no run", hint="give the directory that 'results: ...' named")
+        results = _results(root)
         begun = begun_in(root)
         sizes = dict(_files(root, begun))
         digests = {bag.DATA + name: digest_inside(root, name) for name in sizes}
@@ -84,7 +85,7 @@ def bundle(
         shown = fidelity(looks(root, results))
     except EvidenceError as error:
         raise UsageError(error.message, hint=error.hint) from error
-    answer = begun.challenge if challenge is None else challenge
+    answer = begun.challenge if challenge is None else answerable(challenge)
     said = Evidence.of(begun, results, shown, this_tool(), answer, redacted=redacted)
     statement = Statement.of(digest(manifest), said).content
     signatures = [signed(statement, key) for key in keys]
@@ -166,7 +167,7 @@ def _unchanged(root: Path, name: str, wanted: str) -> Iterator[bytes]:
 
 
 def signed(statement: bytes, key: Path, namespace: str = NAMESPACE) -> bytes:
-    """The signature of ssh-keygen. UsageError for a key that does not sign."""
+    """The signature of ssh-keygen. UsageError for a key that does not sign, or whose signature counts for nothing."""
     argv = ["ssh-keygen", "-q", "-Y", "sign", "-n", namespace, "-f", str(key)]
     if not key.is_file():
         raise UsageError(f"there is no key {key}", hint="a private key, or the .pub of one that ssh-agent holds")
@@ -174,13 +175,21 @@ def signed(statement: bytes, key: Path, namespace: str = NAMESPACE) -> bytes:
     if done.status != 0:
         said = " ".join(done.stderr.split()) or f"exit status {done.status}"
         raise UsageError(f"{key} did not sign: {said}", hint="one with a passphrase signs through ssh-agent")
-    return done.stdout.encode()
+    made = done.stdout.encode()
+    if weak := parse_signature(made).weakness():
+        raise UsageError(f"{key} signs for nobody: {weak}", hint="make one: ssh-keygen -t ed25519")
+    return made
 
 
 @contextlib.contextmanager
 def _written(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when it is whole, and of which nothing is left otherwise. EvidenceError."""
+    """A file that takes its name when it is whole, and of which nothing is left otherwise. EvidenceError.
+
+    UsageError for what is no ordinary file, which is not ours to replace.
+    """
     temporary: Path | None = None
+    if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+        raise UsageError(f"{path} is no ordinary file", hint="give --output a new one")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.base.errors import UsageError
-from harness.base.stored import from_json
+from harness.base.errors import EvidenceError, UsageError
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
 from harness.lab.environment import examined, of_another_host
@@ -142,10 +141,9 @@ def content_of(made: Certificate) -> bytes:
 def load_certificate(path: Path) -> Certificate:
     """UsageError when it cannot be read or is none of this version."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="'maskall certify' makes it") from error
-    return from_json(Certificate, content, file=str(path))
+        return store.load(path, Certificate, hint="'maskall certify' makes it")
+    except EvidenceError as error:
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,9 @@ def run_directory(results: Path) -> Path:
     """The run's directory, for itself or for its results.json."""
     root = results.parent if results.name == RESULTS else results
     if not root.is_dir():
-        raise UsageError(f"there is no directory {root}", hint="give the directory of a run, as 'results: ...' said")
+        told = f"{root} is no directory" if root.exists() else f"there is no directory {root}"
+        hint = "give the directory of a run, as 'results: ...' said"
+        raise UsageError(told, hint=f"{hint}; a bundle is judged by 'maskall verify'" if root.exists() else hint)
     return root
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as models
 from harness.nested.devices import select as select_devices
 from harness.play.catalogue import catalogue
+from harness.run.challenge import answerable
 from harness.run.history import check, times
 from harness.run.option import Only
 from harness.run.options import TABLE, RunOptions
@@ -24,8 +24,6 @@ from harness.run.shard import parsed, shard
 from harness.scenario.choose import Candidate, select, why_not_through
 from harness.scenario.repeats import parted, repeated
 from harness.scenario.spec import Next, Scenario
-
-_CHALLENGE = re.compile(r"[A-Za-z0-9]{1,40}", re.ASCII)
 
 
 def checked(options: RunOptions) -> list[Candidate]:
@@ -35,8 +33,8 @@ def checked(options: RunOptions) -> list[Candidate]:
     options.toolstack_name()
     options.known_mutants()
     options.issues()
-    if options.challenge is not None and not _CHALLENGE.fullmatch(options.challenge):
-        raise UsageError(f"--challenge {options.challenge!r} is none", hint="letters and digits, at most 40")
+    if options.challenge is not None:
+        answerable(options.challenge)
     if options.shard is not None:
         parsed(options.shard)
     if options.history is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import IO
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 
 from harness.base.errors import EvidenceError, UsageError
 from harness.base.stored import Model, from_json, to_json
+from harness.evidence.sealed import MOST_BYTES
 from harness.report.begun import NAME
 
 RESULTS = "results.json"
@@ -42,6 +44,26 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise EvidenceError(f"{path} could not be written: {error.strerror or error}") from error
 
 
+def write_out(path: Path, content: bytes) -> None:
+    """Write where somebody wants it. An ordinary file, or a new one, is replaced as a whole.
+
+    Anything else is not ours to replace, and is written to: a pipe, a device, whatever /dev/stdout leads to.
+    EvidenceError when it refuses.
+    """
+    try:
+        ordinary = stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        ordinary = True
+    if ordinary:
+        write_atomically(path, content)
+        return
+    try:
+        with path.open("wb") as stream:
+            stream.write(content)
+    except OSError as error:
+        raise EvidenceError(f"{path} could not be written: {error.strerror or error}") from error
+
+
 def dump(model: BaseModel, path: Path) -> None:
     """Store results of any kind at `path`."""
     write_atomically(path, to_json(model))
@@ -52,11 +74,19 @@ def load(path: Path, model: type[Model], *, hint: str = "") -> Model:
 
     Raises UsageError, with `hint`, if there is no such file, and as `from_json`.
     """
+    return from_json(model, read_named(path, hint=hint), file=str(path))
+
+
+def read_named(path: Path, *, hint: str = "") -> bytes:
+    """A file that somebody named, which may be a pipe. UsageError, with `hint`, for one that cannot be read."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
-    return from_json(model, content, file=str(path))
+    if len(content) > MOST_BYTES:
+        raise UsageError(f"{path} cannot be read: it has no end, or more than {MOST_BYTES >> 20} MiB", hint=hint)
+    return content
 
 
 def _sync_directory(directory: Path) -> None:

@@ -40,7 +40,7 @@ def unpacked(path: Path, root: Path) -> Unpacked:
     try:
         if not path.is_file():  # a FIFO would never be opened
             path.stat()
-            raise UsageError(f"{path} is no ordinary file")
+            raise UsageError("it is no ordinary file", hint="'maskall bundle RUN' makes one of the directory of a run")
         with path.open("rb") as stream:
             return _unpacked(BundleReader(stream), root)
     except OSError as error:

@@ -156,7 +156,7 @@ class BundleReader:
         if start[:2] != _MAGIC[:2]:
             raise UsageError("it is no bundle: not compressed by gzip", hint="'maskall bundle RUN' makes one")
         if start[: len(_MAGIC)] != _MAGIC:
-            raise EvidenceError("the head of the file is not as maskall writes it")
+            raise EvidenceError("its head is not as maskall writes it: another program packed it, or packed it again")
         self._sealed = start[len(_MAGIC) :]
 
     def members(self) -> Iterator[BundleMember]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import gzip
 import os
 import resource
 import subprocess
@@ -208,6 +210,7 @@ class TestCommands:
     def test_wrong_usage(self, root: Path, signers: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         (tmp_path / "text").write_text("hello, this is no bundle")
         (tmp_path / "bad").write_text("# nobody\nlab ssh-ed25519 notbase64!\n")
+        weak = new_key(tmp_path, "weak", "rsa", "-b", "1024")
         ok = ("--allowed-signers", signers)
         for argv, told in (
             (("verify", "nothing", *ok), "nothing cannot be read or unpacked: No such file"),
@@ -217,10 +220,53 @@ class TestCommands:
             (("verify", "text", "--allowed-signers", "bad"), "bad:2: there is no public key"),
             (("verify", "text", *ok, "--profile", "nonsense"), "nonsense"),
             (("verify", "text"), "allowed-signers"),
+            (("verify", "text", "--allowed-signers", "/dev/zero"), "it has no end"),
             (("bundle", "nothing"), "there is no directory nothing"),
+            (("bundle", "text"), "text is no directory"),
+            (("judge", "text"), "a bundle is judged by 'maskall verify'"),
+            (("bundle", "."), "has no run.json: it is no run"),
+            (("bundle", str(root), "--challenge", ""), "--challenge '' is none"),
+            (("bundle", str(root), "--challenge", "a\nb"), "--challenge 'a\\nb' is none"),
+            (("bundle", str(root), "--sign", str(weak)), "weak signs for nobody: an RSA key of 1024 bits is weak"),
+            (("report", "text"), "text: the file: Invalid JSON"),
+            (("report", "/dev/zero"), "it has no end"),
+            (("countersign", "text", *ok), "text: the file: Invalid JSON"),
         ):
             status, text = self.said(capsys, *argv)
             assert (status, told in text) == (2, True), (argv, text)
+
+    def test_what_another_program_packed(
+        self, root: Path, signers: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        self.said(capsys, "bundle", str(root), "--output", "a.gz")
+        (tmp_path / "b.gz").write_bytes(gzip.compress(gzip.decompress((tmp_path / "a.gz").read_bytes())))
+        status, text = self.said(capsys, "verify", "b.gz", "--allowed-signers", signers)
+        assert status == 1 and "another program packed it, or packed it again" in text
+
+    def test_what_is_no_ordinary_file_stays_what_it_is(
+        self, root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        """/dev/null and /dev/stdout are root's to lose."""
+        for name, told in (("null", "/dev/null"), ("file", "old"), ("full", "/dev/full")):
+            (tmp_path / name).symlink_to(told)
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "old").write_text("old")
+        for name in ("null", "file", "full", "pipe"):
+            status, text = self.said(capsys, "bundle", str(root), "--output", name)
+            assert status == 2 and f"{name} is no ordinary file" in text
+        assert (tmp_path / "old").read_text() == "old"
+        report = ("report", str(root), "--format", "json", "--output")
+        assert self.said(capsys, *report, "null") == self.said(capsys, *report, "file") == (3, "")
+        assert '"run_id": "more"' in (tmp_path / "old").read_text()
+        status, text = self.said(capsys, *report, "full")
+        assert status == 3 and "full could not be written: No space left on device" in text
+        reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 1 << 20)
+        assert self.said(capsys, *report, "pipe") == (3, "")
+        assert os.read(reader, 1 << 20) == (tmp_path / "old").read_bytes()
+        os.close(reader)
+        assert all((tmp_path / name).is_symlink() for name in ("null", "file", "full"))
+        assert (tmp_path / "pipe").is_fifo()
 
     def test_a_full_disk_when_it_is_unpacked(
         self, forger: Forger, root: Path, signers: str, capsys: pytest.CaptureFixture[str]

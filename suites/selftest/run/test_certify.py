@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from harness.base.errors import EvidenceError, UsageError
+from harness.base.errors import UsageError
 from harness.cli.certify import _asked
 from harness.cli.entry import main
 from harness.evidence.store import digest
@@ -559,6 +559,7 @@ class TestCommand:
             (["nested"], "one device is certified at a time"),
             (["nested", "--device", "nvme", "--device", "virtio-rng"], "one device is certified at a time"),
             (["elsewhere", "--device", "nvme"], "elsewhere"),
+            (["nested", "--device", "nvme", "--sign", "nokey"], "there is no key nokey"),
         ],
     )
     def test_wrong_usage(self, words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -567,5 +568,5 @@ class TestCommand:
 
     def test_no_certificate(self, tmp_path: Path) -> None:
         (tmp_path / "certificate.json").write_text("{}")
-        with pytest.raises(EvidenceError, match="schema_version: Field required"):
+        with pytest.raises(UsageError, match="schema_version: Field required"):
             load_certificate(tmp_path / "certificate.json")
