@@ -13,6 +13,7 @@ from harness.lab.safety.checks.wires import Wires, is_address, link_local
 from harness.lab.safety.facts.facts import FactLine, Function, HostFacts
 
 _STORAGE, _NETWORK, _WIRELESS = "01", "02", "0d"
+_COMMUNICATION = "07"
 _INFINIBAND, _USB = "0c06", "0c03"
 _BORROWED = {"pciback", "xen-pciback"}
 _USERSPACE = {"vfio-pci", "uio_pci_generic", "igb_uio"}  # a program may run the card: DPDK, SPDK
@@ -123,7 +124,7 @@ def _holes(wires: Wires) -> Iterator[_Hole]:
 
 def _could_carry(function: Function, wires: Wires) -> bool:
     """Its interface is up, or is not seen although something drives the card; or a line of PPP begins at it."""
-    if wires.lines and terminals_of(function, wires.facts):
+    if wires.lines and _terminal(function, wires.facts):
         return True
     if function.id in _VSOCK:  # what arrives by it has no address
         return function.driver not in _IDLE and not is_address(wires.facts.ssh_address or "")
@@ -137,6 +138,13 @@ def _could_carry(function: Function, wires: Wires) -> bool:
         owners = owners_of(function, wires.facts)
         return _network(function) and (bool(owners) or wires.facts.missing("owners", "backends") is not None)
     return _network(function) and function.driver not in _IDLE
+
+
+def _terminal(function: Function, facts: HostFacts) -> bool:
+    """A program has a terminal of it open; where nobody tells who has what open, it could have one."""
+    if facts.lines("chars") and "users" in facts.sections and not facts.missing("users"):
+        return bool(terminals_of(function, facts))
+    return function.driver not in _IDLE and (function.base == _COMMUNICATION or function.kind == _USB)
 
 
 def _network(function: Function) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 
 from harness.lab.safety.checks import named
 from harness.lab.safety.checks.disks import decimal
@@ -107,8 +108,10 @@ def mapped_of(function: Function, facts: HostFacts) -> list[FactLine]:
 
 
 def _meant(function: Function, text: str) -> bool:
-    """Whether a command line names it for pciback, or its kind for vfio-pci or pci-stub."""
-    if function.bdf in named.addresses(text, r"(?:xen[-_])?pciback\.hide"):
+    """Whether a command line names it for pciback (Qubes by words of its own), or its kind for vfio-pci or pci-stub."""
+    if function.bdf in named.addresses(text, r"(?:xen[-_])?pciback\.hide", r"rd\.qubes\.hide_pci"):
+        return True
+    if function.kind == _USB and re.search(r"\brd\.qubes\.hide_all_usb\b", text):
         return True
     lists = re.findall(r"\b(?:vfio[-_]pci|pci[-_]stub)\.ids=(\S+)", text)
     return any(":".join(one.lower().split(":")[:2]) == function.id for ids in lists for one in ids.split(","))
@@ -147,6 +150,6 @@ def _open(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
 def _majors(function: Function, facts: HostFacts) -> set[str]:
     """Numbers of the nodes that its driver has made without saying of which function they are."""
     placed = {line.text.partition(":")[0] for line in facts.lines("chars")}
-    named = [line.text.split() for line in facts.lines("majors")]
-    own = {words[0] for words in named if len(words) == 2 and words[1] == function.driver}
+    characters = takewhile(lambda line: not line.text.startswith("Block"), facts.lines("majors"))
+    own = {line.text.split()[0] for line in characters if line.text.split()[1:] == [function.driver]}
     return {*(own - placed), *([_MAJORS[function.driver]] if function.driver in _MAJORS else [])}
