@@ -211,7 +211,8 @@ while read -r key _ value; do
     esac
 done 2>/dev/null </proc/crypto
 section mapped # memory of PCI functions that programs have mapped, with or without a driver
-sed -n 's|^.* \(/[^ ]*/pci[0-9][^ ]*/resource[0-9][^ ]*\)$|\1|p' /proc/[0-9]*/maps 2>/dev/null | sort -u
+found=$(sed -n 's|^.* \(/[^ ]*/pci[0-9][^ ]*/resource[0-9][^ ]*\)$|\1|p' /proc/[0-9]*/maps 2>/dev/null)
+[ "$found" ] && printf '%s\n' "$found" | sort -u
 section exported # what the kernel serves to others, and has neither open nor for itself: nvmet, LIO, SCST, a USB gadget
 for path in /sys/kernel/config/nvmet/subsystems/*/namespaces/*/device_path \
     /sys/kernel/config/nvmet/subsystems/*/passthru/device_path \
@@ -271,24 +272,26 @@ done
 section links
 { ip -d -o link 2>/dev/null || echo "missing ip"; } | sed 's/[a-z_]*_timer *[0-9.]*//g'
 section namespaces # interfaces of other network namespaces that are built on another by its number
-seen=" $(stat -L -c %i /proc/self/ns/net 2>/dev/null) "
-stat -L -c '%i %n' /proc/[0-9]*/ns/net /run/netns/* /run/docker/netns/* 2>/dev/null | {
+seen=' ' own=
+found=$(stat -L -c '%i %n' /proc/self/ns/net /proc/[0-9]*/ns/net /run/netns/* /run/docker/netns/* 2>/dev/null |
     while read -r inode name; do
         case $seen in *" $inode "*) continue ;; esac
         seen="$seen$inode "
-        if ! command -v nsenter >/dev/null 2>&1; then
+        if [ -z "$own" ]; then # the first is ours
+            own=$inode
+        elif command -v nsenter >/dev/null 2>&1; then
+            nsenter --net="$name" ip -d -o link 2>/dev/null </dev/null
+        else
             echo "missing nsenter"
             break
         fi
-        nsenter --net="$name" ip -d -o link 2>/dev/null </dev/null
-    done
-} | sed -n 's/[a-z_]*_timer *[0-9.]*//g; /@if[0-9]/p; /^missing/p' | sort
+    done)
+[ "$found" ] && printf '%s\n' "$found" | sed -n 's/[a-z_]*_timer *[0-9.]*//g; /@if[0-9]/p; /^missing/p' | sort
 section frames # PROTOCOL INDEX of packet sockets; IP, ARP, LLDP, EAPOL and what takes any come and go on idle cards
-if [ -r /proc/net/packet ]; then
-    while read -r _ _ _ protocol index _; do
-        case $protocol in Proto | 0000 | 0003 | 0004 | 0800 | 0806 | 86dd | 88cc | 888e) ;; *) echo "$protocol $index" ;; esac
-    done </proc/net/packet | sort -u
-fi
+found=$(while read -r _ _ _ protocol index _; do
+    case $protocol in Proto | 0000 | 0003 | 0004 | 0800 | 0806 | 86dd | 88cc | 888e) ;; *) echo "$protocol $index" ;; esac
+done 2>/dev/null </proc/net/packet)
+[ "$found" ] && printf '%s\n' "$found" | sort -u
 section addresses
 { ip -o addr 2>/dev/null || echo "missing ip"; } | sed 's/ *valid_lft .*//'
 section routes
