@@ -36,6 +36,7 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line (default: this process's) and return the exit status."""
+    _open_what_is_closed()
     os.umask(os.umask(0o022) | 0o022)  # what is written is for its user alone to change, whatever the shell was told
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a guest's bytes must not break a terminal that cannot show them
@@ -48,6 +49,17 @@ def main(arguments: list[str] | None = None) -> int:
         status = _FOR_GIT.get(status, status)
     # Whoever swallowed the interrupt in order to clean up: the caller still hears how the command ended.
     return _SIGNALLED + received[0] if received and status == _INTERRUPTED else status
+
+
+def _open_what_is_closed() -> None:
+    """Streams that a shell has closed (`>&-`) go nowhere; else the next file that is opened takes the place of one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for as long as the process lives
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _clean_up_on_signals() -> list[int]:
@@ -71,9 +83,23 @@ def _told(command: Callable[[], object]) -> int:
     try:
         return _ended(command)
     except (BrokenPipeError, SystemExit):  # click makes the latter of the former
-        # The reader has seen enough (`maskall list | head`); Python must not complain when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough (`maskall list | head`).
+        _give_up_on_stdout()
         return _SIGNALLED + signal.SIGPIPE
+
+
+def _give_up_on_stdout() -> None:
+    """Python must not complain of it when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _stdout_refuses() -> str:
+    """Why nothing can be printed; empty: it can. Python forgets what it could not write, so one byte more is tried."""
+    try:
+        print(flush=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _ended(command: Callable[[], object]) -> int:
@@ -100,6 +126,10 @@ def _ended(command: Callable[[], object]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and (why := _stdout_refuses()):
+            _say(f"standard output could not be written: {why}")
+            _give_up_on_stdout()
+            return ExitStatus.UNDECIDED
         _say(f"this is a bug in maskall: {type(error).__name__}: {error} (traceback in {_written(error)})")
         return ExitStatus.UNDECIDED
 
