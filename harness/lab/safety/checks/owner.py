@@ -16,6 +16,7 @@ _OURS = re.compile(r"maskall-[a-z0-9-]+")
 _MAJORS = {"nvidia": "195"}
 _USB = "0c03"
 _TERMINAL = re.compile(r"/(?:tty|wwan/\w+)/\w+$")
+_HANDED_OUT = re.compile(r"/(?:uio|vfio-dev)/\w+$")
 _PASSING = {"pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic", "igb_uio"}
 
 
@@ -119,7 +120,17 @@ def _meant(function: Function, text: str) -> bool:
 
 def terminals_of(function: Function, facts: HostFacts) -> list[FactLine]:
     """Programs that have a serial port or a port of a modem at it open."""
-    mine = {number for number, place in _nodes(function, facts) if _TERMINAL.search(place)}
+    return _programs(function, facts, _TERMINAL)
+
+
+def drivers_of(function: Function, facts: HostFacts) -> list[FactLine]:
+    """Programs that drive it themselves: by a node of uio or vfio, or by its memory."""
+    return [*_programs(function, facts, _HANDED_OUT), *mapped_of(function, facts)]
+
+
+def _programs(function: Function, facts: HostFacts, kind: re.Pattern[str]) -> list[FactLine]:
+    """Programs that have a node of this kind at it open."""
+    mine = {number for number, place in _nodes(function, facts) if kind.search(place)}
     return [line for line, number in _open(facts) if number in mine]
 
 

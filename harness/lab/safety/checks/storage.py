@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from harness.lab.safety.checks.disks import FAR, Disks, homeless
 from harness.lab.safety.checks.finding import Finding, Lending, Level
-from harness.lab.safety.checks.owner import owners_of
+from harness.lab.safety.checks.owner import drivers_of, owners_of
 from harness.lab.safety.facts.facts import FactLine, Function, HostFacts, Thing
 
 _NEEDED = ("devlinks", "btrfs", "mounts", "swaps", "zpool", "backends", "cmdline", "users")
@@ -32,6 +32,8 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     if uses:
         yield Finding("storage", Level.LETHAL, "the running system or a domain stores on it", uses)
     driven = tuple(disks.driven(str(function.bdf)))
+    if function.base == _STORAGE:
+        driven += tuple(drivers_of(function, facts))
     if driven:
         yield Finding("storage", Level.LETHAL, "a program stores on it", driven)
     share = _SHARES.get(function.id)
