@@ -69,7 +69,7 @@ def _nodes(text: str) -> dict[str, int]:
 
 def _programs(text: str) -> Tally[str]:
     """`ps -e -o pid= -o stat= -o comm= -o args=`: how many processes of each name."""
-    rows = [line.split(None, 3) for line in text.splitlines() if line.strip()]
+    rows = [line.split() for line in text.splitlines() if line.strip()]
     if not rows or any(len(row) < 3 or not row[0].isdecimal() for row in rows):
         raise ParseError("a line that is no process", file="processes.txt", expected="pid, state, name, command")
     return Tally(row[2] for row in rows)

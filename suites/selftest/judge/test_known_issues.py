@@ -108,12 +108,28 @@ def test_a_pass_where_a_failure_was_expected_is_a_change(tmp_path: Path) -> None
 
 
 def test_an_issue_that_comes_and_goes_may_stay_away(tmp_path: Path) -> None:
-    seen = forecast(tmp_path, MASKED + "  always: false\n")
+    seen = forecast(tmp_path, MASKED + "  shows: at times\n")
     passed, failed = judge(good()), judge(masked())
     assert seen.verdict is Verdict.PASS
     assert concluded(seen, passed) is Conclusion.UNPROVEN
     assert "did not show this time" in seen.remark(passed.verdict, passed.checks)
     assert concluded(seen, failed) is Conclusion.KNOWN
+
+
+def test_an_issue_of_some_drivers_is_not_spoken_of_where_it_does_not_show(tmp_path: Path) -> None:
+    seen = forecast(tmp_path, MASKED + "  shows: by driver\n")
+    none = forecast(tmp_path, MASKED, {})
+    passed, failed = judge(good()), judge(masked())
+    assert (seen.verdict, seen.because.count("masked")) == (Verdict.PASS, 0)
+    assert concluded(seen, passed) is Conclusion.UNPROVEN
+    assert seen.remark(passed.verdict, passed.checks) == none.remark(passed.verdict, passed.checks) == ""
+    assert concluded(seen, failed) is Conclusion.KNOWN
+    assert seen.remark(failed.verdict, failed.checks) == "fails as masked says: docs/findings/masked.md"
+    record = masked()
+    view(C6, "xen", owner="d0")(record)
+    other = judge(record)
+    assert concluded(seen, other) is Conclusion.REGRESSION
+    assert "otherwise than" not in seen.remark(other.verdict, other.checks)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,18 @@ def test_a_live_claim_is_nobody_elses_and_says_whose(taker: Taker) -> None:
     (Path(taker.run) / "journal.jsonl").unlink()
 
 
+def test_who_has_it_is_heard_of_before_it_is_asked_for(taker: Taker) -> None:
+    """So that a controller that is told no knows afterwards that the host went to somebody else."""
+    heard: list[str | None] = []
+    taker.take(heard=lambda there: heard.append(there and there.holder.owner))
+    assert heard == [None]
+    with pytest.raises(LockHeld):
+        taker.take("bob@box", heard=lambda there: heard.append(there and there.holder.owner))
+    with pytest.raises(LockHeld):
+        taker.take(heard=lambda there: heard.append("an owner hears nothing of himself"))
+    assert heard == [None, "ada@box"]
+
+
 def test_how_long_ago_is_said_in_seconds() -> None:
     holder = Holder("ada@box", "a test", "noon", "b1", "t1")
     there = parse(f"{holder.as_json().decode().strip()}\n100.10\n107.40\nd1\n")

@@ -97,6 +97,14 @@ def test_what_is_put_aside_has_a_name(
     assert (remote / "journal.jsonl").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_torn_beginning_of_a_first_line_is_no_story(state: HostState, remote: Path) -> None:
+    kept(state, ())
+    state.journal.write_bytes(story("r9", "b1")[0].line[:-1])
+    assert adopt(NEW, HERE, state, str(remote)) == []
+    assert not (state.folder / "journals").exists()
+    assert state.journal.read_bytes() == b"".join(one.line for one in NEW)
+
+
 def test_a_line_is_plain_letters_for_any_shell() -> None:
     line = replace(OLD[0], what=What.QUARANTINED, payload={"reason": "schläft \U0001f634"}).line
     assert line.isascii() and b"schl\\u00e4ft" in line

@@ -5,17 +5,20 @@ A real journal, a real claim, a real ssh link; the host is the honest fake one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.base.errors import JournalDamaged, LabError, LockHeld, MaskallError
+from harness.lab.lease import ownxen
 from harness.lab.lease.claim import look
+from harness.lab.lease.entry import What
 from harness.lab.lease.holder import STALE
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
-from suites.selftest.fakes.labrun import FORCED, NIC, WISHES, arrive, baseline, borrow, controller, die, give_back
+from suites.selftest.fakes.labrun import FORCED, NIC, WISHES, arrive, baseline, borrow, controller, die, give_back, site
 
 __all__ = ["controller", "fake_host"]
 
@@ -35,6 +38,22 @@ def test_a_visit_leaves_nothing(fake_host: FakeLab) -> None:
     state = HostState.of(NAME)
     assert not state.journal.exists()
     assert not state.quarantine
+
+
+@pytest.mark.parametrize("found", [["ab12"], ["ab12", "cd34"]])
+def test_a_hypervisor_that_an_earlier_run_left_is_a_change_of_ours(
+    fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch, found: list[str]
+) -> None:
+    """It stands in a journal that is opened for it, so that restore takes it away."""
+    monkeypatch.setattr(ownxen, "left", lambda _: frozenset(found))
+    there = site(fake_host)
+    lent = replace(there, entry=there.entry.model_copy(update={"allow_persistent": True}))
+    visit = Lease.begin(lent, WISHES, lambda _: None)
+    assert visit.left_behind
+    told = [(one.what, one.payload.get("kind"), one.payload.get("subject")) for one in visit.journal.entries]
+    wanted = [(What.INTENT, "persistent", ownxen.path_of(build_id)) for build_id in found]
+    assert told[-len(found) :] == wanted and len(told) == len(found) + 1
+    die(visit)
 
 
 def test_a_bind_that_fails_half_way(fake_host: FakeLab) -> None:
