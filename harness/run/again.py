@@ -25,7 +25,7 @@ from harness.report.begun import KNOWN_ISSUES, NAME, VERSION, Begun
 from harness.report.results import Attempt, CaseResult, CaseSide, Control, RunResult, ScenarioResult, Side
 from harness.run import sidefile
 from harness.run.caseagain import case_again
-from harness.run.side import MAX_EMULATOR_RETRIES, RETRIED, attempt, concluded, side_of
+from harness.run.side import MAX_EMULATOR_RETRIES, RETRIED, attempt, command_to_repeat, concluded, side_of
 from harness.run.sidefile import SideFile, load_side
 from harness.scenario.record import Record
 from harness.scenario.repeats import row_of
@@ -210,7 +210,7 @@ def _add(again: RunAgain, name: str, stored: ScenarioResult | None, issues: Mapp
         foresee(scenario, begun.host.facts, registry(), issues),
         begun.role(scenario),
         _seconds([one for one in made if one.side.kept is None]),
-        begun.repeat_options,
+        command_to_repeat(scenario.id, begun.scenarios, begun.repeat_options),
     )
 
 

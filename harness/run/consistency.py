@@ -175,7 +175,7 @@ def _asked(read: Read) -> Iterator[str]:
         if wanted != played:
             yield f"{NAME} is to be repeated with {what} {wanted}, and was played with {played}"
     for one in read.results.scenarios:  # somebody pastes it
-        command = command_to_repeat(one.id, begun.repeat_options)
+        command = command_to_repeat(one.id, begun.scenarios, begun.repeat_options)
         if one.command_to_repeat != command:
             yield f"{one.id} is to be repeated with {one.command_to_repeat!r}, and {NAME} says {command!r}"
 

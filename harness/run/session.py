@@ -43,7 +43,7 @@ from harness.run.options import CONTROL_XEN
 from harness.run.plan import Plan
 from harness.run.proofs import Proofs
 from harness.run.schedule import Schedule
-from harness.run.side import SideOutcome, SidePlayer, concluded, wall
+from harness.run.side import SideOutcome, SidePlayer, command_to_repeat, concluded, wall
 from harness.scenario.record import Record
 from harness.scenario.spec import ControlRole, Scenario
 from harness.xen.keys.fixes import registry
@@ -271,7 +271,7 @@ class Session:
             self.forecast(scenario),
             self.plan.role(scenario) if len(sides) > 1 else ControlRole.NONE,
             max(one.ended for one in sides) - min(one.began for one in sides),
-            self.plan.options.repeat_options,
+            command_to_repeat(scenario.id, [row.id for row in self.plan.scenarios], self.plan.options.repeat_options),
         )
 
     @property

@@ -24,6 +24,7 @@ from harness.report.story import gist
 from harness.report.timeline import timeline
 from harness.report.told import Read, Told
 from harness.scenario.record import Action
+from harness.scenario.repeats import row_of
 
 WEIGHT = (*UNEXPECTED, Conclusion.KNOWN, Conclusion.PROVEN, Conclusion.UNPROVEN, Conclusion.SKIPPED)
 """What a reader looks for first."""
@@ -156,15 +157,28 @@ def tested(run: RunResult) -> list[tuple[str, str]]:
 
 
 def command(run: RunResult) -> str:
-    """What plays it again: all of it where that is short, else what is not as expected, else the first scenario."""
+    """What plays it again: what is not as expected, else all of it; of that the first row where it would be long.
+
+    A row that was played several times is played as often again.
+    """
     ordered = sorted(run.played, key=lambda one: WEIGHT.index(one.conclusion))
     wanted = [one for one in ordered if one.conclusion in UNEXPECTED] or ordered
     if not wanted:
         return ""
-    around = {tuple(one.command_to_repeat.split(one.id, 1)) for one in wanted}
-    if len(around) == 1 and len(wanted) <= _MOST_NAMED and len(parts := around.pop()) == 2:
-        return f"{parts[0]}{' '.join(one.id for one in wanted)}{parts[1]}"
+    rows = {row_of(one.id) for one in wanted}
+    by_row = {one.id if one.id in one.command_to_repeat else row_of(one.id): one.command_to_repeat for one in wanted}
+    by_time = {one.id: _this_time(one.id, one.command_to_repeat) for one in run.played if row_of(one.id) in rows}
+    for named in (by_row, by_time):  # the latter where they were not all played as often
+        around = {tuple(command.split(name, 1)) for name, command in named.items()}
+        if len(around) == 1 and len(named) <= _MOST_NAMED and len(parts := around.pop()) == 2:
+            return f"{parts[0]}{' '.join(named)}{parts[1]}"
     return wanted[0].command_to_repeat
+
+
+def _this_time(name: str, command: str) -> str:
+    """Plays one time of a row, where `command` plays all of them."""
+    before, repeated, behind = command.partition(f"{row_of(name)} --repeat ")
+    return f"{before}{name}{behind.lstrip('0123456789')}" if repeated else command
 
 
 def brief(number: int, scenario: ScenarioResult) -> Section:

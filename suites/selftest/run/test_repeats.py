@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,12 +20,14 @@ from harness.host.host import Host
 from harness.judge.judgement import Conclusion
 from harness.judge.known import known_issues
 from harness.play.run import PlayedSide
+from harness.report.page.view import command
 from harness.run import history
 from harness.run import side as module
 from harness.run.again import judged_again
 from harness.run.options import RunOptions
 from harness.run.plan import Plan
 from harness.run.session import Session
+from harness.run.side import command_to_repeat
 from harness.scenario.repeats import repeated, times_of
 from harness.scenario.spec import Scenario
 from suites.selftest.fakes.badbundle import Forger, edit_json, finish, finished_run, played_anew
@@ -62,6 +65,7 @@ class TestAskedFor:
                 names(scenario=(wrong,))
 
 
+OTHER = ROW.replace("F1", "F2")
 TWICE = repeated([RECORDED], lambda _: 2)
 
 
@@ -99,6 +103,48 @@ def _recorded(row: Scenario, host: Host, evidence: EvidenceStore, progress: Prog
 SIDES = [f"@{number}/{name}" for number in (1, 2) for name in ("stock", MUTANT)]
 
 
+class TestCommand:
+    @pytest.mark.parametrize(
+        ("planned", "told"),
+        [
+            ((ROW,), [f"{ROW} --toolstack xl"]),
+            ((f"{ROW}@2",), [f"{ROW}@2 --toolstack xl"]),
+            ((f"{ROW}@1", f"{ROW}@2"), [f"{ROW} --repeat 2 --toolstack xl"] * 2),
+            (
+                (f"{ROW}@1", f"{OTHER}@1", f"{ROW}@2", f"{OTHER}@2"),
+                [f"{one} --repeat 2 --toolstack xl" for one in (ROW, OTHER, ROW, OTHER)],
+            ),
+            (
+                (f"{ROW}@1", OTHER, f"{ROW}@2"),
+                [f"{ROW} --repeat 2 --toolstack xl", f"{OTHER} --toolstack xl", f"{ROW} --repeat 2 --toolstack xl"],
+            ),
+        ],
+    )
+    def test_of_a_row(self, planned: tuple[str, ...], told: list[str]) -> None:
+        found = [command_to_repeat(one, planned, " --toolstack xl") for one in planned]
+        assert found == [f"./tools/maskall run {one}" for one in told]
+
+    @pytest.mark.parametrize(
+        ("planned", "told"),
+        [
+            ((ROW, OTHER), f"{ROW} {OTHER}"),
+            ((f"{ROW}@1", f"{OTHER}@1", f"{ROW}@2", f"{OTHER}@2"), f"{ROW} {OTHER} --repeat 2"),
+            ((f"{ROW}@1", OTHER, f"{ROW}@2"), f"{ROW}@1 {OTHER} {ROW}@2"),
+            (tuple(f"{ROW}@{number}" for number in range(1, 10)), f"{ROW} --repeat 9"),
+            ((OTHER, *(f"{ROW}@{number}" for number in range(1, 10))), OTHER),
+            ((f"{ROW}@2",), f"{ROW}@2"),
+            ((f"{ROW}@2", f"{OTHER}@1"), f"{ROW}@2 {OTHER}@1"),
+        ],
+    )
+    def test_of_a_run(self, planned: tuple[str, ...], told: str) -> None:
+        def result(name: str) -> object:
+            made = command_to_repeat(name, planned, "")
+            return SimpleNamespace(id=name, conclusion=Conclusion.PROVEN, command_to_repeat=made)
+
+        run = SimpleNamespace(played=[result(one) for one in planned])
+        assert command(run) == f"./tools/maskall run {told}"  # type: ignore[arg-type]  # all that it looks at
+
+
 class TestPlayed:
     def test_the_plan_has_them_before_the_first_change(
         self, tmp_path: Path, played: Callable[[str], list[str]]
@@ -130,6 +176,21 @@ class TestPlayed:
         assert begun == SIDES, "each once"
         assert [(one.id, one.conclusion) for one in result.scenarios] == [(row.id, Conclusion.PROVEN) for row in TWICE]
         assert judged_again(tmp_path).result().counts == {Conclusion.PROVEN: 2}
+
+    def test_it_is_repeated_as_it_was(self, tmp_path: Path, played: Callable[[str], list[str]]) -> None:
+        """Each time of the row names the command that plays all of them, and so does the page of the run."""
+        played("")
+        run = session(tmp_path)
+        for row in TWICE:
+            run.run(row)
+        result = run.finish()
+        told = f"./tools/maskall run {ROW} --repeat 2"
+        assert [one.command_to_repeat for one in result.scenarios] == [told, told]
+        assert [one.command_to_repeat for one in judged_again(tmp_path).finished.values()] == [told, told]
+        assert command(result) == told
+        assert f"<code>{told}</code>" in (tmp_path / "report.html").read_text()
+        again = RunOptions(scenario=(ROW,), repeat=2, device=(RECORDED.device,)).settled()
+        assert [row.id for row in again.scenarios()] == [row.id for row in TWICE]
 
     def test_one_bad_time_is_a_bad_row_that_is_played_again_as_a_whole(
         self, run: Run, played_by: Callable[[Callable[[Scenario, Host, EvidenceStore], PlayedSide]], None]
