@@ -295,9 +295,9 @@ def homeless(block: Thing) -> bool:
 
     NVMe with multipath is told by its controllers.
     """
-    made = bool(_MADE.match(block.name)) or bool(block.related("slave")) or block.attributes.get("size") == "0"
+    made = bool(_MADE.match(block.name)) or bool(block.related("slave"))
     virtual = block.place.startswith("/sys/devices/virtual/") and "/nvme-subsystem/" not in block.place
-    return virtual and not made and not block.attributes.get("partition")
+    return virtual and not made
 
 
 def decimal(text: str) -> str:

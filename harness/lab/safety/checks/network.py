@@ -142,7 +142,7 @@ def _could_carry(function: Function, wires: Wires) -> bool:
 
 def _terminal(function: Function, facts: HostFacts) -> bool:
     """A program has a terminal of it open; where nobody tells who has what open, it could have one."""
-    if facts.lines("chars") and "users" in facts.sections and not facts.missing("users"):
+    if {"chars", "users"} <= facts.sections.keys() and not facts.missing("chars", "users"):
         return bool(terminals_of(function, facts))
     return function.driver not in _IDLE and (function.base == _COMMUNICATION or function.kind == _USB)
 
