@@ -78,6 +78,8 @@ def bundle(
         if not (root / NAME).exists():
             raise UsageError(f"{root} has no {NAME}: it is no run", hint="give the directory that 'results: ...' named")
         results = _results(root)
+        if under_way(root):  # one that is gone on with has results of the time before
+            raise UsageError(f"{root}: the run is still under way", hint="wait for its end")
         begun = begun_in(root)
         sizes = dict(_files(root, begun))
         digests = {bag.DATA + name: digest_inside(root, name) for name in sizes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -31,11 +32,11 @@ from harness.run.opened import Read
 from harness.run.options import CONTROL_XEN, RunOptions
 from harness.run.plan import STOCK
 from harness.run.sequence import disordered
-from harness.run.side import command_to_repeat
 from harness.run.store import RESULTS
 from harness.run.twins import answers_of_others, twins
 from harness.run.unpack import Unpacked
 from harness.run.witness import disagreeing
+from harness.scenario.repeats import row_of
 
 _CLOCKS = timedelta(minutes=5)  # that two clocks may differ
 _RED = ("failure", "error", "skipped")
@@ -174,10 +175,25 @@ def _asked(read: Read) -> Iterator[str]:
     for what, wanted, played in pairs:
         if wanted != played:
             yield f"{NAME} is to be repeated with {what} {wanted}, and was played with {played}"
-    for one in read.results.scenarios:  # somebody pastes it
-        command = command_to_repeat(one.id, begun.scenarios, begun.repeat_options)
-        if one.command_to_repeat != command:
-            yield f"{one.id} is to be repeated with {one.command_to_repeat!r}, and {NAME} says {command!r}"
+    yield from _pasted(read)
+
+
+def _pasted(read: Read) -> Iterator[str]:
+    """What somebody pastes into a shell is the command of a run, each word quoted, and asks for what was played."""
+    options = shlex.split(read.begun.repeat_options)
+    if shlex.join(options) != read.begun.repeat_options.strip(" "):
+        yield f"{NAME}: what it says to repeat it with is not quoted as maskall does: {read.begun.repeat_options!r}"
+    for one in read.results.scenarios:
+        try:
+            words = shlex.split(one.command_to_repeat)
+        except ValueError:
+            words = []
+        plain = shlex.join(words) == one.command_to_repeat
+        if words[3:4] == ["--repeat"]:
+            del words[3:5]
+        allowed = (["./tools/maskall", "run", name, *options] for name in (one.id, row_of(one.id)))
+        if not plain or words not in allowed:
+            yield f"{one.id} is to be repeated with {one.command_to_repeat!r}, which is not what was played"
 
 
 def _sequences(read: Read) -> Iterator[str]:

@@ -19,6 +19,7 @@ from harness.cli.entry import main
 from harness.report.bundle.container import BASE
 from harness.report.bundle.statement import NAMESPACE
 from harness.run.bundle import bundle
+from harness.run.store import held
 from suites.selftest.fakes.badbundle import SIDE, Forger, edit_json, finished_run, members_of, new_key, public
 from suites.selftest.fakes.clihome import nothing_of_the_user  # noqa: F401
 
@@ -287,6 +288,15 @@ class TestCommands:
         members["statement.json"] = members["statement.json"].replace(b"evidence:v1", b"evidence:v2")
         status, text = self.said(capsys, "verify", str(forger.written(members)), "--allowed-signers", signers)
         assert status == 2 and "urn:maskall:evidence:v2, and this maskall reads urn:maskall:evidence:v1 only" in text
+
+
+def test_a_run_that_is_gone_on_with_is_under_way(root: Path, tmp_path: Path) -> None:
+    """Its results are those of the time before."""
+    holder = held(root)
+    with pytest.raises(UsageError, match="the run is still under way"):
+        bundle(root, tmp_path / "x")
+    holder.close()
+    bundle(root, tmp_path / "x")
 
 
 def test_errors_are_of_the_caller(tmp_path: Path) -> None:

