@@ -21,7 +21,10 @@ _IPV6 = re.compile(rf"(?<![\w:.])(?={_HEX}*:{_HEX}*:)[0-9a-fA-F:]{{4,39}}(?![\w:
 _DSN = re.compile(rf"(?<![\w-]){_HEX}{{2}}(?:-{_HEX}{{2}}){{7}}(?![\w-])", re.ASCII)
 _EUI = re.compile(rf"(?<=eui\.){_HEX}{{16,32}}\b|(?<=wwn-0x){_HEX}{{16,32}}\b", re.ASCII)
 _SERIAL = re.compile(
-    r"\bserial(?: ?(?:number|no))?\.?[:=] ?([A-Za-z0-9._-]*\d[A-Za-z0-9._-]*)", re.ASCII | re.IGNORECASE
+    r"\bserial(?: ?(?:number|no))?\.?[:=] ?"
+    r"(?![0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]\b)"  # a root hub is called by the address of its controller
+    r"([A-Za-z0-9._-]*\d[A-Za-z0-9._-]*)",
+    re.ASCII | re.IGNORECASE,
 )
 _BUILT_BY = re.compile(r"\b(?:Xen|Linux) version \S+ \(([\w.+-]+)@([\w.-]+)\)", re.ASCII)
 _HOSTNAME = re.compile(r"Hostname set to <([\w.-]+)>|^([\w.-]+) login:", re.ASCII | re.MULTILINE)

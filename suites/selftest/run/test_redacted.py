@@ -136,6 +136,7 @@ def test_the_command_explains(
         "12:34:56 at [00:1f.2] 1:2:3 build-id 576c0736b3e38388c5afe9aaccc43a18d514e88e",
         "qemu 1:10.0.8+ds-0+deb13u1 4.20.2.1",
         "00000000-0000-0000-0000-000000000000",
+        "usb usb1: SerialNumber: 0000:06:00.0",
     ],
 )
 def test_what_is_nobodys_stays(text: str) -> None:
