@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from harness.base.strict import StrictModel
 from harness.judge.judgement import Check, Outcome
@@ -11,16 +12,16 @@ from harness.model.observation import Checkpoint
 
 
 class CheckPattern(StrictModel):
-    """Checks of one moment and view; `subject` and `seen` are globs ("irq *")."""
+    """Checks of one moment, or of any, and of one view; `subject` and `seen` are globs ("irq *")."""
 
-    at: Checkpoint
+    at: Checkpoint | Literal["any"]
     view: str
     subject: str
     seen: str = "*"
 
     def matches(self, check: Check) -> bool:
         return (
-            check.checkpoint is self.at
+            self.at in (check.checkpoint, "any")
             and check.view == self.view
             and fnmatchcase(check.subject, self.subject)
             and fnmatchcase(check.seen, self.seen)

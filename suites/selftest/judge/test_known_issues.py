@@ -116,6 +116,15 @@ def test_an_issue_that_comes_and_goes_may_stay_away(tmp_path: Path) -> None:
     assert concluded(seen, failed) is Conclusion.KNOWN
 
 
+def test_a_check_of_any_moment(tmp_path: Path) -> None:
+    more = [Check(at, "hardware", "COMMAND", "Mem+", "Mem-", Outcome.VIOLATED) for at in (C6, C7)]
+    for told, known in (("any", ("masked",)), ("C6", ()), ("C7", ())):
+        text = f"{MASKED}    - {{at: {told}, view: hardware, subject: COMMAND}}\n"
+        assert forecast(tmp_path, text).explains([*judge(masked()).checks, *more]) == known
+    with pytest.raises(InventoryError, match="any"):
+        issues(tmp_path, MASKED.replace("at: C6", "at: somewhen", 1))
+
+
 def test_an_issue_of_some_drivers_is_not_spoken_of_where_it_does_not_show(tmp_path: Path) -> None:
     seen = forecast(tmp_path, MASKED + "  shows: by driver\n")
     none = forecast(tmp_path, MASKED, {})
