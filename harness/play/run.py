@@ -60,12 +60,14 @@ def play(
     trace: bool = False,
     enough: StopCondition | None = None,
     at_c2: Callable[[], None] = lambda: None,
+    at_end: Callable[[], None] = lambda: None,
     strict_messages: bool = False,
     challenge: str | None = None,
 ) -> PlayedSide:
     """Play `scenario` on `host`. Product faults are in the judgement, an error of the lab goes with the record.
 
     `enough` is asked after every checkpoint whether to go on: a mutant that was seen need not be played to its end.
+    `at_end` is called when all is seen, and nothing is put back yet.
     With `strict_messages` a line of Xen or dom0's kernel that no rule describes fails it.
     """
     stage = set_up(scenario, host, store, progress)
@@ -90,6 +92,8 @@ def play(
         stage.tools.close()
     if host.console is not None:
         record.host_console = stage.collector.keep("host_console.txt", host.console.text()[heard:])
+    if error is None:
+        at_end()
     if host.restore is not None:
         try:
             with progress.phase("put everything back"):

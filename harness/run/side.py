@@ -64,11 +64,12 @@ class SidePlayer:
     progress: Progress
     enough: StopCondition | None = None
     at_c2: bool = False  # plant a mutant that does nothing before C2 then: what comes before it cannot notice it
-    broken_off: Event = field(default_factory=Event)  # set when all is ended: what this comes to is no result
+    broken_off: Event = field(default_factory=Event)  # set when all is ended: what is seen from then on is no result
     _planted: Control | None = None
     before: Sequence[Attempt] = ()  # tries that are stored already, of a run that goes on
     _stored: RawRef | None = None
     _began: datetime | None = None
+    _seen: bool = False  # all of it, before anything was broken off
 
     def __call__(self) -> SideOutcome:
         """The emulator's own faults are tried again, each on a fresh host and from the scenario's beginning."""
@@ -107,9 +108,9 @@ class SidePlayer:
     def _try(self, evidence: EvidenceStore, opener: Opener | None) -> PlayedSide:
         """One try, its record on disk beside the raw files whatever becomes of the run."""
         began = self._began = datetime.now(UTC)
-        self._planted = None
+        self._planted, self._seen = None, False
         played = self._attempt(evidence, opener)
-        if not self.broken_off.is_set():
+        if not self.broken_off.is_set() or (self._seen and played.error is None):
             self._stored = store_side(
                 evidence,
                 played.record,
@@ -149,6 +150,7 @@ class SidePlayer:
                     trace=plan.options.trace,
                     enough=self.enough,
                     at_c2=partial(self._plant, mutant, host) if mutant is not None and at_c2 else _nothing,
+                    at_end=self._ended,
                     strict_messages=strict,
                     challenge=plan.options.challenge,
                 )
@@ -156,6 +158,9 @@ class SidePlayer:
             return PlayedSide.skipped(scenario, str(error))
         except MaskallError as error:
             return PlayedSide.failed(scenario, error)
+
+    def _ended(self) -> None:
+        self._seen = not self.broken_off.is_set()
 
     def _plant(self, mutant: Mutant, host: Host) -> None:
         with self.progress.phase(f"apply mutant {self.name}"):

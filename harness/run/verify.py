@@ -154,7 +154,7 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification, parent: _Parent 
     found.layers.append(_fidelity(read))
     found.layers.append(_rejudged(root, read))
     found.layers.append(_supplements(read, parent))
-    found.notes += _notes(read)
+    found.notes += [*_notes(read), *_lost(files)]
     counts = ", ".join(f"{number} {word}" for word, number in results.counts.items())
     found.run = (
         f"run {results.run_id} on {results.host.name}, {shown.kind}: {counts}; exit status {results.exit_status:d}"
@@ -304,9 +304,9 @@ def _strays(files: Unpacked, read: Read) -> Iterator[str]:
 
 
 def _of_broken_off(name: str) -> bool:
-    """What a side left behind that was broken off before it could come to anything: it has no record, and no end."""
+    """What a side left behind that was broken off: it has no record, and counts for nothing."""
     folder, rest = _parted(name)
-    return bool(BROKEN_OFF.search(folder)) and rest != sidefile.NAME and not _ENDED.match(rest)
+    return bool(BROKEN_OFF.search(folder)) and rest != sidefile.NAME
 
 
 def _parted(name: str) -> tuple[str, str]:
@@ -320,6 +320,14 @@ def _broken_off(files: Unpacked, read: Read) -> Iterator[str]:
     left = dict.fromkeys(folder for folder, _ in map(_parted, files.digests) if BROKEN_OFF.search(folder))
     if left and not read.results.cases and b'"gone on"' not in read_inside(read.root, chain.NAME):
         yield f"{next(iter(left))} was broken off, and nobody went on with the run"
+
+
+def _lost(files: Unpacked) -> Iterator[str]:
+    """Sides that had been seen to their end, and were broken off before that was on record: while all was put back."""
+    ended = dict.fromkeys(folder for folder, rest in map(_parted, files.digests) if _ENDED.match(rest))
+    for folder in ended:
+        if BROKEN_OFF.search(folder):
+            yield f"{folder} was broken off when it had been played to its end, and was played again: ask why"
 
 
 def _control(read: Read) -> Layer:

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +112,26 @@ class TestInterrupted:
         assert not (tmp_path / f"raw/{NEVER.id}/stock/record.json").exists()
         again = judged_again(tmp_path)
         assert list(again.finished) == [RECORDED.id] and again.parts == {NEVER.id: ()}
+
+    @pytest.mark.parametrize(
+        ("when", "kept"), [("as it goes back", True), ("before its end", False), ("and it does not go back", False)]
+    )
+    def test_what_was_seen_to_its_end_before_is_a_result(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, kept: bool
+    ) -> None:
+        run, sound = replayrun.session(tmp_path), recorded_play()
+
+        def play(*given: Any, at_end: Callable[[], None], **more: Any) -> PlayedSide:  # noqa: ANN401
+            played = sound(*given, **more)
+            if when == "before its end":
+                run._abort()
+            at_end()
+            run._abort()
+            return replace(played, error=LabError("it hangs")) if when == "and it does not go back" else played
+
+        monkeypatch.setattr(module, "play", play)
+        run.run(RECORDED)
+        assert (tmp_path / f"raw/{RECORDED.id}/stock/record.json").exists() is kept
 
     def test_a_report_says_what_is_missing(
         self, tmp_path: Path, replaying: Callable[..., None], capsys: pytest.CaptureFixture[str]
