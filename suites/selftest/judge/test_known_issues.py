@@ -17,6 +17,8 @@ from harness.judge.known import KnownIssue, known_issues
 from harness.nested.devices import candidates
 from harness.nested.devices import catalogue as devices
 from harness.play.catalogue import catalogue
+from harness.report.announce import announced
+from harness.report.results import ExpectedVerdict
 from harness.scenario.choose import all_scenarios
 from harness.scenario.record import Record
 from harness.scenario.spec import ControlRole
@@ -132,6 +134,9 @@ def test_an_issue_of_some_drivers_is_not_spoken_of_where_it_does_not_show(tmp_pa
     assert (seen.verdict, seen.because.count("masked")) == (Verdict.PASS, 0)
     assert concluded(seen, passed) is Conclusion.UNPROVEN
     assert seen.remark(passed.verdict, passed.checks) == none.remark(passed.verdict, passed.checks) == ""
+    assert list(announced({"a": seen})) == list(announced({"a": none})) == ["expected: PASS of 1 scenario"]
+    told = ExpectedVerdict.of(seen)
+    assert (told.issues, told.documents) == ((), ())
     assert concluded(seen, failed) is Conclusion.KNOWN
     assert seen.remark(failed.verdict, failed.checks) == "fails as masked says: docs/findings/masked.md"
     record = masked()
