@@ -117,6 +117,7 @@ class Hunt:
         trace: bool = False,
         enough: StopCondition | None = None,
         at_c2: Callable[[], None] = lambda: None,
+        at_end: Callable[[], None] = lambda: None,
         strict_messages: bool = False,
         challenge: str | None = None,
     ) -> PlayedSide:
