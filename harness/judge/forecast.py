@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.judge.judgement import Check, Verdict
-from harness.judge.known import KnownIssue, Shows, unexplained
+from harness.judge.known import KnownIssue, unexplained
 from harness.scenario.spec import Scenario
 from harness.xen.keys.fixes import Fix, has_fix
 from harness.xen.keys.version import Answer
@@ -31,12 +31,7 @@ class Forecast:
     @property
     def certain(self) -> tuple[str, ...]:
         """Ids of the issues that a PASS would contradict."""
-        return tuple(name for name, issue in self.due if issue.shows is Shows.ALWAYS)
-
-    @property
-    def expected(self) -> tuple[tuple[str, KnownIssue], ...]:
-        """Those of `due` that any driver shows."""
-        return tuple((name, issue) for name, issue in self.due if issue.shows is not Shows.BY_DRIVER)
+        return tuple(name for name, issue in self.due if issue.always)
 
     def explains(self, checks: Sequence[Check]) -> tuple[str, ...]:
         """Ids of the issues that account for everything that was not met; empty when something is left over."""
@@ -46,16 +41,15 @@ class Forecast:
         """What it means that a run agrees with the forecast or does not, and what to do; empty: nothing to say."""
         if verdict is Verdict.PASS and self.certain:
             return self._changed()
-        if verdict is Verdict.PASS and self.expected:
-            return f"{_names(self.expected)} did not show this time; it comes and goes"
+        if verdict is Verdict.PASS and self.due:
+            return f"{_names(self.due)} did not show this time; it comes and goes"
         if verdict is not Verdict.FAIL:
             return ""
         if names := self.explains(checks):
-            told = self.because if self.expected else "; ".join(dict(self.due)[name].document or "" for name in names)
-            return f"fails as {' and '.join(names)} says: {told}"
-        if self.expected:
+            return f"fails as {' and '.join(names)} says: {self.because}"
+        if self.due:
             others = unexplained([issue for _, issue in self.due if issue.shows_in(checks)], checks)
-            return f"fails otherwise than {_names(self.expected)} says" + (f": {_check(others[0])}" if others else "")
+            return f"fails otherwise than {_names(self.due)} says" + (f": {_check(others[0])}" if others else "")
         if names := _account_for(self.elsewhere, checks):
             places = " and ".join(issue.seen_on for name, issue in self.elsewhere if name in names)
             return f"looks like {' and '.join(names)}, known from {places}"
@@ -74,16 +68,15 @@ def foresee(scenario: Scenario, facts: Mapping[str, str], fixes: Mapping[str, Fi
     mine = [(name, issue) for name, issue in issues.items() if issue.concerns(scenario)]
     due = tuple((name, issue) for name, issue in mine if issue.due_on(facts))
     elsewhere = tuple((name, issue) for name, issue in mine if not issue.due_on(facts))
-    told = [_why(name, issue, facts, fixes) for name, issue in due if issue.shows is not Shows.BY_DRIVER]
-    because = "; ".join(told or _of_fixes(scenario, facts, fixes)) or NOTHING_KNOWN
-    return Forecast(because, due, elsewhere)
+    told = [_why(name, issue, facts, fixes) for name, issue in due] or _of_fixes(scenario, facts, fixes)
+    return Forecast("; ".join(told) or NOTHING_KNOWN, due, elsewhere)
 
 
 def _why(name: str, issue: KnownIssue, facts: Mapping[str, str], fixes: Mapping[str, Fix]) -> str:
     if issue.fix is not None:
         product = fixes[issue.fix].product
         return f"fix {issue.fix} is not in {product.called} {facts[product.fact]}"
-    return f"known issue {name}{', which comes and goes' if issue.shows is Shows.AT_TIMES else ''}, {issue.document}"
+    return f"known issue {name}{'' if issue.always else ', which comes and goes'}, {issue.document}"
 
 
 def _of_fixes(scenario: Scenario, facts: Mapping[str, str], fixes: Mapping[str, Fix]) -> list[str]:

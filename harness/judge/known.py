@@ -5,7 +5,6 @@ An entry knows a failure by its signature, never by the verdict alone, so that i
 
 from __future__ import annotations
 
-import enum
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -36,14 +35,6 @@ def _span(value: object) -> object:
 Seen = Annotated[Span, BeforeValidator(_span)]
 
 
-class Shows(enum.StrEnum):
-    """How often, on a host where it is due."""
-
-    ALWAYS = "always"  # a PASS is a change
-    AT_TIMES = "at times"  # a PASS is none
-    BY_DRIVER = "by driver"  # with some drivers of the device: nothing is said of it where it does not show
-
-
 class KnownIssue(StrictModel):
     """One entry of known_issues.yaml: a defect with its document and where it was seen, or what lacks a fix."""
 
@@ -57,7 +48,7 @@ class KnownIssue(StrictModel):
     stacks: tuple[str, ...] = ()
     toolstacks: tuple[Literal["xl", "libvirt"], ...] = ()  # none: whichever makes the domains
     fix: str | None = None
-    shows: Shows = Shows.ALWAYS
+    always: bool = True  # false: it comes and goes, so a PASS is no change
     violated: tuple[CheckPattern, ...] = Field(min_length=1)
     also: tuple[CheckPattern, ...] = ()  # may be violated as well, or may not
 

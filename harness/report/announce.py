@@ -17,7 +17,7 @@ def announced(forecasts: Mapping[str, Forecast]) -> Iterator[str]:
         yield f"expected: PASS of {len(good)} scenario{'' if len(good) == 1 else 's'}"
     together: dict[tuple[Verdict, str], list[str]] = {}
     for name, forecast in forecasts.items():
-        if forecast.expected:
+        if forecast.due:
             together.setdefault((forecast.verdict, forecast.because), []).append(name)
     for (verdict, because), names in together.items():
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

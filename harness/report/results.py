@@ -77,8 +77,8 @@ class ExpectedVerdict(StrictModel):
         return cls(
             verdict=forecast.verdict,
             because=forecast.because,
-            issues=tuple(name for name, _ in forecast.expected),
-            documents=tuple(issue.document for _, issue in forecast.expected if issue.document),
+            issues=tuple(name for name, _ in forecast.due),
+            documents=tuple(issue.document for _, issue in forecast.due if issue.document),
         )
 
 

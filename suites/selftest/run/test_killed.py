@@ -195,7 +195,7 @@ class TestJudgedAgain:
         own = tmp_path / "own.yaml"
         own.write_text(
             "odd-thing:\n  title: t\n  document: docs/findings/odd.md\n  xen: ['4.20']\n  scenarios: ['E14-F1-*']\n"
-            "  shows: at times\n  violated: [{at: C6, view: guest, subject: x}]\n"
+            "  always: false\n  violated: [{at: C6, view: guest, subject: x}]\n"
         )
         replaying()
         run = replayrun.session(tmp_path / "run", own)
