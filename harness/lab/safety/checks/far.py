@@ -17,29 +17,11 @@ _FILE_SYSTEMS = {
 # FUSE programs that are known to keep their files on this machine; any other may be anywhere.
 _NEAR = {
     *("lxcfs", "gvfsd-fuse", "portal", "fuse-overlayfs", "snapfuse", "squashfuse", "mergerfs", "ntfs", "ntfs-3g"),
-    *(
-        "fuseiso",
-        "fuse-zip",
-        "mhddfs",
-        "ratarmount",
-        "pmxcfs",
-        "squashfuse_ll",
-        "erofsfuse",
-        "dwarfs",
-        "veracrypt",
-        "go-mtpfs",
-    ),
+    *("fuseiso", "fuse-zip", "mhddfs", "ratarmount", "pmxcfs"),
+    *("squashfuse_ll", "erofsfuse", "dwarfs", "veracrypt", "go-mtpfs"),
     *("exfat", "exfat-fuse", "encfs", "gocryptfs", "cryfs", "fuse2fs", "ext4", "bindfs", "archivemount", "dislocker"),
-    *(
-        "vmware-vmblock",
-        "revokefs-fuse",
-        "jmtpfs",
-        "simple-mtpfs",
-        "unionfs",
-        "catfs",
-        "guestmount",
-        "qemu-storage-daemon",
-    ),
+    *("vmware-vmblock", "revokefs-fuse", "jmtpfs", "simple-mtpfs"),
+    *("unionfs", "catfs", "guestmount", "qemu-storage-daemon"),
 }
 _SOURCE = re.compile(r"//|[^/\s]+:/|[^/\s]+@|\w+://")  # //server/share, server:/path, user@server:, s3://...
 # Kinds of file systems that stand on no block device, or number themselves, and keep everything on this machine.
@@ -48,20 +30,8 @@ _HERE = {
     *("pstore", "efivarfs", "configfs", "debugfs", "tracefs", "securityfs", "selinuxfs", "smackfs", "hugetlbfs"),
     *("mqueue", "autofs", "binfmt_misc", "fusectl", "rpc_pipefs", "nfsd", "xenfs", "nsfs", "resctrl", "functionfs"),
     *("gadgetfs", "usbfs", "binder", "oprofilefs", "ocfs2_dlmfs", "qibfs", "ipathfs", "none", "spufs", "openpromfs"),
-    *(
-        "overlay",
-        "overlayfs",
-        "aufs",
-        "unionfs",
-        "shiftfs",
-        "ecryptfs",
-        "btrfs",
-        "zfs",
-        "bcachefs",
-        "ubifs",
-        "jffs2",
-        "yaffs2",
-    ),
+    *("overlay", "overlayfs", "aufs", "unionfs", "shiftfs", "ecryptfs"),
+    *("btrfs", "zfs", "bcachefs", "ubifs", "jffs2", "yaffs2"),
     *("squashfs", "cramfs", "romfs", "erofs", "fuseblk", "virtiofs", "vboxsf", "vmhgfs", "hostfs", "ext4", "xfs"),
 }
 _IMAGE = re.compile(

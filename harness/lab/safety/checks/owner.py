@@ -51,18 +51,14 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     meant = tuple(line for line in facts.lines("cmdline") if _meant(function, line.text))
     if meant and function.driver not in _PASSING:
         yield Finding("owner", Level.DENY, "somebody else means it for a guest or a program", meant)
-    mapped = tuple(mapped_of(function, facts))
-    if mapped:
-        yield Finding("owner", Level.DENY, "a program has its memory mapped", mapped)
-    working = tuple(_working(function, facts))
-    if working:
-        yield Finding("owner", Level.LETHAL, "the kernel itself copies or encrypts with it, or could", working)
-    given = tuple(_devices_given(function, facts))
-    if given:
-        yield Finding("owner", Level.DENY, "a domain has a USB device of it", given)
-    users = tuple(_users(function, facts))
-    if users:
-        yield Finding("owner", Level.DENY, "a program has it open", users)
+    for level, reason, signs in (
+        (Level.DENY, "a program has its memory mapped", mapped_of(function, facts)),
+        (Level.LETHAL, "the kernel itself copies or encrypts with it, or could", _working(function, facts)),
+        (Level.DENY, "a domain has a USB device of it", _devices_given(function, facts)),
+        (Level.DENY, "a program has it open", _users(function, facts)),
+    ):
+        if found := tuple(signs):
+            yield Finding("owner", level, reason, found)
 
 
 def owners_of(function: Function, facts: HostFacts) -> list[FactLine]:
