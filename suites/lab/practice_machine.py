@@ -1,7 +1,8 @@
-"""The practice machine as a fixture: one for all tests of this lane, gone at the end."""
+"""The practice machine as a fixture: one for all tests of this lane, or of each of its workers, gone at the end."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ from harness.nested.cache import Cache
 from harness.nested.practice import Practice
 from harness.transport.ssh import SshTransport
 
-NAME = "lab-tests"  # not the user's own
+NAME = f"lab-tests{os.environ.get('PYTEST_XDIST_WORKER', '')}"  # not the user's own
 
 
 @pytest.fixture(scope="session")

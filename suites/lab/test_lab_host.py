@@ -1,6 +1,6 @@
 """The lab lane on a real Xen host, reached like any stranger's machine: over ssh, and by its management controller.
 
-In the order of the file; each test leaves the machine on, and as it was.
+Each test leaves the machine on, and as it was.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,10 @@ from harness.base.deadline import Deadline, poll
 from harness.base.errors import ExitStatus, LabError, LockHeld
 from harness.cli import main
 from harness.lab.inventory.models import DeviceEntry
-from harness.lab.lease import baseline as baselines
-from harness.lab.lease import leftovers
 from harness.lab.lease.baseline import Baseline
-from harness.lab.lease.claim import look
 from harness.lab.lease.claim_options import ClaimOptions
 from harness.lab.lease.ladder import Rung
 from harness.lab.lease.lease import Lease
-from harness.lab.lease.leftovers import Ours
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
 from harness.lab.rescue import Rescue
@@ -37,18 +32,16 @@ from harness.lab.safety.gate import Level
 from harness.lab.survey import Survey
 from harness.model.address import Bdf
 from harness.model.identity import Identity
-from harness.mutants.livepatching import COMPARISON, NAME, Livepatches
+from harness.mutants.livepatching import COMPARISON, NAME
 from harness.nested.practice import Practice
 from harness.nested.workbench import DATA_DISK
-from harness.run.options import DEFAULT_CONTROL
 from harness.transport.base import Script
-from harness.transport.ssh import SshTransport
 from harness.xen.keys.debugkeys import parse_livepatches
-from suites.lab.practice_machine import link_to
+from suites.lab.onsite import DEVICE, as_before, controller, link_to_site, livepatches, site
 from suites.lab.stay import arrive, borrow
 from suites.selftest.fakes.sshserver import Wire
 
-DEVICE = "virtio-rng"
+__all__ = ["as_before", "controller", "site"]
 ROOT_DISK, MANAGEMENT = "0000:00:03.0", "0000:00:04.0"
 _DATA_DISK = """\
 for c in /sys/class/nvme/*; do
@@ -58,59 +51,6 @@ done
 """
 KILLED_AT = (4, 10, 16)
 """Points of the journal: before the bind, behind it, and while the guest exists. The self-tests take every one."""
-
-
-@pytest.fixture(autouse=True)
-def controller(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("controller")))
-
-
-@pytest.fixture
-def site(practice: Practice) -> Site:
-    link_to(practice).close()  # it may have been booted anew by the test before
-    return Site.find(practice.inventory, practice.name)
-
-
-@pytest.fixture
-def as_before(site: Site) -> Iterator[Baseline]:
-    """How the device is; afterwards it must be the same, nothing may be left, and nobody may hold the host."""
-
-    def seen() -> tuple[Baseline, leftovers.Leftovers]:
-        link = site.transport()
-        link.connect(Deadline.after(site.entry.boot_seconds))
-        try:
-            return baselines.read(link, Bdf.parse("0000:02:00.0")), leftovers.survey(link)
-        finally:
-            link.close()
-
-    before, held = seen()
-    assert before.driver == "virtio-pci"
-    yield before
-    assert livepatches(site) == {}
-    after, holds = seen()
-    assert before.differences(after) == []
-    assert holds.more_than(held, Ours(frozenset({before.device}), frozenset({"maskall-a"}))) == ([], [])
-    link = link_to_site(site)
-    try:
-        assert look(link) is None
-        left = link.run(Script("ls /run/maskall 2>/dev/null; true"), deadline=Deadline.after(20)).text
-        assert left == ""
-    finally:
-        link.close()
-
-
-def link_to_site(site: Site) -> SshTransport:
-    link = site.transport()
-    link.connect(Deadline.after(site.entry.boot_seconds))
-    return link
-
-
-def livepatches(site: Site) -> dict[str, str]:
-    link = link_to_site(site)
-    try:
-        return Livepatches(link).there()
-    finally:
-        link.close()
 
 
 def facts_of(site: Site) -> HostFacts:
@@ -245,25 +185,6 @@ class TestKilledWithTheControlApplied:
         link.close()
         assert self.restore(practice) == ExitStatus.OK
 
-    def test_the_next_run_takes_it_away(
-        self, practice: Practice, site: Site, as_before: Baseline, tmp_path: Path
-    ) -> None:
-        words = ["--host", practice.name, "--inventory", str(practice.inventory), "--device", DEVICE]
-        words += ["--take-over", "it was killed by a test", "--no-control"]
-        argv = [sys.executable, "-m", "harness.cli", "run", "E14-F1", "--mutant", DEFAULT_CONTROL, *words]
-        with subprocess.Popen(  # noqa: S603
-            [*argv, "--results", str(tmp_path / "killed")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
-            assert process.stdout is not None
-            said = []
-            for line in process.stdout:
-                said.append(line)
-                if f"apply mutant {DEFAULT_CONTROL} done" in line:
-                    break
-            process.kill()
-        assert livepatches(site) == {NAME: "APPLIED"}, "".join(said)
-        assert main(["run", "E1-F1-hvm-virtio-rng", *words, "--results", str(tmp_path / "next")]) == ExitStatus.OK
-
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_mid_run_gives_the_device_back(
@@ -333,65 +254,3 @@ def test_a_host_that_hangs_is_power_cycled(practice: Practice, site: Site, as_be
     assert poll(lambda: practice.emulator not in (None, emulator), Deadline.after(5))
     visit.end()
     assert not HostState.of(site.name).quarantine
-
-
-HELD = """
-import time
-from pathlib import Path
-
-def test_it(pci_device, make_guest):
-    make_guest(pci_device)
-    Path("held").touch()
-    time.sleep(3600)
-"""
-
-
-class TestSomebodysOwnTests:
-    """Written with the fixtures, over ssh alone."""
-
-    def start(self, practice: Practice, folder: Path, test: Path) -> subprocess.Popen[str]:
-        place = [f"--maskall-inventory={practice.inventory}", f"--maskall-host={practice.name}"]
-        words = [
-            *place,
-            f"--maskall-device={DEVICE}",
-            f"--maskall-results={folder / 'results'}",
-            "-p",
-            "no:cacheprovider",
-        ]
-        return subprocess.Popen(  # noqa: S603 - our own interpreter
-            [sys.executable, "-m", "pytest", *words, f"--rootdir={test.parent}", str(test)],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    @pytest.mark.usefixtures("as_before")
-    def test_the_report_of_2019(self, practice: Practice, tmp_path: Path) -> None:
-        example = Path(__file__).parents[1] / "examples/test_2019_report.py"
-        process = self.start(practice, tmp_path, example)
-        said, _ = process.communicate()
-        assert process.returncode == ExitStatus.OK, said
-        proven = "PROVEN     test_2019_report.py::test_next_guest_gets_interrupts"
-        assert f"\n{proven}  stock PASS, control no-maskall-reset FAIL" in said, said
-
-    @pytest.mark.usefixtures("as_before")
-    def test_a_pytest_that_is_killed_is_undone_by_restore(self, practice: Practice, tmp_path: Path) -> None:
-        test = tmp_path / "test_mine.py"
-        test.write_text(HELD)
-        process = self.start(practice, tmp_path, test)
-        try:
-            assert poll((tmp_path / "held").exists, Deadline.after(400), every=1.0)
-        finally:
-            process.kill()
-        said, _ = process.communicate()
-        words = [
-            "restore",
-            practice.name,
-            "--inventory",
-            str(practice.inventory),
-            "--take-over",
-            "its pytest was killed",
-        ]
-        assert main(words) == ExitStatus.OK, said

@@ -1,6 +1,6 @@
 """The practice machine is a machine: it boots, is switched by its controller, reboots by itself, shows its devices.
 
-In the order of the file: every test leaves it switched on.
+Each test finds it booted and leaves it so.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ from harness.transport.base import Script
 from suites.lab.practice_machine import link_to
 
 SECONDS = 30.0
+
+
+@pytest.fixture(autouse=True)
+def booted(practice: Practice) -> None:
+    link_to(practice).close()
 
 
 def ask(machine: Practice, *argv: str) -> str:

@@ -19,10 +19,11 @@ from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
 from harness.mutants.livepatching import NAME
 from harness.nested.practice import Practice
+from harness.run.options import DEFAULT_CONTROL
 from harness.transport.base import Script
+from suites.lab.onsite import DEVICE, as_before, controller, link_to_site, livepatches, site
 from suites.lab.practice_machine import link_to
 from suites.lab.stay import arrive, borrow
-from suites.lab.test_lab_host import DEVICE, as_before, controller, link_to_site, livepatches, site
 
 __all__ = ["as_before", "controller", "site"]
 _DRIVERS = "for one in /sys/bus/pci/devices/*; do echo $one $(readlink $one/driver); done"
@@ -79,6 +80,26 @@ def test_a_reboot_takes_the_control_of_a_killed_run_away(practice: Practice, sit
     assert poll(lambda: rebooted(site, boot), Deadline.after(400), every=2.0)
     assert livepatches(site) == {}
     assert restore(practice, "--take-over", "it was killed by a test") == ExitStatus.OK
+
+
+def test_the_next_run_takes_the_control_of_a_killed_run_away(
+    practice: Practice, site: Site, as_before: object, tmp_path: Path
+) -> None:
+    words = ["--host", practice.name, "--inventory", str(practice.inventory), "--device", DEVICE]
+    words += ["--take-over", "it was killed by a test", "--no-control"]
+    argv = [sys.executable, "-m", "harness.cli", "run", "E14-F1", "--mutant", DEFAULT_CONTROL, *words]
+    with subprocess.Popen(  # noqa: S603
+        [*argv, "--results", str(tmp_path / "killed")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if f"apply mutant {DEFAULT_CONTROL} done" in line:
+                break
+        process.kill()
+    assert livepatches(site) == {NAME: "APPLIED"}, "".join(said)
+    assert main(["run", "E1-F1-hvm-virtio-rng", *words, "--results", str(tmp_path / "next")]) == ExitStatus.OK
 
 
 def rebooted(site: Site, before: str) -> bool:
