@@ -39,8 +39,7 @@ def as_before(site: Site) -> Iterator[Baseline]:
     """How the device is; afterwards it must be the same, nothing may be left, and nobody may hold the host."""
 
     def seen() -> tuple[Baseline, leftovers.Leftovers]:
-        link = site.transport()
-        link.connect(Deadline.after(site.entry.boot_seconds))
+        link = link_to_site(site)
         try:
             return baselines.read(link, Bdf.parse("0000:02:00.0")), leftovers.survey(link)
         finally:
