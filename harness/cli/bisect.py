@@ -55,6 +55,7 @@ def bisect(
     is skipped. Without a control: the bad end shows that the scenario sees the defect.
     """
     from harness.run.bisect import Bisect, Bisecting, begun
+    from harness.run.selection import chosen
 
     if resume is not None:
         return _go_on(options, begun(resume), resume.absolute())
@@ -65,7 +66,7 @@ def bisect(
         raise UsageError("which scenario tells good from bad?", hint="E14-F1-hvm-virtio-rng takes a minute")
     if bad_from > rounds:
         raise UsageError(f"--bad-from {bad_from} of --rounds {rounds} never comes", hint="give more --rounds")
-    options.scenarios()  # whatever is wrong with the options is said before anything is built
+    chosen(options)  # whatever is wrong with the options is said before anything is built
     asked = Bisecting(
         repo=str(repo and repo.absolute()),
         good=str(good),

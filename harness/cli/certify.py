@@ -69,12 +69,13 @@ def certify(
     from harness.run import store
     from harness.run.bundle import signed
     from harness.run.environment import FILES
+    from harness.run.selection import chosen
 
     if only_failed is not None and only_failed.name == _RUN and not (only_failed / _RUN).exists():
         only_failed = only_failed.parent
     folder, options = _asked(options, host, output, resume, only_failed)
     run, keep = folder / _RUN, [folder / Path(name).name for name in FILES]
-    options.scenarios()  # whatever is wrong is said before a directory is made
+    chosen(options)  # whatever is wrong is said before a directory is made
     for key in sign or ():
         signed(b"", key)  # and not after hours
     if options.in_lab and resume is None:
@@ -102,6 +103,8 @@ def _asked(
     options: RunOptions, host: str | None, output: Path | None, resume: Path | None, only_failed: Path | None
 ) -> tuple[Path, RunOptions]:
     """The directory, and what is to be played into its run. UsageError."""
+    from harness.run.resume import settled
+
     if resume is not None and (only_failed is not None or output is not None):
         other = "--only-failed" if only_failed is not None else "--output"
         raise UsageError(f"--resume and {other} are two things", hint="--resume goes on in its own directory")
@@ -112,7 +115,7 @@ def _asked(
         )
     options = options if before is None else _of_before(options, host, before)
     if resume is not None:
-        return resume, replace(options, resume=resume / _RUN).settled()
+        return resume, settled(replace(options, resume=resume / _RUN))
     stem = host if before is None else before.resolve().name
     folder = output or Path("certificates") / f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -147,18 +150,20 @@ def _again(options: RunOptions, before: Path) -> RunOptions:
     from harness.report.bundle.certificate import NAME
     from harness.run.again import begun_in
     from harness.run.certify import load_certificate
+    from harness.run.resume import settled
+    from harness.run.selection import chosen
     from harness.scenario.repeats import row_of, times_of
 
     rows = load_certificate(before / NAME).rows
     shown = {name for name, row in rows.items() if row.conclusion in (Conclusion.PROVEN, Conclusion.KNOWN)}
     planned = begun_in(before / _RUN).scenarios
     left = [name for name in planned if row_of(name) not in shown]
-    same = replace(options, scenario=tuple(planned)).settled()  # the devices and the options of then
-    of_profile = replace(same, scenario=(), failed=None).scenarios()
+    same = settled(replace(options, scenario=tuple(planned)))  # the devices and the options of then
+    of_profile = chosen(replace(same, scenario=(), failed=None))
     left += [row.id for row in of_profile if row.row not in times_of(planned)]
     if not left:
         raise UsageError(f"{before}: every row is shown", hint="there is nothing to play again")
-    return replace(options, scenario=tuple(left)).settled()
+    return settled(replace(options, scenario=tuple(left)))
 
 
 def _environment(options: RunOptions) -> dict[str, bytes]:

@@ -58,15 +58,18 @@ def hunt(options: RunOptions, names: Sequence[str], *, every: bool, resumed: Pat
     from harness.report.matrix import FILE, KillMatrix
     from harness.report.matrix_table import lines
     from harness.run.campaign import Campaign
+    from harness.run.plan import Plan
+    from harness.run.prepare import lab_for
+    from harness.run.selection import chosen
     from harness.run.session import Session
     from harness.run.store import load
 
     before = load(resumed / FILE, KillMatrix, hint="--resume wants the results of a campaign") if resumed else None
-    scenarios = options.scenarios()
+    scenarios = chosen(options)
     mutants = _chosen(options, names)
     with progress_for(Console()) as progress:
-        lab = options.prepared_lab([name for row in scenarios for name in row.devices], progress)
-        plan = options.plan(scenarios) if resumed is None else options.plan(scenarios, results=resumed.absolute())
+        lab = lab_for(options, [name for row in scenarios for name in row.devices], progress)
+        plan = Plan.of(options, scenarios, results=resumed and resumed.absolute())
         progress.note(f"results: {plan.results}")
         session = Session(lab, plan, progress)
         matrix = Campaign(session, list(mutants), progress, every=every, before=before).run()
@@ -81,11 +84,13 @@ def fit(options: RunOptions, names: Sequence[str]) -> int:
 
     from harness.base.progress import progress_for
     from harness.mutants.fitting import misfits
+    from harness.run.prepare import lab_for
+    from harness.run.selection import chosen
 
     mutants = _chosen(options, names)
-    scenarios = options.scenarios()
+    scenarios = chosen(options)
     with progress_for(Console()) as progress:
-        lab = options.prepared_lab([name for row in scenarios for name in row.devices], progress)
+        lab = lab_for(options, [name for row in scenarios for name in row.devices], progress)
         with lab.host(scenarios[0].devices, progress) as host:  # the lab has the devices of its scenarios, no others
             wrong = dict(misfits(host, mutants, progress))
     made = sum(bool(mutant.changes(options.stack_name)) for mutant in mutants.values())

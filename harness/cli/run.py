@@ -89,8 +89,11 @@ def run(
 
 def run_scenarios(options: RunOptions, go_on: str = "") -> int:
     """Play them; the exit status is the verdicts', not pytest's. `go_on`: what to type if it breaks off."""
-    options = options.settled()
-    options.scenarios()  # whatever is wrong with the options is said before pytest starts
+    from harness.run.resume import settled
+    from harness.run.selection import chosen
+
+    options = settled(options)
+    chosen(options)  # whatever is wrong with the options is said before pytest starts
     running = play(options, go_on)
     status = running.result.exit_status if running.result is not None else ExitStatus.NOTHING_RAN
     if running.error is not None and status is not ExitStatus.FAILED:
@@ -101,8 +104,9 @@ def run_scenarios(options: RunOptions, go_on: str = "") -> int:
 def run_for_git(options: RunOptions, bad_is: str | None) -> int:
     """As `run_scenarios`, told as `git bisect run` reads it; what ends early is translated at the command's door."""
     from harness.run.bisect import STATUS, answer_of
+    from harness.run.selection import chosen
 
-    options.scenarios()
+    chosen(options)
     running = play(options)
     if running.result is None:
         raise running.error or LabError("nothing was played")
@@ -137,11 +141,12 @@ def run_on(names: Sequence[str], options: RunOptions) -> int:
     A stack whose lab fails is told of and does not keep the others from being tried. The exit status is the worst.
     """
     from harness.cli.stacks import told, worst
+    from harness.run.selection import chosen
 
     if options.resume or options.failed:
         raise UsageError("--resume and --failed are for one run", hint="leave --stack out: the run knows its own")
     for name in names:  # whatever is wrong with the options is said before anything begins
-        replace(options, stack=name).scenarios()
+        chosen(replace(options, stack=name))
     root = options.results_directory()
     done: dict[str, RunResult] = {}
     lost: dict[str, ExitStatus] = {}

@@ -80,10 +80,11 @@ def begin(options: RunOptions, *, runs: int | None, duration: str | None) -> int
     import importlib.metadata
 
     from harness.report.soak import Soak
+    from harness.run.selection import chosen
 
     limit = seconds_of(duration) if duration else None
-    chosen = [row for row in options.scenarios() if row.end.hazard]
-    if not chosen:
+    rows = [row for row in chosen(options) if row.end.hazard]
+    if not rows:
         raise UsageError(
             f"no scenario of profile {options.profile} takes the hazard", hint=f"take --profile {DEFAULT_PROFILE}"
         )
@@ -93,17 +94,18 @@ def begin(options: RunOptions, *, runs: int | None, duration: str | None) -> int
         stack=options.stack_name,
         profile=options.profile,
         devices=tuple(options.device_names),
-        scenarios=tuple(row.id for row in chosen),
+        scenarios=tuple(row.id for row in rows),
         wanted=runs or DEFAULT_RUNS,
         facts={},
     )
-    return _soaked(begun, options, chosen, limit)
+    return _soaked(begun, options, rows, limit)
 
 
 def go_on(folder: Path, options: RunOptions, *, runs: int | None, duration: str | None) -> int:
     """Go on with a soak that was broken off, or add runs to one that was not."""
     from harness.report.soak import Soak
     from harness.run.many import SOAK
+    from harness.run.selection import chosen
     from harness.run.store import load
 
     limit = seconds_of(duration) if duration else None
@@ -112,35 +114,36 @@ def go_on(folder: Path, options: RunOptions, *, runs: int | None, duration: str 
         raise UsageError(f"--runs {runs}: {len(begun.runs)} are done already", hint="leave it out, or give more")
     begun = begun.model_copy(update={"wanted": runs or begun.wanted})
     options = replace(options, scenario=begun.scenarios, stack=begun.stack, device=begun.devices)
-    chosen = options.scenarios()
-    return _soaked(begun, options, chosen, limit, folder)
+    return _soaked(begun, options, chosen(options), limit, folder)
 
 
 def _soaked(
-    begun: Soak, options: RunOptions, chosen: Sequence[Scenario], limit: float | None, folder: Path | None = None
+    begun: Soak, options: RunOptions, rows: Sequence[Scenario], limit: float | None, folder: Path | None = None
 ) -> int:
     from rich.console import Console
 
     from harness.base.progress import progress_for
     from harness.report.soak import summary
+    from harness.run.plan import Plan
+    from harness.run.prepare import lab_for
     from harness.run.soak import Soaking
 
     began = time.monotonic()
     with progress_for(Console()) as progress:
-        lab = options.prepared_lab([name for row in chosen for name in row.devices], progress)
+        lab = lab_for(options, [name for row in rows for name in row.devices], progress)
         try:
             facts = lab.facts()
             other = [name for name in _SAME if begun.facts and begun.facts.get(name) != facts.get(name)]
             if other:
                 was, now = begun.facts.get(other[0]), facts.get(other[0])
                 raise UsageError(f"the soak was begun with {other[0]} {was}, here is {now}", hint="begin a new one")
-            plan = replace(options, cold=True).plan(chosen, results=folder)  # no run may hang on another's guest A
+            plan = Plan.of(replace(options, cold=True), rows, results=folder)  # no run may hang on another's guest A
             progress.note(f"results: {plan.results}")
             soaking = Soaking(
                 lab,
                 begun.model_copy(update={"facts": facts}),
                 plan,
-                {row.id: row for row in chosen},
+                {row.id: row for row in rows},
                 progress,
                 began + limit if limit else None,
             )

@@ -134,9 +134,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", mark)
     config.pluginmanager.register(_Ended(config), "maskall-ended")
     if OPTIONS not in config.stash and any(config.getoption(_destination(row)) is not None for row in TABLE):
+        from harness.run.resume import settled
+        from harness.run.selection import refuse_mistakes
+
         try:
-            config.stash[OPTIONS] = options(config).settled()
-            options(config).check()
+            config.stash[OPTIONS] = settled(options(config))
+            refuse_mistakes(options(config))
         except MaskallError as error:
             raise pytest.UsageError(f"maskall: {error}") from None
 
@@ -145,8 +148,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The catalogue's rows, or a test's hypervisors; the last, so that both sides of a test stand side by side."""
     if "maskall_scenario" in metafunc.fixturenames:
+        from harness.run.selection import chosen
+
         try:
-            rows = options(metafunc.config).scenarios()
+            rows = chosen(options(metafunc.config))
         except MaskallError as error:  # of an ini file, or of an inventory
             raise pytest.Collector.CollectError(f"maskall: {error}") from None
         metafunc.parametrize("maskall_scenario", rows, ids=[row.id for row in rows], scope="session")

@@ -63,14 +63,18 @@ class Running:
     @cached_property
     def _devices(self) -> list[str]:
         """Of all tests; where only the host is looked at, what the first scenario of the options would borrow."""
+        from harness.run.selection import chosen
+
         if not self._scenarios and self._borrowed is None:
-            return list(self.options.scenarios()[0].devices)
+            return list(chosen(self.options)[0].devices)
         return [*(name for row in self._scenarios for name in row.devices), *(self._borrowed or ())]
 
     @cached_property
     def lab(self) -> Lab:
+        from harness.run.prepare import lab_for
+
         with self._live() as progress:
-            lab = self.options.prepared_lab(self._devices, progress)
+            lab = lab_for(self.options, self._devices, progress)
         self._kept_before = set(lab.kept())
         return lab
 
@@ -78,13 +82,15 @@ class Running:
     def session(self) -> Session:
         from harness.nested.cache import Cache
         from harness.report.announce import announced
+        from harness.run.plan import Plan
+        from harness.run.prepare import controls_for
         from harness.run.session import Session
 
         lab = self.lab  # first: without a lab no results directory is made
         with self._live() as progress:
-            plan = self.options.plan(self._scenarios, results=self.results)
+            plan = Plan.of(self.options, self._scenarios, results=self.results)
             progress.note(f"results: {plan.results}")
-            controls = self.options.prepared_controls(self._devices, progress)
+            controls = controls_for(self.options, self._devices, progress)
             session = Session(lab, plan, progress, cache=Cache(), controls_lab=controls)
             if self.options.resume is not None:
                 session.go_on()

@@ -18,7 +18,9 @@ from harness.nested.rundir import RunDir
 from harness.nested.snapshot import connect
 from harness.play.stage.warm_files import TAKE_OVER
 from harness.run.options import RunOptions
+from harness.run.plan import Plan
 from harness.run.prepare import prepared_lab
+from harness.run.selection import chosen
 from harness.run.session import Session
 
 _RESTORES = 3
@@ -72,7 +74,7 @@ class Figures:
 def measure(stack: Stack, device: str, progress: Progress) -> Figures:
     """Boots, restores, and one scenario in each of the ways. Raises UsageError, LabError."""
     options = RunOptions(scenario=(f"{_SCENARIO}-{device}",), stack=stack.name, device=(device,))
-    options.scenarios()
+    chosen(options)
     figures = Figures()
     lab = prepared_lab(stack, [device], progress)
     facts = lab.facts()
@@ -135,8 +137,8 @@ def _scenario(
     """One scenario with its control, in one of the ways; the seconds of the stock side's phases in their order."""
     with tempfile.TemporaryDirectory(prefix="maskall-bench-") as results:
         ways = replace(options, results=Path(results), workers=workers, cold=cold)
-        (scenario,) = ways.scenarios()
-        session = Session(lab, ways.plan([scenario]), progress.side(name))
+        (scenario,) = chosen(ways)
+        session = Session(lab, Plan.of(ways, [scenario]), progress.side(name))
         outcome = session.run(scenario)
         finished = session.finish()
     figures.seconds[f"scenario, {name}"] = outcome.seconds

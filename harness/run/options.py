@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,16 +14,12 @@ from harness.base.errors import UsageError
 from harness.run.option import Only, joined, option, table_of
 
 if TYPE_CHECKING:
-    from harness.base.progress import Progress
-    from harness.host.host import Lab
     from harness.judge.known import KnownIssue
     from harness.lab.inventory.models import HostEntry
     from harness.lab.lease.claim_options import ClaimOptions
     from harness.lab.lease.site import Site
     from harness.mutants.catalogue import Mutant
     from harness.nested.ownparts import OwnParts
-    from harness.run.plan import Plan
-    from harness.scenario.spec import Scenario
     from harness.xen.toolstack.choice import ToolstackName
 
 DEFAULT_PROFILE = "ci"
@@ -293,14 +288,6 @@ class RunOptions:
         """The mutant that takes the place of the stock hypervisor."""
         return self.mutant if self.no_control else None
 
-    def settled(self) -> RunOptions:
-        """With all that --resume or --failed stands for. UsageError for a run that cannot be gone on with."""
-        if self.resume is None and self.failed is None:
-            return self
-        from harness.run.resume import settled
-
-        return settled(self)
-
     @classmethod
     def of_words(cls, text: str) -> RunOptions:
         """What `repeat_options` wrote. UsageError for a word that is none of this maskall's."""
@@ -313,21 +300,6 @@ class RunOptions:
         named = {row.name: row for row in rows.values()}
         given = {name: many if named[name].several else many[-1] for name, many in values.items()}
         return cls(**{name: named[name].stored(value) for name, value in given.items()})
-
-    def scenarios(self) -> list[Scenario]:
-        """The rows asked for. Raises UsageError or InventoryError for any option that is wrong: this is the check."""
-        from harness.run.selection import chosen
-
-        return chosen(self)
-
-    def check(self) -> None:
-        """Raises UsageError or InventoryError for any option that is wrong, whether scenarios are played or not."""
-        from harness.run.selection import checked
-
-        if self.scenario:
-            self.scenarios()
-        else:
-            checked(self)
 
     @cached_property
     def _entry(self) -> HostEntry:
@@ -433,13 +405,6 @@ class RunOptions:
 
         return known_issues(self.known_issues)
 
-    def plan(self, scenarios: Iterable[Scenario], *, results: Path | None = None) -> Plan:
-        """The plan for `scenarios`; without a directory for the results a new one is made."""
-        from harness.run.plan import Plan
-
-        mutants, issues = self.known_mutants(), self.issues()
-        return Plan(tuple(scenarios), self, mutants, issues, results or self.results_directory())
-
     def results_directory(self, *, make: bool = True) -> Path:
         """A new directory, made unless somebody else shall do it. Raises UsageError."""
         if self.resume is not None:
@@ -494,18 +459,6 @@ class RunOptions:
         from harness.lab.lease.claim_options import ClaimOptions
 
         return ClaimOptions(self.accepted, self.wait, self.take_over, reason)
-
-    def prepared_lab(self, devices: Iterable[str], progress: Progress) -> Lab:
-        """The lab, ready to hand out hosts with any of these devices. Raises UsageError, LabError."""
-        from harness.run.prepare import lab_for
-
-        return lab_for(self, devices, progress)
-
-    def prepared_controls(self, devices: Iterable[str], progress: Progress) -> Lab | None:
-        """Where the hosts come from that run the hypervisor of --control-xen; None without it."""
-        if self.control != CONTROL_XEN:
-            return None
-        return replace(self, xen=self.control_xen).prepared_lab(devices, progress)
 
 
 TABLE = table_of(RunOptions)

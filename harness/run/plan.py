@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,12 @@ class Plan:
     mutants: dict[str, Mutant]
     issues: dict[str, KnownIssue]
     results: Path
+
+    @classmethod
+    def of(cls, options: RunOptions, scenarios: Iterable[Scenario], *, results: Path | None = None) -> Plan:
+        """The plan for `scenarios`; without a directory for the results a new one is made. Raises UsageError."""
+        mutants, issues = options.known_mutants(), options.issues()
+        return cls(tuple(scenarios), options, mutants, issues, results or options.results_directory())
 
     @property
     def tested(self) -> str:

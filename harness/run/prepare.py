@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from harness.base.beside import beside
 from harness.base.progress import Progress
@@ -16,7 +17,7 @@ from harness.nested.cache import Cache
 from harness.nested.image import ensure_image
 from harness.nested.lab import NO_PARTS, NestedLab
 from harness.nested.ownparts import OwnParts
-from harness.run.options import RunOptions
+from harness.run.options import CONTROL_XEN, RunOptions
 
 
 def lab_for(options: RunOptions, wanted: Iterable[str], progress: Progress) -> Lab:
@@ -31,6 +32,13 @@ def lab_for(options: RunOptions, wanted: Iterable[str], progress: Progress) -> L
         return RealLab.opened(options.site, devices, options.wishes("maskall run"), progress, once)
     use_mirror(options.mirror)
     return prepared_lab(stack(options.stack_name), devices, progress, sudo=options.yes, own=options.own_parts())
+
+
+def controls_for(options: RunOptions, wanted: Iterable[str], progress: Progress) -> Lab | None:
+    """Where the hosts come from that run the hypervisor of --control-xen; None without it."""
+    if options.control != CONTROL_XEN:
+        return None
+    return lab_for(replace(options, xen=options.control_xen), wanted, progress)
 
 
 def prepared_lab(

@@ -44,6 +44,14 @@ def checked(options: RunOptions) -> list[Candidate]:
     return devices
 
 
+def refuse_mistakes(options: RunOptions) -> None:
+    """Raises UsageError or InventoryError for any option that is wrong, whether scenarios are played or not."""
+    if options.scenario:
+        chosen(options)
+    else:
+        checked(options)
+
+
 def chosen(options: RunOptions) -> list[Scenario]:
     """The rows asked for. Raises as `checked`, and UsageError where there are none."""
     devices = checked(options)

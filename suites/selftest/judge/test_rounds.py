@@ -14,6 +14,7 @@ from harness.judge.judgement import Outcome, Verdict
 from harness.report.results import Side
 from harness.report.rounds import history, leaks
 from harness.run.options import RunOptions
+from harness.run.selection import chosen
 from harness.scenario.record import Record, Round
 from suites.selftest.fakes.goodrecord import CATALOGUE, COUNTS, good, scenario
 
@@ -97,9 +98,9 @@ def test_the_terminal_has_first_last_and_growth() -> None:
 
 
 def test_the_number_of_rounds_is_an_option_of_scenarios_that_have_them() -> None:
-    rows = RunOptions(scenario=("E3-F[17]-hvm-nvme",), rounds=5).scenarios()
+    rows = chosen(RunOptions(scenario=("E3-F[17]-hvm-nvme",), rounds=5))
     assert [row.follow.rounds for row in rows] == [0, 5]
     assert RunOptions(rounds=5).repeat_options == " --rounds 5"
     with pytest.raises(UsageError, match="rounds"):
-        RunOptions(scenario=("E3-F1-hvm-nvme",), rounds=5).scenarios()
+        chosen(RunOptions(scenario=("E3-F1-hvm-nvme",), rounds=5))
     assert scenario("E3", "F7").with_rounds(3).follow.rounds == 3

@@ -22,6 +22,8 @@ from harness.mutants.catalogue import catalogue
 from harness.mutants.livepatching import COMPARISON, NAME
 from harness.mutants.plant import plant, stock_again
 from harness.run.options import DEFAULT_CONTROL, RunOptions
+from harness.run.plan import Plan
+from harness.run.selection import refuse_mistakes
 from suites.selftest.cli.test_cli_stacks import LAB
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
 from suites.selftest.fakes.goodrecord import scenario
@@ -257,12 +259,13 @@ def lab(tmp_path: Path, *, allowed: bool = True) -> Path:
 )
 def test_a_mutant_that_is_asked_for_is_one_that_may_be(tmp_path: Path, mutant: str, allowed: bool, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        RunOptions(inventory=lab(tmp_path, allowed=allowed), mutant=mutant).check()
+        refuse_mistakes(RunOptions(inventory=lab(tmp_path, allowed=allowed), mutant=mutant))
 
 
 def test_a_lab_host_has_its_endings_own_control_if_that_may_be(tmp_path: Path) -> None:
-    plan = RunOptions(inventory=lab(tmp_path), profile="full").plan((), results=tmp_path)
+    plan = Plan.of(RunOptions(inventory=lab(tmp_path), profile="full"), (), results=tmp_path)
     rows = [scenario(ending, "F1", "nvme") for ending in ("E3", "E14", "E15")]
     assert [plan.control(row) for row in rows] == [None, DEFAULT_CONTROL, "maskall-not-refused"]
-    asked = RunOptions(inventory=lab(tmp_path), mutant="sticky-host-maskall").plan((), results=tmp_path)
+    options = RunOptions(inventory=lab(tmp_path), mutant="sticky-host-maskall")
+    asked = Plan.of(options, (), results=tmp_path)
     assert [asked.control(row) for row in rows] == [None, "sticky-host-maskall", None]

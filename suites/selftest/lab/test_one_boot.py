@@ -29,6 +29,7 @@ from harness.lab.provision.wanted import MENU
 from harness.model.change import NoLedger
 from harness.nested.ownparts import OwnXen
 from harness.run.options import RunOptions
+from harness.run.selection import refuse_mistakes
 from suites.selftest.cli.test_cli_stacks import LAB
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
 from suites.selftest.fakes.hypervisorfile import BUILD_ID, elf32
@@ -316,7 +317,7 @@ def test_the_inventory_must_permit_it(tmp_path: Path, own: OwnXen, grants: str) 
     inventory = tmp_path / "lab.yaml"
     inventory.write_text(LAB.replace("kind: lab\n", f"kind: lab\n    {grants}\n"))
     with pytest.raises(UsageError, match="--xen: the inventory does not allow to boot bench with another") as told:
-        RunOptions(inventory=inventory, xen=own.path).check()
+        refuse_mistakes(RunOptions(inventory=inventory, xen=own.path))
     assert set(re.findall(r"allow_\w+", told.value.hint)) == {"allow_reboot", "allow_persistent"} - {
         grants.split(":")[0]
     }
@@ -328,4 +329,4 @@ def test_what_is_no_hypervisor_is_refused_before_anything(tmp_path: Path, data: 
     inventory.write_text(LAB.replace("kind: lab\n", "kind: lab\n    allow_reboot: true\n    allow_persistent: true\n"))
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(MaskallError, match=str(tmp_path / "file")):
-        RunOptions(inventory=inventory, xen=tmp_path / "file").check()
+        refuse_mistakes(RunOptions(inventory=inventory, xen=tmp_path / "file"))

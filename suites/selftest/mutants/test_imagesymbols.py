@@ -16,6 +16,7 @@ from harness.mutants.hypervisor_file import HypervisorFile
 from harness.mutants.imagesymbols import symbols_in
 from harness.nested.ownparts import OwnXen
 from harness.run.options import RunOptions
+from harness.run.selection import chosen
 from suites.selftest.fakes.hypervisorfile import START, elf32, image, symbols
 
 FUNCTION, OTHER, LAST = START + 0x2000, START + 0x2040, START + 0x2080
@@ -108,5 +109,5 @@ def test_a_run_whose_control_does_not_fit(tmp_path: Path, called: bool, mutant: 
     text = image({FUNCTION: b"\x90" * 64}, called=[FUNCTION] if called else [])
     (tmp_path / "xen.gz").write_bytes(elf32(text + symbols({"pci_reset_msix_state": FUNCTION, "_etext": OTHER})))
     with pytest.raises(UsageError, match=told) as raised:
-        RunOptions(scenario=("E14",), xen=tmp_path / "xen.gz", mutant=mutant).scenarios()
+        chosen(RunOptions(scenario=("E14",), xen=tmp_path / "xen.gz", mutant=mutant))
     assert "--control-xen FILE" in raised.value.hint

@@ -15,6 +15,7 @@ from harness.cli.entry import main
 from harness.plugin import Given, options
 from harness.run.option import Only, Option, joined, with_kind
 from harness.run.options import TABLE, RunOptions
+from harness.run.selection import chosen
 from suites.selftest.cli.test_cli_stacks import LAB
 from suites.selftest.fakes.clihome import nothing_of_the_user
 
@@ -207,7 +208,7 @@ def test_what_is_for_the_other_kind_of_host_is_refused(row: Option, tmp_path: Pa
     lab.write_text(LAB)
     given = RunOptions(inventory=lab) if row.only is Only.NESTED else RunOptions()
     with pytest.raises(UsageError, match=f"{row.flag} is for {row.only}.*{row.why}"):
-        replace(given, **{row.name: getattr(EVERY, row.name)}).scenarios()
+        chosen(replace(given, **{row.name: getattr(EVERY, row.name)}))
 
 
 def test_the_command_to_repeat_says_what_it_takes_to_do_the_same_again() -> None:

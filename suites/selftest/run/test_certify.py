@@ -26,8 +26,10 @@ from harness.run import store
 from harness.run.bundle import bundle
 from harness.run.certify import NAMESPACE, certificate, load_certificate, nobody, store_certificate
 from harness.run.options import RunOptions
+from harness.run.resume import settled
 from harness.run.rules import this_tool
 from harness.run.schema import certificate_schema, schema_text
+from harness.run.selection import chosen
 from harness.run.verify import Wanted
 from harness.scenario.repeats import row_of
 from suites.selftest.fakes.badbundle import (
@@ -523,7 +525,7 @@ class TestPlayedAgain:
         assert options.failed == before / "run" and options.results == tmp_path / "new/run"
         assert self.ROW not in map(row_of, options.scenario), "it is shown"
         assert {"E14-F8-hvm-virtio-rng@1", "E14-F8-hvm-virtio-rng@3", "E3-F1-hvm-virtio-rng"} <= set(options.scenario)
-        assert options.settled() == options and [row.id for row in options.scenarios()] == list(options.scenario)
+        assert settled(options) == options and [row.id for row in chosen(options)] == list(options.scenario)
 
     def test_a_row_that_is_not_shown_is_played_as_often_as_it_was(self, before: Path, tmp_path: Path) -> None:
         edit_json(
@@ -537,7 +539,7 @@ class TestPlayedAgain:
             self.asked(before, tmp_path, "xenbox1")
 
     def test_all_of_it_is_shown(self, before: Path, tmp_path: Path) -> None:
-        names = [row.row for row in RunOptions(profile="certify", device=("virtio-rng",)).scenarios()]
+        names = [row.row for row in chosen(RunOptions(profile="certify", device=("virtio-rng",)))]
         proven = {"conclusion": "PROVEN", "good": 1, "times": 1}
         edit_json(before / "certificate.json", lambda data: data.update(rows=dict.fromkeys(names, proven)))
         edit_json(before / "run/run.json", lambda begun: begun.update(scenarios=names))

@@ -15,6 +15,7 @@ from harness.judge.judgement import Conclusion
 from harness.report.results import RunResult
 from harness.run import history
 from harness.run.options import RunOptions
+from harness.run.selection import chosen
 from harness.run.shard import shard
 from suites.selftest.fakes.goodrecord import scenario
 from suites.selftest.fakes.samplerun import build, scenarios
@@ -126,7 +127,7 @@ class TestShard:
     @pytest.mark.parametrize("text", ["0/2", "3/2", "1/0", "1", "a/b", "-1/2", "1/100", "1/2/3", ""])
     def test_no_part(self, text: str) -> None:
         with pytest.raises(UsageError, match="is no part"):
-            RunOptions(shard=text).scenarios()
+            chosen(RunOptions(shard=text))
 
     def test_more_parts_than_rows(self) -> None:
         with pytest.raises(UsageError, match="take fewer parts"):
@@ -136,6 +137,6 @@ class TestShard:
         for number, seconds in enumerate((10.0, 20.0, 60.0)):
             history.add(book, night(number, GOOD, seconds=seconds))
         assert history.times(book) == {ID: 30.0}
-        every = RunOptions(profile="ci").scenarios()
-        parts = [RunOptions(profile="ci", shard=f"{n}/2", history=book).scenarios() for n in (1, 2)]
+        every = chosen(RunOptions(profile="ci"))
+        parts = [chosen(RunOptions(profile="ci", shard=f"{n}/2", history=book)) for n in (1, 2)]
         assert sorted(row.id for part in parts for row in part) == sorted(row.id for row in every)

@@ -26,6 +26,8 @@ from harness.run import side as module
 from harness.run.again import judged_again
 from harness.run.options import RunOptions
 from harness.run.plan import Plan
+from harness.run.resume import settled
+from harness.run.selection import chosen
 from harness.run.session import Session
 from harness.run.side import command_to_repeat
 from harness.scenario.repeats import repeated, times_of
@@ -41,12 +43,12 @@ DEVICE = ("virtio-rng",)
 
 
 def names(**asked: Any) -> list[str]:  # noqa: ANN401 - options
-    return [row.id for row in RunOptions(**asked).scenarios()]
+    return [row.id for row in chosen(RunOptions(**asked))]
 
 
 class TestAskedFor:
     def test_as_the_profile_says(self) -> None:
-        rows = RunOptions(profile="certify", device=DEVICE).scenarios()
+        rows = chosen(RunOptions(profile="certify", device=DEVICE))
         often = times_of(row.id for row in rows)
         assert all(often[row.row] == (3 if row.end.hazard else 1) for row in rows)
         assert set(often.values()) == {1, 3}
@@ -165,8 +167,8 @@ class TestPlayed:
         assert begun == SIDES[: SIDES.index(halt)]
         assert run._held is not None
         run._held.close()
-        options = RunOptions(resume=tmp_path).settled()
-        assert [row.id for row in options.scenarios()] == [row.id for row in TWICE], "and not more often"
+        options = settled(RunOptions(resume=tmp_path))
+        assert [row.id for row in chosen(options)] == [row.id for row in TWICE], "and not more often"
         begun = played("")
         run = session(tmp_path, resume=tmp_path)
         run.go_on()
@@ -189,8 +191,8 @@ class TestPlayed:
         assert [one.command_to_repeat for one in judged_again(tmp_path).finished.values()] == [told, told]
         assert command(result) == told
         assert f"<code>{told}</code>" in (tmp_path / "report.html").read_text()
-        again = RunOptions(scenario=(ROW,), repeat=2, device=(RECORDED.device,)).settled()
-        assert [row.id for row in again.scenarios()] == [row.id for row in TWICE]
+        again = settled(RunOptions(scenario=(ROW,), repeat=2, device=(RECORDED.device,)))
+        assert [row.id for row in chosen(again)] == [row.id for row in TWICE]
 
     def test_one_bad_time_is_a_bad_row_that_is_played_again_as_a_whole(
         self, run: Run, played_by: Callable[[Callable[[Scenario, Host, EvidenceStore], PlayedSide]], None]
@@ -208,9 +210,9 @@ class TestPlayed:
         played_by(second_fails)
         run(*rows)
         run.session.finish()
-        options = RunOptions(failed=run.root).settled()
+        options = settled(RunOptions(failed=run.root))
         assert options.scenario == tuple(row.id for row in rows if row.device == "nvme")
-        assert options.settled() == options
+        assert settled(options) == options
 
     def test_the_book_counts_every_time(self, tmp_path: Path, played: Callable[[str], list[str]]) -> None:
         played("")

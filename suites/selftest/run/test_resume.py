@@ -25,6 +25,7 @@ from harness.report.results import RunResult
 from harness.run import side as module
 from harness.run import store
 from harness.run.options import RunOptions
+from harness.run.resume import settled
 from harness.scenario.record import Broken, Record
 from harness.scenario.spec import Scenario
 from suites.selftest.fakes import replayrun
@@ -185,11 +186,11 @@ class TestOptions:
 
     def test_all_that_repeats_it(self, root: Path) -> None:
         edit_json(root / "run.json", lambda data: data.update(repeat_options=" --stack bookworm --cold --rounds 5"))
-        options = RunOptions(resume=root, workers=2).settled()
+        options = settled(RunOptions(resume=root, workers=2))
         assert options.scenario == (RECORDED.id, NEVER.id) and options.device == ("virtio-rng",)
         assert (options.stack, options.cold, options.rounds, options.workers) == ("bookworm", True, 5, 2)
         assert options.results_directory() == root
-        assert options.settled() == options
+        assert settled(options) == options
 
     def test_of_words_is_the_inverse_of_repeat_options(self) -> None:
         options = RunOptions(
@@ -238,7 +239,7 @@ class TestFailed:
         for row in (RECORDED, NEVER):
             run.run(row)
         assert run.finish().exit_status == 3
-        options = RunOptions(failed=root).settled()
+        options = settled(RunOptions(failed=root))
         assert options.scenario == (NEVER.id,) and options.results is None
         monkeypatch.setattr(module, "play", recorded_play())
         again = replayrun.session(second, failed=root)
