@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from suites.selftest.fakes.sshlink import dial, keys, server, wire
 
@@ -23,6 +23,8 @@ _STEADY = settings(deadline=None, database=None, suppress_health_check=[HealthCh
 settings.register_profile("selftest", _STEADY, derandomize=True)
 # `maskall test --fuzz MINUTES`: other examples in each round, for whoever looks for what is not known yet.
 settings.register_profile("fuzz", _STEADY, max_examples=1000, print_blob=True)
+# tools/small-changes: that a test fails is all that it asks, and an example that loops cannot be made smaller.
+settings.register_profile("unshrunk", _STEADY, derandomize=True, phases=(Phase.explicit, Phase.generate))
 settings.load_profile(os.environ.get("MASKALL_EXAMPLES", "selftest"))
 
 # Seconds. The longest takes some twenty on an idle machine: what is ended here waits for what never happens.

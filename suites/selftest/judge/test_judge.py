@@ -53,6 +53,14 @@ def test_a_complete_good_record_passes(ending: str, follow_on: str) -> None:
     assert {one.view for one in judgement.checks} <= VIEWS
 
 
+def test_one_vector_is_enough() -> None:
+    record = good()
+    for at in (C2, C6):
+        view(at, "guest", vectors=1)(record)
+    judgement = judge(record)
+    assert (judgement.verdict, judgement.violations) == (V.PASS, ()), judgement.reason
+
+
 def test_the_verdict_is_computed_from_the_record_alone() -> None:
     record = good()
     before = copy.deepcopy(record)

@@ -97,6 +97,12 @@ def test_the_terminal_has_first_last_and_growth() -> None:
     assert leaks("x", side(good("E3", "F1"))) == []
 
 
+def test_a_round_with_as_much_as_the_one_before_is_no_rise() -> None:
+    once = changed(lambda one: replace(one, counts={**COUNTS, "msi_irqs": 20 if one.number < 12 else 40}))
+    (grown,) = (one for one in growth([one.counts for one in once.rounds]) if one.counter.name == "msi_irqs")
+    assert (grown.rises, str(grown)) == (1, "20 -> 40, more in 1 of 18 rounds")
+
+
 def test_the_number_of_rounds_is_an_option_of_scenarios_that_have_them() -> None:
     rows = chosen(RunOptions(scenario=("E3-F[17]-hvm-nvme",), rounds=5))
     assert [row.follow.rounds for row in rows] == [0, 5]
