@@ -98,6 +98,10 @@ class TestLivepatches:
     def test_another_dump_ends_it(self) -> None:
         assert parse_livepatches(f"{self.CONTROL}(XEN) 'h' pressed -> showing keys\n{self.ROW}") == (self.HERE,)
 
+    def test_a_guest_that_says_the_same_does_not(self) -> None:
+        said = self.CONTROL.replace("(XEN) build-id", "(d1) 'h' pressed -> showing keys\n(XEN) build-id")
+        assert said != self.CONTROL and parse_livepatches(said) == (self.HERE,)
+
     @pytest.mark.parametrize(
         ("text", "words"),
         [

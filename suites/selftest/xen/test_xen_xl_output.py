@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
+import pkgutil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import harness.xen.keys
 from harness.base.errors import ParseError
 from harness.model.address import Bdf
 from harness.xen.keys.xl_output import (
@@ -27,6 +31,16 @@ NVME = Bdf.parse("0000:04:00.0")
 E1000E = Bdf.parse("0000:01:00.0")
 HEADER = "Name                                        ID   Mem VCPUs\tState\tTime(s)\n"
 DOM0 = "Domain-0                                     0  1024     2     r-----     136.1\n"
+
+
+def test_what_is_no_file_is_called_text() -> None:
+    names = [module.name for module in pkgutil.iter_modules(harness.xen.keys.__path__, "harness.xen.keys.")]
+    parsers = [
+        one for name in names for _, one in inspect.getmembers(importlib.import_module(name), inspect.isfunction)
+    ]
+    files = [inspect.signature(one).parameters.get("file") for one in parsers]
+    given = [file.default for file in files if file is not None and file.default is not inspect.Parameter.empty]
+    assert len(given) > 15 and set(given) == {"<text>"}
 
 
 @pytest.mark.parametrize("name", [*every("xl_list.txt"), *every("xl_list_v.txt")])
