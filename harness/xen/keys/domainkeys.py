@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from harness.base.errors import ParseError
 from harness.xen.keys.debugkeys import last_dump
@@ -85,9 +86,12 @@ class DomainUsage:
 
 
 _DOMAIN = re.compile(r"General information for domain ([0-9]{1,5}):")
-_DYING = re.compile(r" +refcnt=[0-9]+ dying=([0-2]) .*")
-_PAGES = re.compile(r" +nr_pages=([0-9]{1,15}) .*")
-_INTERRUPTS = re.compile(r" +Interrupts +\{ ?((?:[0-9]{1,9}(?:-[0-9]{1,9})?(?:, )?)*) ?\}")
+_FACTS = {
+    "dying": re.compile(r" +refcnt=[0-9]+ dying=([0-2]) .*"),
+    "nr_pages": re.compile(r" +nr_pages=([0-9]{1,15}) .*"),
+    "Interrupts": re.compile(r" +Interrupts +\{ ?((?:[0-9]{1,9}(?:-[0-9]{1,9})?(?:, )?)*) ?\}\s*"),
+}
+"""What is read of each domain; all of it must be there."""
 
 
 def parse_domains(text: str, *, file: str = "<text>") -> tuple[DomainUsage, ...]:
@@ -102,35 +106,24 @@ def parse_domains(text: str, *, file: str = "<text>") -> tuple[DomainUsage, ...]
         (XEN) Rangesets belonging to domain 2:
         (XEN)     Interrupts { 20, 42-43 }
     """
-    domains: list[DomainUsage] = []
-    fields: set[str] = set()
+    begun: list[tuple[int, int, dict[str, str]]] = []
     for line in last_dump(text, "'q' pressed -> dumping domain info", "q", file):
         if header := _DOMAIN.fullmatch(line.text.strip()):
-            _all_three(fields, bool(domains), file, line.number)
-            domains.append(DomainUsage(int(header[1]), 0, 0, 0, line.number))
-            fields = set()
-        elif not domains:
-            continue
-        elif match := _DYING.fullmatch(line.text):
-            domains[-1] = replace(domains[-1], dying=int(match[1]))
-            fields.add("dying")
-        elif match := _PAGES.fullmatch(line.text):
-            domains[-1] = replace(domains[-1], pages=int(match[1]))
-            fields.add("nr_pages")
-        elif match := _INTERRUPTS.fullmatch(line.text.rstrip()):
-            domains[-1] = replace(domains[-1], irqs=_size(match[1]))
-            fields.add("Interrupts")
-    _all_three(fields, bool(domains), file, 0)
-    if not any(domain.domid == 0 for domain in domains):
+            begun.append((int(header[1]), line.number, {}))
+        elif begun:
+            begun[-1][2].update(
+                {name: match[1] for name, fact in _FACTS.items() if (match := fact.fullmatch(line.text))}
+            )
+    if not any(domid == 0 for domid, _, _ in begun):
         raise ParseError("dom0 is not in the dump of debug key q", file=file, expected="every domain, dom0 first")
-    return tuple(domains)
+    return tuple(_usage(domid, facts, file, line) for domid, line, facts in begun)
 
 
-def _all_three(fields: set[str], begun: bool, file: str, line: int) -> None:
-    missing = {"dying", "nr_pages", "Interrupts"} - fields
-    if begun and missing:
+def _usage(domid: int, facts: Mapping[str, str], file: str, line: int) -> DomainUsage:
+    if missing := _FACTS.keys() - facts:
         expected = f"{', '.join(sorted(missing))} of every domain"
         raise ParseError("a domain in the dump of debug key q is incomplete", file=file, line=line, expected=expected)
+    return DomainUsage(domid, int(facts["dying"]), int(facts["nr_pages"]), _size(facts["Interrupts"]), line)
 
 
 def _size(ranges: str) -> int:
