@@ -16,6 +16,7 @@ _MOST_HOSTS = 64
 _MOST_PIECES = 4
 MOST_NOTES = 20
 _MOST_CONFIGS = 256
+_MOST_VECTORS = 256
 
 
 @dataclass
@@ -87,6 +88,8 @@ class PastedHost:
     keys: set[str] = field(default_factory=set)  # dumps that were seen
     headers: list[str] = field(default_factory=list)  # keys in the order of their dumps, the first few
     pieces: list[PastedRound] = field(default_factory=list)  # of the first few dumps
+    listed: dict[int, set[tuple[Bdf, str]]] = field(default_factory=dict)  # irq -> devices and owners of key Q
+    unlisted: dict[tuple[int, str], list[PastedPlace]] = field(default_factory=dict)  # irq, signature -> lines
     unnamed: list[tuple[MsixControl, PastedPlace]] = field(default_factory=list)  # of config space without an address
 
     def device(self, address: Bdf) -> DeviceFacts | None:
@@ -115,11 +118,16 @@ class PastedHost:
         if ended.contradicts():
             self.note("dumps of the debug keys do not belong together: key Q names irqs that key i does not have")
             return
+        for irq, name, lines in ended.unlisted():
+            if len(self.unlisted) < _MOST_VECTORS:
+                self.unlisted.setdefault((irq, name), lines)
         for address, (row, place) in ended.devices.items():
             device = self.device(address)
             if device is None:
                 continue
             vectors = ended.vectors(address)
+            for irq in row.irqs:
+                self.listed.setdefault(irq, set()).add((address, row.owner))
             if row.owner != device.owner:
                 device.was_bound.clear()
             device.owner, device.owner_place, device.vectors = row.owner, place, vectors.told
@@ -129,6 +137,19 @@ class PastedHost:
             device.was_bound.update(dict.fromkeys(vectors.bound, row.owner))
             for name, places in vectors.found.items():
                 device.show(name, place, *places)
+
+    def settle(self) -> None:
+        """Vectors without a device at their own moment: of the one that has them at another, or of the host."""
+        for (irq, name), places in self.unlisted.items():
+            having = self.listed.get(irq, set())
+            devices = {address for address, _ in having}
+            device = self.device(next(iter(devices))) if len(devices) == 1 else None
+            if name != "masked-by-xen" and having and all(owner == "d0" for _, owner in having):
+                continue  # dom0's own driver may keep what it does not use
+            if device is not None:
+                device.show(name, *places)
+            else:
+                self.show(name, *places)
 
     def note(self, text: str) -> None:
         if text not in self.notes and len(self.notes) < MOST_NOTES:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from harness.base.errors import ParseError
 from harness.model.message import Origin
+from harness.report.explain.cut import MARKS, begins_in_linux
 from harness.report.explain.facts import PastedHost
 from harness.report.explain.lines import PastedLine, Speaker
 from harness.report.explain.window import JOINS, Window
@@ -16,6 +17,8 @@ from harness.xen.keys.version import parse_linux
 LINUX_VERSION = re.compile(r"Linux version ([0-9]\S*)")
 _NOT_OWNER = re.compile(r"map irq failed -19 for 32752\b")
 _STILL_IN_USE = re.compile(r"MSI-X (?:release|preparation) failed \(-16\)")
+_MAPPING = re.compile(r"xen[ _]map irq")
+_MAPPED = re.compile(r"xen[ _]map irq failed -?[0-9]+ for [0-9]+ domain")
 _FRONTEND = re.compile(r"Xen PCI frontend error: -\d+!|has not registered MSI/MSI-X support")
 
 
@@ -28,12 +31,15 @@ class KernelLines:
         if self._says(host, line):
             return
         text = line.text.rstrip()
-        for other, _ in self._window.following(at, JOINS - 1, line.number):
+        wrapped = () if text.endswith(tuple(MARKS)) else self._window.following(at, JOINS - 1, line.number)
+        for other, _ in wrapped:
             if other.speaker is not Speaker.TEXT or not other.text.strip():
-                return
+                break
             text = f"{text} {other.text.strip()}"
             if self._says(host, replace(line, text=text)):
                 return
+        if begins_in_linux(text):
+            self._window.unreadable(host, line)
 
     def _says(self, host: PastedHost, line: PastedLine) -> bool:
         text = line.text
@@ -46,6 +52,8 @@ class KernelLines:
             self._window.of_device(host, line, "leftover-pirqs")
         elif _FRONTEND.search(text):
             self._window.of_device(host, line, "intx")
+        elif _MAPPING.search(text) and not _MAPPED.search(text):
+            return False  # the error and the domain are still to come
         else:
             return self._window.cause(host, line, Origin.DOM0)
         return True

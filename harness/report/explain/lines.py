@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.model.address import FUNCTION
+
 
 class Speaker(enum.Enum):
     """Who printed a line."""
@@ -42,6 +44,7 @@ class PastedPlace:
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\ufeff]")
 _QUOTE = re.compile(r"(?: {0,3}[>|])+ ?")
+_CHANGED = re.compile(rf"[+-](?=\t|\[ *[0-9]+\.[0-9]|{FUNCTION} )| (?=\t)")  # diff -u
 _DATE = (  # `Jan  5`, `5. Januar`, `janv. 05`, `1月 05`: in any language
     r"(?:(?:[^\W\d_]{2,10}\.?|[0-9]{1,2}[月월]) {1,2}[0-9]{1,2}\.?|[0-9]{1,2}\.? {1,2}[^\W\d_]{2,10}\.?)"
 )
@@ -58,6 +61,7 @@ _MONOTONIC = re.compile(
 _STAMP = re.compile(
     r"(?:\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
     r"(?: ?(?:Z|UTC|[+-][0-9]{2}:?[0-9]{2}))?\]?"
+    r"(?: [0-9]{2}[OE](?=[ +]))?\+?"  # the stream, as GitLab names it
     # dmesg -T in any language, -H, --reltime; conserver
     r"|\[[^\]()]{0,30}[0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:[.,][0-9]{1,9})?(?: [A-Z]{3,4})?(?: [0-9]{4})?\]"
     r"|\[ *\+[0-9]+[.,][0-9]+\]"
@@ -72,6 +76,9 @@ _NAMED = re.compile(
 )
 _GUEST = re.compile(r"\(d[0-9]{1,5}\) ")
 _XEN = re.compile(r"\(XEN\) ?(?:\[(?:[0-9]{4}-[0-9. :-]{10,24}| *[0-9]+\.[0-9]+|[0-9a-f]{16})\] ?)?")
+_LINUX_WITHIN = re.compile(
+    r"[^()]{0,100}?[\s\]:>|\"'](?=\[ *[0-9]{1,9}\.[0-9]{6}\] )"
+)  # behind what a logger puts before it
 _LINUX = re.compile(r"(?:<[0-9]{1,2}>)?\[ *[0-9]+\.[0-9]{3,9}\] ?(?:\[ *[CT][0-9]+\] ?)?")
 
 
@@ -85,6 +92,8 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
     shown = text.strip()
     quote = _QUOTE.match(text)
     text = text[quote.end() :] if quote else text
+    changed = _CHANGED.match(text)
+    text = text[changed.end() :] if changed else text
     host = ""
     kernel = False
     for _ in range(3):
@@ -106,38 +115,13 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
         yield PastedLine(number, Speaker.XEN, text[start.end() : end], host, shown)
     if starts:
         return
+    if "] " in text and (before := _LINUX_WITHIN.match(text)):
+        text = text[before.end() :]
     stamp = _LINUX.match(text)
     if stamp or kernel:
         yield PastedLine(number, Speaker.LINUX, text[stamp.end() if stamp else 0 :], host, shown)
     else:
         yield PastedLine(number, Speaker.TEXT, text, host, shown)
-
-
-_TYPOGRAPHY = str.maketrans(
-    dict.fromkeys("\u2018\u2019", "'")
-    | dict.fromkeys("\u201c\u201d", '"')
-    | dict.fromkeys("\u2010\u2011\u2013\u2212", "-")
-    | dict.fromkeys("\u00a0\u2007\u202f", " ")
-    | dict.fromkeys("\u00ad\u200b\u2060", "")
-)
-_ENTITY = re.compile(r"&(?:amp;)?(?:(lt|gt|quot|apos|nbsp|amp)|#(39|34|60|62|160|x27|x22|x3[cCeE]|xA0|xa0));")
-_NAMES = {"lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "amp": "&"}
-_CODES = {"39": "'", "34": '"', "60": "<", "62": ">", "160": " ", "x27": "'", "x22": '"'}
-_CODES |= {"x3c": "<", "x3e": ">", "xa0": " "}
-_ESCAPED = re.compile(r"\\u00(22|26|27|3[cCeE])")  # JSON
-_TAG = re.compile(r"</?(?:br|pre|code|p|div|span|tt|b|i|font|li|td|tr|blockquote)(?: [^<>\n]*)? ?/?>")
-
-
-def plain(text: str) -> str:
-    """What a forum or a word processor has made of signs, taken back; as many lines as before."""
-    if "&" in text:
-        text = _ENTITY.sub(lambda found: _NAMES[found[1]] if found[1] else _CODES[found[2].lower()], text)
-        text = _TAG.sub("", text)
-    elif "<br" in text or "</" in text:
-        text = _TAG.sub("", text)
-    if "\\u00" in text:
-        text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
-    return text if text.isascii() else text.translate(_TYPOGRAPHY)
 
 
 class Unreadable(Exception):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
+from errno import errorcode
 
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, SEGMENT, Bdf
 from harness.model.config import MAX_BYTES, ConfigSpace, MsixControl
+from harness.report.explain.cut import begins_in_libxl, ends_linux, ends_xen
 from harness.report.explain.facts import DeviceFacts, PastedHost
 from harness.report.explain.kernellines import LINUX_VERSION, KernelLines
 from harness.report.explain.lines import PastedLine, PastedPlace, Speaker
@@ -16,8 +19,9 @@ from harness.report.explain.xenlines import XEN_VERSION, XenLines
 from harness.xen.keys.debugkeys import DEVICES, IRQS, MASKS
 from harness.xen.keys.lspci import parse_lspci
 
-_LSPCI_LINES = 200  # of one device
-_LSPCI = re.compile(rf"((?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]) ((?:[0-9a-f]{{4}}: |[A-Z])\S.*)")
+_LSPCI_LINES = 400  # of one device, with an empty one behind each
+_SHORT = rf"(?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]"
+_LSPCI = re.compile(rf"({_SHORT}) ((?:[0-9a-f]{{4}}: |[A-Z])\S.*)")
 _PART = re.compile(
     r"\s*(?:(Subsystem): |(Control): I/O|(Status): Cap|(Interrupt): pin|(Region) \d|(Capabilities): |(Flags): [a-z6]"
     r"|(Kernel driver) in use: |(Kernel modules): |(!!! Unknown header type 7f)|\(?(rev ff)\))"
@@ -34,7 +38,7 @@ _RANK = (
     "Kernel modules",
 )
 _MSIX = re.compile(r"Capabilities: \[[0-9a-f]{2}\] MSI-X: Enable([+-]) Count=([0-9]{1,4}) Masked([+-])")
-_MSIX_BEGUN = re.compile(r"Capabilities: \[[0-9a-f]{2}\] MSI-X: ")
+_MSIX_BEGUN = re.compile(r"Capabilities: \[[0-9a-f]{2}\] MSI-X:(?: |\W*$)")
 _CONTROL = re.compile(r"Control: I/O[+-] .*DisINTx[+-]")
 _CUT = re.compile(rf"[a-zA-Z0-9: ]*MSI-X on (?:(?:Dom\w+|d\[?\w+\]?)'s )?{FUNCTION}\W*")
 _LOST = re.compile(r"Missed \d+ kernel messages|/dev/kmsg buffer overrun|messages lost due to rate-limiting")
@@ -42,12 +46,18 @@ _SAVED = re.compile(r"Saving to .* new xl format")
 _UNANSWERED = re.compile(
     r"pci_remove_timeout: Domain \d+:timed out waiting for DM to remove|Backend .*/pci/\S+ not ready"
 )
-_BUSY = re.compile(r"xc_assign_device failed: Device or resource busy")
+_ASSIGN_FAILED = "xc_assign_device failed:"
+_REASONS = "|".join(re.escape(os.strerror(one)) for one in errorcode)
+_ASSIGN_SAID = re.compile(rf"xc_assign_device failed: (?:(Device or resource busy)|{_REASONS})")
+_SETPCI = re.compile(rf"setpci (?:-\S+ )*-s ?({_SHORT}) (?:-\S+ )*CAP_MSIX\+0?x?2(?:\.[wW])?$")
+_WORD = re.compile(r"[0-9a-f]{4}")
 _HEX = re.compile(r"^[> |]*(?:([0-9a-f]{2,3}): ?)?((?:[0-9a-f]{2} ){15}[0-9a-f]{2}) *$", re.MULTILINE)
 _LINUX_BEGINS = re.compile(
     rf"[A-Za-z][\w-]* (?:{FUNCTION}|nvme[0-9]+|pci-[0-9]+)[ :]|xen:|DMAR:|AMD-Vi:|irq [0-9]|Disabling IRQ|\*\* [0-9]"
 )
-_LINUX_WITHIN = re.compile(rf"(?<=[\"';,>|\t])[a-z][\w-]* {FUNCTION}: ")
+_LINUX_WITHIN = re.compile(
+    rf"(?<=[\"';,>|\t])[a-z][\w-]* {FUNCTION}: |(?<=kernel: )[a-z][\w-]* {FUNCTION}: |\b(?:xen-)?pciback {FUNCTION}: "
+)
 _UNSAID = (("   ", IRQS), (" ", MASKS), ("", DEVICES))
 
 
@@ -73,28 +83,68 @@ class PlainLines:
             self._kernel.line(host, line, at)
         elif _LOST.search(text):
             host.losses.append(self._window.place(line))
-        elif _CUT.fullmatch(text) or any(form.row.fullmatch(f"{lead}{text}") for lead, form in _UNSAID):
+        elif _MSIX_BEGUN.match(text):
+            self._unnamed(host, line, at)
+        elif (
+            _CUT.fullmatch(text)
+            or (line.number == 1 and ends_xen(text))
+            or any(form.row.fullmatch(f"{lead}{text}") for lead, form in _UNSAID)
+        ):
             self._window.unreadable(host, line)  # the beginning of it is missing, so that nobody knows who said it
-        elif found := _MSIX.fullmatch(text):  # of a device that is not named
-            self._window.file.devices += 1
-            host.unnamed_config(_control(found), self._window.place(line))
         elif _SAVED.search(text):
             self._saving = True
-        elif _BUSY.search(text):
-            host.show("assign-busy", self._window.place(line))
+        elif "xc_assign_device" in text and (_ASSIGN_FAILED in text or begins_in_libxl(text)):
+            self._assigned(host, line, at)
+        elif asked := _SETPCI.search(text):
+            return self._register(host, Bdf.parse(asked[1]), at, line.number)
         elif self._saving and _UNANSWERED.search(text):
             host.show("saved-with-device", self._window.place(line))
         elif said := _LINUX_BEGINS.match(text) or _LINUX_WITHIN.search(text):
             self._window.file.linux += 1
             self._kernel.line(host, replace(line, text=text[said.start() :]), at)  # dmesg -t, or a column of a table
+        elif line.number == 1 and ends_linux(text):
+            self._window.unreadable(host, line)
         return at - 1
+
+    def _unnamed(self, host: PastedHost, line: PastedLine, at: int) -> None:
+        """MSI-X of a device that is not named."""
+        whole = self._window.whole(line, at, _MSIX)
+        found = _MSIX.search(whole) if whole is not None else None
+        if found is None:
+            self._window.unreadable(host, line)
+            return
+        self._window.file.devices += 1
+        host.unnamed_config(_control(found), self._window.place(line))
+
+    def _assigned(self, host: PastedHost, line: PastedLine, at: int) -> None:
+        """What libxl got from Xen. A reason that was cut or is in another language is not guessed at."""
+        whole = self._window.whole(line, at, _ASSIGN_SAID)
+        said = _ASSIGN_SAID.search(whole) if whole is not None else None
+        if said is None:
+            self._window.unreadable(host, line)
+        elif said[1]:
+            host.show("assign-busy", self._window.place(line))
+
+    def _register(self, host: PastedHost, address: Bdf, at: int, number: int) -> int:
+        """MSI-X message control, read with setpci."""
+        answer, stop = next(self._window.following(at, 1, number), (None, at - 1))
+        device = host.device(address)
+        if answer is None or device is None or not _WORD.fullmatch(answer.text.strip()):
+            return at - 1
+        self._window.file.devices += 1
+        value, place = int(answer.text.strip(), 16), self._window.place(answer)
+        if value == 0xFFFF:
+            device.show("dead-link", place)
+        else:
+            device.take(MsixControl(value), place)
+        return stop
 
     def _lspci(self, host: PastedHost, line: PastedLine, header: re.Match[str], at: int) -> int:
         """One device of lspci, to an empty line, another header or speaker, or something of an earlier part."""
         device = host.device(Bdf.parse(header.group(1)))
         rank, taken = 0, [line.text.strip()]
         far, ended, gone = at - 1, False, "(rev ff)" in line.text
-        msix: tuple[MsixControl, PastedPlace] | None = None
+        msix: list[tuple[MsixControl, PastedPlace]] = []
         recognised = 0
         for other, stop in self._window.following(at, _LSPCI_LINES, line.number):
             text = other.text.strip()
@@ -102,8 +152,11 @@ class PlainLines:
                 break
             if not text:
                 ended = True
-                break
+                continue
             part = _PART.match(other.text)
+            if ended and (part is None and not other.text.startswith(("\t", " "))):
+                break
+            ended = False
             name = next((group for group in part.groups() if group), "") if part else ""
             detail = other.text.startswith(("\t\t", "         "))
             if name == "!!! Unknown header type 7f":
@@ -116,7 +169,7 @@ class PlainLines:
                 whole = self._part(other, stop + 1, name, text)
                 taken.append(f"\t{whole}")
                 if found := _MSIX.search(whole):
-                    msix = _control(found), self._window.place(other)
+                    msix.append((_control(found), self._window.place(other)))
                 elif _MSIX_BEGUN.search(text):
                     self._window.unreadable(host, other)
             far = stop
@@ -176,7 +229,7 @@ class PlainLines:
         taken: list[str],
         ended: bool,
         gone: bool,
-        msix: tuple[MsixControl, PastedPlace] | None,
+        msix: list[tuple[MsixControl, PastedPlace]],
     ) -> None:
         if device.name and device.name.split(" (")[0] != name.split(" (")[0]:
             host.note(f"{device.address} is listed as two different devices: more than one host")
@@ -191,19 +244,19 @@ class PlainLines:
             listed = parse_lspci("\n".join(taken) + ("\n\n" if ended else "\n"))
             device.memory = listed.command.memory
             line_in_use = driver and "pciback" not in driver and not listed.command.intx_disabled
-            if line_in_use and listed.command.bus_master and msix is not None and not msix[0].enabled:
+            if line_in_use and listed.command.bus_master and msix and not msix[-1][0].enabled:
                 lines = [text for text in taken if "] MSI: Enable+" in text]
                 if not lines:
-                    device.show("intx", place, msix[1])
-            if msix is None and listed.msix is None:
+                    device.show("intx", place, msix[-1][1])
+            if not msix and listed.msix is None:
                 device.without_msix = place
                 if "pciback" in driver:
                     device.show("no-msix", place)
         except ParseError as error:
-            if msix is None:
+            if not msix:
                 device.unknown = error.message.partition(": ")[2] or error.message
-        if msix is not None:
-            device.take(*msix)
+        for control, where in msix:
+            device.take(control, where)
 
 
 def _control(found: re.Match[str]) -> MsixControl:

@@ -8,28 +8,30 @@ import itertools
 import re
 from collections.abc import Iterable
 
+from harness.report.explain.cut import MARKS
 from harness.report.explain.facts import Facts, FileFacts, PastedHost
 from harness.report.explain.kernellines import KernelLines
-from harness.report.explain.lines import Speaker, Unreadable, clean, encoding, plain
+from harness.report.explain.lines import Speaker, Unreadable, clean, encoding
 from harness.report.explain.plainlines import PlainLines
 from harness.report.explain.rounds import merged
-from harness.report.explain.window import LONGEST_LINE, Window
+from harness.report.explain.unescaped import LONGEST_LINE, Unescaped
+from harness.report.explain.window import Window
 from harness.report.explain.xenlines import XenLines
 from harness.xen.keys.messages import Rules, catalogue
 
 _CARRY = 48 << 10  # characters kept until more is read, for what stands on several lines
 _HEAD_BYTES = 64 << 10  # by which it is told how a file is written
-_LONGEST_ENTITY = 12
 
 # What a line must have in it to be looked at, each with a text that is in all of them: a block without that text is not
 # searched for the expression.
 _WANTED = {
-    "annot ": r"annot (?:mask|disable) ",
+    "annot": r"\bcannot\b|annot (?:mask|disable)\b",
     "masking MSI": r"masking MSI",
-    "assign ": r"assign (?:\(|phantom|[0-9a-f]{4,}:)",
+    "assign": r"\bassign(?: *$| (?:\(|phantom|[0-9a-f]{4,}:))|XEN_DOMCTL_assign",
     "MSI-X on ": r"MSI-X on ",
-    "MSI-X: Enable": r"MSI-X: Enable",
+    "MSI-X:": r"MSI-X:(?: Enable|\W*$)|\] MSI-X:",
     "buffer overrun": r"buffer overrun",
+    "unexpected": r"unexpected(?: initial|\W*$)",
     "initial MSI": r"initial MSI",
     "MSI information": r"MSI information",
     "PCI devices ==": r"PCI devices ==",
@@ -43,7 +45,9 @@ _WANTED = {
     "messages ": r"messages (?:dropped|lost)",
     "Missed ": r"Missed [0-9]",
     "MSI-X ": r"MSI-X (?:release|preparation)",
-    "map irq failed": r"map irq failed",
+    "pciback": r"pciback",
+    "CAP_MSIX": r"CAP_MSIX",
+    "xen": r"\bxen(?: *$|[ _]map)",
     "enabling MSI": r"enabling MSI",
     "xc_assign_device": r"xc_assign_device",
     "new xl format": r"new xl format",
@@ -71,6 +75,9 @@ _WANTED = {
     "not found/assigned": r"not found/assigned",
     "wait ": r"wait (?:descriptor|taking|took)",
 }
+_AT_THE_END = {mark: rf"{mark} *$" for mark in MARKS.strip()}  # what a pager has cut
+_AT_THE_END |= {f".{function}:": rf"\.{function}: *$" for function in range(8)}  # a message wrapped behind its device
+_WANTED |= {f"{sign}{end}": expression for sign, expression in _AT_THE_END.items() for end in ("\n", " \n")}
 _LISTED = r"\b[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z0-9]"
 _LISTS = ("Control: I/O", "Flags: ", "Capabilities: ", "Kernel driver", "header type 7f")
 
@@ -80,7 +87,7 @@ def _searched(needles: tuple[str, ...], listed: bool) -> re.Pattern[str]:
     return re.compile("|".join([*(_WANTED[needle] for needle in needles), *([_LISTED] if listed else [])]))
 
 
-def _candidates(text: str, end: int, needles: tuple[str, ...], listed: bool) -> list[int]:
+def _candidates(text: str, end: int, needles: tuple[str, ...], listed: bool) -> set[int]:
     """Where the lines begin that have a needle in them. To look for one after the other is faster than for any."""
     starts: set[int] = set()
     for needle in needles:
@@ -91,7 +98,7 @@ def _candidates(text: str, end: int, needles: tuple[str, ...], listed: bool) -> 
             at = text.find(needle, stop, end) if stop >= 0 else -1
     if listed:
         starts.update(text.rfind("\n", 0, hit.start()) + 1 for hit in re.finditer(_LISTED, text[:end]))
-    return sorted(starts)
+    return starts
 
 
 _KERNEL_LINE = re.compile(r"^(?:.{0,60} kernel: |[> |]{0,8}(?:<\d>)?\[ *\d+\.\d{3,9}\] )", re.MULTILINE)
@@ -110,13 +117,13 @@ class Reader:
         self._xen = XenLines(self._window)
         self._kernel = KernelLines(self._window)
         self._plain = PlainLines(self._window, self._xen, self._kernel)
-        self._entity = ""
+        self._unescaped = Unescaped()
 
     def read(self, name: str, blocks: Iterable[bytes]) -> None:
         """One file, in blocks of any size."""
         self._window.file = FileFacts(name)
         self._window.facts.files.append(self._window.file)
-        self._window.text, self._entity, self._window.base = "", "", 0
+        self._window.text, self._unescaped, self._window.base = "", Unescaped(), 0
         self._plain.begin()
         rest = iter(blocks)
         head = b""
@@ -149,7 +156,9 @@ class Reader:
         for host in self._window.facts.hosts.values():
             host.finish()
             if len(host.headers) == len(set(host.headers)) and len(host.pieces) > 1:
+                host.unlisted.clear()
                 host.told_by(merged(host.pieces))  # each key once: one moment, in whatever order they were pressed
+            host.settle()
             self._attach(host)
             for device in host.devices.values():
                 unbound = None if device.was_enabled else device.found.pop("unbound-under-owner", None)
@@ -159,6 +168,7 @@ class Reader:
                     device.found.pop("masked-idle", None)  # who set it is told
                 if "leftover-pirqs" in device.found:
                     device.found.pop("stale-or-spare", None)
+                    device.found.pop("masked-by-whom", None)
         self._window.facts.merge()
         return self._window.facts
 
@@ -173,13 +183,7 @@ class Reader:
 
     def _take(self, more: str, *, last: bool) -> None:
         window = self._window
-        if "\r" in more:
-            more = more.replace("\r\n", "\n").replace("\r", "\n")
-        more, self._entity = self._entity + more, ""
-        begun = -1 if last else more.rfind("&", max(0, len(more) - _LONGEST_ENTITY))
-        if begun >= 0:
-            more, self._entity = more[:begun], more[begun:]
-        window.text += plain(more)
+        window.text += self._unescaped.take(more, last=last)
         if _TORN.search(window.text):
             window.text = _TORN_BY_XEN.sub(r"\1\3\n\2", window.text)
         if len(window.text) > LONGEST_LINE + _CARRY and window.text.find("\n", 0, LONGEST_LINE) < 0:
@@ -190,7 +194,7 @@ class Reader:
         end = size if last else window.text.rfind("\n", 0, max(0, size - _CARRY)) + 1
         if end <= 0:
             return
-        self._scan(end)
+        self._scan(end, last=last)
         done = window.text[:end]
         lines = done.count("\n")
         window.file.lines += lines + (1 if last and done and not done.endswith("\n") else 0)
@@ -200,24 +204,29 @@ class Reader:
         if not last:
             window.text = window.text[end:]
 
-    def _scan(self, end: int) -> None:
-        """Look at each line before `end` that has something in it; those behind may belong to it."""
+    def _scan(self, end: int, *, last: bool) -> None:
+        """Look at each line before `end` that has something in it; those behind may belong to it.
+
+        And at the first and the last of a file, of which only an end or a beginning may be there.
+        """
         text = self._window.text
         place, number, position = 0, self._window.base + 1, 0
         if self._window.file.linux == 0 and _KERNEL_LINE.search(text, 0, end):
             self._window.file.linux = 1
         needles = tuple(needle for needle in _WANTED if text.find(needle, 0, end) >= 0)
         listed = self._window.base == 0 or any(text.find(needle, 0, end) >= 0 for needle in _LISTS)
-        if not needles and not listed:
+        edges = {0} if self._window.base == 0 else set()
+        edges |= {text.rstrip().rfind("\n") + 1} if last else set()
+        if not needles and not listed and not edges:
             return
         wanted = _searched(needles, listed)
-        for start in _candidates(text, end, needles, listed):
+        for start in sorted(edges.union(_candidates(text, end, needles, listed))):
             if start < place:
                 continue  # it was read with a line before it
             stop = text.find("\n", start)
             stop = len(text) if stop < 0 else stop
             raw = text[start:stop]
-            if not wanted.search(raw):
+            if start not in edges and not wanted.search(raw):
                 continue
             number += text.count("\n", position, start)
             position = start

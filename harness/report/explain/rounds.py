@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.model.address import Bdf
@@ -54,12 +54,15 @@ class PastedRound:
         bound: list[PastedPlace] = []
         masked: list[PastedPlace] = []
         stale: list[PastedPlace] = []
+        unexplained: list[PastedPlace] = []
         for irq in row.irqs:
             mask, mask_place = self.masks.get(irq, (None, None))
             use, use_place = self.irqs.get(irq, (None, None))
             state = "" if mask is None else f" {_state(mask)}"
             if use is None or use_place is None or not use.is_msi:
                 told.append(f"{irq}{state}")
+                if use is None and mask is not None and mask_place is not None and _against_will(mask):
+                    unexplained.append(mask_place)
                 continue
             told.append(f"{irq} {'bound to ' + ','.join(use.domains) if use.domains else 'unbound'}{state}")
             if use.unbound:
@@ -73,10 +76,12 @@ class PastedRound:
             if any(_GUEST.fullmatch(name) and name != row.owner for name in use.domains) and row.owner != "NULL":
                 foreign.append(use_place)
         found: dict[str, list[PastedPlace]] = {}
-        if foreign or (unbound and row.owner == _QUARANTINE):
+        if foreign or (row.irqs and row.owner == _QUARANTINE):  # nobody who has it could have mapped one
             found["leftover-pirqs"] = foreign + (unbound if row.owner == _QUARANTINE else [])
         if masked:
             found["masked-by-xen"] = masked
+        if _GUEST.fullmatch(row.owner) and unexplained:
+            found["masked-by-whom"] = unexplained
         if _GUEST.fullmatch(row.owner) and unbound:
             if bound and stale:
                 found.setdefault("leftover-pirqs", []).extend(stale)
@@ -88,6 +93,23 @@ class PastedRound:
         own = frozenset(irq for irq, use in rows.items() if row.owner in use.domains)
         free = frozenset(irq for irq, use in rows.items() if use.unbound)
         return Vectors("; ".join(told) or "none", own, free, found)
+
+    def unlisted(self) -> Iterator[tuple[int, str, list[PastedPlace]]]:
+        """What vectors show that no row of key Q lists, so that their device is not known: irq, signature, lines."""
+        if "Q" in self.broken:
+            return  # one of the rows that cannot be read may list them
+        listed = {irq for row, _ in self.devices.values() for irq in row.irqs}
+        for irq in sorted((self.masks.keys() | self.irqs.keys()) - listed):
+            mask, mask_place = self.masks.get(irq, (None, None))
+            use, use_place = self.irqs.get(irq, (None, None))
+            against = mask is not None and mask.kind in ("MSI", "MSI-X") and _against_will(mask)
+            places = [place for place in (use_place, mask_place) if place is not None]
+            if use is None and against:
+                yield irq, "masked-by-whom", places
+            elif use is not None and use.is_msi and use.domains and against:
+                yield irq, "masked-by-xen", places
+            elif use is not None and use.unbound and not (mask is not None and mask.guest):
+                yield irq, "stale-or-spare", places
 
 
 def merged(pieces: Sequence[PastedRound]) -> PastedRound:

@@ -127,6 +127,12 @@ SIGNATURES = {
         "Left over from an earlier owner, or allocated by the guest's driver and not requested yet. Key M does not "
         "tell here.",
     ),
+    "masked-by-whom": Signature(
+        SignatureKind.UNCLEAR,
+        "Xen masks vectors that their guest does not, and the text does not show who they are bound to",
+        "Bound to the owner, they are masked against its will; bound to nobody, they are left over from an earlier "
+        "owner or its driver has let go of them. Key i tells.",
+    ),
     "no-msix": Signature(
         SignatureKind.OTHER,
         "the device has no MSI-X",

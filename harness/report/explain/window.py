@@ -10,11 +10,11 @@ from harness.model.address import FUNCTION, Bdf
 from harness.model.message import Origin
 from harness.report.explain.facts import MOST_NOTES, Facts, FileFacts, PastedHost
 from harness.report.explain.lines import PastedLine, PastedPlace, Speaker, clean
+from harness.report.explain.unescaped import LONGEST_LINE
 from harness.xen.keys.console import ConsoleLine
 from harness.xen.keys.messages import Rule, Rules, catalogue
 
 JOINS = 3  # lines that may belong to one that was wrapped or torn
-LONGEST_LINE = 64 << 10
 MOST_KNOWN = 50_000  # lines remembered, so that what is repeated a million times is read once
 _ADDRESS = re.compile(FUNCTION)
 _HEXADECIMAL = str.maketrans("", "", "0123456789abcdef")

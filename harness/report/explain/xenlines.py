@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION
 from harness.model.message import Marker, MarkerKind, Origin
+from harness.report.explain.cut import begins_in_xen
 from harness.report.explain.facts import PastedHost
 from harness.report.explain.lines import PastedLine, PastedPlace, Speaker
 from harness.report.explain.window import JOINS, MOST_KNOWN, Window
@@ -18,12 +19,13 @@ from harness.xen.keys.version import parse_xen
 
 _MOST_HEADERS = 4
 _HAZARD = re.compile(rf"cannot (?:mask|disable) IRQ \d+: masking MSI-X on .*{FUNCTION}")
-_HAZARD_BEGUN = re.compile(r"annot (?:mask|disable) |masking MSI")
+_HAZARD_BEGUN = re.compile(r"annot (?:mask|disable)\b|masking MSI")
 _ASSIGN_BEGUN = re.compile(
-    r"(?:d\d+|d\[\w+\]|Dom\w+): assign (?:\(|phantom|[0-9a-f]{4})|\bassign [0-9a-f:]{7,}\.[0-7] to d"
+    r"(?:d\d+|d\[\w+\]|Dom\w+): assign(?: *$| (?:\(|phantom|[0-9a-f]{4}))"
+    r"|\bassign [0-9a-f:]{7,}\.[0-7](?: to d| *$| to *$)|XEN_DOMCTL_assign_device:? *(?:assign *)?$"
 )
 _INITIAL = re.compile(rf"{FUNCTION}: unexpected initial MSI-X state \(MASKALL=[01], ENABLE=[01]\), fixing")
-_INITIAL_BEGUN = re.compile(r"unexpected initial MSI")
+_INITIAL_BEGUN = re.compile(rf"unexpected initial(?: MSI| *$)|^{FUNCTION}: unexpected *$")
 XEN_VERSION = re.compile(r"(?:Xen version:? |xen_version +: )([0-9][0-9A-Za-z.+~-]*)")
 _LEVEL = re.compile(r"(?<=.)<[0-7]>(?=\S)")
 _IO_APIC = re.compile(r" +(?:Apic 0x[0-9a-f]+, Pin|IRQ *[0-9]+ Vec)")  # the end of key i
@@ -55,7 +57,7 @@ class XenLines:
             self._marker(host, line, at, _INITIAL)
         elif not self._row(host, line, at) and not self._window.cause(host, line, Origin.XEN):
             said = ConsoleLine(line.number, stripped, Origin.XEN)
-            if "MSI-X on " in text and self._window.rules.first(said) is None:
+            if ("MSI-X on " in text or begins_in_xen(text)) and self._window.rules.first(said) is None:
                 self._window.unreadable(host, line)  # it is one of those that matter, and its words are not
 
     def again(self, raw: str, number: int, at: int) -> bool:

@@ -7,9 +7,11 @@ decided from the sources before it was tried. A new case is a piece of that file
 from __future__ import annotations
 
 import re
+import textwrap
 
 import pytest
 
+from harness.report.explain.tell import ExplainStatus
 from suites.selftest.fakes.hostile import CAPTURED
 from suites.selftest.report.test_explain import Found, found, told
 
@@ -38,4 +40,57 @@ def test_as_it_was_pasted(name: str, block: int) -> None:
 
 
 def test_there_are_cases() -> None:
-    assert len(CASES) > 180
+    assert len(CASES) > 230
+
+
+DEVICE = "0000:04:00.0"
+MESSAGES = {  # what is of this class, from the word on from which it is told from anything else
+    "Sep 02 12:03:44 node1 kernel: |pciback 0000:04:00.0: xen_pciback: MSI-X release failed (-16)": "leftover-pirqs",
+    "[  123.456789] |pciback 0000:04:00.0: xen_pciback: MSI-X preparation failed (-16)": "leftover-pirqs",
+    "[  123.456789] virtio-pci 0000:04:00.0: |xen map irq failed -19 for 32752 domain": "quarantine-kept",
+    "(XEN) [2025-09-02 12:03:44] |cannot mask IRQ 145: masking MSI-X on Dom32753's 0000:04:00.0": "maskall-set",
+    "(XEN) |cannot disable IRQ 145: masking MSI-X on 0000:04:00.0": "maskall-set",
+    "(XEN) [ 1234.567890] d[IO]: |assign (0000:04:00.0) failed (-16)": "assign-busy",
+    "(XEN) |XEN_DOMCTL_assign_device: assign 0000:04:00.0 to dom6 failed (-16)": "assign-busy",
+    "(XEN) 0000:04:00.0: |unexpected initial MSI-X state (MASKALL=1, ENABLE=0), fixing": "firmware-maskall",
+    "libxl: libxl_pci.c:1498:pci_add_dm_done: |xc_assign_device failed: Device or resource busy": "assign-busy",
+    "\tCapabilities: [70] |MSI-X: Enable+ Count=10 Masked+": "maskall-kept",
+}
+MARKS = ">\N{HORIZONTAL ELLIPSIS}"  # of a pager
+BEFORE = "[  120.000000] pciback 0000:05:00.0: xen_pciback: seizing device\n"
+AFTER = "[  124.000000] pciback 0000:05:00.0: registering for 3\n"
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_that_a_mail_program_wrapped_is_still_seen(message: str) -> None:
+    whole = message.replace("|", "").strip()
+    device = DEVICE if DEVICE in whole else ""
+    for width in range(44, len(whole) + 2):
+        wrapped = textwrap.fill(
+            whole,
+            width,
+            initial_indent="> > ",
+            subsequent_indent="> > ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        explanation = told(f"{BEFORE}{wrapped}\n{AFTER}")
+        assert found(explanation) == {(device, MESSAGES[message])}, wrapped
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_that_is_cut_is_never_nothing(message: str) -> None:
+    whole = message.replace("|", "")
+    for end in range(whole.find(" ", message.index("|")), len(whole)):
+        kept = f"{BEFORE}{whole[:end]}"
+        for text in (kept, f"{kept}\n", *(f"{kept}{mark}\n{AFTER}" for mark in MARKS)):
+            assert told(text).verdict != ExplainStatus.NOTHING, text
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_whose_beginning_is_gone_is_never_nothing(message: str) -> None:
+    whole = message.replace("|", "").strip()
+    for begin in range(1, len(whole) - 12):
+        if whole[begin:].lstrip(" [").startswith(("2025", "1234")):
+            continue  # Xen's own time, so that it looks like a kernel's
+        assert told(f"{whole[begin:]}\n{BEFORE}").verdict != ExplainStatus.NOTHING, whole[begin:]

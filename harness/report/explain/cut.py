@@ -1,0 +1,80 @@
+"""Beginnings and ends of the messages that matter: a line that is one may have been that message. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_ADDRESS, _DOMAIN, _NUMBER = r"[0-9a-f:.]+", r"(?:d\[?[0-9A-Z]+\]?|[Dd]om[0-9A-Z]+)", "[0-9]+"
+MARKS = ">\u2026\u00bb "  # what a pager puts at the end of a line that it cuts
+_SHORTEST = 6
+# @ an address, % a domain, # a number, ~ a sign
+_XEN = (
+    "cannot mask IRQ #: masking MSI-X on %'s @",
+    "cannot disable IRQ #: masking MSI-X on @",
+    "%: assign (@) failed (-16)",
+    "XEN_DOMCTL_assign_device: assign @ to % failed (-16)",
+    "@: unexpected initial MSI-X state (MASKALL=#, ENABLE=#), fixing",
+)
+_LINUX = (
+    "pciback @: MSI-X release failed (-16)",
+    "pciback @: MSI-X preparation failed (-16)",
+    "pciback @: xen_pciback: MSI-X release failed (-16)",
+    "pciback @: xen_pciback: MSI-X preparation failed (-16)",
+    "xen map irq failed -19 for 32752 domain",
+    "xen_map irq failed -19 for 32752 domain",
+)
+_LIBXL = "xc_assign_device failed: Device or resource busy"
+_LSPCI = "Capabilities: [@] MSI-X: Enable~ Count=# Masked~"
+
+
+def _signs(message: str, domain: str = _DOMAIN) -> list[str]:
+    return [{"@": _ADDRESS, "%": domain, "#": _NUMBER, "~": "[+-]"}.get(sign) or re.escape(sign) for sign in message]
+
+
+def _beginning(message: str) -> str:
+    """`abc` as a(?:b(?:c)?)?"""
+    signs = _signs(message)
+    return "(?:".join(signs) + ")?" * (len(signs) - 1)
+
+
+def _end(message: str) -> str:
+    """`abc` as (?:(?:a)?b)?c; a domain may have lost its beginning, too"""
+    signs = _signs(message, r"[\w\[\]]+")
+    return "(?:" * (len(signs) - 1) + ")?".join(signs)
+
+
+_XEN_BEGINNING = re.compile("|".join(map(_beginning, _XEN)))
+_LINUX_BEGINNING = re.compile(rf"(?:[\w-]+ {_ADDRESS}: )?(?:{'|'.join(map(_beginning, _LINUX))})")
+_LIBXL_BEGINNING = re.compile(_beginning(_LIBXL))
+_LEAD = r"(?:.{0,30}?[\])] )?(?:(?:[\w-]+ )?[0-9a-f:.]*: )?"  # the rest of a time, a prefix, a device
+_XEN_END = re.compile(rf"{_LEAD}(?:{'|'.join(map(_end, (*_XEN, _LIBXL, _LSPCI)))})")
+_LINUX_END = re.compile(rf"{_LEAD}(?:{'|'.join(map(_end, _LINUX))})")
+
+
+def _fits(pattern: re.Pattern[str], text: str) -> bool:
+    return len(text) >= _SHORTEST and pattern.fullmatch(text) is not None
+
+
+def begins_in_xen(text: str) -> bool:
+    """`text` is what Xen printed, as far as it is there."""
+    return _fits(_XEN_BEGINNING, text.strip().rstrip(MARKS))
+
+
+def begins_in_linux(text: str) -> bool:
+    """`text` is what a kernel printed, as far as it is there."""
+    return _fits(_LINUX_BEGINNING, text.strip().rstrip(MARKS))
+
+
+def begins_in_libxl(text: str) -> bool:
+    """`text` has what libxl printed at its end, as far as it is there."""
+    return _fits(_LIBXL_BEGINNING, text[text.find("xc_assign_device") :].strip().rstrip(MARKS))
+
+
+def ends_xen(text: str) -> bool:
+    """`text` is how a line of Xen, libxl or lspci goes on whose beginning, and who printed it, is not there."""
+    return _fits(_XEN_END, text.strip())
+
+
+def ends_linux(text: str) -> bool:
+    """The same of a kernel's."""
+    return _fits(_LINUX_END, text.strip())

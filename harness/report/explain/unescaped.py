@@ -1,0 +1,90 @@
+"""What mail programs, trackers and loggers have made of a text, taken back, line by line. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+LONGEST_LINE = 64 << 10
+_TYPOGRAPHY = str.maketrans(
+    dict.fromkeys("\u2018\u2019", "'")
+    | dict.fromkeys("\u201c\u201d", '"')
+    | dict.fromkeys("\u2010\u2011\u2013\u2212", "-")
+    | dict.fromkeys("\u00a0\u2007\u202f", " ")
+    | dict.fromkeys("\u00ad\u200b\u2060", "")
+)
+_ENTITY = re.compile(r"&(?:amp;)?(?:(lt|gt|quot|apos|nbsp|amp)|#([0-9]{2,3})|#[xX]([0-9a-fA-F]{2}));")
+_NAMES = {"lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "amp": "&"}
+_ESCAPED = re.compile(r"\\u00(22|26|27|3[cCeE])")  # JSON
+_TAG = re.compile(r"</?(?:br|pre|code|p|div|span|tt|b|i|font|li|td|tr|blockquote)(?: [^<>\n]*)? ?/?>")
+_COLOURED = ("[0m", "[K")  # one of them ends what is coloured
+_COLOUR = re.compile(  # where the escape is told in signs, as rsyslog and less do, or was dropped, as XML must
+    r"(?:\x1b|\^\[|#033|\\033|\\x1[bB]|\\e|\\u001[bB]|\u241b)\[[0-9;]*[A-Za-z]|\[[0-9]{1,3}(?:;[0-9]{1,3})*m(?:\[K)?|\[m\[K"
+)
+_MARKDOWN = re.compile(r"\\(?=[][_*#<>(){}=+|!~.`-]|$)", re.MULTILINE)
+_OCTET = re.compile(r"=([2-7][0-9A-F])")
+_SOFT = re.compile(r"(?:[^\n]*=\n)+[^\n]*")
+
+
+@dataclass
+class Unescaped:
+    """Takes a text in pieces of any size and gives it back in whole lines, as many as there were."""
+
+    _rest: str = ""
+    _printable: bool = False  # quoted-printable was seen
+
+    def take(self, more: str, *, last: bool) -> str:
+        text = self._rest + more
+        end = len(text) if last else self._whole(text)
+        text, self._rest = text[:end], text[end:]
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        return plain(self._octets(text))
+
+    def _whole(self, text: str) -> int:
+        """Where the last whole line ends. The next line may belong to one with a soft end."""
+        end = max(text.rfind("\n"), text.rfind("\r", 0, len(text) - 1)) + 1
+        while text.endswith(("=\n", "=\r\n"), 0, end):
+            end = text.rfind("\n", 0, end - 1) + 1
+        return len(text) if len(text) - end > LONGEST_LINE else end
+
+    def _octets(self, text: str) -> str:
+        """Without quoted-printable, from the first line on that shows it: `=3D`, which no message has in it."""
+        begin = 0
+        if not self._printable:
+            shown = text.find("=3D")
+            if shown < 0:
+                return text
+            self._printable = True
+            begin = text.rfind("\n", 0, shown) + 1
+        told = _SOFT.sub(_hard, text[begin:])
+        return text[:begin] + _OCTET.sub(lambda found: chr(int(found[1], 16)), told)
+
+
+def _hard(soft: re.Match[str]) -> str:
+    """One line of several, with as many line ends as before."""
+    return soft[0].replace("=\n", "") + "\n" * soft[0].count("=\n")
+
+
+def plain(text: str) -> str:
+    """What a forum or a word processor has made of signs, taken back; as many lines as before."""
+    if "&" in text:
+        text = _ENTITY.sub(_sign, text)
+        text = _TAG.sub("", text)
+    elif "<br" in text or "</" in text:
+        text = _TAG.sub("", text)
+    if "\\u00" in text:
+        text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
+    if any(mark in text for mark in _COLOURED):
+        text = _COLOUR.sub("", text)
+    if "\\" in text:
+        text = _MARKDOWN.sub("", text)
+    return text if text.isascii() else text.translate(_TYPOGRAPHY)
+
+
+def _sign(found: re.Match[str]) -> str:
+    name, decimal, hexadecimal = found.groups()
+    if name:
+        return _NAMES[name]
+    code = int(decimal or hexadecimal, 10 if decimal else 16)
+    return " " if code == 160 else chr(code) if 32 <= code < 127 else found[0]
