@@ -59,6 +59,12 @@ class DeviceFacts:
         shown.add(*places)
         shown.note = shown.note or note
 
+    def came_back(self) -> None:
+        """It answers after a reset that took long: what was said while it was waited for shows nothing."""
+        dead = self.found.get("dead-link")
+        if dead is not None and dead.count == sum("; waiting" in place.text for place in dead.places):
+            del self.found["dead-link"]
+
     def take(self, control: MsixControl, place: PastedPlace) -> None:
         """MSI-X control as lspci or config space shows it."""
         self.control, self.control_place, self.unknown = control, place, ""
@@ -98,8 +104,10 @@ class PastedHost:
             known = self.devices[address] = DeviceFacts(address)
         return known
 
-    def show(self, name: str, *places: PastedPlace) -> None:
-        self.found.setdefault(name, Shown()).add(*places)
+    def show(self, name: str, *places: PastedPlace, note: str = "") -> None:
+        shown = self.found.setdefault(name, Shown())
+        shown.add(*places)
+        shown.note = shown.note or note
 
     def unnamed_config(self, control: MsixControl, place: PastedPlace) -> None:
         """Of a device whose address is not in the text."""

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 
 from harness.base.errors import ParseError
+from harness.model.address import FUNCTION, Bdf
 from harness.model.message import Origin
 from harness.report.explain.cut import MARKS, begins_in_linux
 from harness.report.explain.facts import PastedHost
@@ -19,6 +20,7 @@ _NOT_OWNER = re.compile(r"map irq failed -19 for 32752\b")
 _STILL_IN_USE = re.compile(r"MSI-X (?:release|preparation) failed \(-16\)")
 _MAPPING = re.compile(r"xen[ _]map irq")
 _MAPPED = re.compile(r"xen[ _]map irq failed -?[0-9]+ for [0-9]+ domain")
+_CAME_BACK = re.compile(rf"({FUNCTION}): ready [0-9]+ms after ")  # pci_dev_wait
 _FRONTEND = re.compile(r"Xen PCI frontend error: -\d+!|has not registered MSI/MSI-X support")
 
 
@@ -50,6 +52,9 @@ class KernelLines:
             self._window.of_device(host, line, "quarantine-kept")
         elif _STILL_IN_USE.search(text):
             self._window.of_device(host, line, "leftover-pirqs")
+        elif back := _CAME_BACK.search(text):
+            if device := host.devices.get(Bdf.parse(back[1])):
+                device.came_back()
         elif _FRONTEND.search(text):
             self._window.of_device(host, line, "intx")
         elif _MAPPING.search(text) and not _MAPPED.search(text):

@@ -14,6 +14,7 @@ from harness.report.explain.cut import begins_in_libxl, ends_linux, ends_xen
 from harness.report.explain.facts import DeviceFacts, PastedHost
 from harness.report.explain.kernellines import LINUX_VERSION, KernelLines
 from harness.report.explain.lines import PastedLine, PastedPlace, Speaker
+from harness.report.explain.signature import BUSY_OR_OWNED
 from harness.report.explain.window import Window
 from harness.report.explain.xenlines import XEN_VERSION, XenLines
 from harness.xen.keys.debugkeys import DEVICES, IRQS, MASKS
@@ -123,7 +124,7 @@ class PlainLines:
         if said is None:
             self._window.unreadable(host, line)
         elif said[1]:
-            host.show("assign-busy", self._window.place(line))
+            host.show("assign-busy", self._window.place(line), note=BUSY_OR_OWNED)
 
     def _register(self, host: PastedHost, address: Bdf, at: int, number: int) -> int:
         """MSI-X message control, read with setpci."""

@@ -53,7 +53,7 @@ _WANTED = {
     "new xl format": r"new xl format",
     "timed out": r"timed out",
     "frontend error": r"frontend error",
-    "not ready ": r"not ready ",
+    "ready ": r"\bready (?:after )?[0-9]+ms",
     "power state": r"power state",
     "header type 7f": r"header type 7f",
     "pciehp: ": r"pciehp: ",

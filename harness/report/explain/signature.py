@@ -27,7 +27,7 @@ class Signature:
     document: str = ""
 
 
-MASKALL = "575e18d54d19"
+MASKALL, PIRQS = "575e18d54d19", "58427889f5"
 SIGNATURES = {
     "maskall-kept": Signature(
         SignatureKind.CLASS,
@@ -63,8 +63,9 @@ SIGNATURES = {
         "vectors of an earlier owner are left behind",
         "The device has vectors that are bound to another domain, or to nobody, after it was taken from its owner. "
         "They stand before the next owner's own: its interrupts do not arrive, or stop when the old domain ends.",
-        (),
-        "No fix is known. Let the device model or domain that still holds them go before the device is given away",
+        (PIRQS,),
+        "On a Xen with the fix no other is known: let the device model or domain that still holds them go before the "
+        "device is given away",
         "E10-F2-hvm-virtio-rng",
         "docs/findings/forced-detach.md",
     ),
@@ -144,6 +145,10 @@ SIGNATURES = {
         "MSI-X was refused or never asked for; the line is shared and may be slow, but MASKALL has no part in it.",
     ),
 }
+BUSY_OR_OWNED = (
+    "Or Xen still counts the device to another domain (device_assigned), and the fix has no part in it: key Q names "
+    "the owner. With the fix alone Xen says 'assign', and the address in brackets."
+)
 """The causes of messages.yaml are signatures too, `SignatureKind.OTHER` (`other`)."""
 
 

@@ -12,6 +12,7 @@ from harness.model.message import Marker, MarkerKind, Origin
 from harness.report.explain.cut import begins_in_xen
 from harness.report.explain.facts import PastedHost
 from harness.report.explain.lines import PastedLine, PastedPlace, Speaker
+from harness.report.explain.signature import BUSY_OR_OWNED
 from harness.report.explain.window import JOINS, MOST_KNOWN, Window
 from harness.xen.keys.console import ASSIGN, ConsoleLine, find_markers
 from harness.xen.keys.debugkeys import DEVICES, HEADER, IRQS, MASKS, IrqRow, MaskRow, PciRow, irq_row, mask_row, pci_row
@@ -111,7 +112,8 @@ class XenLines:
             device.show("maskall-set", place)
             device.repaired = False
         elif marker.kind is MarkerKind.ASSIGN_FAILED and marker.error == -16:
-            device.show("assign-busy", place)
+            old = "XEN_DOMCTL_assign_device" in marker.text  # printed for either refusal
+            device.show("assign-busy", place, note=BUSY_OR_OWNED if old else "")
         elif marker.kind is MarkerKind.INITIAL_STATE_FIXED:
             device.show("firmware-maskall", place)
 

@@ -247,6 +247,64 @@ def test_the_fix_and_whether_this_xen_has_it() -> None:
     assert "xl info" in host.devices[0].capture
 
 
+CORRECTED = "[    3.499123] pcieport 0000:00:1d.0: AER: Multiple Corrected error received: 0000:05:00.0\n"
+SLOW = "[    3.209981] pciback 0000:05:00.0: not ready 1023ms after FLR; waiting\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (CORRECTED, {("0000:00:1d.0", "corrected-errors")}),
+        (CORRECTED.replace("Corrected", "Uncorrected (Fatal)"), {("0000:00:1d.0", "dead-link")}),
+        (SLOW, {("0000:05:00.0", "dead-link")}),
+        (SLOW + "[    5.400000] pciback 0000:05:00.0: ready 4095ms after FLR\n", set()),
+        (SLOW + "[    5.400000] pciback 0000:06:00.0: ready 4095ms after FLR\n", {("0000:05:00.0", "dead-link")}),
+        (
+            SLOW
+            + "[   90.000000] pciback 0000:05:00.0: not ready 65535ms after FLR; giving up\n"
+            + "[   95.400000] pciback 0000:05:00.0: ready 1023ms after bus reset\n",
+            {("0000:05:00.0", "dead-link")},
+        ),
+        (
+            "(XEN) AMD-Vi: IO_PAGE_FAULT: 0000:00:14.0 d0 addr fffffffdf8000000 flags 0x8 I\n",
+            {("0000:00:14.0", "stopped-interrupts")},
+        ),
+        (
+            "(XEN) AMD-Vi: IO_PAGE_FAULT: 0000:00:14.0 d3 addr 00000000f0001000 flags 0x20 RW\n",
+            {("0000:00:14.0", "dma-fault")},
+        ),
+        (
+            "(XEN) [VT-D]INTR-REMAP: Request device [0000:f0:1f.0] fault index 0, iommu reg = ffff82c00021f000\n",
+            {("0000:f0:1f.0", "stopped-interrupts")},
+        ),
+    ],
+)
+def test_the_cause_is_the_one_that_the_line_names(text: str, expected: Found) -> None:
+    explanation = told(text)
+    assert (explanation.verdict, found(explanation, None)) == (ExplainStatus.NOTHING, expected)
+
+
+def test_vectors_left_behind_need_a_fix_too_where_xen_lacks_it() -> None:
+    for version, answer in (("4.14.1", Answer.NO), ("4.14.2", Answer.YES), ("4.19.3", Answer.YES)):
+        (host,) = told(f"xen_version            : {version}\n" + CASES["forced detach"][0]).hosts
+        (fix,) = host.devices[0].findings[0].fixes
+        assert (fix.commit, fix.present) == ("58427889f5", answer), version
+
+
+@pytest.mark.parametrize(
+    ("text", "alone"),
+    [
+        ("(XEN) d6: assign (0000:04:00.0) failed (-16)\n", True),
+        ("(XEN) XEN_DOMCTL_assign_device: assign 0000:04:00.0 to dom6 failed (-16)\n", False),
+        ("libxl: libxl_pci.c:1498:pci_add_dm_done: xc_assign_device failed: Device or resource busy\n", False),
+    ],
+)
+def test_a_refusal_that_another_owner_causes_too_says_so(text: str, alone: bool) -> None:
+    (host,) = told(text).hosts
+    (one,) = (*host.findings, *(finding for device in host.devices for finding in device.findings))
+    assert one.signature == "assign-busy" and (not one.note) == alone
+
+
 def test_maskall_that_did_not_survive_says_so() -> None:
     (host,) = told(captured("nvme_masked_by_injection.xl_dmesg.txt"), captured("nvme_in_running_guest.lspci.txt")).hosts
     (one,) = host.devices[0].findings
