@@ -242,7 +242,7 @@ def emulator_triple_fault(text: str, xen_text: range = XEN_VIRTUAL) -> EmulatorT
             rip = int(match.group(1), 16)
         elif match := _CONTEXT.fullmatch(line.text.rstrip()):
             context, domain = match.groups()
-            if context == "hvm guest" and domain == fault.domain and rip in xen_text and fault.domain is not None:
-                return EmulatorTripleFault(fault.domain, rip, fault.line)
+            if context == "hvm guest" and domain == fault.domain and rip in xen_text:
+                return EmulatorTripleFault(domain, rip, fault.line)
             fault = None
     return None

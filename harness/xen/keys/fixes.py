@@ -11,7 +11,7 @@ import functools
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
+from pydantic import BeforeValidator, Field, RootModel, model_validator
 
 from harness.base.errors import ParseError
 from harness.base.strict import StrictModel
@@ -55,8 +55,6 @@ Release = Annotated[Version, BeforeValidator(_release)]
 
 class Fix(StrictModel):
     """One entry of fixes.yaml."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     title: str
     product: Product

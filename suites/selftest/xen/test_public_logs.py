@@ -51,6 +51,14 @@ def test_a_row_that_cannot_be_put_together_is_refused(cut: str) -> None:
         parse_irqs(text.replace(cut, ""))
 
 
+def test_the_rest_stands_at_most_three_lines_behind() -> None:
+    text = log("torn_rest_on_next_line.console.txt")
+    other = "(XEN)    IRQ: 140 vec:40 PCI-MSI/-X      status=030 aff:{0}/{0-7} in-flight=0 d0:1100(-M-)\n"
+    assert len(parse_irqs(text.replace("\nd3:", f"\n{other * 2}d3:"))) == 5
+    with pytest.raises(ParseError, match="<text>:3: "):
+        parse_irqs(text.replace("\nd3:", f"\n{other * 3}d3:"))
+
+
 def test_a_piece_of_a_row_that_fits_nowhere_is_refused() -> None:
     text = log("torn_rest_on_next_line.console.txt").replace("(XEN)    IRQ: 131", "IRQ: 131")
     with pytest.raises(ParseError, match="<text>:5: a piece of a row"):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.xen.keys.messages import Log
-from harness.xen.keys.ring import _Stream, gained, last_dump, recorded
+from harness.xen.keys.ring import Gain, _Stream, advice, gained, last_dump, recorded
 
 
 def mark(number: int) -> str:
@@ -145,3 +145,31 @@ def test_the_last_dump() -> None:
 
 def test_a_console_without_a_line_of_the_log_begins_at_its_beginning() -> None:
     assert _Stream.of(Log.XEN, b"login: ").raw(0) == 0
+
+
+def test_dom0s_last_lines_behind_xens_are_there() -> None:
+    console = "(XEN) one\n" + "".join(f"[{second:5d}.000001] message {second}\n" for second in range(3))
+    assert _Stream.of(Log.DOM0, console.encode()).text.decode() == console.partition("\n")[2]
+
+
+def test_a_ring_that_turned_and_has_no_line_that_is_alone_may_have_lost_some() -> None:
+    alike = b"(XEN) a line that any number of dumps of any debug key may have printed\n"
+    gain = gained(Log.XEN, b"(XEN) old\n" + alike * 2, alike * 2 + b"(XEN) new\n")
+    assert gain.data == b"(XEN) new\n"
+    assert gain.lost == "no line of the last reading that is alone of its kind is left in it"
+
+
+def test_the_first_reading_gains_all() -> None:
+    assert gained(Log.DOM0, None, b"all\n") == Gain(b"all\n")
+
+
+def test_the_longest_end_is_looked_for_behind_a_beginning_that_is_alike() -> None:
+    alike = b"(XEN) what each reading of a ring that turns by whole dumps may begin with\n"
+    last = mark(1).encode()
+    assert gained(Log.XEN, alike + b"(XEN) x\n" + alike + last, alike + last + b"(XEN) new\n") == Gain(b"(XEN) new\n")
+
+
+@pytest.mark.parametrize(("kib", "wanted"), [(1, 1), (256, 1), (257, 2), (512, 2), (2048, 8)])
+def test_four_times_as_much_as_it_holds_is_advised(kib: int, wanted: int) -> None:
+    told = f"it holds {kib} KiB; boot with conring_size={wanted}M"
+    assert advice(Log.XEN, b"." * (kib << 10), b"") == told
