@@ -136,9 +136,13 @@ def test_what_the_first_program_did_not_print_is_missed_only_of_the_second() -> 
     line = newer.missing("net", "tables")
     assert line is not None and line.section == "tables"
     assert newer.missing("engines", "majors", "namespaces") is None
-    newest = parse_facts({**sections, "program": b"version 3\nuid 0\n"})
-    lost = newest.missing("engines")
-    assert newest.version == 3 and lost is not None and lost.section == "engines"
+    third = parse_facts({**sections, "program": b"version 3\nuid 0\n"})
+    lost = third.missing("engines")
+    assert third.version == 3 and lost is not None and lost.section == "engines"
+    later = ("modules", "attached", "rdma", "redirects", "peers")
+    assert third.missing(*later) is None
+    newest = parse_facts({**sections, "program": b"version 4\nuid 0\n"})
+    assert [line.section for name in later if (line := newest.missing(name))] == [*later]
 
 
 ZERO = " ".join([*["00"] * 16, "*"] * 5)
@@ -229,6 +233,132 @@ def test_who_speaks_without_ip_is_told_and_what_comes_and_goes_is_not(fake_host:
         text = "".join(form.format(protocol, index, number) for number, (protocol, index) in enumerate(rows))
         fake_host.fake.tree.write("/proc/net/packet", head + text)
         assert lines(read(fake_host), "frames", "") == told
+
+
+def test_what_the_kernel_itself_takes_at_a_card_is_told_and_sockets_of_programs_are_not(fake_host: FakeLab) -> None:
+    """ptype_seq_show (net/core/net-procfs.c): type, device, function, module; without a device it takes them of all."""
+    rows = [
+        "Type Device      Function",
+        "ALL  eth1     packet_rcv",
+        "0800          ip_rcv",
+        "88cc eth1     tpacket_rcv",
+    ]
+    rows += ["88ca eth1     tipc_l2_rcv_msg [tipc]", "8906 eth0     fcoe_rcv [fcoe]", "8137          ipx_rcv [ipx]"]
+    fake_host.fake.tree.write("/proc/net/ptype", "\n".join(rows) + "\n")
+    assert lines(read(fake_host), "frames", "") == ["88ca eth1", "8906 eth0"]
+
+
+def says(lab: FakeLab, name: str, text: str, status: int = 0) -> None:
+    """A program of the host that prints this, whatever it is asked."""
+    place = lab.fake.root / "bin" / name
+    place.write_text(f"#!/bin/sh\ncat <<'EOF'\n{text}\nEOF\nexit {status}\n")
+    place.chmod(0o755)
+
+
+def test_who_moves_data_by_rdma_is_told(fake_host: FakeLab) -> None:
+    tree = fake_host.fake.tree
+    assert lines(read(fake_host), "rdma", "") == []
+    place = "/sys/devices/pci0000:40/0000:41:00.0/infiniband/mlx5_0"
+    tree.write(f"{place}/node_guid", "1\n")
+    tree.link("/sys/class/infiniband/mlx5_0", place)
+    says(fake_host, "rdma", "", status=1)
+    assert lines(read(fake_host), "rdma", "m") == [f"mlx5_0 realpath {place}", "missing rdma"]
+    port = "link mlx5_0/1 state ACTIVE physical_state LINK_UP netdev eth1 "
+    queue = "link mlx5_0/1 lqpn {} type {} state RTS sq-psn 0 {} "
+    queues = [queue.format(number, kind, who) for number, kind, who in (
+        (1, "GSI", "comm [ib_core]"), (8, "RC", "pdn 4 comm [ib_srpt]"), (9, "RC", "pid 77 comm fio"),
+        (10, "RC", "pid 77 comm fio"))]  # fmt: skip
+    says(fake_host, "rdma", "\n".join([port, *queues]))
+    told = ["mlx5_0 netdev eth1", "mlx5_0 qp [ib_core]", "mlx5_0 qp [ib_srpt]", "mlx5_0 qp fio"]
+    assert lines(read(fake_host), "rdma", "") == [f"mlx5_0 realpath {place}", *told]
+
+
+def test_what_tc_and_nft_send_on_is_told(fake_host: FakeLab) -> None:
+    says(fake_host, "tc", "\taction order 1: mirred (Egress Redirect to device eth1) stolen")
+    says(fake_host, "nft", '\tdevice "eth0" dup to "eth1"\n\tfwd to ip saddr map { 10.0.0.1 : "eth2" }\n\tiif "eth3"')
+    assert lines(read(fake_host), "redirects", "") == []
+    fake_host.fake.tree.write("/sys/module/nft_dup_netdev/refcnt", "1\n")
+    assert lines(read(fake_host), "redirects", "") == ["* nft eth1", "* nft eth2"]
+    fake_host.fake.tree.write("/sys/module/nft_dup_netdev/refcnt", "0\n")
+    fake_host.fake.tree.write("/sys/module/act_mirred/refcnt", "2\n")
+    told = lines(read(fake_host), "redirects", "")
+    assert "eth0 tc eth1" in told and len(told) == len(set(told))
+    (fake_host.fake.root / "bin/tc").unlink()
+    says(fake_host, "nft", "", status=1)
+    fake_host.fake.tree.write("/sys/module/nft_fwd_netdev/refcnt", "1\n")
+    assert "missing nft" in lines(read(fake_host), "redirects", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("wg", "wg0\tAbc=\t198.51.100.7:51820\nwg0\tDef=\t(none)\nwg1\tGhi=\t[2001:db8::7]:51820",
+         ["wg0 198.51.100.7", "wg1 2001:db8::7"]),
+        ("drbdsetup", "resource r0 {\n _remote_host {\n  address\t\tipv4 10.1.1.2:7789;\n }\n _this_host {\n"
+         "  address\t\tipv4 10.1.1.1:7789;\n }\n}", ["drbd 10.1.1.2"]),
+        ("drbdsetup", " path {\n  _this_host ipv6 [fd00::1]:7000;\n  _remote_host ipv6 [fd00::2]:7000;\n }\n path {\n"
+         "  _this_host ipv4 10.1.1.1:7000;\n  _remote_host ipv4 10.1.1.3:7000;\n }", ["drbd 10.1.1.3", "drbd fd00::2"]),
+    ],
+)  # fmt: skip
+def test_with_whom_tunnels_and_drbd_speak_is_told(fake_host: FakeLab, name: str, text: str, told: list[str]) -> None:
+    assert lines(read(fake_host), "peers", "") == []
+    says(fake_host, name, text)
+    assert lines(read(fake_host), "peers", "") == told
+
+
+def test_what_a_driver_stands_on_and_what_stands_on_it_is_told(fake_host: FakeLab) -> None:
+    """ef_vi: sfc_char stands on sfc_resource, which stands on the driver."""
+    tree = fake_host.fake.tree
+    for driver, module in (("wct4xxp", "wct4xxp"), ("sfc", "sfc")):
+        tree.write(f"/sys/module/{module}/initstate", "live\n")
+        tree.link(f"/sys/bus/pci/drivers/{driver}/module", f"/sys/module/{module}")
+    for lower, upper in (
+        ("dahdi", "wct4xxp"),
+        ("dahdi", "oct612x"),
+        ("sfc", "sfc_resource"),
+        ("sfc_resource", "sfc_char"),
+    ):
+        tree.write(f"/sys/module/{lower}/holders/{upper}", "")
+    told = ["sfc sfc", "sfc sfc_char", "sfc sfc_resource", "wct4xxp dahdi", "wct4xxp wct4xxp"]
+    seen = lines(read(fake_host), "modules", "")
+    assert [line for line in seen if line.split()[0] in ("sfc", "wct4xxp")] == told
+
+
+def test_what_the_kernel_serves_of_usb_and_moves_between_devices_is_told(fake_host: FakeLab) -> None:
+    tree = fake_host.fake.tree
+    home = "/sys/devices/pci0000:40/0000:43:00.0/usb3"
+    tree.write(f"{home}/3-2/busnum", "3\n")
+    tree.link("/sys/bus/usb/drivers/usbip-host/3-2", f"{home}/3-2")
+    for name in ("hci0", "hci0/hci0:256"):
+        tree.write(f"{home}/3-1/bluetooth/{name}/uevent", "\n")
+        tree.link(f"/sys/class/bluetooth/{name.rpartition('/')[2]}", f"{home}/3-1/bluetooth/{name}")
+    told = [f"usbip realpath {home}/3-2", f"bluetooth realpath {home}/3-1/bluetooth/hci0/hci0:256"]
+    assert lines(read(fake_host), "attached", "") == told
+    (nic, *_) = lines(read(fake_host), "pci", "0000:00:1f.6 realpath") or lines(read(fake_host), "pci", "0000")
+    bdf, _, place = nic.split(" ", 2)
+    for available, engines in (("4096", []), ("0", [f"p2p {place}"])):
+        tree.write(f"{place}/p2pmem/size", "4096\n")
+        tree.write(f"{place}/p2pmem/available", f"{available}\n")
+        assert lines(read(fake_host), "engines", "p2p") == engines, bdf
+
+
+def test_what_far_disks_tell_of_the_way_to_them(fake_host: FakeLab) -> None:
+    tree = fake_host.fake.tree
+    for name, place in (
+        ("etherd!e1.1", "/sys/devices/virtual/block/etherd!e1.1"),
+        ("rbd0", "/sys/devices/rbd/0/block/rbd0"),
+    ):
+        tree.write(f"{place}/size", "0\n")
+        tree.link(f"/sys/class/block/{name}", place)
+    tree.write("/sys/devices/virtual/block/etherd!e1.1/netif", "eth2,eth3\n")
+    tree.write("/sys/bus/rbd/devices/0/client_addr", "10.50.0.9:0/314159\n")
+    tree.write("/sys/class/iscsi_connection/connection1:0/persistent_address", "san1.example.net\n")
+    tree.write("/sys/class/iscsi_connection/connection1:0/address", "192.0.2.50\n")
+    sections = read(fake_host)
+    assert lines(sections, "block", "etherd!e1.1 netif") == ["etherd!e1.1 netif eth2,eth3"]
+    assert lines(sections, "block", "rbd0 client") == ["rbd0 client 10.50.0.9:0/314159"]
+    told = ["connection1:0 address san1.example.net", "connection1:0 peer 192.0.2.50"]
+    assert lines(sections, "iscsi", "connection1:0") == told
 
 
 def test_memory_of_functions_in_programs_is_told_once(fake_host: FakeLab) -> None:

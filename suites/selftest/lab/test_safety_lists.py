@@ -91,6 +91,14 @@ NEAR = [
     "fuse.squashfuse",
     "fuse.unionfs",
     "fuse.vmware-vmblock",
+    "fuse.apfs-fuse",
+    "fuse.ifuse",
+    "fuse.kio-fuse",
+    "fuse.ltfs",
+    "fuse.rar2fs",
+    "fuse.rofiles-fuse",
+    "fuse.securefs",
+    "nullfs",
     "ext4",
     "tmpfs",
     "overlay",
@@ -147,6 +155,46 @@ SERVERS = [
 ]
 
 
+# what a guest's device model fetches, and the servers that are told
+FETCHED = [
+    ("nbd:192.0.2.9:10809:exportname=a", ("192.0.2.9",)),
+    ("raw:nbd:[2001:db8::9]:10809", ("2001:db8::9",)),
+    ("nbd+tls://192.0.2.9/a", ("192.0.2.9",)),
+    ("qcow2:ssh://root@192.0.2.9:22/a", ("192.0.2.9",)),
+    ("iscsi://user%password@192.0.2.9/iqn/1", ("192.0.2.9",)),
+    ("iser://192.0.2.9/iqn/1", ("192.0.2.9",)),
+    ("gluster+tcp://192.0.2.9/v/a", ("192.0.2.9",)),
+    ("nfs://192.0.2.9/a", ("192.0.2.9",)),
+    ("vxhs://192.0.2.9:9999/a", ("192.0.2.9",)),
+    ("nbd:store:10809", ()),
+    ("ssh://192.0.2.9.example.net/a", ()),
+    ("rbd:pool/192.0.2.9:mon_host=x", ()),
+]
+
+
+# the kinds of tunnels that have one other end, and how ip(8) prints one of another kind, or without
+TUNNELS = [
+    "gre",
+    "gretap",
+    "erspan",
+    "ip6gre",
+    "ip6gretap",
+    "ip6erspan",
+    "ipip ipip",
+    "sit ip6ip",
+    "ip6tnl ip6ip6",
+    "vti",
+    "vti6",
+    "geneve id 7",
+]
+UNKNOWN_ENDS = [
+    "gre remote any local any",
+    "gre remote 192.0.2.9 link-netnsid 0",
+    "vxlan id 7 remote 192.0.2.9",
+    "wireguard",
+]
+
+
 BLOCKS = ["nbd0", "rbd1", "drbd2", "rnbd0", "etherd!e1.1"]
 
 
@@ -164,6 +212,38 @@ def test_file_systems_of_elsewhere(kind: str) -> None:
 @pytest.mark.parametrize("kind", NEAR)
 def test_file_systems_of_here(kind: str) -> None:
     assert levels(facts(mounts=f"50 1 0:50 / /x rw - {kind} store rw\n"), "network") == [Level.OK]
+
+
+@pytest.mark.parametrize(("params", "servers"), FETCHED)
+def test_servers_of_what_a_device_model_fetches(params: str, servers: tuple[str, ...]) -> None:
+    told = f'/local/domain/0/backend/qdisk/3/51712/params = "{params}"\n'
+    assert [one.servers for one in far(facts(backends=told))] == [servers]
+
+
+def tunnelled(text: str, **more: str) -> list[Level]:
+    """The session's address is on a tunnel, whose other end, 192.0.2.9, is beside the onboard card."""
+    return levels(
+        facts(
+            ssh="=10.9.0.2 50000 10.9.0.1 22\n",
+            net="tun7 realpath /sys/devices/virtual/net/tun7\ntun7 flags 0x10d1\n",
+            links=rf"7: tun7@NONE: <NOARP,UP,LOWER_UP> mtu 1476\    link/none promiscuity 0 \    {text}" + "\n",
+            addresses="7: tun7    inet 10.9.0.1/24 scope global tun7\\\n",
+            **more,
+        ),
+        "network",
+    )
+
+
+@pytest.mark.parametrize("kind", TUNNELS)
+def test_a_tunnel_that_tells_its_other_end_is_carried_by_the_card_that_leads_there(kind: str) -> None:
+    assert tunnelled(f"{kind} remote 192.0.2.9 local 192.0.2.1 ttl inherit") == [Level.OK]
+
+
+@pytest.mark.parametrize("text", UNKNOWN_ENDS)
+def test_a_tunnel_whose_other_end_nobody_tells_may_be_on_any_card(text: str) -> None:
+    assert Level.LETHAL in tunnelled(text)
+    assert tunnelled("wireguard", peers="tun7 192.0.2.9\n") == [Level.OK]
+    assert Level.LETHAL in tunnelled("wireguard", peers="tun7 192.0.2.9\ntun7 2001:db8::9\n"), "no way leads there"
 
 
 @pytest.mark.parametrize("source", SOURCES)

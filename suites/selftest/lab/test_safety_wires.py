@@ -142,9 +142,10 @@ def test_those_that_are_understood_are_none(section: str, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"), [("host3 netdev eth1", ["eth1"]), ("host3 netdev (null)", [""]), ("host4 netdev eth1", [""])]
+    ("host", "expected"),
+    [("host3 netdev eth1", [("eth1",)]), ("host3 netdev (null)", [()]), ("host4 netdev eth1", [()])],
 )
-def test_the_interface_that_iscsi_is_bound_to(host: str, expected: list[str]) -> None:
+def test_the_interface_that_iscsi_is_bound_to(host: str, expected: list[tuple[str, ...]]) -> None:
     told = f"connection1:0 address 192.0.2.9\nconnection2:0 address 192.0.2.8\n{host}\n"
     seen = far(facts(block=ISCSI, iscsi=told))
     assert [(list(one.servers), one.bound) for one in seen] == [(["192.0.2.9"], one) for one in expected]

@@ -14,7 +14,9 @@ _GUESTS = r"/backend/(?:vbd|vbd3|qdisk|tap|virtio_disk)/.*"
 # In memory, in a file (whose file system is mounted), in a pool of ZFS, far away, or without anything below.
 _NEAR = re.compile(r"(?:loop|ram|zram|nullb|zd|nbd|rbd|rnbd|sr|fd)\d")
 # Block devices that stand on no device for all that sysfs tells, and are made of memory or of others of here.
-_MADE = re.compile(r"(?:loop|ram|zram|nullb|zd|md|md_d|dm-|bcache|mtdblock|ubiblock|pmem|sr|fd|cas|tapdev)\d|td[a-z]")
+_MADE = re.compile(
+    r"(?:loop|ram|zram|nullb|zd|md|md_d|dm-|bcache|mtdblock|ubiblock|pmem|sr|fd|cas|tapdev|zloop|pktcdvd)\d|td[a-z]"
+)
 FAR = re.compile(r"(?:nbd|rbd|drbd|rnbd)\d|etherd!")
 """Of a server."""
 FLASH = re.compile(r"(?:fio|hio)[a-z]|sfdv\d")

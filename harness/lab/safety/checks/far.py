@@ -22,6 +22,7 @@ _NEAR = {
     *("exfat", "exfat-fuse", "encfs", "gocryptfs", "cryfs", "fuse2fs", "ext4", "bindfs", "archivemount", "dislocker"),
     *("vmware-vmblock", "revokefs-fuse", "jmtpfs", "simple-mtpfs"),
     *("unionfs", "catfs", "guestmount", "qemu-storage-daemon"),
+    *("kio-fuse", "ifuse", "rar2fs", "apfs-fuse", "ltfs", "securefs", "rofiles-fuse"),
 }
 _SOURCE = re.compile(r"//|[^/\s]+:/|[^/\s]+@|\w+://")  # //server/share, server:/path, user@server:, s3://...
 # Kinds of file systems that stand on no block device, or number themselves, and keep everything on this machine.
@@ -33,19 +34,25 @@ _HERE = {
     *("overlay", "overlayfs", "aufs", "unionfs", "shiftfs", "ecryptfs"),
     *("btrfs", "zfs", "bcachefs", "ubifs", "jffs2", "yaffs2"),
     *("squashfs", "cramfs", "romfs", "erofs", "fuseblk", "virtiofs", "vboxsf", "vmhgfs", "hostfs", "ext4", "xfs"),
+    "nullfs",  # below the root of Linux 7
 }
 _IMAGE = re.compile(
     r"(?:^|:)(?:rbd|nbd(?!:unix:|\+unix:)|iscsi|iser|gluster|sheepdog|ssh|https?|ftps?|nfs|vxhs)(?:\+\w+)?:"
+)
+# `nbd:ADDRESS:PORT`, or the address of a URL (qemu-block-drivers(7)); Ceph's monitors are told otherwise.
+_SERVER = re.compile(
+    r"(?:^|:)(?:nbd|iscsi|iser|gluster|ssh|nfs|vxhs)(?:\+\w+)?:(?://(?:[^/@]*@)?)?"
+    r"(\[[0-9a-f:.]+\]|\d+\.\d+\.\d+\.\d+)(?=[:/]|$)"
 )
 
 
 @dataclass(frozen=True)
 class Far:
-    """One thing stored elsewhere; `servers`: addresses, empty when nothing tells them; `bound`: to an interface."""
+    """One thing stored elsewhere; `servers`: addresses, empty when nothing tells them; `bound`: to interfaces."""
 
     line: FactLine
     servers: tuple[str, ...]
-    bound: str = ""
+    bound: tuple[str, ...] = ()
 
 
 def far(facts: HostFacts) -> list[Far]:
@@ -97,20 +104,30 @@ def _blocks(facts: HostFacts) -> Iterator[Far]:
         text = "\n".join(line.text for line in lines)
         if "/nvme-fabrics/" in text and not re.search(r" transport (?:fc|loop)$", text, re.MULTILINE):
             server, bound = re.search(r"\btraddr=([0-9a-f.:%]+)", text), re.search(r"\bhost_iface=([^,\s]+)", text)
-            yield Far(lines[0], (server[1],) if server else (), bound[1] if bound else "")
+            yield Far(lines[0], (server[1],) if server else (), (bound[1],) if bound else ())
     for name, block in facts.blocks.items():
         if "/pci" in block.place or block.attributes.get("size") == "0" or block.attributes.get("partition"):
             continue
         session = re.search(r"/(host\d+)/session(\d+)/", block.place)
         if session:
             host, number = session.groups()
-            told, through = (
+            asked, found, through = (
                 [match[1] for line in facts.lines("iscsi") if (match := re.fullmatch(form, line.text))]
-                for form in (rf"connection{number}:\d+ address (\S+)", rf"{host} netdev (\w\S*)")
-            )
-            yield Far(block.lines[0], tuple(told) if all(is_address(one) for one in told) else (), "".join(through))
+                for form in (*(rf"connection{number}:\d+ {key} (\S+)" for key in ("address", "peer")),
+                             rf"{host} netdev (\w\S*)")
+            )  # fmt: skip
+            if found:  # where the connection really is; a portal that was asked by its name is no address
+                asked = [one for one in asked if is_address(one)]
+            told = (*found, *asked)
+            yield Far(block.lines[0], told if all(is_address(one) for one in told) else (), tuple(through))
         elif "/nvme-fabrics/" in block.place and facts.lines("nvme"):
             continue  # told by its controller
+        elif netif := block.attributes.get("netif"):  # aoedisk_show_netif, drivers/block/aoe/aoeblk.c
+            yield Far(block.lines[0], (), tuple(netif.split(",")))
+        elif client := re.match(r"\[?([0-9a-f.:]+?)\]?:\d+/", block.attributes.get("client", "")):
+            yield Far(block.lines[0], (client[1],))  # its own end, in the network of its cluster (drivers/block/rbd.c)
+        elif name.startswith("drbd"):
+            yield Far(block.lines[0], facts.peers("drbd"))
         elif (
             FAR.match(name)
             or re.search(r"/nvme-fabrics/|/rport-\d|/fcoe|/net/|/vhci_hcd\.", block.place)
@@ -124,4 +141,5 @@ def _guests(facts: HostFacts) -> Iterator[Far]:
     for line in facts.lines("backends"):
         match = re.search(r'/backend/(?:vbd|vbd3|qdisk|tap)/.*/params = "(.*)"', line.text)
         if match and _IMAGE.search(match[1]):
-            yield Far(line, ())
+            server = _SERVER.search(match[1])
+            yield Far(line, (server[1].strip("[]"),) if server else ())

@@ -18,6 +18,7 @@ _INFINIBAND, _USB = "0c06", "0c03"
 _BORROWED = {"pciback", "xen-pciback"}
 _USERSPACE = {"vfio-pci", "uio_pci_generic", "igb_uio"}  # a program may run the card: DPDK, SPDK
 _VSOCK = {"1af4:1012", "1af4:1053"}  # virtio 1.2, 5.10: transitional and modern
+_RESTING = re.compile(r" \[(?:ib_core|ib_ipoib|\w+_ib)\]$")
 _IDLE = {None, "pci-stub", *_BORROWED}
 _NEEDED = ("net", "ssh", "addresses", "routes", "routes6", "tables")
 
@@ -79,10 +80,11 @@ def _back(wires: Wires) -> set[str]:
 
 
 def _ways(one: Far, wires: Wires) -> list[set[str]]:
-    """For each server of it the interfaces that lead there."""
+    """For each server of it the interfaces that lead there; none for this machine itself."""
     if one.bound:
-        return [{one.bound}]
-    return [wires.towards(server) - {"lo"} for server in one.servers]
+        return [{name} for name in one.bound]
+    ways = [wires.towards(server) for server in one.servers]
+    return [way - {"lo"} for way in ways if way != {"lo"}]
 
 
 def _holes(wires: Wires) -> Iterator[_Hole]:
@@ -108,8 +110,8 @@ def _holes(wires: Wires) -> Iterator[_Hole]:
             yield _Hole(f"on which card {name} stands, which has a default route", _lines(facts, name))
     for one in far(facts):
         ways = _ways(one, wires)
-        certain = bool(ways) and all(
-            names and all(wires.explained(name, works=False) for name in names) for names in ways
+        certain = bool(one.servers or one.bound) and all(
+            names and all(wires.explained(name, works=False, guests=True) for name in names) for names in ways
         )
         if not certain:
             yield _Hole("by which card this machine reaches what it stores elsewhere", (one.line,))
@@ -178,14 +180,25 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
         )
     framed = tuple(wires.framed(function.netdevs))
     if framed:
-        yield Finding("network", Level.DENY, "a program speaks over it without IP", framed)
+        yield Finding("network", Level.DENY, "a program or the kernel speaks over it without IP", framed)
     elsewhere = tuple(wires.apart(function.netdevs))
     if elsewhere:
         text = "an interface of another network namespace is built on it"
         yield Finding("network", Level.DENY, text, elsewhere)
-    gone = facts.missing("namespaces", "frames")
+    onwards = tuple(wires.onwards(function.netdevs))
+    if onwards:
+        yield Finding(
+            "network",
+            Level.DENY,
+            "frames go from one interface to another by tc or nft, and it is one of them",
+            onwards,
+        )
+    moved = tuple(_moved(function, facts))
+    if moved:
+        yield Finding("network", Level.DENY, "data is moved by RDMA over it, or that is unknown", moved)
+    gone = facts.missing("namespaces", "frames", "redirects")
     if gone and any(wires.up(name) for name in function.netdevs):
-        text = "unknown: what other network namespaces have built on it, and who speaks over it without IP"
+        text = "unknown: what other network namespaces have built on it, and who sends by it without IP"
         yield Finding("network", Level.DENY, text, (gone,))
     apart = sorted(name for name in function.netdevs if wires.up(name) and wires.without_ip(name))
     if apart:
@@ -195,6 +208,22 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
     used += [route.line for route in wires.routes if route.interface in mine and not route.local]
     if used and any(wires.up(name) for name in function.netdevs):
         yield Finding("network", Level.DENY, "its interface is up and has an address or a route", tuple(used))
+
+
+def _moved(function: Function, facts: HostFacts) -> Iterator[FactLine]:
+    """RDMA: a soft one (rdma_rxe, siw) on its interface; queue pairs other than the kernel's own at rest.
+
+    Every device has those of ib_core, a driver's own, and those of IPoIB, whose interface is judged by itself.
+    """
+    lines = facts.lines("rdma")
+    place = re.compile(rf"(\S+) realpath .*/{re.escape(str(function.bdf))}/")
+    own = {match[1] for line in lines if (match := place.match(line.text))}
+    for line in lines:
+        name, _, told = line.text.partition(" ")
+        soft = told.startswith("netdev ") and told.split(" ")[1] in function.netdevs and name not in own
+        works = told.startswith("qp ") and not _RESTING.search(told)
+        if soft or (name in own and works) or (name == "missing" and own):
+            yield line
 
 
 def _consoles(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:

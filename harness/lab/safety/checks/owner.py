@@ -14,6 +14,7 @@ from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFac
 _OURS = re.compile(r"maskall-[a-z0-9-]+")
 # Device nodes that sysfs does not know, by the driver of the function: which of its functions a node is, is unknown.
 _MAJORS = {"nvidia": "195"}
+_NEEDED = ("drivers", "owners", "backends", "chars", "users", "majors", "engines", "mapped", "modules", "attached")
 _USB = "0c03"
 _TERMINAL = re.compile(r"/(?:tty|wwan/\w+)/\w+$")
 _HANDED_OUT = re.compile(r"/(?:uio|vfio-dev)/\w+$")
@@ -25,7 +26,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
 
     LETHAL: the kernel itself works with it.
     """
-    gone = facts.missing("drivers", "owners", "backends", "chars", "users", "majors", "engines", "mapped")
+    gone = facts.missing(*_NEEDED)
     if gone:
         yield Finding("owner", Level.DENY, "unknown: who owns it cannot be read", (gone,))
     if function.numvfs:
@@ -55,6 +56,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         (Level.DENY, "a program has its memory mapped", mapped_of(function, facts)),
         (Level.LETHAL, "the kernel itself copies or encrypts with it, or could", _working(function, facts)),
         (Level.DENY, "a domain has a USB device of it", _devices_given(function, facts)),
+        (Level.DENY, "the kernel serves what hangs on it, by USB/IP or Bluetooth", _served(function, facts)),
         (Level.DENY, "a program has it open", _users(function, facts)),
     ):
         if found := tuple(signs):
@@ -74,12 +76,19 @@ def owners_of(function: Function, facts: HostFacts) -> list[FactLine]:
 
 
 def _working(function: Function, facts: HostFacts) -> Iterator[FactLine]:
-    """Channels of a DMA engine that are in use; algorithms of its driver, whichever of its functions does the work."""
+    """Channels of a DMA engine and peer-to-peer memory (pci/p2pdma.c) that are in use; algorithms of its driver,
+    whichever of its functions does the work.
+    """
     for line in facts.lines("engines"):
         kind, told, *_ = (*line.text.split(" "), "")
-        by_place = kind == "dma" and str(function.bdf) in PCI_PATH.findall(told)
+        by_place = kind in ("dma", "p2p") and str(function.bdf) in PCI_PATH.findall(told)
         if by_place or (kind == "crypto" and told == function.driver):
             yield line
+
+
+def _served(function: Function, facts: HostFacts) -> Iterator[FactLine]:
+    """USB/IP's host side and links of Bluetooth (hci0:256): no program has a node of theirs open."""
+    return (line for line in facts.lines("attached") if str(function.bdf) in PCI_PATH.findall(line.text))
 
 
 def _devices_given(function: Function, facts: HostFacts) -> Iterator[FactLine]:
@@ -155,8 +164,19 @@ def _open(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
 
 
 def _majors(function: Function, facts: HostFacts) -> set[str]:
-    """Numbers of the nodes that its driver has made without saying of which function they are."""
+    """Numbers of the nodes that its driver, or a module next to it, has made without saying of which function they are.
+
+    DAHDI's are made by a module below the driver of a card, those of ef_vi and CUDA by one above.
+    """
     placed = {line.text.partition(":")[0] for line in facts.lines("chars")}
     characters = takewhile(lambda line: not line.text.startswith("Block"), facts.lines("majors"))
-    own = {line.text.split()[0] for line in characters if line.text.split()[1:] == [function.driver]}
+    makers = {function.driver, *_modules(function, facts)}
+    told = (line.text.split() for line in characters)
+    own = {words[0] for words in told if words[-1] in makers or words[-1].replace("-", "_") in makers}
     return {*(own - placed), *([_MAJORS[function.driver]] if function.driver in _MAJORS else [])}
+
+
+def _modules(function: Function, facts: HostFacts) -> Iterator[str]:
+    """What its driver is made of, stands on, and carries."""
+    pairs = (line.text.partition(" ") for line in facts.lines("modules"))
+    return (module for driver, _, module in pairs if driver == function.driver)

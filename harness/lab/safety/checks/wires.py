@@ -28,6 +28,10 @@ _LINE = re.compile(r"\blink/(?:ppp|slip|cslip)\b")  # frames of a terminal, or o
 _WITHOUT_IP = re.compile(r"\blink/(?:can|ieee802\.15\.4|ieee802\.11/|ax25|x25|mctp|phonet)")  # if_arp.h, by iproute2
 _DUMMY = re.compile(r"\\\s+dummy\b")
 _PAIR = re.compile(r"\\\s+veth\b")
+_GUEST = re.compile(r"/sys/devices/vif-(\d+)-\d+/")  # netback's end of a guest's card
+_ENDS = re.compile(  # of a tunnel with one other end, over IP
+    r"\\\s+(?:gre|gretap|erspan|ip6gre|ip6gretap|ip6erspan|ipip|sit|ip6tnl|vti|vti6|geneve)\b.*? remote ([0-9a-f.:]+)"
+)
 _TUNNEL = re.compile(r"\b(?:vxlan|geneve|gre|gretap|erspan|ip6gre|ip6gretap|ipip|sit|ip6tnl|vti|vti6|xfrm|macsec)\b")
 
 
@@ -83,14 +87,61 @@ class Wires:
             for parent in (match[2], dev[1] if dev else None):
                 if parent and parent in self.facts.interfaces and parent != match[1]:
                     found.setdefault(match[1], set()).add(parent)
+        for name, ends in self.ends.items():
+            found.setdefault(name, set()).update(*(self.towards(end) - {name, "lo"} for end in ends))
         for name, lowers in found.items():  # a pair of veth: what comes to one end goes on where the other is a port
-            ends = [self.facts.interfaces[peer] for peer in lowers if name in found.get(peer, set())]
-            lowers |= {master for end in ends for master in end.related("master")} - {name}
+            peers = [peer for peer in lowers if peer in self.facts.interfaces and name in found.get(peer, set())]
+            lowers |= set[str]().union(*(self._masters(peer) for peer in peers)) - {name}
         if _OVS in self.facts.interfaces:  # its other ports do not tell that they are: any virtual one may be
             for name, lowers in found.items():
                 if name not in (_OVS, "lo") and not lowers and self.virtual(name):
                     lowers.add(_OVS)
+        beyond = {name: masters for name, masters in self._legs.items() if not self._on_a_card(name, found)}
+        for name, masters in beyond.items():
+            found[name] |= masters
         return found
+
+    @cached_property
+    def ends(self) -> dict[str, tuple[str, ...]]:
+        """Tunnel -> addresses of its other ends, where ip(8) or wg(8) tells them: its packets go by the routes there.
+
+        Not by ours, if it was made in another network namespace.
+        """
+        here = {name: text for name, text in self.detail.items() if "link-netnsid" not in text}
+        told = {name: (match[1],) for name, text in here.items() if (match := _ENDS.search(text))}
+        peers = {name: self.facts.peers(name) for name in self.facts.interfaces}
+        return told | {name: ends for name, ends in peers.items() if ends}
+
+    @cached_property
+    def _guests(self) -> dict[str, str]:
+        """Netback's end of a guest's card (vif3.0) -> the number of its domain."""
+        cards = self.facts.interfaces.items()
+        return {name: match[1] for name, card in cards if (match := _GUEST.match(card.place))}
+
+    @cached_property
+    def _legs(self) -> dict[str, set[str]]:
+        """Netback's end of a guest's card -> where the others of that guest are ports: it may send on by them."""
+        found = {}
+        for name, domain in self._guests.items():
+            others = (card for card, number in self._guests.items() if number == domain and card != name)
+            masters = set[str]().union(*(self._masters(card) for card in others))
+            found[name] = masters - self._masters(name)
+        return found
+
+    def _masters(self, name: str) -> set[str]:
+        return self.facts.interfaces[name].related("master")
+
+    def _on_a_card(self, port: str, below: dict[str, set[str]]) -> bool:
+        """Whether what this is a port of has a card: then the way to others does not lead through a guest."""
+        return any(not self.virtual(name) for name in _closure(self._masters(port), below))
+
+    def _ends_in_a_guest(self, name: str) -> bool:
+        """A guest that has no other port, and no device of its own, by which it could reach further."""
+        domain = self._guests.get(name)
+        if domain is None or self.below.get(name) or self.facts.missing("owners", "backends"):
+            return False
+        owned = re.compile(rf'/libxl/pci/\S+/domid = "{domain}"|/backend/(?:pci|vusb|qusb)/{domain}/')
+        return not any(owned.search(line.text) for key in ("owners", "backends") for line in self.facts.lines(key))
 
     @cached_property
     def detail(self) -> dict[str, str]:
@@ -147,11 +198,17 @@ class Wires:
                 yield line
 
     def framed(self, names: Iterable[str]) -> Iterator[FactLine]:
-        """Programs that speak by one of these in a protocol of their own."""
-        wanted = self._numbers(names)
+        """Programs that speak by one of these in a protocol of their own, or parts of the kernel, told by name."""
+        wanted = self._numbers(names) | set(names)
         for line in self.facts.lines("frames"):
             if line.text.partition(" ")[2] in wanted:
                 yield line
+
+    def onwards(self, names: Iterable[str]) -> Iterator[FactLine]:
+        """What goes on from one of these, or to it, since tc(8) or nft(8) was told so, whatever the routes say."""
+        wanted = set(names)
+        lines = self.facts.lines("redirects")
+        return (line for line in lines if wanted & {line.text.partition(" ")[0], line.text.rpartition(" ")[2]})
 
     def _numbers(self, names: Iterable[str]) -> set[str]:
         return {self.detail[name].partition(":")[0] for name in names if name in self.detail}
@@ -177,10 +234,11 @@ class Wires:
                 above.setdefault(lower, set()).add(name)
         return _closure(names, above)
 
-    def explained(self, name: str, *, works: bool = True) -> bool:
+    def explained(self, name: str, *, works: bool = True, guests: bool = False) -> bool:
         """Whether it is certain which cards carry it: it is one, or stands on one.
 
         `works`: what it carries is known to arrive, so that a card which does not work explains nothing.
+        `guests`: what it carries may end in a guest of this machine; the whole world does not.
         """
         way = [name]
         seen = set(way)
@@ -190,8 +248,10 @@ class Wires:
                 if self.works(one) or not works:
                     return True
                 continue
-            text = self.detail.get(one, "")
-            if _AWAY.search(text):
+            if guests and self._ends_in_a_guest(one):
+                return True
+            text, ends = self.detail.get(one, ""), self.ends.get(one, ())
+            if not all(self.towards(end) - {one, "lo"} for end in ends) or (_AWAY.search(text) and not ends):
                 continue
             lowers = self.below.get(one, set())
             told = bool(text) or self.facts.version > 1  # the first program may have found no ip(8) that tells kinds
@@ -245,6 +305,8 @@ class Wires:
             return named
         if address is None:
             return set()
+        if address.is_loopback:  # ip-rule(8): the table `local` comes first
+            return {"lo"}
         best: dict[str, tuple[int, set[str]]] = {}
         ways = [(route.table, route.network, route.interface) for route in self.routes]
         ways += [("main", one.network, one.interface) for one in self.addresses if self.up(one.interface)]

@@ -13,12 +13,13 @@ from harness.model.config import ConfigSpace
 PCI_PATH = re.compile(rf"/({FUNCTION})(?=/|$)")
 
 
-NEWEST = 3
+NEWEST = 4
 LATER: Mapping[str, int] = MappingProxyType(
     {
         **dict.fromkeys(("program", "devlinks", "iscsi", "exclusive", "chars", "users", "tty", "display"), 2),
         **dict.fromkeys(("netconsole", "tables", "exported"), 2),
         **dict.fromkeys(("majors", "engines", "namespaces", "frames", "mapped"), 3),
+        **dict.fromkeys(("modules", "attached", "rdma", "redirects", "peers"), 4),
     }
 )
 """Since which version of the reading program a section is there: in stored facts of an older one it is no loss."""
@@ -145,6 +146,11 @@ class HostFacts:
                 if line.text.startswith("missing "):
                     return line
         return None
+
+    def peers(self, name: str) -> tuple[str, ...]:
+        """Addresses of the other ends that a tunnel, or DRBD, speaks with; none when nobody tells them."""
+        pairs = (line.text.split(" ") for line in self.lines("peers"))
+        return tuple(pair[1] for pair in pairs if pair[0] == name and len(pair) == 2)
 
     def lines(self, name: str) -> tuple[FactLine, ...]:
         """Lines of a section; empty ones are left out."""

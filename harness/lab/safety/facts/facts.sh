@@ -32,7 +32,7 @@ PATH=$PATH:/usr/sbin:/sbin
 LC_ALL=C
 export LC_ALL PATH
 section program
-echo "version 3"
+echo "version 4"
 echo "uid $(id -u)"
 section boot_id
 whole /proc/sys/kernel/random/boot_id
@@ -97,6 +97,9 @@ for block in /sys/class/block/*; do
     [ -e "$block/dm/name" ] && attribute "$name" dm "$block/dm/name"
     [ -e "$block/loop/backing_file" ] && attribute "$name" backing "$block/loop/backing_file"
     [ -e "$block/backing_dev" ] && attribute "$name" backing "$block/backing_dev" # zram
+    [ -e "$block/netif" ] && attribute "$name" netif "$block/netif" # ATA over Ethernet
+    [ -e "/sys/bus/rbd/devices/${name#rbd}/client_addr" ] &&
+        attribute "$name" client "/sys/bus/rbd/devices/${name#rbd}/client_addr"
     for other in "$block"/holders/*; do [ -e "$other" ] && echo "$name holder ${other##*/}"; done
     for other in "$block"/slaves/*; do [ -e "$other" ] && echo "$name slave ${other##*/}"; done
     case $name in
@@ -127,6 +130,7 @@ section iscsi
 for connection in /sys/class/iscsi_connection/*; do
     [ -e "$connection/persistent_address" ] &&
         attribute "${connection##*/}" address "$connection/persistent_address"
+    [ -e "$connection/address" ] && attribute "${connection##*/}" peer "$connection/address"
 done
 for host in /sys/class/iscsi_host/*; do [ -e "$host/netdev" ] && attribute "${host##*/}" netdev "$host/netdev"; done
 section btrfs
@@ -187,10 +191,35 @@ find -L /proc/[0-9]*/fd -maxdepth 1 \( -type b -o -type c \) -exec stat -L -c '%
 command -v find >/dev/null 2>&1 || echo "missing find"
 section majors
 whole /proc/devices
-section engines # what the kernel itself copies and encrypts with: `dma PLACE` of a channel, `crypto DRIVER ALGORITHM`
+section modules # DRIVER MODULE: its own, those it stands on, and all that stand on it
+above() {
+    for holder in "/sys/module/$1/holders"/*; do
+        [ -e "$holder" ] && printf '%s %s\n' "$2" "${holder##*/}" && above "${holder##*/}" "$2"
+    done
+}
+for link in /sys/bus/pci/drivers/*/module; do
+    cd -P "$link" 2>/dev/null || continue
+    module=${PWD##*/} driver=${link%/module}
+    printf '%s %s\n' "${driver##*/}" "$module"
+    for holder in /sys/module/*/holders/"$module"; do
+        [ -e "$holder" ] || continue
+        lower=${holder%/holders/*}
+        printf '%s %s\n' "${driver##*/}" "${lower##*/}"
+    done
+    above "$module" "${driver##*/}"
+    cd /
+done | sort -u
+section attached # what the kernel itself serves of USB: a device to another machine, what is connected by Bluetooth
+for device in /sys/bus/usb/drivers/usbip-host/*-*; do [ -e "$device/busnum" ] && real usbip realpath "$device"; done
+for device in /sys/class/bluetooth/hci*:*; do [ -e "$device" ] && real bluetooth realpath "$device"; done
+section engines # what the kernel itself works with: `dma PLACE` of a channel, `p2p PLACE`, `crypto DRIVER ALGORITHM`
 for channel in /sys/class/dma/*; do
     { read -r value <"$channel/in_use"; } 2>/dev/null || continue
     case $value in '' | 0) ;; *) cd -P "$channel" 2>/dev/null && printf 'dma %s\n' "$PWD" && cd / ;; esac
+done
+for memory in /sys/bus/pci/devices/*/p2pmem; do
+    { read -r size <"$memory/size" && read -r value <"$memory/available"; } 2>/dev/null || continue
+    [ "$size" != "$value" ] && cd -P "${memory%/p2pmem}" 2>/dev/null && printf 'p2p %s\n' "$PWD" && cd /
 done
 while read -r key _ value; do
     case $key in
@@ -292,6 +321,43 @@ found=$(while read -r _ _ _ protocol index _; do
     case $protocol in Proto | 0000 | 0003 | 0004 | 0800 | 0806 | 86dd | 88cc | 888e) ;; *) echo "$protocol $index" ;; esac
 done 2>/dev/null </proc/net/packet)
 [ "$found" ] && printf '%s\n' "$found" | sort -u
+while read -r protocol name handler _; do # of the kernel: TIPC, FCoE, batman; sockets of programs are told above
+    case $handler in '' | '['* | Function | packet_rcv* | tpacket_rcv*) ;; *) echo "$protocol $name" ;; esac
+done 2>/dev/null </proc/net/ptype
+section rdma # NAME realpath PLACE, NAME netdev INTERFACE, NAME qp WHO: a program, or a module of the kernel in []
+found=
+for device in /sys/class/infiniband/*; do [ -e "$device" ] && real "${device##*/}" realpath "$device" && found=1; done
+if [ "$found" ]; then
+    if links=$(rdma link 2>/dev/null) && queues=$(rdma resource show qp 2>/dev/null); then
+        printf '%s\n' "$links" | sed -n 's|^link \([^/ ]*\)/.* netdev \([^ ]*\).*|\1 netdev \2|p'
+        printf '%s\n' "$queues" | sed -n 's|^link \([^/ ]*\)/.* comm \([^ ]*\).*|\1 qp \2|p' | sort -u
+    else
+        echo "missing rdma"
+    fi
+fi
+section redirects # INTERFACE tc OTHER, `* nft OTHER`: what arrives at or leaves the one is sent out by the other
+at_work() { { read -r value <"/sys/module/$1/refcnt"; } 2>/dev/null && [ "$value" != 0 ]; }
+if at_work act_mirred; then
+    command -v tc >/dev/null 2>&1 || echo "missing tc"
+    for interface in /sys/class/net/*; do
+        name=${interface##*/}
+        for side in '' ingress egress; do tc filter show dev "$name" $side 2>/dev/null; done |
+            sed -n "s|.* mirred ([A-Za-z]* [A-Za-z]* to device \([^ )]*\)).*|$name tc \1|p"
+    done | sort -u
+fi
+if at_work nft_fwd_netdev || at_work nft_dup_netdev; then
+    { nft list ruleset 2>/dev/null || echo "missing nft"; } | grep -o -e '^missing .*' -e '\(fwd\|dup\) to .*' |
+        grep -o -e '^missing .*' -e '"[^"]*"' | sed 's|^"\(.*\)"$|* nft \1|' | sort -u
+fi
+section peers # NAME ADDRESS: whom a tunnel of WireGuard speaks with, and `drbd ADDRESS`
+wg show all endpoints 2>/dev/null | while read -r name _ place; do
+    case $place in *:*) printf '%s %s\n' "$name" "${place%:*}" ;; esac
+done | tr -d '[]' | sort -u
+remote=
+drbdsetup show 2>/dev/null | while read -r line; do
+    case $line in *_this_host*) remote= ;; *_remote_host*) remote=1 ;; esac
+    case $remote$line in 1*ipv[46]\ *) line=${line#*ipv[46] } && printf 'drbd %s\n' "${line%:*}" ;; esac
+done | tr -d '[]' | sort -u
 section addresses
 { ip -o addr 2>/dev/null || echo "missing ip"; } | sed 's/ *valid_lft .*//'
 section routes

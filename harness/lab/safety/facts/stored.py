@@ -86,10 +86,15 @@ def _notes(facts: HostFacts, sections: dict[str, bytes]) -> list[str]:
             "read by an older program: it does not tell who has a disk open, routes of other tables, and whether a disk"
             " without a signature is zero"
         )
-    elif facts.version < NEWEST:
+    elif facts.version < 3:
         notes.append(
             "read by an older program: it does not tell what the kernel itself copies and encrypts with, and what other"
             " network namespaces have built on a card"
+        )
+    elif facts.version < NEWEST:
+        notes.append(
+            "read by an older program: it does not tell who moves data by RDMA, what tc sends on, what the kernel"
+            " serves of USB, and with whom tunnels and DRBD speak"
         )
     strange = sorted(inert(name) for name in sections.keys() - SECTIONS)
     if strange:
