@@ -106,7 +106,7 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
         if logged is None:
             break
         text = text[logged.end() :]
-    if _GUEST.match(text):
+    if _GUEST.match(text) or ("(XEN)" not in text and _GUEST.search(text)):
         yield PastedLine(number, Speaker.GUEST, text, host, shown)
         return
     starts = list(_XEN.finditer(text)) if "(XEN)" in text else []

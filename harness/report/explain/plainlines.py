@@ -48,7 +48,7 @@ _UNANSWERED = re.compile(
     r"pci_remove_timeout: Domain \d+:timed out waiting for DM to remove|Backend .*/pci/\S+ not ready"
 )
 _ASSIGN_FAILED = "xc_assign_device failed:"
-_REASONS = "|".join(re.escape(os.strerror(one)) for one in errorcode)
+_REASONS = "|".join([*(re.escape(os.strerror(one)) for one in errorcode), r"Unknown error -?\d+"])
 _ASSIGN_SAID = re.compile(rf"xc_assign_device failed: (?:(Device or resource busy)|{_REASONS})")
 _SETPCI = re.compile(rf"setpci (?:-\S+ )*-s ?({_SHORT}) (?:-\S+ )*CAP_MSIX\+0?x?2(?:\.[wW])?$")
 _WORD = re.compile(r"[0-9a-f]{4}")
@@ -147,6 +147,7 @@ class PlainLines:
         far, ended, gone = at - 1, False, "(rev ff)" in line.text
         msix: list[tuple[MsixControl, PastedPlace]] = []
         recognised = 0
+        doubled = False  # an empty line stands behind each, so that none is the end
         for other, stop in self._window.following(at, _LSPCI_LINES, line.number):
             text = other.text.strip()
             if other.speaker is not Speaker.TEXT or _LSPCI.fullmatch(text):
@@ -157,7 +158,7 @@ class PlainLines:
             part = _PART.match(other.text)
             if ended and (part is None and not other.text.startswith(("\t", " "))):
                 break
-            ended = False
+            doubled, ended = doubled or ended, False
             name = next((group for group in part.groups() if group), "") if part else ""
             detail = other.text.startswith(("\t\t", "         "))
             if name == "!!! Unknown header type 7f":
@@ -174,6 +175,8 @@ class PlainLines:
                 elif _MSIX_BEGUN.search(text):
                     self._window.unreadable(host, other)
             far = stop
+        else:
+            ended = ended and not doubled
         if device is None or not (recognised or gone):
             self._window.file.listed += 1
             return at - 1

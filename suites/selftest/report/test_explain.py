@@ -256,6 +256,11 @@ SLOW = "[    3.209981] pciback 0000:05:00.0: not ready 1023ms after FLR; waiting
     [
         (CORRECTED, {("0000:00:1d.0", "corrected-errors")}),
         (CORRECTED.replace("Corrected", "Uncorrected (Fatal)"), {("0000:00:1d.0", "dead-link")}),
+        (
+            "[   10.000000] dpc 0000:00:1d.0:pcie010: DPC containment event, status:0x1f01 source:0x0000\n"
+            "[   10.000001] pciehp 0000:00:1c.4:pcie004: Slot(4): Link Down\n",
+            {("0000:00:1d.0", "dead-link"), ("0000:00:1c.4", "dead-link")},
+        ),
         (SLOW, {("0000:05:00.0", "dead-link")}),
         (SLOW + "[    5.400000] pciback 0000:05:00.0: ready 4095ms after FLR\n", set()),
         (SLOW + "[    5.400000] pciback 0000:06:00.0: ready 4095ms after FLR\n", {("0000:05:00.0", "dead-link")}),
