@@ -156,7 +156,7 @@ def encoding(head: bytes) -> str:
         return "utf-16-le"
     if half >= 8 and even > half * 0.7 > odd:
         return "utf-16-be"
-    sample = head[:65536]
+    sample = head[:65536].replace(b"\0", b"")
     controls = len(sample) - len(sample.translate(None, _CONTROLS))
     foreign = len(sample) - len(sample.translate(None, bytes(range(128, 256))))
     undecodable = sample.decode("utf-8", "replace").count("\ufffd")

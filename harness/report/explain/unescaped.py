@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass
 
@@ -10,11 +11,10 @@ _TYPOGRAPHY = str.maketrans(
     dict.fromkeys("\u2018\u2019", "'")
     | dict.fromkeys("\u201c\u201d", '"')
     | dict.fromkeys("\u2010\u2011\u2013\u2212", "-")
-    | dict.fromkeys("\u00a0\u2007\u202f", " ")
-    | dict.fromkeys("\u00ad\u200b\u2060", "")
+    | dict.fromkeys("\u00a0\u2002\u2003\u2004\u2005\u2007\u2009\u200a\u202f", " ")
+    | dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060", "")
 )
-_ENTITY = re.compile(r"&(?:amp;)?(?:(lt|gt|quot|apos|nbsp|amp)|#([0-9]{2,3})|#[xX]([0-9a-fA-F]{2}));")
-_NAMES = {"lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "amp": "&"}
+_ENTITY = re.compile(r"&(?:amp;)?(#[0-9]{1,6}|#[xX][0-9a-fA-F]{1,5}|[A-Za-z]{2,12}[0-9]{0,2});")
 _ESCAPED = re.compile(r"\\u00(22|26|27|3[cCeE])")  # JSON
 _TAG = re.compile(r"</?(?:br|pre|code|p|div|span|tt|b|i|font|li|td|tr|blockquote)(?: [^<>\n]*)? ?/?>")
 _COLOURED = ("[0m", "[K")  # one of them ends what is coloured
@@ -34,7 +34,7 @@ class Unescaped:
     _printable: bool = False  # quoted-printable was seen
 
     def take(self, more: str, *, last: bool) -> str:
-        text = self._rest + more
+        text = self._rest + more.replace("\0", "")  # what a power cut leaves in a log
         end = len(text) if last else self._whole(text)
         text, self._rest = text[:end], text[end:]
         if "\r" in text:
@@ -83,8 +83,5 @@ def plain(text: str) -> str:
 
 
 def _sign(found: re.Match[str]) -> str:
-    name, decimal, hexadecimal = found.groups()
-    if name:
-        return _NAMES[name]
-    code = int(decimal or hexadecimal, 10 if decimal else 16)
-    return " " if code == 160 else chr(code) if 32 <= code < 127 else found[0]
+    sign = html.unescape(f"&{found[1]};")
+    return found[0] if sign in "\n\r" else sign

@@ -19,6 +19,8 @@ from harness.xen.keys.debugkeys import DEVICES, HEADER, IRQS, MASKS, IrqRow, Mas
 from harness.xen.keys.version import parse_xen
 
 _MOST_HEADERS = 4
+_MOST_JOINS = 256  # of a row of key Q, for a device with very many vectors
+_VECTORS = re.compile(r"[0-9 ]+>? *")
 _HAZARD = re.compile(rf"cannot (?:mask|disable) IRQ \d+: masking MSI-X on .*{FUNCTION}")
 _HAZARD_BEGUN = re.compile(r"annot (?:mask|disable)\b|masking MSI")
 _ASSIGN_BEGUN = re.compile(
@@ -167,7 +169,9 @@ class XenLines:
         level = _LEVEL.search(text)  # another message begins in the middle, and the rest has Xen's prefix
         kept = text[: level.start()] if level else text
         loose = tight = kept.rstrip()
-        for other, _ in self._window.following(at, JOINS, line.number):
+        for count, (other, _) in enumerate(self._window.following(at, _MOST_JOINS, line.number)):
+            if count >= JOINS and not _VECTORS.fullmatch(other.text):
+                break
             if other.speaker is not Speaker.TEXT and not (level and other.speaker is Speaker.XEN):
                 continue
             loose, tight, kept = f"{loose} {other.text.strip()}", f"{tight}{other.text.rstrip()}", f"{kept}{other.text}"

@@ -94,3 +94,21 @@ def test_a_message_whose_beginning_is_gone_is_never_nothing(message: str) -> Non
         if whole[begin:].lstrip(" [").startswith(("2025", "1234")):
             continue  # Xen's own time, so that it looks like a kernel's
         assert told(f"{whole[begin:]}\n{BEFORE}").verdict != ExplainStatus.NOTHING, whole[begin:]
+
+
+@pytest.mark.parametrize(("owner", "verdict"), [("d3", ExplainStatus.NOTHING), ("DomIO:8008", ExplainStatus.SIGNATURE)])
+def test_a_device_with_very_many_vectors_wrapped(owner: str, verdict: ExplainStatus) -> None:
+    irqs = " ".join(map(str, range(40, 240)))
+    row = f"(XEN) 0000:04:00.0 - {owner} - node 1   - MSIs < {irqs} >"
+    wrapped = textwrap.fill(row, 72, initial_indent="> ", subsequent_indent="> ")
+    assert told(f"> (XEN) ==== PCI devices ====\n{wrapped}\n{AFTER}").verdict is verdict
+    cut = wrapped.removesuffix(">")
+    assert told(f"> (XEN) ==== PCI devices ====\n{cut}\n{AFTER}").verdict is ExplainStatus.CANNOT_TELL
+
+
+@pytest.mark.parametrize("where", ["before", "behind", "within"])
+def test_zeros_that_a_power_cut_leaves_in_a_log(where: str) -> None:
+    hazard = b"(XEN) cannot disable IRQ 145: masking MSI-X on 0000:04:00.0\n"
+    zeros = bytes(70_000)
+    text = {"before": zeros + hazard, "behind": hazard + zeros, "within": BEFORE.encode() + zeros + hazard}[where]
+    assert found(told(text)) == {(DEVICE, "maskall-set")}
