@@ -199,6 +199,11 @@ class Logs:
         return [*said, *self._losses]
 
 
+def driver_of(files: Files) -> str | None:
+    """dom0's driver that the device is bound to, in a reading's folder."""
+    return _link(files.read("driver.txt")[1])
+
+
 def _hardware(files: Files) -> HardwareView:
     raw, _ = files.read(CONFIG)
     space = config_space(files)
@@ -207,7 +212,7 @@ def _hardware(files: Files) -> HardwareView:
         gone=space.gone,
         command=None if space.gone else space.command,
         control=capability.control if capability else None,
-        driver=_link(files.read("driver.txt")[1]),
+        driver=driver_of(files),
         raw=raw,
         physfn=_link(files.read("physfn.txt")[1]),
     )

@@ -30,6 +30,9 @@ _IDLE = re.compile(r" c /etc/| /usr/share/(?:doc|lintian|locale|man)(?:/|$)")
 """Of `dpkg --verify`: a file that is there to be configured, and what no program reads."""
 _NO_LIVEPATCH = "Function not implemented"
 """ENOSYS: this Xen was built without CONFIG_LIVEPATCH (livepatch_op, livepatch.h)."""
+_KERNEL = "linux-image-"
+_HYPERVISOR = re.compile(r"xen-hypervisor-[0-9]")
+_DMI_LETTERS = 127  # dmi_ids_string, drivers/firmware/dmi_scan.c
 _MOST = 200  # letters of what was seen
 
 Sections = Mapping[str, bytes]
@@ -61,24 +64,48 @@ def moved(before: Sections, after: Sections) -> list[str]:
     return [inert(f"{title}: {_difference(then, now, name)}")[:_MOST] for title, was, is_, name in pairs if was != is_]
 
 
-def of_another_host(sections: Sections, facts: Mapping[str, str], packages: Mapping[str, str], dmi: str) -> list[str]:
-    """Where what was read does not fit a run with these facts and packages, whose raw files show this `dmi`. Pure."""
+def of_another_host(
+    sections: Sections, facts: Mapping[str, str], packages: Mapping[str, str], dmi: str, commandline: str
+) -> list[str]:
+    """Where what was read does not fit a run with these facts and packages, whose raw files show this machine and dom0.
+
+    `dmi`, `commandline`: as dom0's kernel printed them, no more than it prints; empty: it did not. Pure.
+    """
     text = _text(sections)
-    told = [*text.get("commandlines", "").split("\n"), ""][1]
-    firmware = dict(line.split(" ", 1) for line in text.get("firmware", "").split("\n") if " " in line)
-    seen = {"xen_build_id": text.get("build", "").split("\n")[0].removeprefix("running "), "xen_commandline": told}
+    told = [*text.get("commandlines", "").split("\n"), ""]
+    seen = {"xen_build_id": text.get("build", "").split("\n")[0].removeprefix("running "), "xen_commandline": told[1]}
     wrong = [
         f"{name} is {now}, and the run's {facts[name]}" for name, now in seen.items() if now != facts.get(name, now)
     ]
+    if commandline and told[0][: len(commandline)].strip() != commandline.strip():
+        wrong.append(f"dom0's command line is {told[0]}, and the run's {commandline}")
     versions = dict(line.split(" ", 1) for line in text.get("packages", "").split("\n") if " " in line)
     wrong += [
         f"{name} is {now}, and the run's {packages[name]}"
         for name, now in versions.items()
         if now != packages.get(name, now)
     ]
-    if dmi and (product := firmware.get("product_name", "")) not in dmi:
-        wrong.append(f"the machine is {product}, and the run's {dmi}")
+    kernels = [name for name in versions if name.startswith(_KERNEL)]
+    if (kernel := facts.get("kernel", "")) and not any(name.endswith(f"-{kernel}") for name in kernels):
+        wrong.append(f"no package is that of the run's kernel {kernel}: {', '.join(kernels) or 'none of a kernel'}")
+    hypervisors = [name for name in versions if _HYPERVISOR.match(name)]
+    xen = ".".join(facts.get("xen_version", "").split(".")[:2])
+    if xen and hypervisors and not any(name.startswith(f"xen-hypervisor-{xen}-") for name in hypervisors):
+        wrong.append(f"no package is that of the run's Xen {xen}: {', '.join(hypervisors)}")
+    wrong += _of_another_machine(text.get("firmware", ""), dmi)
     return [inert(one)[:_MOST] for one in wrong]
+
+
+def _of_another_machine(firmware: str, dmi: str) -> Iterator[str]:
+    """Linux prints vendor, product/board, BIOS version and date in one line (dmi_format_ids), of which 127 letters."""
+    told = {name: value.strip() for name, _, value in (line.partition(" ") for line in firmware.split("\n"))}
+    if not dmi or len(dmi) >= _DMI_LETTERS:
+        return
+    if not told.get("product_name"):
+        yield f"the machine is not told, and the run's is {dmi}"
+    for name in ("sys_vendor", "product_name", "bios_version", "bios_date"):
+        if told.get(name, "") not in dmi:
+            yield f"the machine's {name} is {told[name]}, and the run's {dmi}"
 
 
 _Span = tuple[datetime, datetime]
@@ -99,7 +126,7 @@ def _findings(before: Sections, after: Sections, run: _Span, reboots: bool) -> I
         "dpkg --verify", known and not changed, "; ".join(dict.fromkeys(changed)) or "every file as it was packed"
     )
     build = now.get("build", "").split("\n")
-    on_disk = [line.removeprefix("in ") for line in build if line.startswith("in ")]
+    on_disk = [line.removeprefix("in ") for line in build if line.startswith("in /boot/")]
     running = build[0].removeprefix("running ").strip()
     good = bool(running and on_disk)
     told = f"{running}, as in {on_disk[0]}" if good else f"{running or 'not told'}: no file of /boot has it"
@@ -115,15 +142,18 @@ def _findings(before: Sections, after: Sections, run: _Span, reboots: bool) -> I
         told = "not told" if not read else "the same" if same else _difference(then, now, name)
         yield HostFinding(f"{title}, before and after", read and same, told)
     yield HostFinding("firmware", bool(now.get("firmware", "").strip()), "; ".join(now.get("firmware", "").split("\n")))
-    booted = then.get("boot", "").strip() != now.get("boot", "").strip()
+    boots = [one.get("boot", "").strip() for one in (then, now)]
+    booted = boots[0] != boots[1]
     told = (
-        "one boot"
+        "not told"
+        if "" in boots
+        else "one boot"
         if not booted
         else "booted anew, as the run says"
         if reboots
         else "booted anew, which no scenario does"
     )
-    yield HostFinding("boots", not booted or reboots, told)
+    yield HostFinding("boots", "" not in boots and (not booted or reboots), told)
     yield _clock(then, now, run)
 
 

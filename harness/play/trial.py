@@ -24,7 +24,7 @@ from harness.host.host import Host
 from harness.model.guestspec import GuestSpec, GuestWishes
 from harness.model.message import Marker
 from harness.model.observation import Checkpoint, DomainView, GuestView, RawRef
-from harness.scenario.case import CaseRecord, CaseView
+from harness.scenario.case import CaseRecord, CaseView, folder_name
 from harness.scenario.record import Action
 from harness.xen.keys.console import emulator_triple_fault
 from harness.xen.toolstack.xl import Toolstack
@@ -226,7 +226,7 @@ class Trial:
 
     def _observe(self, name: str) -> CaseView:
         self._notice_boots()
-        folder = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "checkpoint"
+        folder = folder_name(name)
         observed = []
         with self.progress.phase(f"observe {name}"):
             for device, collector in zip(self.devices, self._collectors, strict=True):

@@ -31,11 +31,11 @@ from harness.report.results import RunResult
 from harness.run import chain
 from harness.run.again import begun_in
 from harness.run.challenge import answerable
+from harness.run.forpeople import JUNIT
 from harness.run.redacted import redacted_copy
 from harness.run.rules import this_tool
 from harness.run.store import RESULTS, under_way
 
-JUNIT = "junit.xml"
 FOLDERS = ("environment", "logs", "raw")
 _SIGN_SECONDS = 120.0  # somebody types a passphrase, or touches a key
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.base.errors import EvidenceError, UsageError
+from harness.base.text import inert
 from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
 from harness.lab.environment import examined, of_another_host
@@ -25,11 +27,24 @@ from harness.run.profiled import missing
 from harness.run.rules import this_tool
 from harness.run.verify import Wanted, verified
 from harness.scenario.spec import Fate
+from harness.xen.keys.messages import Log
 
 TEXT = "certificate.txt"
 SVR = "certificate.svr.json"
 SVR_TYPE = "https://in-toto.io/attestation/svr/v0.1"
 NAMESPACE = "maskall-certificate@v1"
+
+
+_TAINTS = re.compile(rb"^.*taint(?:s|ing) kernel.*$", re.MULTILINE)  # kernel/module/main.c, signing.c
+
+
+def tainted(read: Read) -> Iterator[str]:
+    """The first line of dom0's logs that says what dom0 does not say of itself."""
+    for one in read.tries:
+        for look in one.looks:
+            if Log.DOM0 in look.files and (found := _TAINTS.search(one.files.below(look.folder).read(Log.DOM0)[1])):
+                yield f"dom0's log has, {one.folder}/{look.folder}: {inert(found[0].decode('utf-8', 'replace'))}"
+                return
 
 
 @dataclass
@@ -49,7 +64,12 @@ class _Run:
         self.questions = [Question(name=one.name, good=one.good, seen=one.seen) for one in found]
         host = read.begun.host
         told = [one for one in (read.before, read.after) if one is not None]
-        wrong = [line for one in told for line in of_another_host(one, host.facts, host.packages, read.dmi)]
+        wrong = [
+            line
+            for one in told
+            for line in of_another_host(one, host.facts, host.packages, read.dmi, read.dom0_commandline)
+        ]
+        wrong += tainted(read)
         if wrong:
             self.questions.append(Question(name="of this run", good=False, seen="; ".join(dict.fromkeys(wrong))))
         devices = {one.device for one in results.scenarios}
@@ -80,6 +100,10 @@ def certificate(folder: Path, bundles: Sequence[Path], wanted: Wanted) -> tuple[
             failed = run.verification.failed[0]
             raise UsageError(f"{path}: {failed.name}: {failed.said[0] if failed.said else failed.word}")
     doubts = [line for number, run in enumerate(runs) for line in _doubts(run, supplement=number > 0)]
+    if (parent := _read(runs[0]).begun.parent) is not None:
+        doubts.append(f"parent: the first bundle supplements run {parent.run_id}, which is not among them")
+    if any(_read(run).statement.predicate.redacted for run in runs):
+        doubts.append("redacted: who and where it was are pseudonyms, so nobody can tell what was certified")
     doubts += [f"completeness: {line}" for line in missing([_read(run) for run in runs], PROFILE)]
     first, last = _read(runs[0]), _read(runs[-1])
     kinds: set[Kind] = {_read(run).shown.kind for run in runs}
@@ -169,6 +193,7 @@ def countersign(path: Path, wanted: Wanted, key: Path | None, verifier: str) -> 
         for name in type(made).model_fields
         if name != "judged_by" and getattr(stored, name) != getattr(made, name)
     ]
+    wrong += _written_otherwise(path, stored)
     if stored.judged_by != made.judged_by:
         wrong.append(f"judged by maskall {stored.judged_by.sha256[:16]}, and this is {made.judged_by.sha256[:16]}")
     for one in verifications:
@@ -181,7 +206,10 @@ def countersign(path: Path, wanted: Wanted, key: Path | None, verifier: str) -> 
         return Countersigned(made, verifications, wrong, None)
     subject = [{"name": path.name, "digest": {"sha256": digest(path.read_bytes())}}]
     subject += [{"name": one.file, "digest": {"sha256": one.sha256}} for one in made.bundles]
-    properties = [f"MASKALL_{layer.name.upper()}" for layer in verifications[0].layers if layer.word is Word.OK]
+    shown = [{layer.name for layer in one.layers if layer.word is Word.OK} for one in verifications]
+    properties = [
+        f"MASKALL_{one.name.upper()}" for one in verifications[0].layers if all(one.name in each for each in shown)
+    ]
     predicate = {
         "verifier": {"id": verifier, "maskall": {"version": made.judged_by.version, "sha256": made.judged_by.sha256}},
         "timeCreated": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -193,6 +221,15 @@ def countersign(path: Path, wanted: Wanted, key: Path | None, verifier: str) -> 
     store.write_atomically(folder / SVR, content)
     store.write_atomically(folder / f"{SVR}.sig", signature)
     return Countersigned(made, verifications, wrong, folder / SVR)
+
+
+def _written_otherwise(path: Path, stored: Certificate) -> Iterator[str]:
+    """A certificate is signed as a file: what another program, or a person, reads in it is what this one does."""
+    if path.read_bytes() != content_of(stored):
+        yield f"{path.name} is not written as maskall writes it"
+    told = path.with_name(TEXT)
+    if told.exists() and read_inside(path.parent, TEXT) != text(stored).encode():
+        yield f"{TEXT} is not what {path.name} says"
 
 
 def _short(value: object) -> str:

@@ -9,23 +9,23 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 from harness.base.errors import UsageError
-from harness.base.text import inert
-from harness.evidence.sealed import Sealed, read_inside
+from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
+from harness.host.stacks import FACTS
 from harness.lab.lease.claim_options import accepted
-from harness.model.observation import CONFIG
+from harness.model.observation import CONFIG, Checkpoint
 from harness.nested import devices as nested
 from harness.report.begun import NAME
 from harness.report.bundle import bag
 from harness.report.bundle.fidelity import device_ids
 from harness.report.bundle.statement import Evidence
 from harness.report.differences import of_values
-from harness.report.formats.junit import junit
+from harness.report.results import HostSummary
 from harness.run import chain, sidefile
-from harness.run.bundle import JUNIT
+from harness.run.casestory import stories
+from harness.run.forpeople import for_people
 from harness.run.hostclock import backwards
 from harness.run.leftout import fewer, files_of_looks, left_out
 from harness.run.opened import Read
@@ -36,10 +36,12 @@ from harness.run.store import RESULTS
 from harness.run.twins import answers_of_others, twins
 from harness.run.unpack import Unpacked
 from harness.run.witness import disagreeing
+from harness.scenario.record import Record
 from harness.scenario.repeats import row_of
+from harness.scenario.spec import Next
 
+_SAID_BY = {"xl": "Parsing config from ", "libvirt": '<domain type="xen"'}
 _CLOCKS = timedelta(minutes=5)  # that two clocks may differ
-_RED = ("failure", "error", "skipped")
 
 
 def contradictions(files: Unpacked, read: Read, now: datetime) -> Iterator[str]:
@@ -55,7 +57,7 @@ def contradictions(files: Unpacked, read: Read, now: datetime) -> Iterator[str]:
     yield from twins(read)
     yield from answers_of_others(read)
     yield from _for_people(read.root, read)
-    yield from _tests(read)
+    yield from stories(read)
 
 
 def _statement(files: Unpacked, read: Read) -> Iterator[str]:
@@ -73,7 +75,14 @@ def _statement(files: Unpacked, read: Read) -> Iterator[str]:
 
 def _product(read: Read) -> Iterator[str]:
     """What was tested is what the raw files show, the same on every side but on a hypervisor given as control."""
-    facts = read.begun.host.facts
+    host, facts = read.begun.host, read.begun.host.facts
+    made = HostSummary.of(facts, host.packages)
+    for name in ("name", "nested", "label"):
+        if getattr(host, name) != getattr(made, name):
+            yield f"{name} of the host is {getattr(host, name)!r}, and by its facts {getattr(made, name)!r}"
+    if strange := [name for name in facts if name not in FACTS and not name.startswith("accepted ")]:
+        yield f"no host tells of itself: {', '.join(map(repr, strange))}"
+    yield from _toolstack(read)
     for one in read.machines:
         other = f"/{CONTROL_XEN}/" in one.folder
         if other and one.xen_build_id and one.xen_build_id == facts.get("xen_build_id"):
@@ -92,16 +101,28 @@ def _product(read: Read) -> Iterator[str]:
             yield f"raw files of more than one machine: {told}"
 
 
+def _toolstack(read: Read) -> Iterator[str]:
+    """What a toolstack says when it makes a domain is its own; and whether it quarantines a device is known of it."""
+    told = read.begun.host.facts.get("toolstack")
+    for side in read.comparison.again.sides:
+        for record in side.records:
+            for action in record.actions:
+                found = next((name for name, mark in _SAID_BY.items() if mark in action.said), told)
+                if action.raw is not None and found != told:
+                    yield f"{action.raw.path} is what {found} says, and the run is told to be through {told}"
+            if record.readings and told in _SAID_BY and record.quarantines is not (told == "xl"):
+                folder = side.side.raw_directory
+                yield f"{folder} is told to be with{'' if record.quarantines else 'out'} quarantine, unlike {told}"
+
+
 def _devices(read: Read) -> Iterator[str]:
     """A device is the same at every look, on every side."""
     shown: dict[str, dict[str, str]] = defaultdict(dict)
-    for side in read.comparison.again.sides:
-        folder, record = side.side.raw_directory, side.record
-        names = record.scenario.device.split("+")
-        for name, part in zip(names, (record, record.second), strict=False):
-            for reading in part.readings if part is not None else ():
+    for one in read.tries:
+        for name, readings in one.devices:
+            for reading in readings:
                 if reading.shows_device:
-                    path = f"{folder}/{reading.folder}/{CONFIG}"
+                    path = f"{one.folder}/{reading.folder}/{CONFIG}"
                     if ids := device_ids(read_inside(read.root, path).decode("ascii", "replace")):
                         shown[name].setdefault(ids, path)
     for name, kinds in shown.items():
@@ -116,6 +137,9 @@ def _times(read: Read, now: datetime) -> Iterator[str]:
         yield f"{RESULTS} is of {results.started} to {results.ended}, and {NAME} of {begun.started}"
     if results.ended > now + _CLOCKS:
         yield f"it ended at {results.ended}, which is still to come"
+    for one in read.events[-1:]:
+        if one.at > now + _CLOCKS:
+            yield f"{chain.NAME} ends at {one.at}, which is still to come"
     told = {(name, side.hypervisor): side.began for name, side in read.sides}
     for side in read.comparison.again.sides:
         name, last = side.record.scenario.id, side.tries[-1]
@@ -199,38 +223,53 @@ def _pasted(read: Read) -> Iterator[str]:
 def _sequences(read: Read) -> Iterator[str]:
     """Every try is in its own order, and of the device that the other tries are of."""
     traits: dict[str, dict[tuple[object, ...], str]] = defaultdict(dict)
+    traffic: dict[str, dict[bool, str]] = defaultdict(dict)
     for side in read.comparison.again.sides:
         for file, record, raw in zip(side.tries, side.records, side.raws, strict=True):
             folder = raw.path.removesuffix(f"/{sidefile.NAME}")
             yield from disordered(file, record, folder)
             for name, part in zip(record.scenario.devices, (record, record.second), strict=False):
                 if part is not None and part.readings:
-                    of = (str(part.device), part.reset_effective, part.dom0_driver, part.dom0_traffic, part.quarantines)
+                    of = (str(part.device), part.reset_effective, part.dom0_driver)
                     traits[name].setdefault(of, folder)
+                    if record.scenario.follow.next is Next.BACK_TO_DOM0:
+                        traffic[name].setdefault(part.dom0_traffic, folder)
+                    yield from (f"{folder}: {line}" for line in _of_dom0(part))
     known = nested.candidates(nested.catalogue()) if read.begun.host.nested else []
     ours = {one.name: one for one in known}
     for name, kinds in traits.items():
         if len(kinds) > 1:
             yield f"what is known of {name} is not the same: {'; '.join(f'{one} in {at}' for one, at in kinds.items())}"
+        if len(traffic[name]) > 1:
+            yield f"dom0's driver of {name} is exercised in {traffic[name][True]}, and not in {traffic[name][False]}"
         for _, reset_effective, *_ in kinds:
             if name in ours and ours[name].reset_effective is not reset_effective:
                 yield f"{name} is told to have a reset that {'works' if reset_effective else 'does nothing'}: not so"
 
 
+def _of_dom0(part: Record) -> Iterator[str]:
+    """dom0's driver is the one that had the device first, and works only where the device comes back to it."""
+    seen = part.at(Checkpoint.C0)
+    if seen is not None and seen.hardware is not None and seen.hardware.driver != part.dom0_driver:
+        yield f"dom0's driver is told to be {part.dom0_driver}, and was {seen.hardware.driver}"
+    if part.dom0_traffic and part.scenario.follow.next is not Next.BACK_TO_DOM0:
+        yield f"dom0's driver is told to be exercised, and {part.scenario.id} does not"
+
+
 def _looks(read: Read) -> Iterator[str]:
     """Nothing that was looked at is left out, each look says one thing, and no look is of before the one before it."""
-    tries = [
-        (file, record, Sealed(read.root, raw.path.removesuffix(f"/{sidefile.NAME}"), file.files))
-        for side in read.comparison.again.sides
-        for file, record, raw in zip(side.tries, side.records, side.raws, strict=True)
-    ]
-    wanted = set().union(*(files_of_looks(record) for _, record, _ in tries))
-    for file, record, files in tries:
-        found = [*left_out(file, record), *fewer(record, files, wanted)]
-        for part in (record, record.second):
-            if part is not None:
-                found += [*disagreeing(part.readings, files), *backwards(part.readings, files)]
-        yield from (f"{files.folder}: {line}" for line in found)
+    for side in read.comparison.again.sides:
+        for file, record, raw in zip(side.tries, side.records, side.raws, strict=True):
+            folder = raw.path.removesuffix(f"/{sidefile.NAME}")
+            yield from (f"{folder}: {line}" for line in left_out(file, record))
+    wanted: dict[bool, set[str]] = {True: set(), False: set()}
+    for one in read.tries:
+        wanted[one.of_test] |= files_of_looks(one.looks)
+    for one in read.tries:
+        found = list(fewer(one.looks, one.files, wanted[one.of_test]))
+        for _, readings in one.devices:
+            found += [*disagreeing(readings, one.files), *backwards(readings, one.files)]
+        yield from (f"{one.folder}: {line}" for line in found)
 
 
 def _one_reading(files: Unpacked, root: Path) -> Iterator[str]:
@@ -258,37 +297,7 @@ def _one_reading(files: Unpacked, root: Path) -> Iterator[str]:
 
 
 def _for_people(root: Path, read: Read) -> Iterator[str]:
-    """junit.xml and the logs: what programs and people go by tells the same conclusions."""
-    try:
-        told = _outcomes(read_inside(root, JUNIT))
-    except (ET.ParseError, ValueError) as error:
-        yield f"{JUNIT}: {error}"
-    else:
-        if told != _outcomes(junit(read.results)):
-            yield f"{JUNIT} tells other conclusions than {RESULTS}"
-    for _, side in read.sides:
-        first = read_inside(root, side.log).decode("utf-8", "replace").split("\n", 1)[0]
-        if not first.startswith(f"{side.hypervisor}: {side.verdict}: "):
-            yield f"{side.log} tells another verdict than {RESULTS}: {first[:80]!r}"
-
-
-def _outcomes(document: bytes) -> list[object]:
-    """Of each test case its name, conclusion and what makes a CI system red; and all that is counted."""
-    root = ET.fromstring(document)  # noqa: S314 - expat refuses what would blow up
-    found: list[object] = []
-    for case in root.iter("testcase"):
-        conclusion = next((one.get("value") for one in case.iter("property") if one.get("name") == "conclusion"), None)
-        found.append((case.get("name"), conclusion, [one.tag for one in case if one.tag in _RED]))
-    counted = ("tests", *(f"{one}s" for one in _RED[:2]), _RED[2])
-    return found + [[one.get(name) for name in counted] for one in (root, *root.iter("testsuite"))]
-
-
-def _tests(read: Read) -> Iterator[str]:
-    """Record and log of every test say what the results say."""
-    for case, side, told in read.tests:
-        planted_elsewhere = any(one not in read.results.controls for one in told.planted)
-        if (told.id, told.side) != (case.id, side) or planted_elsewhere or told.host != read.begun.host:
-            yield f"{side.told} tells otherwise of {case.id} than {RESULTS}"
-        head = inert(f"{case.id} on {side.hypervisor}: {side.verdict}")
-        if (first := read_inside(read.root, side.log).decode("utf-8", "replace").split("\n", 1)[0]) != head:
-            yield f"{side.log} tells another verdict than {RESULTS}: {first[:80]!r}"
+    """junit.xml and the logs: what programs and people go by is made of the results."""
+    for name, content in for_people(read.results).items():
+        if read_inside(root, name) != content:
+            yield f"{name} is not what {RESULTS} says"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from harness.base.errors import EvidenceError, ParseError
 from harness.evidence.observe import TABLE, config_space, console_file, lost_file, whole_file
@@ -23,15 +23,7 @@ _UNNAMED = "attach"  # the verb that makes a driver work without a look: the int
 def left_out(file: SideFile, record: Record) -> Iterator[str]:
     """A line for each raw file of the try that has no place in its record."""
     looks: list[Reading | RoundReading] = [*_looks(record), *record.rounds_read]
-    named = {f"{one.folder}/{name}" for one in looks for name in one.files}
-    folders = tuple(f"{one.folder}/" for one in looks)
-    yield from (f"{name} is named by its look, and not there" for name in sorted(named - file.files.keys()))
-    inside = [name for name in sorted(file.files) if name.startswith(folders)]
-    yield from (f"{name} is left out of its look" for name in inside if name not in named)
-    for one in looks:
-        for log in Log:
-            if whole_file(log) in one.files and not {lost_file(log), console_file(log)} & {*one.files}:
-                yield f"{one.folder}/{whole_file(log)} is there, and not why: lines of it were lost"
+    yield from of_looks(looks, file.files)
     if record.host_console is None and (heard := sorted(filter(_CONSOLE.fullmatch, file.files))):
         yield f"{heard[0]}, what the host's console said, is left out"
     if record.broken is not None:  # it may have ended between what a driver did and the look behind it
@@ -42,14 +34,27 @@ def left_out(file: SideFile, record: Record) -> Iterator[str]:
         yield f"{answers[-1]}, what a driver did that was made to work, is left out"
 
 
-def files_of_looks(record: Record) -> set[str]:
+def of_looks(looks: Sequence[Reading | RoundReading], files: Collection[str]) -> Iterator[str]:
+    """A line for each of the `files` in the folder of a look that it does not name, and for what it names besides."""
+    named = {f"{one.folder}/{name}" for one in looks for name in one.files}
+    folders = tuple(f"{one.folder}/" for one in looks)
+    yield from (f"{name} is named by its look, and not there" for name in sorted(named - {*files}))
+    inside = [name for name in sorted(files) if name.startswith(folders)]
+    yield from (f"{name} is left out of its look" for name in inside if name not in named)
+    for one in looks:
+        for log in Log:
+            if whole_file(log) in one.files and not {lost_file(log), console_file(log)} & {*one.files}:
+                yield f"{one.folder}/{whole_file(log)} is there, and not why: lines of it were lost"
+
+
+def files_of_looks(looks: Iterable[Reading]) -> set[str]:
     """The files that looks at a device have on this host, whatever is seen there."""
-    return {name for one in _looks(record) if one.shows_device for name in one.files} - _NOW_AND_THEN
+    return {name for one in looks if one.shows_device for name in one.files} - _NOW_AND_THEN
 
 
-def fewer(record: Record, files: Sealed, wanted: set[str]) -> Iterator[str]:
+def fewer(looks: Iterable[Reading], files: Sealed, wanted: set[str]) -> Iterator[str]:
     """A line for each of the `wanted` that a look of the try in `files` does not have, and could."""
-    for one in _looks(record):
+    for one in looks:
         lacking = wanted - {*one.files} if one.shows_device else set()
         if TABLE in lacking and not _shows_table(files.below(one.folder)):
             lacking.remove(TABLE)

@@ -14,9 +14,11 @@ from harness.evidence.store import digest
 from harness.lab.lease.state import root as state_root
 from harness.report.begun import NAME
 from harness.report.bundle.redact import Redaction, with_digests
-from harness.run import chain, sidefile
+from harness.report.results import RunResult
+from harness.run import chain, sidefile, store
 from harness.run.again import begun_in
 from harness.run.comparison import compared
+from harness.run.forpeople import for_people
 from harness.run.store import RESULTS
 
 _LAST = (sidefile.NAME, "known_issues.yaml", NAME, RESULTS, chain.NAME)
@@ -67,6 +69,9 @@ def redacted_copy(root: Path, names: Iterable[str], folder: Path, key: bytes) ->
     if again.status:
         told = next(line for one in again.parts if one.word != "SAME" for line in one.lines)
         raise UsageError(f"redacted, the run comes to another judgement: {told}", hint="bundle it without --redact")
+    made_anew = for_people(store.load(folder / RESULTS, RunResult))  # where a text is cut, so may be a name in it
+    for name in made_anew.keys() & {*order}:
+        store.write_atomically(folder / name, made_anew[name])
     return redaction
 
 

@@ -20,6 +20,7 @@ OPENING = (Checkpoint.C0, Checkpoint.C1, Checkpoint.C2)
 """What tries that go on from the same frozen host have in common."""
 _LOOK = re.compile(r"(?:second/)?([0-9]{2,})-(C[0-9]|end)")
 _KEPT = re.compile(r"(?:second/)?([0-9]{2,})-([a-z_]+?)(?:-[a-z0-9]+)?\.txt")
+_FAILED = re.compile(r"status [1-9]|signal ")
 _PLANTED = re.compile(r"[0-9]{2,}-planted\.txt")
 
 
@@ -42,7 +43,7 @@ def _looks(readings: Sequence[Reading], file: SideFile, prefix: str) -> Iterator
             yield f"the look at {one.checkpoint} is told to be in {one.folder}"
             continue
         at = int(named[1])
-        heard = _number(one.guest.file) if one.guest and one.guest.file.startswith(SECOND) == bool(prefix) else None
+        heard = number_of(one.guest.file) if one.guest and one.guest.file.startswith(SECOND) == bool(prefix) else None
         if at <= last or (heard is not None and not last < heard < at):
             yield f"{one.folder} or what its guest said is told out of its order"
         if one.seconds < seconds:
@@ -62,7 +63,7 @@ def _looks(readings: Sequence[Reading], file: SideFile, prefix: str) -> Iterator
 
 def _deeds(file: SideFile, record: Record, folder: str) -> Iterator[str]:
     """Steps in the order of the scenario's checkpoints, which rounds begin anew; what was said to one belongs to it."""
-    said = [(_number(_name(one.raw, folder)) or 0, one) for one in record.actions if one.raw is not None]
+    said = [(number_of(_name(one.raw, folder)) or 0, one) for one in record.actions if one.raw is not None]
     numbers = [number for number, _ in said]
     if numbers != sorted(set(numbers)):
         yield "the answers to its steps are told out of their order"
@@ -71,7 +72,7 @@ def _deeds(file: SideFile, record: Record, folder: str) -> Iterator[str]:
             if str(later.checkpoint) < str(earlier.checkpoint):
                 told = f"{later.verb}, of {later.checkpoint}, is told to come after"
                 yield f"{told} {earlier.verb}, of {earlier.checkpoint}"
-        looks = [(_number(one.folder) or 0, one) for one in record.readings if one.shows_device]
+        looks = [(number_of(one.folder) or 0, one) for one in record.readings if one.shows_device]
         for number, action in said:
             before, after = ([one for at, one in looks if (at > number) is late] for late in (False, True))
             yield from _misplaced(action, before, after)
@@ -92,6 +93,14 @@ def _misplaced(action: Action, before: Sequence[Reading], after: Sequence[Readin
 
 def _claims(file: SideFile, record: Record, folder: str) -> Iterator[str]:
     """What would excuse a failure, and cannot be."""
+    for action in record.actions:
+        if action.ok and _FAILED.match(action.detail):
+            yield f"{action.verb} is told to have been done, and ended with {action.detail.partition(':')[0]}"
+        if action.seconds < 0:
+            yield f"{action.verb} is told to take {action.seconds:.0f} s"
+    for raw, what in ((record.host_console, "host_console"), (record.silence, "xl_dmesg_after_silence")):
+        if raw is not None and not _name(raw, folder).endswith(f"-{what}.txt"):
+            yield f"{_name(raw, folder)} is told to be {what}"
     if record.skipped and (record.begun or record.readings or file.files):
         yield f"it is told to be skipped ({record.skipped}), and was played"
     if record.opened is not None and record.opened > file.ended:
@@ -114,6 +123,7 @@ def _name(raw: RawRef | None, folder: str) -> str:
     return "" if raw is None else raw.path.removeprefix(f"{folder}/")
 
 
-def _number(name: str) -> int | None:
+def number_of(name: str) -> int | None:
+    """The place of a raw file in the order of events."""
     found = re.match(r"(?:second/)?([0-9]{2,})-", name)
     return int(found[1]) if found else None

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harness.evidence.sealed import read_inside
 from harness.evidence.store import digest
-from harness.run import sidefile
 from harness.run.opened import Read
 from harness.run.sequence import OPENING
 
@@ -24,17 +22,16 @@ def twins(read: Read) -> Iterator[str]:
     """
     seen: dict[str, str] = {}
     told: set[tuple[str, str]] = set()
-    for side in read.comparison.again.sides:
-        for file, raw in zip(side.tries, side.raws, strict=True):
-            folder = raw.path.removesuffix(f"/{sidefile.NAME}")
-            common = OPENING if file.record.opened is not None else ()
-            for name in (f"{one.folder}/{_LOG}" for one in file.record.readings[1:] if one.checkpoint not in common):
-                other = seen.setdefault(file.files.get(name, folder), folder)
-                if other == folder or (other, folder) in told:
-                    continue
-                if _STAMPED.search(read_inside(read.root, f"{folder}/{name}")):
-                    told.add((other, folder))
-                    yield f"{folder} has raw files of {other}: {name} is the same to the microsecond"
+    for one in read.tries:
+        folder, common = one.folder, OPENING if one.opened else ()
+        looks = [look for _, readings in one.devices[:1] for look in readings[1:] if look.checkpoint not in common]
+        for name in (f"{look.folder}/{_LOG}" for look in looks):
+            other = seen.setdefault(one.files.digests.get(name, folder), folder)
+            if other == folder or (other, folder) in told:
+                continue
+            if _STAMPED.search(one.files.read(name)[1]):
+                told.add((other, folder))
+                yield f"{folder} has raw files of {other}: {name} is the same to the microsecond"
 
 
 def answers_of_others(read: Read) -> Iterator[str]:
@@ -43,19 +40,16 @@ def answers_of_others(read: Read) -> Iterator[str]:
     But of hosts that went on from one that was frozen: the guests that ran in it are the same ones.
     """
     seen: dict[str, tuple[str, str]] = {}
-    for side in read.comparison.again.sides:
-        for file, raw in zip(side.tries, side.raws, strict=True):
-            folder, record = raw.path.removesuffix(f"/{sidefile.NAME}"), file.record
-            parts = [record, *([record.second] if record.second is not None else [])]
-            looks = [one for part in parts for one in part.readings if one.checkpoint in OPENING and one.guest]
-            frozen = {one.guest.domain for one in looks if one.guest} if record.opened is not None else set()
-            for name in sorted(file.files):
-                answer = _ANSWER.fullmatch(name)
-                lines = _MOMENT.findall(read_inside(read.root, f"{folder}/{name}")) if answer else []
-                if answer is None or not lines:
-                    continue
-                where = "" if answer[1] in frozen else folder
-                other, domain = seen.setdefault(digest(b"\n".join(lines)), (where, answer[1]))
-                if (other, domain) != (where, answer[1]):
-                    told = f"in {other}" if other else "before its host was frozen"
-                    yield f"{folder}/{name}: {answer[1]} says what {domain} said {told}, to the microsecond"
+    for one in read.tries:
+        guests = [(look.checkpoint, look.guest) for _, readings in one.devices for look in readings]
+        frozen = {guest.domain for at, guest in guests if guest and at in OPENING} if one.opened else set()
+        for name in sorted(one.files.digests):
+            answer = _ANSWER.fullmatch(name)
+            lines = _MOMENT.findall(one.files.read(name)[1]) if answer else []
+            if answer is None or not lines:
+                continue
+            where = "" if answer[1] in frozen else one.folder
+            other, domain = seen.setdefault(digest(b"\n".join(lines)), (where, answer[1]))
+            if (other, domain) != (where, answer[1]):
+                told = f"in {other}" if other else "before its host was frozen"
+                yield f"{one.folder}/{name}: {answer[1]} says what {domain} said {told}, to the microsecond"

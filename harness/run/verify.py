@@ -14,7 +14,7 @@ from harness.base.stored import from_json
 from harness.evidence.sealed import read_inside
 from harness.guest.exercise import challenge_in
 from harness.host.stacks import OWN_XEN
-from harness.judge.judgement import Outcome, sentence
+from harness.judge.judgement import Outcome, Verdict, sentence
 from harness.mutants import catalogue as mutants
 from harness.mutants.catalogue import Mutant
 from harness.mutants.code import Replaced
@@ -29,10 +29,11 @@ from harness.report.bundle.statement import NAMESPACE, parse_statement
 from harness.report.results import Control, RunResult
 from harness.run import chain, sidefile
 from harness.run.again import RunAgain, begun_in, judged_again
-from harness.run.bundle import JUNIT, looks
+from harness.run.bundle import looks
 from harness.run.comparison import compared
 from harness.run.consistency import contradictions
 from harness.run.environment import AFTER, BEFORE, FILES, sections
+from harness.run.forpeople import JUNIT
 from harness.run.opened import Read
 from harness.run.options import CONTROL_XEN, DEFAULT_CONTROL
 from harness.run.plan import STOCK
@@ -135,7 +136,7 @@ def _look(files: Unpacked, wanted: Wanted, found: Verification, parent: _Parent 
     found.layers.append(_freshness(read, wanted))
     told = f"{NAME}, every try and {RESULTS} are those of {chain.NAME}, each with the SHA-256 of what went before it"
     found.layers.append(Layer.of("chain", _few(list(chain.broken(root, results, of_run, _made(read)))), [told]))
-    told = "the statement, the results, junit.xml and the first line of each log say the same as the payload"
+    told = "the statement, the results, junit.xml and each log say the same as the payload"
     found.layers.append(Layer.of("consistency", _few(list(contradictions(files, read, wanted.now))), [told]))
     played = read.comparison.again.sides_read
     tries = f"{played} sides, {results.emulator_faults} tries thrown away by the emulator"
@@ -341,6 +342,8 @@ def _control(read: Read) -> Layer:
     control = ours.get(DEFAULT_CONTROL if begun.control == CONTROL_XEN else begun.control or "")
     if control is not None and begun.notices != control.notices:
         wrong.append(f"{begun.control} has to be noticed by {', '.join(control.notices)}, and the run says otherwise")
+    strangers = [name for name in begun.own_controls if name not in begun.scenarios]
+    wrong += [f"{name} has a control of its own, and {NAME} does not name it" for name in strangers]
     for one in read.results.scenarios:
         name = begun.own_controls.get(one.id)
         if name is not None and catalogue().control_of(one.ending) != name:
@@ -469,6 +472,11 @@ def _notes(read: Read) -> Iterator[str]:
         shown = next((check for check in one.side.judgement.violations if check.outcome is Outcome.VIOLATED), None)
         if one.record.broken is not None and shown is not None:
             yield f"{one.side.raw_directory} ended by {one.record.broken.kind}, and shows: {sentence(shown)}"
+    if times := [one.at for one in read.events if one.what == "gone on"]:
+        yield f"it was broken off or ended, and gone on with, {len(times)} times, the last at {times[-1]:%F %T %Z}"
+    for case, side, _ in read.tests:
+        if side.expected is Verdict.FAIL:
+            yield f"{case.id} on {side.hypervisor} is marked by whoever wrote it as one that fails"
     versions = {file.tool_version for side in read.comparison.again.sides for file in side.tries}
     if versions - {read.begun.tool_version}:
         yield f"begun with maskall {read.begun.tool_version}, and played with {', '.join(sorted(versions))}"

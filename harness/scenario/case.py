@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from harness.model.message import Marker
 from harness.model.observation import Observation, RawRef, Reading
 from harness.scenario.record import Action
+
+
+def folder_name(checkpoint: str) -> str:
+    """What the folder of a look is called behind its number."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", checkpoint).strip("-") or "checkpoint"
 
 
 @dataclass(frozen=True)

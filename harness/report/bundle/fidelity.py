@@ -23,6 +23,7 @@ _BUILD = re.compile(r"^\(XEN\) (?:\[[^]]*\] )?build-id: ([0-9a-f]+)$", re.MULTIL
 _OPTIONS = re.compile(
     r"^\(XEN\) (?:\[[^]]*\] )?Command line: (.{1,900})", re.MULTILINE
 )  # Xen prints no more than 1,024
+_DOM0_OPTIONS = re.compile(r"^(?:\[[ 0-9.]+\] )?Kernel command line: (.{1,900})", re.MULTILINE)
 _CPU = re.compile(r"^\(XEN\) (?:\[[^]]*\] )?CPU Vendor: (.{1,200})$", re.MULTILINE)
 _KERNEL = re.compile(r"^(?:\[[ 0-9.]+\] )?Linux version (\S+) ", re.MULTILINE)
 
@@ -72,6 +73,7 @@ class MachineKind:
     kernel: str
     xen_commandline: str = ""
     cpu: str = ""
+    dom0_commandline: str = ""
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -88,6 +90,7 @@ def machine(look: Look) -> MachineKind:
         _first(_KERNEL, look.dom0_dmesg),
         _first(_OPTIONS, look.xl_dmesg),
         _first(_CPU, look.xl_dmesg),
+        _first(_DOM0_OPTIONS, look.dom0_dmesg),
     )
 
 

@@ -78,7 +78,7 @@ def parse_keys(text: str, file: str) -> frozenset[bytes]:
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
     return [(number, line) for number, line in lines if line and not line.startswith("#")]
 
 

@@ -23,12 +23,11 @@ from harness.report.bundle.container import BASE, Writer
 from harness.report.bundle.layers import Verification
 from harness.report.bundle.signers import Signers, parse_keys, parse_signers
 from harness.report.bundle.statement import NAMESPACE
-from harness.report.formats.junit import junit
 from harness.report.results import RunResult
-from harness.report.sidelog import side_log
 from harness.run import chain, sidefile, store
 from harness.run.again import judged_again
 from harness.run.bundle import bundle
+from harness.run.forpeople import for_people
 from harness.run.verify import Wanted, verified
 from suites.selftest.replay.recording import unpacked
 
@@ -72,11 +71,14 @@ def finish(root: Path) -> None:
     """Write what its raw files come to, in the end of every run."""
     result = judged_again(root).result()
     store.dump(result, root / "results.json")
-    store.write_atomically(root / "junit.xml", junit(result))
-    for scenario in result.scenarios:
-        for _, side in scenario.sides:
-            store.write_atomically(root / side.log, side_log(side).encode())
+    told_again(root)
     chained(root)
+
+
+def told_again(root: Path) -> None:
+    """Write what programs and people go by, as the results of the run are by now."""
+    for name, content in for_people(store.load(root / store.RESULTS, RunResult)).items():
+        store.write_atomically(root / name, content)
 
 
 def chained(root: Path) -> None:

@@ -52,7 +52,7 @@ SCENARIO = "\ndef test_scenario(maskall_scenario, maskall_run): maskall_run(mask
 def test_beside_a_scenario(play: Play, forger: Forger, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(side, "play", recorded_play())
     options = (f"--maskall-scenario={RECORDED.id}", "--maskall-device=virtio-rng", "--maskall-workers=1")
-    played = play(text, *options)
+    played = play(text.replace("@pytest", '@pytest.mark.device("nvme")\n@pytest', 1), *options)
     shown = "\n".join(forger.verify(forger.bundled(played.folder, chain_anew=False)).lines)
     assert "1 of 1 scenarios, 1 tests of the user's own, 4 sides" in shown and "DOES NOT HOLD" not in shown, shown
     assert len(played.run.played) == 2

@@ -22,6 +22,7 @@ from suites.selftest.fakes.badbundle import new_key, public, sign
 
 NOW = datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBLN0yxW+rWLD6isuKbAAAAAAAAAAAAAAAAAAAAAAAAA"
+_NO_ENDS = ("\x0b", "\x0c", "\x1c", "\x85", "\u2028")  # of a line, for anybody but str.splitlines()
 
 
 class TestSignersAreThoseOfSshKeygen:
@@ -54,6 +55,8 @@ class TestSignersAreThoseOfSshKeygen:
             'lab cert-authority="no" {}',
             'lab" {}',
             '"" {}',
+            *(f"# handed in by a vendor{end}lab {{}}" for end in _NO_ENDS),
+            *(f"lab {{}} a comment{end}lab namespaces" for end in _NO_ENDS),
         ],
     )
     def test_a_line(self, tmp_path: Path, line: str) -> None:

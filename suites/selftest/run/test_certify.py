@@ -23,8 +23,8 @@ from harness.report.bundle.certificate import Certificate, Question, Result, Row
 from harness.report.bundle.layers import Verification
 from harness.report.bundle.signers import Signers, parse_signers
 from harness.run import store
-from harness.run.bundle import bundle
-from harness.run.certify import NAMESPACE, certificate, load_certificate, nobody, store_certificate
+from harness.run.bundle import bundle, redacted_bundle
+from harness.run.certify import NAMESPACE, certificate, countersign, load_certificate, nobody, store_certificate
 from harness.run.options import RunOptions
 from harness.run.resume import settled
 from harness.run.rules import this_tool
@@ -33,7 +33,9 @@ from harness.run.selection import chosen
 from harness.run.verify import Wanted
 from harness.scenario.repeats import row_of
 from suites.selftest.fakes.badbundle import (
+    CONTROL,
     NOW,
+    SIDE,
     Forger,
     edit_json,
     edit_raw,
@@ -235,6 +237,14 @@ class TestEnvironment:
         assert not one.good and one.seen == "not read after the run"
 
 
+def commandline(root: Path) -> str:
+    """dom0's, as its kernel printed it in this run."""
+    log = (root / f"{SIDE}/01-C0/dom0_dmesg.txt").read_text()
+    return next(
+        line.partition("Kernel command line: ")[2] for line in log.split("\n") if "Kernel command line: " in line
+    )
+
+
 def examine(root: Path, **others: bytes) -> None:
     """Write what dom0 consisted of, which fits the run."""
     facts = json.loads((root / "run.json").read_text())["host"]["facts"]
@@ -243,7 +253,8 @@ def examine(root: Path, **others: bytes) -> None:
         sections = {
             **ENVIRONMENT,
             "clock": b"%d\nyes" % datetime.fromisoformat(results[at]).timestamp(),
-            "commandlines": f"root=/dev/sda\n{facts['xen_commandline']}".encode(),
+            "commandlines": f"{commandline(root)}\n{facts['xen_commandline']}".encode(),
+            "packages": f"linux-image-{facts['kernel']} 6.12.1-1\nxen-hypervisor-4.20-amd64 4.20.1-1".encode(),
             "build": f"running {facts['xen_build_id']}\nin /boot/xen-4.20-amd64.gz".encode(),
             "firmware": b"product_name Standard PC (Q35 + ICH9, 2009)",
             **others,
@@ -288,7 +299,18 @@ class TestOfBundles:
         [
             (b"running 576c", b"running 0000", "xen_build_id is 0000"),
             (b"console=com1", b"console=vga", "xen_commandline is console=vga"),
-            (b"product_name Standard PC", b"product_name PowerEdge R650", "the machine is PowerEdge R650"),
+            (
+                b"product_name Standard PC",
+                b"product_name PowerEdge R650",
+                "the machine's product_name is PowerEdge R650",
+            ),
+            (b"product_name Standard PC (Q35 + ICH9, 2009)", b"sys_vendor QEMU", "the machine is not told, and the"),
+            (b"product_name", b"bios_version 9.9\nproduct_name", "the machine's bios_version is 9.9, and the run's"),
+            (b"product_name", b"bios_date 01/01/2030\nproduct_name", "the machine's bios_date is 01/01/2030"),
+            (b"product_name", b"sys_vendor Dell Inc.\nproduct_name", "the machine's sys_vendor is Dell Inc."),
+            (b"root=/dev/vda rw", b"root=/dev/vda rw pci=nomsi", "dom0's command line is root=/dev/vda rw pci=nomsi"),
+            (b"linux-image-6.12", b"linux-image-6.1", "no package is that of the run's kernel 6.12.118+deb13-amd64"),
+            (b"hypervisor-4.20", b"hypervisor-4.17", "no package is that of the run's Xen 4.20: xen-hypervisor-4.17"),
         ],
     )
     def test_dom0_of_another_host(self, folder: Path, forger: Forger, old: bytes, new: bytes, told: str) -> None:
@@ -300,6 +322,43 @@ class TestOfBundles:
         bundle(folder / "run", folder / "nic0.maskall.tar.gz", keys=[forger.key])
         made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
         assert f"of this run: {told}" in "\n".join(made.because)
+
+    def test_dom0_that_is_tainted_by_its_own_log(self, folder: Path, forger: Forger) -> None:
+        """Somebody's driver was loaded meanwhile, and dom0 says that it is not tainted."""
+        line = b"[ 9999.000001] mine: loading out-of-tree module taints kernel.\n"
+        edit_raw(folder / "run", SIDE, "14-end/dom0_dmesg.txt", lambda log: log + line)
+        finish(folder / "run")
+        bundle(folder / "run", folder / "nic0.maskall.tar.gz", keys=[forger.key])
+        made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
+        assert f"of this run: dom0's log has, {SIDE}/14-end: [ 9999.000001] mine: loading" in "\n".join(made.because)
+
+    @pytest.mark.parametrize(
+        ("section", "old", "told"),
+        [
+            ("boot", b"a-boot", "boots: not told"),
+            ("build", b"in /boot/", "Xen that runs: 576c0736b3e38388c5afe9aaccc43a18d514e88e: no file of /boot has it"),
+        ],
+    )
+    def test_what_dom0_does_not_tell(self, folder: Path, forger: Forger, section: str, old: bytes, told: str) -> None:
+        for name in ("before", "after"):
+            path = folder / f"run/environment/{name}.txt"
+            path.write_bytes(path.read_bytes().replace(old, b"in /root/" if section == "build" else b""))
+        bundle(folder / "run", folder / "nic0.maskall.tar.gz", keys=[forger.key])
+        made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
+        assert told in made.because
+
+    def test_the_run_before_it_is_not_among_its_bundles(self, folder: Path, forger: Forger) -> None:
+        told = {"run_id": "bad", "started": "2026-01-01T00:00:00Z", "results": "0" * 64, "stands": {}}
+        edit_json(folder / "run/run.json", lambda data: data.update(parent=told))
+        finish(folder / "run")
+        bundle(folder / "run", folder / "nic0.maskall.tar.gz", keys=[forger.key])
+        made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
+        assert "parent: the first bundle supplements run bad, which is not among them" in made.because
+
+    def test_nobody_can_tell_what_a_redacted_one_certifies(self, folder: Path, forger: Forger) -> None:
+        redacted_bundle(folder / "run", folder / "nic0.maskall.tar.gz", b"k" * 32, keys=[forger.key])
+        made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
+        assert any(one.startswith("redacted: who and where it was are pseudonyms") for one in made.because)
 
     def test_a_section_that_is_there_twice(self, folder: Path, forger: Forger) -> None:
         """It is one thing to this program, and another to the next."""
@@ -318,6 +377,18 @@ class TestOfBundles:
 
 def wanted(forger: Forger, challenge: str | None = "abc") -> Wanted:
     return Wanted(Signers(parse_signers(forger.signers, "allowed")), NOW, challenge)
+
+
+def played_a_day_later(folder: Path) -> Path:
+    """What was played again, of the run in `folder`."""
+    root = Path(shutil.copytree(folder / "run", folder.parent / "second"))
+    later(root, 1)
+    parent = json.loads((folder / "run/results.json").read_text())
+    sha256 = digest((folder / "run/results.json").read_bytes())
+    told = {"run_id": parent["run_id"], "started": parent["started"], "results": sha256, "stands": {}}
+    edit_json(root / "run.json", lambda data: data.update(run_id="second", parent=told))
+    finish(root)
+    return root
 
 
 class TestCountersign:
@@ -345,6 +416,47 @@ class TestCountersign:
         content = (folder / "certificate.svr.json").read_bytes()
         assert subprocess.run(check, input=content, capture_output=True, check=False).returncode == 0  # noqa: S603
         assert subprocess.run(check, input=content + b" ", capture_output=True, check=False).returncode != 0  # noqa: S603
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda data: data.replace(b"{\n", b'{\n "result": "CERTIFIED",\n', 1),
+            lambda data: data.replace(b'"INCOMPLETE"', b'"\\u0049NCOMPLETE"', 1),
+            lambda data: json.dumps(json.loads(data)).encode(),
+            lambda data: data + b"\n",
+        ],
+    )
+    def test_a_file_that_another_program_reads_otherwise(
+        self, folder: Path, forger: Forger, change: Callable[[bytes], bytes]
+    ) -> None:
+        path = folder / "certificate.json"
+        content = path.read_bytes()
+        path.write_bytes(change(content))
+        assert path.read_bytes() != content
+        found = countersign(path, wanted(forger), forger.key, "urn:x")
+        assert (found.svr, found.wrong) == (None, ["certificate.json is not written as maskall writes it"])
+
+    def test_a_text_beside_it_that_says_something_else(self, folder: Path, forger: Forger) -> None:
+        path = folder / "certificate.txt"
+        path.write_text(path.read_text().replace("INCOMPLETE", "CERTIFIED"))
+        found = countersign(folder / "certificate.json", wanted(forger), forger.key, "urn:x")
+        assert (found.svr, found.wrong) == (None, ["certificate.txt is not what certificate.json says"])
+        path.unlink()
+        assert countersign(folder / "certificate.json", wanted(forger), forger.key, "urn:x").wrong == []
+
+    def test_it_signs_of_all_bundles_what_holds_for_each(self, folder: Path, forger: Forger) -> None:
+        """The first answers the challenge, the second has none."""
+        second = played_a_day_later(folder)
+        edit_json(second / "run.json", lambda data: data.update(control=None, notices=[]))
+        shutil.rmtree(second / CONTROL)
+        finish(second)
+        path = forger.bundled(second, "abc").rename(folder / "second.maskall.tar.gz")
+        made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz", path], nobody())
+        store_certificate(made, folder)
+        found = countersign(folder / "certificate.json", wanted(forger), forger.key, "urn:x")
+        assert found.svr is not None, found.wrong
+        signed = json.loads(found.svr.read_text())["predicate"]["properties"]
+        assert "MASKALL_MANIFEST" in signed and "MASKALL_CONTROL" not in signed
 
     @pytest.mark.parametrize(
         ("change", "told"),
@@ -406,15 +518,7 @@ class TestSupplement:
 
     @pytest.fixture
     def second(self, folder: Path) -> Path:
-        """What was played again, of the run in `folder`, a day later."""
-        root = Path(shutil.copytree(folder / "run", folder.parent / "second"))
-        later(root, 1)
-        parent = json.loads((folder / "run/results.json").read_text())
-        sha256 = digest((folder / "run/results.json").read_bytes())
-        told = {"run_id": parent["run_id"], "started": parent["started"], "results": sha256, "stands": {}}
-        edit_json(root / "run.json", lambda data: data.update(run_id="second", parent=told))
-        finish(root)
-        return root
+        return played_a_day_later(folder)
 
     def together(self, folder: Path, second: Path, forger: Forger) -> tuple[Certificate, Verification]:
         path = forger.bundled(second).rename(folder / "second.maskall.tar.gz")

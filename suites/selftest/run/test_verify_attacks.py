@@ -424,14 +424,12 @@ class TestForgerWithAKey:
     def test_junit_is_edited(self, forger: Forger, root: Path) -> None:
         path = root / "junit.xml"
         path.write_text(path.read_text().replace('value="PROVEN"', 'value="KNOWN"'))
-        only(forger.verify(forger.bundled(root)), "consistency", "junit.xml tells other conclusions")
-        path.write_text('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;')
-        only(forger.verify(forger.bundled(root)), "consistency", "junit.xml: ")
+        only(forger.verify(forger.bundled(root)), "consistency", "junit.xml is not what results.json says")
 
     def test_a_log_is_edited(self, forger: Forger, root: Path) -> None:
         (path,) = (root / "logs").glob("*reset.log")
         path.write_text(path.read_text().replace("FAIL", "PASS"))
-        only(forger.verify(forger.bundled(root)), "consistency", "tells another verdict")
+        only(forger.verify(forger.bundled(root)), "consistency", "reset.log is not what results.json says")
 
     def test_the_statement_says_something_else(self, forger: Forger, good: Path) -> None:
         members = members_of(good)
@@ -554,6 +552,7 @@ class TestForgerWithAKey:
         def sell(begun: Any) -> None:  # noqa: ANN401
             begun["host"] |= {"name": "xenbox1", "nested": False, "label": ""}
             del begun["host"]["facts"]["nested"]
+            begun["host"]["facts"]["host"] = "xenbox1"
 
         edit_json(root / "run.json", sell)
         for record, began, ended in ((SIDE, "21:59:20", "22:01:20"), (CONTROL, "22:01:30", "22:03:40")):

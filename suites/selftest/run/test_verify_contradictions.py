@@ -25,6 +25,7 @@ from suites.selftest.fakes.badbundle import (
     finished_run,
     members_of,
     played_anew,
+    told_again,
 )
 from suites.selftest.run.test_verify_attacks import caught, only
 
@@ -92,6 +93,7 @@ class TestWhen:
 
     def test_it_ended_after_the_last_event(self, forger: Forger, root: Path) -> None:
         edit_json(root / "results.json", lambda results: results.update(ended="2027-01-01T00:00:00Z"))
+        told_again(root)
         only(forger.verify(forger.bundled(root)), "chain", "and the file says that it is of 2027-01-01")
 
     def test_an_event_is_told_before_it_happened(self, forger: Forger, root: Path) -> None:
@@ -174,7 +176,7 @@ class TestWhat:
     def test_what_makes_a_pipeline_red(self, forger: Forger, root: Path, old: str, new: str) -> None:
         path = root / "junit.xml"
         path.write_text(path.read_text().replace(old, new, 1))
-        only(forger.verify(forger.bundled(root)), "consistency", "junit.xml tells other conclusions")
+        only(forger.verify(forger.bundled(root)), "consistency", "junit.xml is not what results.json says")
 
 
 class TestThrownAway:

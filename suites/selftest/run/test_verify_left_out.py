@@ -21,6 +21,7 @@ from suites.selftest.fakes.badbundle import (
     finish,
     finished_run,
     played_anew,
+    told_again,
 )
 from suites.selftest.run.test_verify_attacks import caught, only
 
@@ -192,7 +193,9 @@ class TestAnotherMoment:
             for side in (SIDE, CONTROL):
                 config = (root / side / folder / "config.hex").read_bytes()
                 data = bytes.fromhex(config.decode().replace("\n", " "))
-                shown = LSPCI if data[4] & 2 else LSPCI.replace("Mem+", "Mem-")
+                driver = (root / side / folder / "driver.txt").read_text().strip().rpartition("/")[2]
+                shown = LSPCI.replace("pciback", driver)
+                shown = shown if data[4] & 2 else shown.replace("Mem+", "Mem-")
                 shown = shown.replace("Enable-", "Enable+") if data[0xDF] & 0x80 else shown
                 shown = shown.replace("Masked-", "Masked+") if data[0xDF] & 0x40 else shown
                 one_more(root, side, f"{folder}/lspci.txt", shown.encode())
@@ -201,7 +204,7 @@ class TestAnotherMoment:
         masked = (root / CONTROL / "13-C6/config.hex").read_bytes()
         edit_raw(root, SIDE, "13-C6/config.hex", lambda _: masked)
         finish(root)
-        told = "13-C6: MSI-X is Enable+ Masked+ in config space, and Enable+ Masked- in lspci.txt"
+        told = "13-C6: MSI-X is Enable+ Masked+ in sysfs, and Enable+ Masked- in lspci.txt"
         only(forger.verify(forger.bundled(root)), "consistency", told)
 
 
@@ -305,4 +308,5 @@ class TestPasted:
             root / "results.json",
             lambda data: data["scenarios"][0].update(command_to_repeat=f"./tools/maskall run {ROW} --repeat 3"),
         )
+        told_again(root)
         assert forger.verify(forger.bundled(root)).status == 0
