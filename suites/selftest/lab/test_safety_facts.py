@@ -139,7 +139,7 @@ def test_what_the_first_program_did_not_print_is_missed_only_of_the_second() -> 
     third = parse_facts({**sections, "program": b"version 3\nuid 0\n"})
     lost = third.missing("engines")
     assert third.version == 3 and lost is not None and lost.section == "engines"
-    later = ("modules", "attached", "rdma", "redirects", "peers")
+    later = ("modules", "attached", "rdma", "redirects", "peers", "meant")
     assert third.missing(*later) is None
     newest = parse_facts({**sections, "program": b"version 4\nuid 0\n"})
     assert [line.section for name in later if (line := newest.missing(name))] == [*later]
@@ -304,6 +304,39 @@ def test_with_whom_tunnels_and_drbd_speak_is_told(fake_host: FakeLab, name: str,
     assert lines(read(fake_host), "peers", "") == []
     says(fake_host, name, text)
     assert lines(read(fake_host), "peers", "") == told
+
+
+def test_with_whom_file_systems_of_clusters_speak_is_told(fake_host: FakeLab) -> None:
+    config = "/sys/kernel/config"
+    for node, own, last in (("n1", 1, 1), ("n2", 0, 2)):
+        fake_host.fake.tree.write(f"{config}/cluster/c1/node/{node}/local", f"{own}\n")
+        fake_host.fake.tree.write(f"{config}/cluster/c1/node/{node}/ipv4_address", f"10.1.1.{last}\n")
+        fake_host.fake.tree.write(f"{config}/dlm/cluster/comms/{last}/local", f"{own}\n")
+        fake_host.fake.tree.write(
+            f"{config}/dlm/cluster/comms/{last}/addr_list", f"AF_INET\t10.2.2.{last}\nAF_INET6\tfd00::{last}\n"
+        )
+    assert lines(read(fake_host), "peers", "") == ["ocfs2 10.1.1.2", "gfs2 10.2.2.2", "gfs2 fd00::2"]
+
+
+def test_what_guests_are_to_have_is_told_whether_they_run_or_not(fake_host: FakeLab) -> None:
+    tree = fake_host.fake.tree
+    assert lines(read(fake_host), "meant", "") == []
+    tree.write("/etc/xen/win.cfg", "# pci = ['0000:01:00.0']\npci = [ '0000:41:00.0,permissive=1', \"bdf=42:00.*\" ]\n"
+               "vif = [ 'mac=00:16:3e:00:00:01,ip=10.0.0.2' ]\ndisk = [ 'phy:/dev/vg/win,xvda,w' ]\n")  # fmt: skip
+    tree.write("/etc/libvirt/libxl/nas.xml", "<source dev='/dev/nvme1n1'/>\n<hostdev mode='subsystem'>\n<source>\n"
+               "<address domain='0x0000' bus='0x43' slot='0x00' function='0x1'/>\n</source>\n"
+               "<address type='pci' domain='0x0000' bus='0x00' slot='0x07' function='0x0'/>\n")  # fmt: skip
+    tree.write(
+        "/var/xapi/state.db",
+        "<row pci_id='0000:09:00.0' other_config=\"(('a'%.'b') ('pci'%.'0/0000:44:00.0,0/0000:45:00.0'))\"/>",
+    )
+    tree.write("/var/lib/qubes/qubes.xml", '<device backend-domain="dom0" id="46_00.0"/>\n')
+    told = ["disk=/dev/nvme1n1 /etc/libvirt/libxl/nas.xml", "disk=/dev/vg/win /etc/xen/win.cfg",
+            "hostdev=0000:41:00.0 /etc/xen/win.cfg", "hostdev=0000:43:00.1 /etc/libvirt/libxl/nas.xml",
+            "hostdev=0000:44:00.0 /var/xapi/state.db", "hostdev=0000:45:00.0 /var/xapi/state.db",
+            "hostdev=0000:46:00.0 /var/lib/qubes/qubes.xml", "hostdev=42:00.* /etc/xen/win.cfg"]  # fmt: skip
+    root = str(fake_host.fake.root)
+    assert [line.replace(root, "") for line in lines(read(fake_host), "meant", "")] == told
 
 
 def test_what_a_driver_stands_on_and_what_stands_on_it_is_told(fake_host: FakeLab) -> None:

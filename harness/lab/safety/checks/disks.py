@@ -228,6 +228,14 @@ class Disks:
                 if not found:
                     yield line, None
 
+    @property
+    def meant(self) -> Iterator[tuple[FactLine, str | None]]:
+        """Disks in the configurations of guests, which need not run."""
+        for line in self.facts.lines("meant"):
+            path = line.text.removeprefix("disk=").rpartition(" ")[0]
+            if path.startswith("/dev/"):
+                yield from ((line, name) for name in self._devices(path))
+
     def _by_number_beside(self, line: FactLine) -> str | None:
         """By the number of the same backend, where its path is a node of its own (`/dev/sm/backend/...`)."""
         folder = line.text.partition(" = ")[0].rpartition("/")[0]

@@ -88,6 +88,8 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
                 told = [re.sub(r"^\[?([0-9a-f.:]*?)\]?(?::\d+)?$", r"\1", one) for one in listed]
             elif program == "lustre":  # LNet's names of servers: `ADDRESS@NETWORK:ADDRESS@NETWORK:/NAME`
                 told = [re.sub(r"@(?:tcp|o2ib)\d*$", "", one) for one in re.split("[:,]", source.partition(":/")[0])]
+            elif program in ("ocfs2", "gfs2"):  # the disk is told as such; over the network they agree who writes
+                told = [*facts.peers(program)]
             elif program == "sshfs":  # `USER@ADDRESS:PATH`
                 told = [source.rpartition("@")[2].rpartition(":")[0].strip("[]")]
             if not told:

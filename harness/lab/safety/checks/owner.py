@@ -14,7 +14,19 @@ from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFac
 _OURS = re.compile(r"maskall-[a-z0-9-]+")
 # Device nodes that sysfs does not know, by the driver of the function: which of its functions a node is, is unknown.
 _MAJORS = {"nvidia": "195"}
-_NEEDED = ("drivers", "owners", "backends", "chars", "users", "majors", "engines", "mapped", "modules", "attached")
+_NEEDED = (
+    "drivers",
+    "owners",
+    "backends",
+    "chars",
+    "users",
+    "majors",
+    "engines",
+    "mapped",
+    "modules",
+    "attached",
+    "meant",
+)
 _USB = "0c03"
 _TERMINAL = re.compile(r"/(?:tty|wwan/\w+)/\w+$")
 _HANDED_OUT = re.compile(r"/(?:uio|vfio-dev)/\w+$")
@@ -49,7 +61,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     if function.override in _PASSING and function.driver not in _PASSING:
         line = FactLine("pci", 0, f"{function.bdf} driver_override {function.override}")
         yield Finding("owner", Level.DENY, f"somebody else means it for {function.override}", (line,))
-    meant = tuple(line for line in facts.lines("cmdline") if _meant(function, line.text))
+    meant = tuple(line for key in ("cmdline", "meant") for line in facts.lines(key) if _meant(function, line.text))
     if meant and function.driver not in _PASSING:
         yield Finding("owner", Level.DENY, "somebody else means it for a guest or a program", meant)
     for level, reason, signs in (
@@ -114,8 +126,10 @@ def mapped_of(function: Function, facts: HostFacts) -> list[FactLine]:
 
 
 def _meant(function: Function, text: str) -> bool:
-    """Whether a command line names it for pciback (Qubes by words of its own), or its kind for vfio-pci or pci-stub."""
-    if function.bdf in named.addresses(text, r"(?:xen[-_])?pciback\.hide", r"rd\.qubes\.hide_pci"):
+    """Whether a guest's configuration names it, or a command line does for pciback (Qubes by words of its own), or its
+    kind for vfio-pci or pci-stub.
+    """
+    if function.bdf in named.addresses(text, "hostdev", r"(?:xen[-_])?pciback\.hide", r"rd\.qubes\.hide_pci"):
         return True
     if function.kind == _USB and re.search(r"\brd\.qubes\.hide_all_usb\b", text):
         return True

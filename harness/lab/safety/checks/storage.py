@@ -31,6 +31,9 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     uses = tuple(dict.fromkeys(line for line, name in disks.uses if name in stack))
     if uses:
         yield Finding("storage", Level.LETHAL, "the running system or a domain stores on it", uses)
+    meant = tuple(dict.fromkeys(line for line, name in disks.meant if name in stack))
+    if meant:
+        yield Finding("storage", Level.DENY, "a guest is to have its disk, whether it runs or not", meant)
     driven = tuple(disks.driven(str(function.bdf)))
     if function.base == _STORAGE:
         driven += tuple(drivers_of(function, facts))

@@ -19,7 +19,7 @@ LATER: Mapping[str, int] = MappingProxyType(
         **dict.fromkeys(("program", "devlinks", "iscsi", "exclusive", "chars", "users", "tty", "display"), 2),
         **dict.fromkeys(("netconsole", "tables", "exported"), 2),
         **dict.fromkeys(("majors", "engines", "namespaces", "frames", "mapped"), 3),
-        **dict.fromkeys(("modules", "attached", "rdma", "redirects", "peers"), 4),
+        **dict.fromkeys(("modules", "attached", "rdma", "redirects", "peers", "meant"), 4),
     }
 )
 """Since which version of the reading program a section is there: in stored facts of an older one it is no loss."""
@@ -148,7 +148,7 @@ class HostFacts:
         return None
 
     def peers(self, name: str) -> tuple[str, ...]:
-        """Addresses of the other ends that a tunnel, or DRBD, speaks with; none when nobody tells them."""
+        """Addresses of the other ends with which a tunnel, DRBD, OCFS2 or GFS2 speaks; none when nobody tells them."""
         pairs = (line.text.split(" ") for line in self.lines("peers"))
         return tuple(pair[1] for pair in pairs if pair[0] == name and len(pair) == 2)
 

@@ -349,7 +349,15 @@ if at_work nft_fwd_netdev || at_work nft_dup_netdev; then
     { nft list ruleset 2>/dev/null || echo "missing nft"; } | grep -o -e '^missing .*' -e '\(fwd\|dup\) to .*' |
         grep -o -e '^missing .*' -e '"[^"]*"' | sed 's|^"\(.*\)"$|* nft \1|' | sort -u
 fi
-section peers # NAME ADDRESS: whom a tunnel of WireGuard speaks with, and `drbd ADDRESS`
+section peers # NAME ADDRESS: with whom a tunnel of WireGuard speaks, and DRBD, OCFS2 and GFS2
+for node in /sys/kernel/config/cluster/*/node/*; do
+    { read -r own <"$node/local" && read -r value <"$node/ipv4_address"; } 2>/dev/null || continue
+    [ "$own" = 0 ] && printf 'ocfs2 %s\n' "$value"
+done
+for node in /sys/kernel/config/dlm/cluster/comms/*; do # `AF_INET ADDRESS` for each way (comm_addr_list_show, fs/dlm)
+    { read -r own <"$node/local"; } 2>/dev/null && [ "$own" = 0 ] || continue
+    while read -r _ value; do printf 'gfs2 %s\n' "$value"; done 2>/dev/null <"$node/addr_list"
+done
 wg show all endpoints 2>/dev/null | while read -r name _ place; do
     case $place in *:*) printf '%s %s\n' "$name" "${place%:*}" ;; esac
 done | tr -d '[]' | sort -u
@@ -383,6 +391,27 @@ if command -v xenstore-ls >/dev/null 2>&1; then
 else
     echo "missing xenstore-ls"
 fi
+section meant # what guests are to have whether they run or not: `hostdev=ADDRESS FILE`, `disk=PATH FILE`
+function='[0-9a-fA-F:]\{2,\}:[0-9a-fA-F]\{1,2\}\.[0-7*]'
+for file in /etc/xen/*.cfg /etc/xen/auto/* /etc/xen/vm/* /etc/libvirt/libxl/*.xml /var/xapi/state.db \
+    /var/lib/qubes/qubes.xml; do
+    [ -f "$file" ] || continue
+    case $file in # each an address behind one letter, or a path
+        *.db) grep -o "'pci'%\.'[^']*'" "$file" | grep -o "/$function" ;;
+        */qubes.xml) sed -n 's|.*<device .*id="\(..\)_\(..\..\)".*|/0000:\1:\2|p' "$file" ;;
+        *.xml)
+            sed -n "s/.*<address domain='0x\(.*\)' bus='0x\(.*\)' slot='0x\(.*\)' function='0x\(.\)'.*/.\1:\2:\3.\4/p" \
+                "$file"
+            grep -o "[/]dev/[^']*" "$file"
+            ;;
+        *) grep -v '^ *#' "$file" | grep -o -e "['\"=]$function" -e "[/]dev/[^]'\", ]*" ;;
+    esac | while read -r found; do
+        case $found in
+            [/]dev/*) printf 'disk=%s %s\n' "$found" "$file" ;;
+            *) printf 'hostdev=%s %s\n' "${found#?}" "$file" ;;
+        esac
+    done
+done 2>/dev/null | sort -u
 section xen
 if [ -e /proc/xen/capabilities ]; then
     { xl info 2>/dev/null || echo "missing xl"; } |

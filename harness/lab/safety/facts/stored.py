@@ -94,7 +94,7 @@ def _notes(facts: HostFacts, sections: dict[str, bytes]) -> list[str]:
     elif facts.version < NEWEST:
         notes.append(
             "read by an older program: it does not tell who moves data by RDMA, what tc sends on, what the kernel"
-            " serves of USB, and with whom tunnels and DRBD speak"
+            " serves of USB, with whom tunnels and DRBD speak, and what guests that do not run are to have"
         )
     strange = sorted(inert(name) for name in sections.keys() - SECTIONS)
     if strange:
