@@ -60,7 +60,7 @@ def parse_linux(text: str) -> Version:
     """
     found = _parse(text, "a kernel release such as 6.12.57+deb13-amd64")
     rest = text.strip().removeprefix(str(found))
-    if found.patch == 0 and not found.before and _ABI.match(rest):
+    if found.patch == 0 and _ABI.match(rest):
         return Version(found.major, found.minor)
     return found
 

@@ -80,6 +80,12 @@ def test_a_domain_without_one_of_its_facts_is_refused(lost: str) -> None:
         parse_domains(text)
 
 
+def test_free_memory_is_what_all_heaps_have() -> None:
+    text = keys_of("4.14/guest_running")
+    assert "Xen heap: 0kB" in text and parse_free_memory(text) == 1395680
+    assert parse_free_memory(text.replace("Xen heap: 0kB", "Xen heap: 12kB")) == 1395692
+
+
 def test_free_memory_cut_off_is_refused() -> None:
     text = keys_of("4.20/guest_running")
     with pytest.raises(ParseError, match="cut off"):

@@ -205,7 +205,9 @@ def test_spans_of_versions(span: str, inside: list[str], outside: list[str]) -> 
     assert [text for text in [*inside, *outside] if parse_xen(text) in parsed] == inside
 
 
-@pytest.mark.parametrize("text", ["", "..", "4.17..", "..4.17", "4.17..4.14", "4.17.6..4.17.5", "4.14...4.17", "any"])
+@pytest.mark.parametrize(
+    "text", ["", "..", "4.17..", "..4.17", "4.17..4.14", "4.17.6..4.17.5", "4.14...4.17", "any", " 4.17", "4.17..4.17"]
+)
 def test_what_is_no_span_is_refused(text: str) -> None:
     with pytest.raises(ParseError):
         parse_span(text)

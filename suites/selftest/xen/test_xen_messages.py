@@ -191,6 +191,7 @@ def refused(tmp_path: Path, text: str) -> str:
         ("class: harmless", "class: harmles", "8:12", "did you mean 'harmless'?"),
         ("class: harmless", "class: harmless\n    fails: true", "9:12", "only a symptom can fail"),
         ("reason: f", "reason: f\n    continues: rowz", "12:16", "did you mean 'rows'?"),
+        ("reason: f", "reason: f\n    cause: link", "12:12", "there is no cause 'link'"),
         ("reason: f", "reasn: f", "11:5", "did you mean 'reason'?"),
         ("' row 1'", "' rov 1'", "4:14", "nothing under lines matches ' rov 1'"),
         ("\\d+']", "\\d+', ' no']", "3:25", "matches no line of the example"),
