@@ -88,7 +88,7 @@ class PlainLines:
             self._unnamed(host, line, at)
         elif (
             _CUT.fullmatch(text)
-            or (line.number == 1 and ends_xen(text))
+            or (line.number == 1 and (ends_xen(text) or any(form.piece.search(text) for _, form in _UNSAID)))
             or any(form.row.fullmatch(f"{lead}{text}") for lead, form in _UNSAID)
         ):
             self._window.unreadable(host, line)  # the beginning of it is missing, so that nobody knows who said it
@@ -153,7 +153,7 @@ class PlainLines:
             if other.speaker is not Speaker.TEXT or _LSPCI.fullmatch(text):
                 break
             if not text:
-                ended = True
+                ended = "\t" not in other.text  # else a line was cut
                 continue
             part = _PART.match(other.text)
             if ended and (part is None and not other.text.startswith(("\t", " "))):

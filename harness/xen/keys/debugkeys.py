@@ -146,7 +146,7 @@ DEVICES = Form(
     row=re.compile(
         rf"({FUNCTION}) - (\S+|dom -?[0-9]+ *) - node +-?[0-9]+(?: *- MSIs <((?: [0-9]{{1,9}})*) >)? *", re.IGNORECASE
     ),
-    piece=re.compile(r"[0-9a-f]:[0-9a-f]{2}\.[0-9a-f] - |- node |\bMSIs <|^ *(?:[0-9]+ )+>"),
+    piece=re.compile(r"[0-9a-f]:[0-9a-f]{2}\.[0-9a-f] - |- node |\bMSIs <|^[SIs <]*(?:[0-9]+ )+>"),
     expected="BDF - owner - node N - MSIs",
 )
 

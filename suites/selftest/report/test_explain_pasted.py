@@ -112,3 +112,22 @@ def test_zeros_that_a_power_cut_leaves_in_a_log(where: str) -> None:
     zeros = bytes(70_000)
     text = {"before": zeros + hazard, "behind": hazard + zeros, "within": BEFORE.encode() + zeros + hazard}[where]
     assert found(told(text)) == {(DEVICE, "maskall-set")}
+
+
+@pytest.mark.parametrize(
+    ("row", "last"),
+    [
+        ("(XEN)  MSI-X   44 vec=b2  fixed  edge   assert phys    cpu dest=00000000 mask=1/H /1", "mask="),
+        ("(XEN) 0000:04:00.0 - DomIO:8008 - node -1  - MSIs < 44 45 >", "44"),
+        ("(XEN)    IRQ:  44 vec:b2 PCI-MSI/-X      status=002 aff:{0}/{0} mapped, unbound", "mapped"),
+    ],
+)
+def test_a_row_whose_beginning_is_gone_is_never_nothing(row: str, last: str) -> None:
+    for begin in range(6, row.index(last) + 1):
+        assert told(f"{row[begin:]}\n(XEN) d1v0: upcall vector f3\n").verdict is ExplainStatus.CANNOT_TELL, row[begin:]
+
+
+def test_capabilities_that_are_cut_before_a_sign_of_the_next_are_not_all() -> None:
+    text = CASES["kept"][0].decode()
+    for end in range(text.index("Capabilities: [50]"), text.index("MSI-X: ")):
+        assert told(text[:end]).verdict is ExplainStatus.CANNOT_TELL, text[:end]
