@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.errors import JournalDamaged, LabError, LockHeld, MaskallError
+from harness.base.errors import HostUnreachable, JournalDamaged, LabError, LockHeld, MaskallError, OutcomeUnknown
 from harness.lab.lease import ownxen
 from harness.lab.lease.claim import look
 from harness.lab.lease.entry import What
@@ -105,6 +105,28 @@ def test_whatever_breaks_its_end_off_is_a_quarantine(
     again.close_journal()
     again.end()
     assert look(fake_host.transport()) is None
+
+
+@pytest.mark.parametrize("lost", [HostUnreachable, OutcomeUnknown])
+def test_a_link_that_breaks_at_its_end_is_made_anew(
+    fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch, lost: type[LabError]
+) -> None:
+    before = baseline(fake_host)
+    visit = arrive(fake_host)
+    borrow(visit)
+    put_back, tried = visit.put_back, 0
+
+    def breaks_once(*, whole: bool = False) -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise lost("the link is gone")
+        put_back(whole=whole)
+
+    monkeypatch.setattr(visit, "put_back", breaks_once)
+    visit.end()
+    assert tried == 2 and baseline(fake_host) == before
+    assert not HostState.of(NAME).quarantine
 
 
 def test_who_is_broken_off_as_it_arrives_leaves_a_claim_that_says_so(
