@@ -233,8 +233,10 @@ def countersign(
     from harness.cli.verify import signers_of
     from harness.report.bundle.certificate import text
     from harness.run.certify import countersign as signed
+    from harness.run.challenge import answerable
     from harness.run.verify import Wanted
 
+    challenge = answerable(challenge) if challenge is not None else None
     wanted = Wanted(signers_of(allowed_signers, revoked), datetime.now(UTC), challenge)
     found = signed(certificate, wanted, sign, verifier)
     for line in (line for one in found.verifications for line in one.lines):

@@ -54,8 +54,10 @@ def verify(
     from datetime import UTC, datetime
     from json import dumps
 
+    from harness.run.challenge import answerable
     from harness.run.verify import Wanted, verified
 
+    challenge = answerable(challenge) if challenge is not None else None
     signers = signers_of(allowed_signers, revoked)
     found = verified(file, Wanted(signers, datetime.now(UTC), challenge, profile, parent))
     for line in [dumps(found.as_json, indent=2)] if json else found.lines:

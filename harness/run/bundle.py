@@ -34,9 +34,8 @@ from harness.run.challenge import answerable
 from harness.run.forpeople import JUNIT
 from harness.run.redacted import redacted_copy
 from harness.run.rules import this_tool
-from harness.run.store import RESULTS, under_way
+from harness.run.store import FOLDERS, RESULTS, spare_evidence, under_way
 
-FOLDERS = ("environment", "logs", "raw")
 _SIGN_SECONDS = 120.0  # somebody types a passphrase, or touches a key
 
 
@@ -190,6 +189,7 @@ def _written(path: Path) -> Iterator[BinaryIO]:
     UsageError for what is no ordinary file, which is not ours to replace.
     """
     temporary: Path | None = None
+    spare_evidence(path)
     if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
         raise UsageError(f"{path} is no ordinary file", hint="give --output a new one")
     try:

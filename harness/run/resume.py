@@ -41,6 +41,9 @@ def settled(options: RunOptions) -> RunOptions:
     flag = "--resume" if options.resume else "--failed"
     try:
         begun = begun_in(Path(str(root)))
+    except EvidenceError as error:
+        raise UsageError(f"{root}: {error.message}", hint=f"{flag} wants the directory of a run") from error
+    try:
         rows = begun.scenarios if options.resume else options.scenario or _not_as_expected(Path(str(root)), begun)
         tests = _tests(Path(str(root)), begun) if options.resume or not rows else 0
     except EvidenceError as error:

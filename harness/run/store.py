@@ -15,9 +15,12 @@ from pydantic import BaseModel
 from harness.base.errors import EvidenceError, UsageError
 from harness.base.stored import Model, from_json, to_json
 from harness.evidence.sealed import MOST_BYTES
-from harness.report.begun import NAME
+from harness.report.begun import KNOWN_ISSUES, NAME
 
 RESULTS = "results.json"
+FOLDERS = ("environment", "logs", "raw")
+EVIDENCE = (NAME, "run.jsonl", RESULTS, KNOWN_ISSUES)
+"""Files and folders of a run from which all else is made again."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -44,12 +47,22 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise EvidenceError(f"{path} could not be written: {error.strerror or error}") from error
 
 
+def spare_evidence(path: Path) -> None:
+    """UsageError for a place among the evidence of a run, which what somebody makes of it must not take."""
+    place = Path(os.path.realpath(path))
+    for folder in place.parents:
+        first, *rest = place.relative_to(folder).parts
+        if (first in FOLDERS or (first in EVIDENCE and not rest)) and (folder / NAME).exists():
+            raise UsageError(f"{path} is evidence of the run in {folder}", hint="give --output another place")
+
+
 def write_out(path: Path, content: bytes) -> None:
     """Write where somebody wants it. An ordinary file, or a new one, is replaced as a whole.
 
     Anything else is not ours to replace, and is written to: a pipe, a device, whatever /dev/stdout leads to.
-    EvidenceError when it refuses.
+    UsageError for evidence of a run, EvidenceError when it refuses.
     """
+    spare_evidence(path)
     try:
         ordinary = stat.S_ISREG(path.lstat().st_mode)
     except OSError:

@@ -229,6 +229,14 @@ class TestCommands:
             (("bundle", str(root), "--challenge", ""), "--challenge '' is none"),
             (("bundle", str(root), "--challenge", "a\nb"), "--challenge 'a\\nb' is none"),
             (("bundle", str(root), "--sign", str(weak)), "weak signs for nobody: an RSA key of 1024 bits is weak"),
+            *(
+                ((*words, "--output", str(root / name)), f"{root / name} is evidence of the run in {root}")
+                for words in (("bundle", str(root)), ("report", str(root), "--html"))
+                for name in ("results.json", "run.json", "run.jsonl", "raw/more.tar.gz", "logs/../results.json")
+            ),
+            (("verify", "text", *ok, "--challenge", "a b"), "--challenge 'a b' is none"),
+            (("countersign", "text", *ok, "--challenge", ""), "--challenge '' is none"),
+            (("run", "--resume", "nothing"), "nothing: 'run.json' cannot be read: No such file or directory"),
             (("report", "text"), "text: the file: Invalid JSON"),
             (("report", "/dev/zero"), "it has no end"),
             (("countersign", "text", *ok), "text: the file: Invalid JSON"),
