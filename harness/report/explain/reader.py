@@ -77,8 +77,8 @@ _WANTED = {
     "not found/assigned": r"not found/assigned",
     "wait ": r"wait (?:descriptor|taking|took)",
 }
-_AT_THE_END = {mark: rf"{mark} *$" for mark in MARKS.strip()}  # what a pager has cut
-_AT_THE_END |= {f".{function}:": rf"\.{function}: *$" for function in range(8)}  # a message wrapped behind its device
+_AT_THE_END = dict.fromkeys(MARKS.strip(), f"[{MARKS.strip()}] *$")  # what a pager has cut
+_AT_THE_END |= dict.fromkeys((f".{function}:" for function in range(8)), r"\.[0-7]: *$")  # wrapped behind its device
 _WANTED |= {f"{sign}{end}": expression for sign, expression in _AT_THE_END.items() for end in ("\n", " \n")}
 _LISTED = r"\b[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z0-9]"
 _LISTS = ("Control: I/O", "Flags: ", "Capabilities: ", "Kernel driver", "header type 7f")
@@ -86,7 +86,9 @@ _LISTS = ("Control: I/O", "Flags: ", "Capabilities: ", "Kernel driver", "header 
 
 @functools.lru_cache(maxsize=256)
 def _searched(needles: tuple[str, ...], listed: bool) -> re.Pattern[str]:
-    return re.compile("|".join([*(_WANTED[needle] for needle in needles), *([_LISTED] if listed else [])]))
+    return re.compile(
+        "|".join(dict.fromkeys([*(_WANTED[needle] for needle in needles), *([_LISTED] if listed else [])]))
+    )
 
 
 def _candidates(text: str, end: int, needles: tuple[str, ...], listed: bool) -> set[int]:
