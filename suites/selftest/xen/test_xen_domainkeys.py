@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 
 from harness.base.errors import ParseError
+from harness.xen.keys.debugkeys import parse_irqs, parse_livepatches, parse_masks, parse_pci_devices
 from harness.xen.keys.domainkeys import ChannelState, parse_domains, parse_event_channels, parse_free_memory
 from suites.selftest.fakes.hostile import damaged
 from suites.selftest.fakes.readings import KEYS, READINGS, keys_of
@@ -90,6 +93,23 @@ def test_free_memory_cut_off_is_refused() -> None:
     text = keys_of("4.20/guest_running")
     with pytest.raises(ParseError, match="cut off"):
         parse_free_memory(text[: text.index("Dom heap")])
+
+
+@pytest.mark.parametrize(
+    ("parse", "key"),
+    [
+        (parse_masks, "M"),
+        (parse_pci_devices, "Q"),
+        (parse_irqs, "i"),
+        (parse_livepatches, "x"),
+        (parse_event_channels, "e"),
+        (parse_domains, "q"),
+        (parse_free_memory, "m"),
+    ],
+)
+def test_a_log_without_the_dump_is_not_an_empty_one(parse: Callable[..., object], key: str) -> None:
+    with pytest.raises(ParseError, match=f"^log: no dump of debug key {key}; expected a line "):
+        parse("(XEN) something else\n", file="log")
 
 
 @given(damaged(KEYS))
