@@ -74,3 +74,26 @@ def test_there_are_many_and_each_says_what_it_expects() -> None:
     verdicts = [one["verdict"] for name in NAMES for one in read(name)[0]["devices"].values()]
     assert len(NAMES) >= 120
     assert all(verdicts.count(one) >= 30 for one in ("allowed", "DENY", "LETHAL")), "each side of the border"
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "line", "verdict"),
+    [
+        ("storage-guest-by-its-vif-alone", "owners", "", Level.OK),
+        ("storage-guest-by-its-vif-alone", "owners", '/libxl/pci/0000-00-14-0/domid = "1"', Level.LETHAL),
+        ("storage-guest-by-its-vif-alone", "owners", '/libxl/pci/0000-00-14-0/domid = "2"', Level.OK),
+        ("storage-guest-by-its-vif-alone", "backends", '/local/domain/0/backend/vusb/1/0/port/1 = "3-1"', Level.LETHAL),
+        ("nfs-of-itself-by-loopback", "tables", "64.0.0.0/2 dev tun0 table 77 scope link", Level.OK),
+        ("roce-card-at-rest", "rdma", "mlx5_0 qp [ib_ipoib]", Level.OK),
+        ("roce-card-at-rest", "rdma", "mlx5_0 qp [rpcrdma]", Level.DENY),
+    ],
+)
+def test_one_line_more_that_decides(name: str, section: str, line: str, verdict: Level, tmp_path: Path) -> None:
+    """A guest that could reach further than its bridge; loopback beside a wide route of a tunnel; RDMA at rest."""
+    text = (FOLDER / f"{name}.facts").read_text()
+    path = tmp_path / "one.facts"
+    path.write_text(text.replace(f"@@ {section}\n", f"@@ {section}\n{line}\n"))
+    wanted = read(name)[0]["wanted"]
+    assert (
+        decided(wanted[-1] if name.startswith("roce") else wanted[0], stored.read(path).facts, wanted).level is verdict
+    )
