@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.judge.judgement import Conclusion
 from harness.run import cases
 from suites.selftest.fakes.badbundle import Forger, edit_json
 from suites.selftest.fakes.retoldcase import edit_raw_of, retold
@@ -165,7 +166,7 @@ def test_a_failure_on_stock_stands_for_the_control(forger: Forger, play: Play) -
         name: cases.CasePlayed.model_validate_json((root / name / "record.json").read_bytes()) for name in (bad, good)
     }
     (result,) = cases.results([sides[good]])
-    forged = result.model_copy(update={"control": sides[bad].side, "conclusion": "PROVEN"})
+    forged = result.model_copy(update={"control": sides[bad].side, "conclusion": Conclusion.PROVEN})
     run = root / "results.json"
     edit_json(
         run, lambda data: data.update(cases=[forged.model_dump(mode="json")], counts={"PROVEN": 1}, exit_status=0)
