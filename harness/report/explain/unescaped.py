@@ -23,7 +23,7 @@ _COLOUR = re.compile(  # where the escape is told in signs, as rsyslog and less 
 )
 _MARKDOWN = re.compile(r"\\(?=[][_*#<>(){}=+|!~.`-]|$)", re.MULTILINE)
 _OCTET = re.compile(r"=([2-7][0-9A-F])")
-_SOFT = re.compile(r"(?:[^\n]*=\n)+[^\n]*")
+_SOFT = re.compile(r"^(?:[^\n]*=\n)+[^\n]*", re.MULTILINE)
 
 
 @dataclass

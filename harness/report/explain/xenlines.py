@@ -20,7 +20,7 @@ from harness.xen.keys.version import parse_xen
 
 _MOST_HEADERS = 4
 _MOST_JOINS = 256  # of a row of key Q, for a device with very many vectors
-_VECTORS = re.compile(r"[0-9 ]+>? *")
+_VECTORS = re.compile(r"[0-9 ]+(?:> *)?")
 _HAZARD = re.compile(rf"cannot (?:mask|disable) IRQ \d+: masking MSI-X on .*{FUNCTION}")
 _HAZARD_BEGUN = re.compile(r"annot (?:mask|disable)\b|masking MSI")
 _ASSIGN_BEGUN = re.compile(

@@ -86,10 +86,11 @@ class DomainUsage:
 
 
 _DOMAIN = re.compile(r"General information for domain ([0-9]{1,5}):")
+_RANGE = "[0-9]{1,9}(?:-[0-9]{1,9})?"
 _FACTS = {
     "dying": re.compile(r" +refcnt=[0-9]+ dying=([0-2]) .*"),
     "nr_pages": re.compile(r" +nr_pages=([0-9]{1,15}) .*"),
-    "Interrupts": re.compile(r" +Interrupts +\{ ?((?:[0-9]{1,9}(?:-[0-9]{1,9})?(?:, )?)*) ?\}\s*"),
+    "Interrupts": re.compile(rf" +Interrupts +\{{ ?((?:{_RANGE}(?:, {_RANGE})*)?) ?\}}\s*"),
 }
 """What is read of each domain; all of it must be there."""
 

@@ -83,6 +83,13 @@ def test_a_domain_without_one_of_its_facts_is_refused(lost: str) -> None:
         parse_domains(text)
 
 
+def test_a_row_of_digits_that_is_no_range_is_refused_at_once() -> None:
+    """Where each of them could be a number by itself, there were more ways to read it than anybody can try."""
+    text = keys_of("4.20/guest_running").replace("Interrupts { ", f"Interrupts {{ {'1' * 200}x")
+    with pytest.raises(ParseError, match="incomplete"):
+        parse_domains(text)
+
+
 def test_free_memory_is_what_all_heaps_have() -> None:
     text = keys_of("4.14/guest_running")
     assert "Xen heap: 0kB" in text and parse_free_memory(text) == 1395680
