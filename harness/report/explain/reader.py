@@ -60,7 +60,6 @@ _WANTED = {
     "Bus Error": r"Bus Error",
     "DPC": r"DPC:? ",
     "AER: ": r"AER: ",
-    "Timeout on hot": r"Timeout on hotplug command",
     "retraining": r"retraining",
     "Link Active not": r"Link Active not",
     "nobody cared": r"nobody cared",

@@ -248,6 +248,7 @@ def test_the_fix_and_whether_this_xen_has_it() -> None:
 
 
 CORRECTED = "[    3.499123] pcieport 0000:00:1d.0: AER: Multiple Corrected error received: 0000:05:00.0\n"
+NO_DETAILS = "[    3.499130] pcieport 0000:00:1d.0: AER: found no error details for 0000:05:00.0\n"
 SLOW = "[    3.209981] pciback 0000:05:00.0: not ready 1023ms after FLR; waiting\n"
 
 
@@ -256,6 +257,11 @@ SLOW = "[    3.209981] pciback 0000:05:00.0: not ready 1023ms after FLR; waiting
     [
         (CORRECTED, {("0000:00:1d.0", "corrected-errors")}),
         (CORRECTED.replace("Corrected", "Uncorrected (Fatal)"), {("0000:00:1d.0", "dead-link")}),
+        (CORRECTED + NO_DETAILS, {("0000:00:1d.0", "corrected-errors")}),
+        (
+            "[    9.100000] pcieport 0000:00:1c.0: pciehp: Timeout on hotplug command 0x1038 (issued 65 msec ago)\n",
+            set(),
+        ),
         (
             "[   10.000000] dpc 0000:00:1d.0:pcie010: DPC containment event, status:0x1f01 source:0x0000\n"
             "[   10.000001] pciehp 0000:00:1c.4:pcie004: Slot(4): Link Down\n",
@@ -507,6 +513,19 @@ def test_two_hosts_without_names_are_noticed() -> None:
 def test_a_guest_cannot_speak_for_xen() -> None:
     forged = "".join(f"(d3) {line}" for line in CASES["hazard"][0].splitlines(keepends=True))
     assert found(told(forged), None) == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "times"),
+    [
+        (f"MSI-X on=3D{'a' * 60_000}\n", 200),  # of quoted-printable
+        (f"(XEN) ==== PCI devices ====\n(XEN) {NVME} - d3 - node 0 - MSIs < 1 2\n3\n4\n5\n{' 6' * 30_000}x\n", 40),
+        (f"(XEN) ==== PCI devices ====\n(XEN) {NVME} - d3 - node 0 - MSIs < 1 2\n3\n4\n5\n6{' ' * 60_000}x\n", 40),
+    ],
+)
+def test_long_lines_take_as_long_as_they_are(line: str, times: int) -> None:
+    """Not as their square: then this would not come to its end in time."""
+    assert told(line * times).verdict is not ExplainStatus.SIGNATURE
 
 
 def test_memory_does_not_grow_with_the_text() -> None:
