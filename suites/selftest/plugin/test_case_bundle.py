@@ -58,6 +58,14 @@ def test_beside_a_scenario(play: Play, forger: Forger, monkeypatch: pytest.Monke
     assert len(played.run.played) == 2
 
 
+def test_long_before_a_scenario(play: Play, forger: Forger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run began with the first that was played, test or scenario."""
+    monkeypatch.setattr(side, "play", recorded_play())
+    test = '@pytest.mark.device("nvme")\ndef test_slow(pci_device): time.sleep(3)\n'
+    options = (f"--maskall-scenario={RECORDED.id}", "--maskall-device=virtio-rng", "--maskall-workers=1")
+    assert broken(forger, play(f"import time, pytest\n{test}{SCENARIO}", *options).folder) == {}
+
+
 def failed_on_stock(told: Any) -> None:  # noqa: ANN401 - JSON
     told["side"]["verdict"] = "FAIL"
 
