@@ -283,6 +283,12 @@ def test_what_tc_and_nft_send_on_is_told(fake_host: FakeLab) -> None:
     fake_host.fake.tree.write("/sys/module/act_mirred/refcnt", "2\n")
     told = lines(read(fake_host), "redirects", "")
     assert "eth0 tc eth1" in told and len(told) == len(set(told))
+    (fake_host.fake.root / "sys/module/act_mirred/refcnt").unlink()
+    found = read(fake_host)
+    assert lines(found, "redirects", "") == []
+    builtin = f"/lib/modules/{found['kernel'].decode().strip()}/modules.builtin"
+    fake_host.fake.tree.write(builtin, "kernel/net/sched/act_mirred.ko\n")
+    assert "eth0 tc eth1" in lines(read(fake_host), "redirects", "")
     (fake_host.fake.root / "bin/tc").unlink()
     says(fake_host, "nft", "", status=1)
     fake_host.fake.tree.write("/sys/module/nft_fwd_netdev/refcnt", "1\n")
@@ -321,11 +327,14 @@ def test_with_whom_file_systems_of_clusters_speak_is_told(fake_host: FakeLab) ->
 def test_what_guests_are_to_have_is_told_whether_they_run_or_not(fake_host: FakeLab) -> None:
     tree = fake_host.fake.tree
     assert lines(read(fake_host), "meant", "") == []
-    tree.write("/etc/xen/win.cfg", "# pci = ['0000:01:00.0']\npci = [ '0000:41:00.0,permissive=1', \"bdf=42:00.*\" ]\n"
+    tree.write("/etc/xen/win.cfg", "# pci = ['0000:01:00.0']\n\t# pci = ['0000:01:00.0']\n"
+               "pci = [ '0000:41:00.0,permissive=1', \"bdf=42:00.*\" ]\n"
                "vif = [ 'mac=00:16:3e:00:00:01,ip=10.0.0.2' ]\ndisk = [ 'phy:/dev/vg/win,xvda,w' ]\n")  # fmt: skip
     tree.write("/etc/libvirt/libxl/nas.xml", "<source dev='/dev/nvme1n1'/>\n<hostdev mode='subsystem'>\n<source>\n"
                "<address domain='0x0000' bus='0x43' slot='0x00' function='0x1'/>\n</source>\n"
-               "<address type='pci' domain='0x0000' bus='0x00' slot='0x07' function='0x0'/>\n")  # fmt: skip
+               "<address type='pci' domain='0x0000' bus='0x00' slot='0x07' function='0x0'/>\n"
+               "<interface type='hostdev'>\n<source>\n"
+               "<address type='pci' domain='0x0000' bus='0x43' slot='0x10' function='0x2'/>\n</source>\n")  # fmt: skip
     tree.write(
         "/var/xapi/state.db",
         "<row pci_id='0000:09:00.0' other_config=\"(('a'%.'b') ('pci'%.'0/0000:44:00.0,0/0000:45:00.0'))\"/>",
@@ -333,6 +342,7 @@ def test_what_guests_are_to_have_is_told_whether_they_run_or_not(fake_host: Fake
     tree.write("/var/lib/qubes/qubes.xml", '<device backend-domain="dom0" id="46_00.0"/>\n')
     told = ["disk=/dev/nvme1n1 /etc/libvirt/libxl/nas.xml", "disk=/dev/vg/win /etc/xen/win.cfg",
             "hostdev=0000:41:00.0 /etc/xen/win.cfg", "hostdev=0000:43:00.1 /etc/libvirt/libxl/nas.xml",
+            "hostdev=0000:43:10.2 /etc/libvirt/libxl/nas.xml",
             "hostdev=0000:44:00.0 /var/xapi/state.db", "hostdev=0000:45:00.0 /var/xapi/state.db",
             "hostdev=0000:46:00.0 /var/lib/qubes/qubes.xml", "hostdev=42:00.* /etc/xen/win.cfg"]  # fmt: skip
     root = str(fake_host.fake.root)

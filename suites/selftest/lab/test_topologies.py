@@ -86,6 +86,7 @@ def test_there_are_many_and_each_says_what_it_expects() -> None:
         ("nfs-of-itself-by-loopback", "tables", "64.0.0.0/2 dev tun0 table 77 scope link", Level.OK),
         ("roce-card-at-rest", "rdma", "mlx5_0 qp [ib_ipoib]", Level.OK),
         ("roce-card-at-rest", "rdma", "mlx5_0 qp [rpcrdma]", Level.DENY),
+        ("soft-iwarp-on-the-onboard-card", "rdma", "missing rdma", Level.DENY),
     ],
 )
 def test_one_line_more_that_decides(name: str, section: str, line: str, verdict: Level, tmp_path: Path) -> None:

@@ -218,11 +218,12 @@ def _moved(function: Function, facts: HostFacts) -> Iterator[FactLine]:
     lines = facts.lines("rdma")
     place = re.compile(rf"(\S+) realpath .*/{re.escape(str(function.bdf))}/")
     own = {match[1] for line in lines if (match := place.match(line.text))}
+    virtual = any("/virtual/" in line.text for line in lines)
     for line in lines:
         name, _, told = line.text.partition(" ")
         soft = told.startswith("netdev ") and told.split(" ")[1] in function.netdevs and name not in own
         works = told.startswith("qp ") and not _RESTING.search(told)
-        if soft or (name in own and works) or (name == "missing" and own):
+        if soft or (name in own and works) or (name == "missing" and (own or (virtual and function.netdevs))):
             yield line
 
 

@@ -336,7 +336,10 @@ if [ "$found" ]; then
     fi
 fi
 section redirects # INTERFACE tc OTHER, `* nft OTHER`: what arrives at or leaves the one is sent out by the other
-at_work() { { read -r value <"/sys/module/$1/refcnt"; } 2>/dev/null && [ "$value" != 0 ]; }
+at_work() { # what is built in has no count
+    if { read -r value <"/sys/module/$1/refcnt"; } 2>/dev/null; then [ "$value" != 0 ]; return; fi
+    grep -qs "/$1\.ko" "/lib/modules/$(uname -r)/modules.builtin"
+}
 if at_work act_mirred; then
     command -v tc >/dev/null 2>&1 || echo "missing tc"
     for interface in /sys/class/net/*; do
@@ -400,11 +403,11 @@ for file in /etc/xen/*.cfg /etc/xen/auto/* /etc/xen/vm/* /etc/libvirt/libxl/*.xm
         *.db) grep -o "'pci'%\.'[^']*'" "$file" | grep -o "/$function" ;;
         */qubes.xml) sed -n 's|.*<device .*id="\(..\)_\(..\..\)".*|/0000:\1:\2|p' "$file" ;;
         *.xml)
-            sed -n "s/.*<address domain='0x\(.*\)' bus='0x\(.*\)' slot='0x\(.*\)' function='0x\(.\)'.*/.\1:\2:\3.\4/p" \
-                "$file"
+            address="domain='0x\(.*\)' bus='0x\(.*\)' slot='0x\(.*\)' function='0x\(.\)'" # not the guest's own
+            sed -n "/<source>/,/<\/source>/s/.*<address .*$address.*/.\1:\2:\3.\4/p" "$file"
             grep -o "[/]dev/[^']*" "$file"
             ;;
-        *) grep -v '^ *#' "$file" | grep -o -e "['\"=]$function" -e "[/]dev/[^]'\", ]*" ;;
+        *) grep -v '^[[:blank:]]*#' "$file" | grep -o -e "['\"=]$function" -e "[/]dev/[^]'\", ]*" ;;
     esac | while read -r found; do
         case $found in
             [/]dev/*) printf 'disk=%s %s\n' "$found" "$file" ;;
