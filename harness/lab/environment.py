@@ -30,7 +30,7 @@ _IDLE = re.compile(r" c /etc/| /usr/share/(?:doc|lintian|locale|man)(?:/|$)")
 """Of `dpkg --verify`: a file that is there to be configured, and what no program reads."""
 _NO_LIVEPATCH = "Function not implemented"
 """ENOSYS: this Xen was built without CONFIG_LIVEPATCH (livepatch_op, livepatch.h)."""
-_KERNEL = "linux-image-"
+_KERNEL, _UNSIGNED = "linux-image-", "-unsigned"  # Debian has each kernel without the signature of Secure Boot, too
 _HYPERVISOR = re.compile(r"xen-hypervisor-[0-9]")
 _DMI_LETTERS = 127  # dmi_ids_string, drivers/firmware/dmi_scan.c
 _MOST = 200  # letters of what was seen
@@ -77,7 +77,7 @@ def of_another_host(
     wrong = [
         f"{name} is {now}, and the run's {facts[name]}" for name, now in seen.items() if now != facts.get(name, now)
     ]
-    if commandline and told[0][: len(commandline)].strip() != commandline.strip():
+    if commandline and told[0].strip()[: len(commandline)].strip() != commandline.strip():
         wrong.append(f"dom0's command line is {told[0]}, and the run's {commandline}")
     versions = dict(line.split(" ", 1) for line in text.get("packages", "").split("\n") if " " in line)
     wrong += [
@@ -85,7 +85,7 @@ def of_another_host(
         for name, now in versions.items()
         if now != packages.get(name, now)
     ]
-    kernels = [name for name in versions if name.startswith(_KERNEL)]
+    kernels = [name.removesuffix(_UNSIGNED) for name in versions if name.startswith(_KERNEL)]
     if (kernel := facts.get("kernel", "")) and not any(name.endswith(f"-{kernel}") for name in kernels):
         wrong.append(f"no package is that of the run's kernel {kernel}: {', '.join(kernels) or 'none of a kernel'}")
     hypervisors = [name for name in versions if _HYPERVISOR.match(name)]

@@ -26,7 +26,7 @@ section packages
   dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n' "$name" 2>/dev/null
 done | sed -n 's/^ii *//p'
 section verify
-dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'xen-*' 'libxen*' 'qemu-system-x*' "linux-image-$(uname -r)" 2>/dev/null |
+dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'xen-*' 'libxen*' 'qemu-system-x*' "linux-image-$(uname -r)*" 2>/dev/null |
   sed -n 's/^ii *//p' | sort -u | while read -r name; do dpkg --verify "$name" 2>&1 | sed "s/^/$name: /"; done
 section build
 echo "running $build"

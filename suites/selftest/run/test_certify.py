@@ -323,6 +323,19 @@ class TestOfBundles:
         made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
         assert f"of this run: {told}" in "\n".join(made.because)
 
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [(b"deb13-amd64 ", b"deb13-amd64-unsigned "), (b"root=/dev/vda rw", b" root=/dev/vda rw")],
+    )
+    def test_dom0_of_this_host(self, folder: Path, forger: Forger, old: bytes, new: bytes) -> None:
+        for name in ("before", "after"):
+            path = folder / f"run/environment/{name}.txt"
+            assert old in path.read_bytes()
+            path.write_bytes(path.read_bytes().replace(old, new))
+        bundle(folder / "run", folder / "nic0.maskall.tar.gz", keys=[forger.key])
+        made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
+        assert "of this run: " not in "\n".join(made.because)
+
     def test_dom0_that_is_tainted_by_its_own_log(self, folder: Path, forger: Forger) -> None:
         """Somebody's driver was loaded meanwhile, and dom0 says that it is not tainted."""
         line = b"[ 9999.000001] mine: loading out-of-tree module taints kernel.\n"
