@@ -17,6 +17,7 @@ OWN_QEMU = "own_qemu"
 OWN_TOOLS = "own_xen_tools"
 OWN_DOM0 = "own_dom0_kernel"
 OWN_GUEST = "own_guest_kernel"
+"""The facts that name what a host has of a developer's instead of its stack's."""
 FACTS = frozenset(
     {
         *("host", "nested", "stack", "xen_version", "xen_build_id", "xen_commandline", "kernel", "qemu", "accelerator"),
@@ -24,7 +25,6 @@ FACTS = frozenset(
     }
 )
 """What a lab tells of its host, by name, beside refusals that were accepted."""
-"""The facts that name what a host has of a developer's instead of its stack's."""
 
 COMMON_PACKAGES = (
     "linux-image-amd64",
