@@ -213,7 +213,8 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
 def _moved(function: Function, facts: HostFacts) -> Iterator[FactLine]:
     """RDMA: a soft one (rdma_rxe, siw) on its interface; queue pairs other than the kernel's own at rest.
 
-    Every device has those of ib_core, a driver's own, and those of IPoIB, whose interface is judged by itself.
+    Every device has those of ib_core, a driver's own, and those of IPoIB, whose interface is judged by itself. Without
+    rdma(8) nobody can say that of a device, nor on which interface a soft one is.
     """
     lines = facts.lines("rdma")
     place = re.compile(rf"(\S+) realpath .*/{re.escape(str(function.bdf))}/")
