@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.report.bundle import bag, container
 from harness.report.bundle.container import BASE, Writer
 from harness.report.bundle.layers import Verification
@@ -65,6 +67,17 @@ def _finished(name: str) -> tempfile.TemporaryDirectory[str]:
     made = tempfile.TemporaryDirectory(prefix=f"{name}-")
     finish(unpacked(name, Path(made.name)))
     return made
+
+
+@pytest.fixture(scope="module")
+def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
+    return Forger.made(tmp_path_factory.mktemp("forger"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A run for the forger to work on."""
+    return finished_run("proven", tmp_path / "run")
 
 
 def finish(root: Path) -> None:

@@ -13,17 +13,12 @@ from harness.cli.entry import main
 from harness.run import side
 from harness.run.bundle import redacted_bundle
 from harness.run.store import write_atomically
-from suites.selftest.fakes.badbundle import Forger, edit_json
+from suites.selftest.fakes.badbundle import Forger, edit_json, forger
 from suites.selftest.fakes.replayrun import RECORDED, recorded_play
 from suites.selftest.plugin.test_fixtures import PRELOADED, REPORT_OF_2019, Play, play
 
-__all__ = ["PRELOADED", "play"]
+__all__ = ["PRELOADED", "forger", "play"]
 pytest_plugins = ("pytester",)
-
-
-@pytest.fixture(scope="module")
-def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
-    return Forger.made(tmp_path_factory.mktemp("keys"))
 
 
 def broken(forger: Forger, root: Path) -> dict[str, tuple[str, ...]]:

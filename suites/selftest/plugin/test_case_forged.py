@@ -10,11 +10,11 @@ import pytest
 
 from harness.judge.judgement import Conclusion
 from harness.run import cases
-from suites.selftest.fakes.badbundle import Forger, edit_json
+from suites.selftest.fakes.badbundle import Forger, edit_json, forger
 from suites.selftest.fakes.retoldcase import edit_raw_of, retold
 from suites.selftest.plugin.test_fixtures import PRELOADED, REPORT_OF_2019, Play, play
 
-__all__ = ["PRELOADED", "play"]
+__all__ = ["PRELOADED", "forger", "play"]
 pytest_plugins = ("pytester",)
 Data = dict[str, Any]
 STOCK, CONTROL = "raw/test_mine.test_next_guest/stock", "raw/test_mine.test_next_guest/no-maskall-reset"
@@ -24,11 +24,6 @@ TEXT = f"""{REPORT_OF_2019}
 def test_other(pci_device, make_guest):
     make_guest(pci_device).destroy()
 """
-
-
-@pytest.fixture(scope="module")
-def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
-    return Forger.made(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture

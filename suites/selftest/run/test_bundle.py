@@ -20,13 +20,10 @@ from harness.report.bundle.container import BASE
 from harness.report.bundle.statement import NAMESPACE
 from harness.run.bundle import bundle
 from harness.run.store import held
-from suites.selftest.fakes.badbundle import SIDE, Forger, edit_json, finished_run, members_of, new_key, public
+from suites.selftest.fakes.badbundle import SIDE, Forger, edit_json, finished_run, forger, members_of, new_key, public
 from suites.selftest.fakes.clihome import nothing_of_the_user  # noqa: F401
 
-
-@pytest.fixture(scope="module")
-def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
-    return Forger.made(tmp_path_factory.mktemp("keys"))
+__all__ = ["forger"]
 
 
 @pytest.fixture

@@ -41,11 +41,14 @@ from suites.selftest.fakes.badbundle import (
     edit_raw,
     finish,
     finished_run,
+    forger,
     later,
     new_key,
     public,
 )
 from suites.selftest.run.test_verify_attacks import only
+
+__all__ = ["forger"]
 
 PUBLISHED = Path(__file__).parents[3] / "docs/certificate.schema.json"
 ENVIRONMENT = {
@@ -61,11 +64,6 @@ ENVIRONMENT = {
     "firmware": b"bios_version 2.1\n0000:04:00.0 1.2.3",
 }
 QUESTION = Question(name="dom0's kernel", good=True, seen="not tainted")
-
-
-@pytest.fixture(scope="module")
-def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
-    return Forger.made(tmp_path_factory.mktemp("forger"))
 
 
 def decided(rows: dict[str, Conclusion], **more: object) -> Certificate:

@@ -5,16 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import pytest
-
 from harness.report.results import RunResult
 from harness.run import chain, store
-from suites.selftest.fakes.badbundle import finished_run
+from suites.selftest.fakes.badbundle import root
 
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return finished_run("proven", tmp_path / "run")
+__all__ = ["root"]
 
 
 def told(root: Path, results: RunResult) -> list[str]:

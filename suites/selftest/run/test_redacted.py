@@ -12,8 +12,10 @@ from harness.report.bundle.redact import Redaction
 from harness.run.again import judged_again
 from harness.run.bundle import redacted_bundle
 from harness.run.comparison import compared
-from suites.selftest.fakes.badbundle import SIDE, Forger, edit_raw, finish, finished_run, members_of
+from suites.selftest.fakes.badbundle import SIDE, Forger, edit_raw, finish, finished_run, forger, members_of
 from suites.selftest.replay.recording import recordings, told
+
+__all__ = ["forger"]
 
 KEY = bytes(range(32))
 SECRETS = (
@@ -36,11 +38,6 @@ WORDS = (
     b"0025385b71b00e1f",
     b"lovelace",
 )
-
-
-@pytest.fixture(scope="module")
-def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
-    return Forger.made(tmp_path_factory.mktemp("forger"))
 
 
 @pytest.fixture

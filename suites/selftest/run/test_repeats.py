@@ -32,12 +32,12 @@ from harness.run.session import Session
 from harness.run.side import command_to_repeat
 from harness.scenario.repeats import repeated, times_of
 from harness.scenario.spec import Scenario
-from suites.selftest.fakes.badbundle import Forger, edit_json, finish, finished_run, played_anew
+from suites.selftest.fakes.badbundle import Forger, edit_json, finish, finished_run, forger, played_anew
 from suites.selftest.fakes.replayrun import RECORDED, recorded_play
 from suites.selftest.fakes.sessionrun import MUTANT, MUTANTS, FakeLab, Run, honest, played_by, run
 from suites.selftest.run.test_verify_attacks import caught, only
 
-__all__ = ["played_by", "run"]
+__all__ = ["forger", "played_by", "run"]
 ROW = RECORDED.row
 DEVICE = ("virtio-rng",)
 
@@ -222,11 +222,6 @@ class TestPlayed:
         history.add(tmp_path / "book", run.finish())
         assert len(history.played(tmp_path / "book", ROW)) == 2
         assert len(history.played(tmp_path / "book", f"{ROW}@2")) == 1
-
-
-@pytest.fixture(scope="module")
-def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
-    return Forger.made(tmp_path_factory.mktemp("forger"))
 
 
 @pytest.fixture

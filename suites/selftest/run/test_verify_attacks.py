@@ -30,22 +30,21 @@ from suites.selftest.fakes.badbundle import (
     edit_raw,
     finish,
     finished_run,
+    forger,
     header_with,
     members_of,
     new_key,
     played_anew,
     public,
+    root,
     sealed,
     sign,
     with_more,
 )
 
+__all__ = ["forger", "root"]
+
 LOOK = f"{bag.DATA}{SIDE}/13-C6/xl_list.txt"
-
-
-@pytest.fixture(scope="module")
-def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
-    return Forger.made(tmp_path_factory.mktemp("forger"))
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +60,6 @@ def small(forger: Forger) -> Path:
     path = forger.bundled(finished_run("lab-error", forger.folder / "small"))
     assert forger.verify(path).status == 0
     return path.rename(forger.folder / "small.tar.gz")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A run for the forger to work on."""
-    return finished_run("proven", tmp_path / "run")
 
 
 def caught(found: Verification, layer: str, told: str, word: Word = Word.FAILS) -> None:

@@ -23,19 +23,18 @@ from suites.selftest.fakes.badbundle import (
     edit_raw,
     finish,
     finished_run,
+    forger,
     members_of,
     played_anew,
+    root,
     told_again,
 )
 from suites.selftest.run.test_verify_attacks import caught, only
 
+__all__ = ["forger", "root"]
+
 RECORD, OTHER = f"{SIDE}/record.json", f"{CONTROL}/record.json"
 ID = "E14-F1-hvm-virtio-rng"
-
-
-@pytest.fixture(scope="module")
-def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
-    return Forger.made(tmp_path_factory.mktemp("forger"))
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +43,6 @@ def good(forger: Forger) -> dict[str, bytes]:
     path = forger.bundled(finished_run("proven", forger.folder / "run"))
     assert forger.verify(path).status == 0
     return members_of(path)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A run for the forger to work on."""
-    return finished_run("proven", tmp_path / "run")
 
 
 def of_2020(record: Any) -> None:  # noqa: ANN401 - JSON

@@ -19,11 +19,14 @@ from suites.selftest.fakes.badbundle import (
     edit_json,
     edit_raw,
     finish,
-    finished_run,
+    forger,
     played_anew,
+    root,
     told_again,
 )
 from suites.selftest.run.test_verify_attacks import caught, only
+
+__all__ = ["forger", "root"]
 
 RECORD = f"{SIDE}/{sidefile.NAME}"
 ROW = "E14-F1-hvm-virtio-rng"
@@ -33,17 +36,6 @@ LSPCI = (
     "\tKernel driver in use: pciback\n\n"
 )
 Data = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
-    return Forger.made(tmp_path_factory.mktemp("forger"))
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A run for the forger to work on."""
-    return finished_run("proven", tmp_path / "run")
 
 
 def look(side: Data, folder: str) -> Data:

@@ -20,25 +20,18 @@ from suites.selftest.fakes.badbundle import (
     edit_raw,
     finish,
     finished_run,
+    forger,
     later,
     members_of,
+    root,
 )
 from suites.selftest.run.test_verify_attacks import caught, only
+
+__all__ = ["forger", "root"]
 
 RECORD, OTHER = f"{SIDE}/record.json", f"{CONTROL}/record.json"
 ROW = "E14-F1-hvm-virtio-rng"
 Data = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
-    return Forger.made(tmp_path_factory.mktemp("forger"))
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A run for the forger to work on."""
-    return finished_run("proven", tmp_path / "run")
 
 
 def look(record: Data, folder: str) -> Data:

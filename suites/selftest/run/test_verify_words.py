@@ -12,22 +12,13 @@ from typing import Any
 import pytest
 
 from harness.run import chain, sidefile
-from suites.selftest.fakes.badbundle import CONTROL, SIDE, Forger, edit_json, finish, finished_run
+from suites.selftest.fakes.badbundle import CONTROL, SIDE, Forger, edit_json, finish, finished_run, forger, root
 from suites.selftest.run.test_verify_attacks import caught, only
 from suites.selftest.run.test_verify_left_out import LSPCI, one_more
 
+__all__ = ["forger", "root"]
+
 Data = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def forger(tmp_path_factory: pytest.TempPathFactory) -> Forger:
-    return Forger.made(tmp_path_factory.mktemp("forger"))
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A run for the forger to work on."""
-    return finished_run("proven", tmp_path / "run")
 
 
 def fact(name: str, value: str) -> Callable[[Data], object]:
