@@ -473,7 +473,8 @@ def _notes(read: Read) -> Iterator[str]:
         if one.record.broken is not None and shown is not None:
             yield f"{one.side.raw_directory} ended by {one.record.broken.kind}, and shows: {sentence(shown)}"
     if times := [one.at for one in read.events if one.what == "gone on"]:
-        yield f"it was broken off or ended, and gone on with, {len(times)} times, the last at {times[-1]:%F %T %Z}"
+        often = "once" if len(times) == 1 else f"{len(times)} times, the last"
+        yield f"it was broken off or ended, and gone on with, {often} at {times[-1]:%F %T %Z}"
     for case, side, _ in read.tests:
         if side.expected is Verdict.FAIL:
             yield f"{case.id} on {side.hypervisor} is marked by whoever wrote it as one that fails"
