@@ -29,7 +29,7 @@ from harness.run.forpeople import for_people
 from harness.run.hostclock import backwards
 from harness.run.leftout import fewer, files_of_looks, left_out
 from harness.run.opened import Read
-from harness.run.options import CONTROL_XEN, RunOptions
+from harness.run.options import CONTROL_XEN, DEFAULT_TOOLSTACK, RunOptions
 from harness.run.plan import STOCK
 from harness.run.sequence import disordered
 from harness.run.store import RESULTS
@@ -103,7 +103,7 @@ def _product(read: Read) -> Iterator[str]:
 
 def _toolstack(read: Read) -> Iterator[str]:
     """What a toolstack says when it makes a domain is its own; and whether it quarantines a device is known of it."""
-    told = read.begun.host.facts.get("toolstack")
+    told = read.begun.host.facts.get("toolstack", DEFAULT_TOOLSTACK)  # there was no other before it was told
     for side in read.comparison.again.sides:
         for record in side.records:
             for action in record.actions:

@@ -47,6 +47,13 @@ def test_of_the_host(forger: Forger, root: Path, what: str) -> None:
     only(forger.verify(forger.bundled(root)), "consistency", told)
 
 
+def test_a_run_from_before_the_toolstack_was_told_was_through_xl(forger: Forger, root: Path) -> None:
+    edit_json(root / "run.json", lambda begun: begun["host"]["facts"].pop("toolstack"))
+    finish(root)
+    found = forger.verify(forger.bundled(root))
+    assert found.status == 0, list(found.lines)
+
+
 def test_a_control_for_a_row_that_is_not_there(forger: Forger, root: Path) -> None:
     edit_json(root / "run.json", lambda begun: begun.update(own_controls={"E1-F1-hvm-nvme": "always-refused"}))
     finish(root)
