@@ -91,7 +91,7 @@ class Running:
             plan = Plan.of(self.options, self._scenarios, results=self.results)
             progress.note(f"results: {plan.results}")
             controls = controls_for(self.options, self._devices, progress)
-            session = Session(lab, plan, progress, Cache(), controls, self._began)  # with the tests before it
+            session = Session(lab, plan, progress, cache=Cache(), controls_lab=controls, started=self._began)
             if self.options.resume is not None:
                 session.go_on()
                 left, all_ = len(self._scenarios) - len(session.finished), len(self._scenarios)
