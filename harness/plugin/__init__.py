@@ -134,12 +134,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", mark)
     config.pluginmanager.register(_Ended(config), "maskall-ended")
     if OPTIONS not in config.stash and any(config.getoption(_destination(row)) is not None for row in TABLE):
-        from harness.run.resume import settled
         from harness.run.selection import refuse_mistakes
 
         try:
-            config.stash[OPTIONS] = settled(options(config))
-            refuse_mistakes(options(config))
+            given = options(config)
+            if given.goes_on:  # what this loads is needed by no other run before it plays
+                from harness.run.resume import settled
+
+                given = settled(given)
+            config.stash[OPTIONS] = given
+            refuse_mistakes(given)
         except MaskallError as error:
             raise pytest.UsageError(f"maskall: {error}") from None
 

@@ -288,6 +288,11 @@ class RunOptions:
         """The mutant that takes the place of the stock hypervisor."""
         return self.mutant if self.no_control else None
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it stands for more than it says, as --resume and --failed do: see `settled` (resume.py)."""
+        return self.resume is not None or self.failed is not None
+
     @classmethod
     def of_words(cls, text: str) -> RunOptions:
         """What `repeat_options` wrote. UsageError for a word that is none of this maskall's."""

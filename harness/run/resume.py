@@ -33,7 +33,7 @@ def settled(options: RunOptions) -> RunOptions:
 
     UsageError for a run that cannot be gone on with, and for an option that says something else than the run's.
     """
-    if options.resume is None and options.failed is None:
+    if not options.goes_on:
         return options
     if options.resume is not None and options.failed is not None:
         raise UsageError("--resume and --failed are two things", hint="--resume goes on, --failed plays again")

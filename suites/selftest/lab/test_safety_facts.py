@@ -307,9 +307,16 @@ def test_what_tc_and_nft_send_on_is_told(fake_host: FakeLab) -> None:
     ],
 )  # fmt: skip
 def test_with_whom_tunnels_and_drbd_speak_is_told(fake_host: FakeLab, name: str, text: str, told: list[str]) -> None:
+    fake_host.fake.tree.write("/proc/drbd", "version: 8.4.11\n")
     assert lines(read(fake_host), "peers", "") == []
     says(fake_host, name, text)
     assert lines(read(fake_host), "peers", "") == told
+
+
+def test_reading_loads_no_module(fake_host: FakeLab) -> None:
+    """drbdsetup calls modprobe for whatever it is asked, where its module is not there."""
+    says(fake_host, "drbdsetup", "_remote_host ipv4 10.1.1.3:7000;")
+    assert lines(read(fake_host), "peers", "") == []
 
 
 def test_with_whom_file_systems_of_clusters_speak_is_told(fake_host: FakeLab) -> None:

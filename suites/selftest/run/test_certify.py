@@ -280,6 +280,17 @@ def folder(certified: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(certified, tmp_path / "nic0"))
 
 
+def with_environment(folder: Path, forger: Forger, old: bytes, new: bytes) -> Certificate:
+    """The certificate of a run whose host tells `new` of itself instead of `old`, before and after."""
+    for name in ("before", "after"):
+        path = folder / f"run/environment/{name}.txt"
+        assert old in path.read_bytes()
+        path.write_bytes(path.read_bytes().replace(old, new))
+    bundle(folder / "run", folder / "nic0.maskall.tar.gz", keys=[forger.key])
+    made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
+    return made
+
+
 class TestOfBundles:
     def test_an_emulator_is_never_certified_and_says_so(self, folder: Path) -> None:
         made = load_certificate(folder / "certificate.json")
@@ -313,12 +324,7 @@ class TestOfBundles:
     )
     def test_dom0_of_another_host(self, folder: Path, forger: Forger, old: bytes, new: bytes, told: str) -> None:
         """Somebody has a host that is clean, and another that passes."""
-        for name in ("before", "after"):
-            path = folder / f"run/environment/{name}.txt"
-            assert old in path.read_bytes()
-            path.write_bytes(path.read_bytes().replace(old, new))
-        bundle(folder / "run", folder / "nic0.maskall.tar.gz", keys=[forger.key])
-        made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
+        made = with_environment(folder, forger, old, new)
         assert f"of this run: {told}" in "\n".join(made.because)
 
     @pytest.mark.parametrize(
@@ -326,12 +332,7 @@ class TestOfBundles:
         [(b"deb13-amd64 ", b"deb13-amd64-unsigned "), (b"root=/dev/vda rw", b" root=/dev/vda rw")],
     )
     def test_dom0_of_this_host(self, folder: Path, forger: Forger, old: bytes, new: bytes) -> None:
-        for name in ("before", "after"):
-            path = folder / f"run/environment/{name}.txt"
-            assert old in path.read_bytes()
-            path.write_bytes(path.read_bytes().replace(old, new))
-        bundle(folder / "run", folder / "nic0.maskall.tar.gz", keys=[forger.key])
-        made, _ = certificate(folder, [folder / "nic0.maskall.tar.gz"], nobody())
+        made = with_environment(folder, forger, old, new)
         assert "of this run: " not in "\n".join(made.because)
 
     def test_dom0_that_is_tainted_by_its_own_log(self, folder: Path, forger: Forger) -> None:

@@ -365,7 +365,7 @@ wg show all endpoints 2>/dev/null | while read -r name _ place; do
     case $place in *:*) printf '%s %s\n' "$name" "${place%:*}" ;; esac
 done | tr -d '[]' | sort -u
 remote=
-drbdsetup show 2>/dev/null | while read -r line; do
+[ -e /proc/drbd ] && drbdsetup show 2>/dev/null | while read -r line; do # without its module it would load it
     case $line in *_this_host*) remote= ;; *_remote_host*) remote=1 ;; esac
     case $remote$line in 1*ipv[46]\ *) line=${line#*ipv[46] } && printf 'drbd %s\n' "${line%:*}" ;; esac
 done | tr -d '[]' | sort -u
