@@ -255,6 +255,9 @@ def says(lab: FakeLab, name: str, text: str, status: int = 0) -> None:
     place.chmod(0o755)
 
 
+BUILT_IN = f"/lib/modules/{board.RELEASE}/modules.builtin"
+
+
 def test_who_moves_data_by_rdma_is_told(fake_host: FakeLab) -> None:
     tree = fake_host.fake.tree
     assert lines(read(fake_host), "rdma", "") == []
@@ -284,15 +287,40 @@ def test_what_tc_and_nft_send_on_is_told(fake_host: FakeLab) -> None:
     told = lines(read(fake_host), "redirects", "")
     assert "eth0 tc eth1" in told and len(told) == len(set(told))
     (fake_host.fake.root / "sys/module/act_mirred/refcnt").unlink()
-    found = read(fake_host)
-    assert lines(found, "redirects", "") == []
-    builtin = f"/lib/modules/{found['kernel'].decode().strip()}/modules.builtin"
-    fake_host.fake.tree.write(builtin, "kernel/net/sched/act_mirred.ko\n")
+    assert lines(read(fake_host), "redirects", "") == []
+    fake_host.fake.tree.write(BUILT_IN, "kernel/net/sched/act_mirred.ko\n")
     assert "eth0 tc eth1" in lines(read(fake_host), "redirects", "")
     (fake_host.fake.root / "bin/tc").unlink()
     says(fake_host, "nft", "", status=1)
     fake_host.fake.tree.write("/sys/module/nft_fwd_netdev/refcnt", "1\n")
     assert "missing nft" in lines(read(fake_host), "redirects", "")
+
+
+def test_what_is_built_in_is_looked_for_where_the_modules_are(fake_host: FakeLab) -> None:
+    """NixOS and Guix have them elsewhere. Where nobody has a list of what is built in, tc and nft may be at work."""
+    says(fake_host, "tc", "\taction order 1: mirred (Egress Redirect to device eth1) stolen")
+    assert lines(read(fake_host), "redirects", "") == []
+    (fake_host.fake.root / BUILT_IN.strip("/")).unlink()
+    told = lines(read(fake_host), "redirects", "")
+    assert "eth0 tc eth1" in told and "missing nft" in told
+    fake_host.fake.tree.write(f"/run/booted-system/kernel-modules{BUILT_IN}", "kernel/net/sched/act_gact.ko\n")
+    assert lines(read(fake_host), "redirects", "") == []
+
+
+@pytest.mark.parametrize("parent", ["", " ingress", " egress", " parent 8001:", " parent 1:", " parent 1:1f"])
+def test_filters_of_every_parent_are_told(fake_host: FakeLab, parent: str) -> None:
+    """Of the root, of clsact, and of each queueing discipline and class below the root (tc(8))."""
+    fake_host.fake.tree.write("/sys/module/act_mirred/refcnt", "2\n")
+    says(fake_host, "tc", "")
+    (fake_host.fake.root / "bin/tc").write_text(f"""#!/bin/sh
+case "$*" in
+    "qdisc show dev eth0") printf '%s\\n' "qdisc htb 1: root refcnt 2 r2q 10" "qdisc prio 8001: parent 1:1f bands 3" \\
+        "qdisc fq_codel 0: parent :1 limit 10240p" ;;
+    "class show dev eth0") printf '%s\\n' "class htb 1:1f parent 1:1 leaf 8001: prio 0 rate 1Mbit" ;;
+    "filter show dev eth0{parent}") echo "action order 1: mirred (Ingress Mirror to device eth1) pipe" ;;
+esac
+""")
+    assert lines(read(fake_host), "redirects", "") == ["eth0 tc eth1"]
 
 
 @pytest.mark.parametrize(

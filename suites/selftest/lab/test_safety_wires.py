@@ -204,6 +204,36 @@ def test_what_an_interface_stands_on(net: str, links: str, expected: dict[str, s
     assert {name: lowers for name, lowers in wires.below.items() if lowers} == expected
 
 
+@pytest.mark.parametrize(
+    ("ports", "beyond"),
+    [
+        ({"vif1.0": "br0", "vif1.1": "br1", "eth1": "br1"}, {"vif1.0": {"br1"}}),
+        ({"vif1.0": "br0", "vif1.1": "br1"}, {"vif1.0": {"br1"}, "vif1.1": {"br0"}}),
+        ({"vif1.0": "br0", "vif1.1": "br1", "vif1.2": "br2"},
+         {"vif1.0": {"br1", "br2"}, "vif1.1": {"br0", "br2"}, "vif1.2": {"br0", "br1"}}),
+        ({"vif1.0": "br0", "vif2.0": "br1", "eth1": "br1"}, {}),  # of another guest
+        ({"vif1.0": "br0", "eth0": "br0", "vif1.1": "br1", "eth1": "br1"}, {}),  # each has a card of its own
+        ({"vif1.0": "br0", "vif1.1": "br0"}, {}),
+    ],
+)  # fmt: skip
+def test_where_what_comes_to_a_guest_may_go_on(ports: dict[str, str], beyond: dict[str, set[str]]) -> None:
+    """By the others of its cards, where the bridge of the one has no card."""
+    net = "".join(map(card, sorted(set(ports.values()))))
+    for port, bridge in ports.items():
+        net += card(port, f"/sys/devices/vif-{port[3:].replace('.', '-')}/net/") if port.startswith("vif") else ""
+        net += f"{port} master /sys/devices/virtual/net/{bridge}\n"
+    below = Wires(facts(net=net)).below
+    assert {name: lowers for name, lowers in below.items() if name.startswith("vif") and lowers} == beyond
+
+
+@pytest.mark.parametrize(("route", "explained"), [("dev eth0", True), ("dev t0", False), ("dev lo", False)])
+def test_a_tunnel_does_not_stand_on_itself(route: str, explained: bool) -> None:
+    link = "9: t0: <UP> mtu 1400\\    link/gre promiscuity 0 \\    gre remote 203.0.113.9 local 192.0.2.1 ttl 64\n"
+    wires = Wires(facts(net=card("t0"), links=link, routes="=", tables=f"203.0.113.9 {route}\n"))
+    assert wires.explained("t0") is explained
+    assert wires.below["t0"] == ({"eth0"} if explained else set())
+
+
 def test_interfaces_and_disks_that_stand_on_each_other() -> None:
     """A pair of veth, or a host that lies: going up or down comes to an end."""
     wires = Wires(facts(net=card("v0") + card("v1") + "eth1 upper v0\n", links="8: v0@v1: <UP>\n9: v1@v0: <UP>\n"))

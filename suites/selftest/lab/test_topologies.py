@@ -83,6 +83,8 @@ def test_there_are_many_and_each_says_what_it_expects() -> None:
         ("storage-guest-by-its-vif-alone", "owners", '/libxl/pci/0000-00-14-0/domid = "1"', Level.LETHAL),
         ("storage-guest-by-its-vif-alone", "owners", '/libxl/pci/0000-00-14-0/domid = "2"', Level.OK),
         ("storage-guest-by-its-vif-alone", "backends", '/local/domain/0/backend/vusb/1/0/port/1 = "3-1"', Level.LETHAL),
+        ("storage-guest-by-its-vif-alone", "owners", "missing xenstore-ls", Level.LETHAL),
+        ("storage-guest-by-its-vif-alone", "backends", "missing xenstore-ls", Level.LETHAL),
         ("nfs-of-itself-by-loopback", "tables", "64.0.0.0/2 dev tun0 table 77 scope link", Level.OK),
         ("roce-card-at-rest", "rdma", "mlx5_0 qp [ib_ipoib]", Level.OK),
         ("roce-card-at-rest", "rdma", "mlx5_0 qp [rpcrdma]", Level.DENY),

@@ -87,8 +87,8 @@ class Wires:
             for parent in (match[2], dev[1] if dev else None):
                 if parent and parent in self.facts.interfaces and parent != match[1]:
                     found.setdefault(match[1], set()).add(parent)
-        for name, ends in self.ends.items():
-            found.setdefault(name, set()).update(*(self.towards(end) - {name, "lo"} for end in ends))
+        for name in self.ends:
+            found.setdefault(name, set()).update(*self._ways(name))
         for name, lowers in found.items():  # a pair of veth: what comes to one end goes on where the other is a port
             peers = [peer for peer in lowers if peer in self.facts.interfaces and name in found.get(peer, set())]
             lowers |= set[str]().union(*(self._masters(peer) for peer in peers)) - {name}
@@ -111,6 +111,10 @@ class Wires:
         told = {name: (match[1],) for name, text in here.items() if (match := _ENDS.search(text))}
         peers = {name: self.facts.peers(name) for name in self.facts.interfaces}
         return told | {name: ends for name, ends in peers.items() if ends}
+
+    def _ways(self, tunnel: str) -> list[set[str]]:
+        """For each of its other ends the interfaces that lead there; a tunnel does not lead through itself."""
+        return [self.towards(end) - {tunnel, "lo"} for end in self.ends.get(tunnel, ())]
 
     @cached_property
     def _guests(self) -> dict[str, str]:
@@ -250,8 +254,8 @@ class Wires:
                 continue
             if guests and self._ends_in_a_guest(one):
                 return True
-            text, ends = self.detail.get(one, ""), self.ends.get(one, ())
-            if not all(self.towards(end) - {one, "lo"} for end in ends) or (_AWAY.search(text) and not ends):
+            text, ways = self.detail.get(one, ""), self._ways(one)
+            if not all(ways) or (_AWAY.search(text) and not ways):
                 continue
             lowers = self.below.get(one, set())
             told = bool(text) or self.facts.version > 1  # the first program may have found no ip(8) that tells kinds

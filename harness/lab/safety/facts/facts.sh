@@ -336,15 +336,23 @@ if [ "$found" ]; then
     fi
 fi
 section redirects # INTERFACE tc OTHER, `* nft OTHER`: what arrives at or leaves the one is sent out by the other
+builtin= # NixOS and Guix have their modules elsewhere; without a list of what is built in, anything may be
+for path in /lib/modules /run/booted-system/kernel*/lib/modules; do
+    [ -r "$path/$(uname -r)/modules.builtin" ] && builtin=$path/$(uname -r)/modules.builtin
+done
 at_work() { # what is built in has no count
     if { read -r value <"/sys/module/$1/refcnt"; } 2>/dev/null; then [ "$value" != 0 ]; return; fi
-    grep -qs "/$1\.ko" "/lib/modules/$(uname -r)/modules.builtin"
+    [ -z "$builtin" ] || grep -qs "/$1\.ko" "$builtin"
 }
 if at_work act_mirred; then
     command -v tc >/dev/null 2>&1 || echo "missing tc"
     for interface in /sys/class/net/*; do
         name=${interface##*/}
-        for side in '' ingress egress; do tc filter show dev "$name" $side 2>/dev/null; done |
+        { # filters are the root's, of clsact, or of a queueing discipline or class below the root
+            printf '%s\n' '' ingress egress
+            { tc qdisc show dev "$name" && tc class show dev "$name"; } 2>/dev/null |
+                sed -n '/^[a-z]* [^ ]* 0: /!s/^[a-z]* [^ ]* \([0-9a-f]*:[0-9a-f]*\) .*/parent \1/p'
+        } | while read -r parent; do tc filter show dev "$name" $parent 2>/dev/null </dev/null; done |
             sed -n "s|.* mirred ([A-Za-z]* [A-Za-z]* to device \([^ )]*\)).*|$name tc \1|p"
     done | sort -u
 fi

@@ -62,6 +62,7 @@ class Tree:
             if name not in board.BUILT_IN:
                 self.write(f"{modules}/kernel/{name}.ko", f"module {name}\n")
         self.write(f"{modules}/modules.dep", "".join(f"kernel/{name}.ko:\n" for name in board.MODULES))
+        self.write(f"{modules}/modules.builtin", "".join(f"kernel/{name}.ko\n" for name in board.BUILT_IN))
         for path in ("/var/lib", "/var/log", "/etc/systemd/system"):
             self.real(path).mkdir(parents=True, exist_ok=True)
 
