@@ -282,6 +282,10 @@ def test_serial_cards_where_xen_looks_elsewhere(where: str, expected: Level) -> 
     assert levels(facts(pci=pci, xen=f"xen_commandline : com1=115200,8n1,{where}\n"), "console") == [expected]
 
 
+BOOT_DISPLAY = function("0000:00:0f.0", "/sys/devices/pci0000:00/0000:00:0f.0", "1234:1111", "030000")
+BOOT_DISPLAY += "0000:00:0f.0 boot_vga 1\n"
+
+
 @pytest.mark.parametrize(
     ("consoles", "display", "expected"),
     [
@@ -292,7 +296,7 @@ def test_serial_cards_where_xen_looks_elsewhere(where: str, expected: Level) -> 
     ],
 )
 def test_the_display_that_a_text_console_is_drawn_on(consoles: str, display: str, expected: Level) -> None:
-    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "030000") + f"{NIC} boot_vga 0\n"
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "030000") + f"{NIC} boot_vga 0\n" + BOOT_DISPLAY
     seen = facts(pci=pci, consoles=f"={consoles}", display=f"={display}")
     assert level(decision("nic", seen), "console") is expected
 
@@ -326,8 +330,13 @@ SECOND, SECOND_HOME = "0000:02:00.1", f"{NIC_HOME[:-1]}1"
         ("020000", {"net": card("eth9", f"{SECOND_HOME}/net/", flags="0x1002")}, Level.OK),
         ("020000", {"net": card("eth9", f"{SECOND_HOME}/net/"), "addresses": "9: eth9    inet 198.51.100.1/24 brd x\n"},
          Level.DENY),
-        ("030000", {"pci": f"{SECOND} boot_vga 0\n"}, Level.OK),
+        ("030000", {"pci": f"{SECOND} boot_vga 0\n{BOOT_DISPLAY}"}, Level.OK),
+        ("030000", {"pci": f"{SECOND} boot_vga 0\n"}, Level.DENY),
         ("030000", {"pci": f"{SECOND} boot_vga 1\n"}, Level.DENY),
+        ("088000", {"chars": f"250:0 realpath {SECOND_HOME}/watchdog/watchdog0\n"}, Level.DENY),
+        ("120000", {"users": "character e1:5 infer\n", "chars": f"225:5 realpath {SECOND_HOME}/misc/card\n"},
+         Level.DENY),
+        ("120000", {"chars": f"225:5 realpath {SECOND_HOME}/misc/card\n"}, Level.OK),
     ],
 )  # fmt: skip
 def test_what_a_sibling_that_is_lent_is_used_for(code: str, more: dict[str, str], expected: Level) -> None:

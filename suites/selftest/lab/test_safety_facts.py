@@ -276,6 +276,17 @@ def test_who_moves_data_by_rdma_is_told(fake_host: FakeLab) -> None:
     assert lines(read(fake_host), "rdma", "") == [f"mlx5_0 realpath {place}", *told]
 
 
+def test_interfaces_of_other_network_namespaces_are_told(fake_host: FakeLab) -> None:
+    """Those built on another by its number, and those of a device; what is neither says nothing of a card."""
+    link = "{}: {}: <UP> mtu 1500 qdisc mq \\    link/ether 02:00:5e:00:00:01 promiscuity 0 {}"
+    told = [link.format(3, "v0@if2", "minmtu 0 "), link.format(4, "wan", "parentbus usb parentdev 3-2:1.0 ")]
+    says(fake_host, "nsenter", "\n".join([link.format(1, "lo", ""), *told]))
+    assert lines(read(fake_host), "namespaces", "") == []
+    for process in ("self", "1", "77"):
+        fake_host.fake.tree.write(f"/proc/{process}/ns/net", "")
+    assert lines(read(fake_host), "namespaces", "") == sorted(told * 2)  # the fake has each for itself
+
+
 def test_what_tc_and_nft_send_on_is_told(fake_host: FakeLab) -> None:
     says(fake_host, "tc", "\taction order 1: mirred (Egress Redirect to device eth1) stolen")
     says(fake_host, "nft", '\tdevice "eth0" dup to "eth1"\n\tfwd to ip saddr map { 10.0.0.1 : "eth2" }\n\tiif "eth3"')

@@ -84,7 +84,9 @@ HOLES = [
     ("card", "console", {"pci": serial_card("038000") + function(DISK, DISK_HOME, "1234:1111", "030000")
                          + f"{DISK} boot_vga 1\n"}, Level.OK),
     ("card", "console", {"pci": serial_card("030000")}, Level.DENY),
-    ("card", "console", {"pci": serial_card("030000") + f"{NIC} boot_vga 0\n"}, Level.OK),
+    ("card", "console", {"pci": serial_card("030000") + f"{NIC} boot_vga 0\n"}, Level.DENY),  # no other is the one
+    ("card", "console", {"pci": serial_card("030000") + f"{NIC} boot_vga 0\n"
+                         + function(DISK, DISK_HOME, "1af4:1050", "030000") + f"{DISK} boot_vga 1\n"}, Level.OK),
     ("card", "console", {"xen": "=missing xl\n"}, Level.DENY),
     ("nic", "reset", {"pci": "=" + function(NIC, NIC_HOME, "8086:10d3", "020000").replace("flr bus", "pm bus")},
      Level.WARN),

@@ -364,6 +364,10 @@ def test_drivers_of_serial_ports_whatever_the_class(driver: str) -> None:
         "pstore-1",
         "ramoops-1",
         "ttynull0",
+        "ttyprintk0",
+        "efifb0",
+        "smh0",
+        "sbi0",
         "ttyS0",
     ],
 )
@@ -372,6 +376,24 @@ def test_consoles_that_are_on_no_serial_card(name: str) -> None:
     assert levels(seen, "console") == [Level.OK]
     strange = facts(pci="=" + function(NIC, NIC_HOME, "8086:10d3", "070002"), consoles="ttyZZ0 -W- (E) 4:65\n")
     assert levels(strange, "console") == [Level.DENY]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("earlycon=qcom_geni,0xa90000", Level.OK),
+        ("earlycon=pl011,mmio32,0x9000000", Level.OK),
+        ("earlycon=qcom_geni", Level.DENY),
+        ("earlycon=efifb,keep", Level.OK),
+        ("console=ttyZZ0,115200", Level.DENY),
+    ],
+)
+def test_early_consoles_are_by_their_address_where_one_is_told(words: str, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "070002")
+    dump = bytearray(256)
+    dump[0x10:0x14] = (0xF0000000).to_bytes(4, "little")
+    config = f"=function {NIC}\n" + "".join(f"{at:06x} {dump[at : at + 16].hex(' ')}\n" for at in range(0, 256, 16))
+    assert levels(facts(pci=pci, config=f"{config}000100\n", cmdline=f"{words}\n"), "console") == [expected]
 
 
 @pytest.mark.parametrize("port", ["0x3f8", "0x2f8", "0x3e8", "0x2e8"])

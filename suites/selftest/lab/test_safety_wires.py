@@ -193,6 +193,7 @@ BELOW = [
     ("", "9: b0: <UP> vxlan id 1 dev eth1 ttl 64\n", {"b0": {"eth1"}}),
     ("", "9: b0: <UP> vxlan id 1 dev eth7 ttl 64\n", {}),
     ("", "9: b0: <UP> bridge dev eth1\n", {}),
+    ("", "9: b0: <UP> mtu 1500\\    bridge \\    alias gre dev eth1\n", {}),
     ("", "nothing\n", {}),
     ("".join(map(card, ("ovs-system", "lo", "tap0"))), "", {"b0": {"ovs-system"}, "tap0": {"ovs-system"}}),
 ]

@@ -25,7 +25,7 @@ _PORTS, _WINDOW = 0x1000, 0x10000  # how far behind a BAR's start (ports, memory
 # Consoles that are no PCI serial card: Xen's, the display, a board's own UART, memory, the network.
 _ELSEWHERE = re.compile(
     r"(?:hvc|xvc|tty|ttyAMA|ttySAC|ttymxc|ttyLP|ttyPS|ttyUL|ttySC|ttyMV|ttyTHS|ttyMSM|ttyHV|sclp|pstore|ramoops|netcon|"
-    r"netcon_ext|xenboot|drm_log|ttynull|braille)-?\d*|none|null|ttyS0|vga|com\d?|"
+    r"netcon_ext|xenboot|drm_log|ttynull|braille|ttyprintk|efifb|smh|sbi)-?\d*|none|null|ttyS0|vga|com\d?|"
 )
 _USB_CONSOLE = re.compile(r"(?:ttyUSB|ttyACM|dbc|ttyDBC|xdbc|xhci|ehci|dbgp)\d*")
 
@@ -71,6 +71,8 @@ def _named(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
             yield line, line.text.split()[0]
     for line in facts.lines("cmdline"):
         for match in re.finditer(r"(?:^|\s)(?:console|earlyprintk|earlycon|kgdboc)=(?:kms,|kbd,)*(\S*)", line.text):
+            if re.search(r",0x[0-9a-f]", match[1]):  # by its address: `_uarts`
+                continue
             for name in match[1].split(",")[:2]:
                 if not re.fullmatch(r"\d+[a-z]?\d*|keep|efi|xen|serial|pciserial|0x[0-9a-f]+|on|io|mmio\w*", name):
                     yield line, name
@@ -83,7 +85,7 @@ def _display(function: Function, facts: HostFacts) -> Iterator[Finding]:
     told = any(" boot_vga " in line.text for line in function.lines)
     if function.kind == _VGA and not told:
         yield Finding("console", Level.DENY, "unknown: whether it is the boot display", function.lines[:1])
-    if function.kind == _OTHER_DISPLAY and not any(one.boot_vga for one in facts.functions.values()):
+    if function.kind in (_VGA, _OTHER_DISPLAY) and not any(one.boot_vga for one in facts.functions.values()):
         yield Finding(
             "console", Level.DENY, "unknown: no other display is the one the machine booted with", function.lines[:1]
         )

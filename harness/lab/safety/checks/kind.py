@@ -20,12 +20,13 @@ _ENTROPY = {"1af4:1005", "1af4:1044"}  # virtio 1.2, 5: transitional and modern;
 _MACHINE = {"1af4:1057", "5853:0001", "5853:0002"}
 _VIRTIO_MEMORY = {"1af4:1058", "1af4:105b"}  # virtio-mem, virtio-pmem
 _WATCHDOG = re.compile(r"/watchdog/watchdog\d+$")
+_TPM, _CLOCK = re.compile(r"/tpm/tpm\d+$"), re.compile(r"/rtc/rtc\d+$")
 
 
 def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
-    """LETHAL: a bridge, memory, a part of the machine itself, its watchdog, or nothing that Xen can name.
+    """LETHAL: a bridge, memory, a part of the machine itself, its watchdog or TPM, or nothing that Xen can name.
 
-    DENY: a class that cannot be told, or a function of which the host said two things.
+    DENY: a class that cannot be told, a function of which the host said two things, or a real-time clock.
     """
     here = function.lines[:1]
     if not function.bdf.known_to_xen:
@@ -51,11 +52,14 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         yield Finding("kind", Level.LETHAL, text, here)
     if function.config is not None and _cxl_memory(function.config):
         yield Finding("kind", Level.LETHAL, "its CXL memory is enabled, and may be the machine's own", here)
-    for line in facts.lines("chars"):  # whoever has it open, or firmware or the kernel has started it
-        if _WATCHDOG.search(line.text) and str(function.bdf) in PCI_PATH.findall(line.text):
-            yield Finding(
-                "kind", Level.LETHAL, "it is a watchdog, which resets the machine once nobody feeds it", (line,)
-            )
+    for level, node, text in (  # whoever has it open: firmware has started the one, and the kernel uses the others
+        (Level.LETHAL, _WATCHDOG, "it is a watchdog, which resets the machine once nobody feeds it"),
+        (Level.LETHAL, _TPM, "the machine's TPM is behind it"),
+        (Level.DENY, _CLOCK, "a real-time clock is behind it, by which the machine may set its own"),
+    ):
+        for line in facts.lines("chars"):
+            if node.search(line.text) and str(function.bdf) in PCI_PATH.findall(line.text):
+                yield Finding("kind", level, text, (line,))
     if function.config is None:
         yield Finding("kind", Level.DENY, "unknown: its config space cannot be read", here)
     elif not function.config.gone and function.config.header_type != 0:

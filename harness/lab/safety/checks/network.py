@@ -101,7 +101,8 @@ def _holes(wires: Wires) -> Iterator[_Hole]:
     if not back:
         yield _Hole("by which interface our own session is answered", facts.lines("ssh"))
     for name in sorted(own | back):
-        if not wires.explained(name):
+        # vif-route gives our address to a guest's card too; a guest answers us only where the way back is by it
+        if not wires.explained(name, guests=name not in back):
             yield _Hole(f"on which card {name} stands, which carries our own session", _lines(facts, name))
     for name in sorted(
         {route.interface for route in wires.routes if route.default and not wires.nowhere(route.interface)}
@@ -130,7 +131,7 @@ def _could_carry(function: Function, wires: Wires) -> bool:
         return True
     if function.id in _VSOCK:  # what arrives by it has no address
         return function.driver not in _IDLE and not is_address(wires.facts.ssh_address or "")
-    if _network(function) and mapped_of(function, wires.facts):
+    if (_network(function) and mapped_of(function, wires.facts)) or any(wires.away(function)):
         return True
     if function.netdevs:
         return any(wires.up(name) for name in function.netdevs)
@@ -164,6 +165,9 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
     if not function.netdevs and _network(function) and driven:
         text = "unknown: a network card whose interface is not seen; a container may have it"
         yield Finding("network", Level.DENY, text, function.lines[:1])
+    away = tuple(wires.away(function))
+    if away:
+        yield Finding("network", Level.DENY, "another network namespace has an interface of it", away)
     built = mine - function.netdevs
     linked = tuple(line for name in sorted(function.netdevs) for line in facts.interfaces[name].lines
                    if line.text.split(" ")[1] in ("master", "upper"))  # fmt: skip

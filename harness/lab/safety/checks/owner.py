@@ -41,6 +41,22 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     gone = facts.missing(*_NEEDED)
     if gone:
         yield Finding("owner", Level.DENY, "unknown: who owns it cannot be read", (gone,))
+    yield from used(function, facts, context)
+    if function.bdf in context.ours:
+        return
+    if function.driver in _PASSING:
+        line = FactLine("drivers", 0, f"{function.bdf} {function.driver}")
+        yield Finding("owner", Level.DENY, f"somebody else bound it to {function.driver}", (line,))
+    if function.override in _PASSING and function.driver not in _PASSING:
+        line = FactLine("pci", 0, f"{function.bdf} driver_override {function.override}")
+        yield Finding("owner", Level.DENY, f"somebody else means it for {function.override}", (line,))
+    meant = tuple(line for key in ("cmdline", "meant") for line in facts.lines(key) if _meant(function, line.text))
+    if meant and function.driver not in _PASSING:
+        yield Finding("owner", Level.DENY, "somebody else means it for a guest or a program", meant)
+
+
+def used(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
+    """What of that says that somebody uses it now, and would lose it by a reset."""
     if function.numvfs:
         lines = tuple(line for line in function.lines if " sriov_numvfs " in line.text)
         yield Finding("owner", Level.DENY, "its virtual functions are enabled", lines)
@@ -55,15 +71,6 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         return
     if owners:
         yield Finding("owner", Level.DENY, "a domain owns it", owners)
-    if function.driver in _PASSING:
-        line = FactLine("drivers", 0, f"{function.bdf} {function.driver}")
-        yield Finding("owner", Level.DENY, f"somebody else bound it to {function.driver}", (line,))
-    if function.override in _PASSING and function.driver not in _PASSING:
-        line = FactLine("pci", 0, f"{function.bdf} driver_override {function.override}")
-        yield Finding("owner", Level.DENY, f"somebody else means it for {function.override}", (line,))
-    meant = tuple(line for key in ("cmdline", "meant") for line in facts.lines(key) if _meant(function, line.text))
-    if meant and function.driver not in _PASSING:
-        yield Finding("owner", Level.DENY, "somebody else means it for a guest or a program", meant)
     for level, reason, signs in (
         (Level.DENY, "a program has its memory mapped", mapped_of(function, facts)),
         (Level.LETHAL, "the kernel itself copies or encrypts with it, or could", _working(function, facts)),

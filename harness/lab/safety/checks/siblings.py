@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.base.errors import ParseError
-from harness.lab.safety.checks import console, network, storage
+from harness.lab.safety.checks import console, kind, network, owner, storage
 from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.extended import capabilities
 from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Thing
@@ -66,11 +66,14 @@ def _near(thing: Thing, slot: str, shared: tuple[str, ...], joined: set[str]) ->
 
 
 def _used(other: Function, facts: HostFacts, context: Lending) -> bool:
-    """Being in the inventory is no leave to reset what the machine lives on; what our journal answers for is idle."""
+    """Being in the inventory is no leave to reset what the machine lives on; what our journal answers for is idle.
+
+    A doubt about its kind is no use of it.
+    """
+    uses = ((storage.check, Level.DENY), (network.check, Level.DENY), (console.check, Level.DENY),
+            (owner.used, Level.DENY), (kind.check, Level.LETHAL))  # fmt: skip
     return not context.holds(other) and any(
-        finding.level >= Level.DENY
-        for module in (storage, network, console)
-        for finding in module.check(other, facts, context)
+        finding.level >= least for check, least in uses for finding in check(other, facts, context)
     )
 
 
@@ -103,10 +106,10 @@ def _shared(function: Function, facts: HostFacts) -> tuple[str, ...]:
     chain = function.chain
     shared = () if _by_itself(function) and _isolating(chain, facts) else chain[:-1]
     for depth in range(len(chain) - 1, 0, -1):
-        kind, isolating = _port(facts.functions.get(Bdf.parse(chain[depth - 1])))
-        if kind == _DOWNSTREAM and not isolating:
+        port, isolating = _port(facts.functions.get(Bdf.parse(chain[depth - 1])))
+        if port == _DOWNSTREAM and not isolating:
             shared = chain[: max(depth - 1, 1)]
-        elif kind not in (_ROOT_PORT, _UPSTREAM, _DOWNSTREAM):
+        elif port not in (_ROOT_PORT, _UPSTREAM, _DOWNSTREAM):
             shared = chain[:depth]
     return shared
 

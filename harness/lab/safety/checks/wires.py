@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from harness.lab.safety.facts.facts import FactLine, HostFacts, Thing
+from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts, Thing
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Net = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -79,14 +79,12 @@ class Wires:
             found[name] |= card.related("lower")
             for upper in card.related("master", "upper"):
                 found.setdefault(upper, set()).add(name)
-        for line in self.facts.lines("links"):
-            match = re.match(r"\d+: ([^:@ ]+)(?:@([^:@ ]+))?:", line.text)
-            if match is None:
-                continue
-            dev = re.search(r" dev (\S+)", line.text) if _TUNNEL.search(line.text) else None
-            for parent in (match[2], dev[1] if dev else None):
-                if parent and parent in self.facts.interfaces and parent != match[1]:
-                    found.setdefault(match[1], set()).add(parent)
+        for name, text in self.detail.items():
+            parent = re.match(r"\d+: [^:@ ]+@([^:@ ]+):", text)
+            dev = re.search(r" dev (\S+)", text) if _TUNNEL.search(text) else None
+            for lower in (match[1] for match in (parent, dev) if match):
+                if lower in self.facts.interfaces and lower != name:
+                    found.setdefault(name, set()).add(lower)
         for name in self.ends:
             found.setdefault(name, set()).update(*self._ways(name))
         for name, lowers in found.items():  # a pair of veth: what comes to one end goes on where the other is a port
@@ -149,9 +147,9 @@ class Wires:
 
     @cached_property
     def detail(self) -> dict[str, str]:
-        """What `ip -d link` says of each interface."""
-        lines = ((re.match(r"\d+: ([^:@ ]+)[:@]", line.text), line.text) for line in self.facts.lines("links"))
-        return {match[1]: text for match, text in lines if match}
+        """What `ip -d link` says of each interface, without its alias, which may be any words."""
+        texts = (re.sub(r"\\\s+alias .*", "", line.text) for line in self.facts.lines("links"))
+        return {match[1]: text for text in texts if (match := re.match(r"\d+: ([^:@ ]+)[:@]", text))}
 
     def card(self, name: str) -> Thing | None:
         return self.facts.interfaces.get(name)
@@ -199,6 +197,18 @@ class Wires:
         for line in self.facts.lines("namespaces"):
             match = re.match(r"\d+: [^@ ]+@if(\d+):", line.text)
             if match and match[1] in wanted and not _PAIR.search(line.text):
+                yield line
+
+    def away(self, function: Function) -> Iterator[FactLine]:
+        """Interfaces of it, or of what hangs on it by USB, that another network namespace has.
+
+        ip(8) names the device since 5.14: an address of PCI, or an interface of USB below the node of its device.
+        """
+        homes = {line.text.rpartition("/")[2] for line in self.facts.lines("chars")
+                 if str(function.bdf) in PCI_PATH.findall(line.text)}  # fmt: skip
+        for line in self.facts.lines("namespaces"):
+            told = re.search(r" parentdev (\S+)", line.text)
+            if told and (told[1] == str(function.bdf) or told[1].partition(":")[0] in homes):
                 yield line
 
     def framed(self, names: Iterable[str]) -> Iterator[FactLine]:

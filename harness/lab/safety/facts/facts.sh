@@ -300,7 +300,7 @@ for interface in /sys/class/net/*; do
 done
 section links
 { ip -d -o link 2>/dev/null || echo "missing ip"; } | sed 's/[a-z_]*_timer *[0-9.]*//g'
-section namespaces # interfaces of other network namespaces that are built on another by its number
+section namespaces # interfaces of other network namespaces: built on another by its number, or of a device
 seen=' ' own=
 found=$(stat -L -c '%i %n' /proc/self/ns/net /proc/[0-9]*/ns/net /run/netns/* /run/docker/netns/* 2>/dev/null |
     while read -r inode name; do
@@ -315,7 +315,7 @@ found=$(stat -L -c '%i %n' /proc/self/ns/net /proc/[0-9]*/ns/net /run/netns/* /r
             break
         fi
     done)
-[ "$found" ] && printf '%s\n' "$found" | sed -n 's/[a-z_]*_timer *[0-9.]*//g; /@if[0-9]/p; /^missing/p' | sort
+[ "$found" ] && printf '%s\n' "$found" | sed -n 's/[a-z_]*_timer *[0-9.]*//g; /@if[0-9]\| parentdev \|^missing/p' | sort
 section frames # PROTOCOL INDEX of packet sockets; IP, ARP, LLDP, EAPOL and what takes any come and go on idle cards
 found=$(while read -r _ _ _ protocol index _; do
     case $protocol in Proto | 0000 | 0003 | 0004 | 0800 | 0806 | 86dd | 88cc | 888e) ;; *) echo "$protocol $index" ;; esac
