@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ def read_log(parts: Sequence[LogPart], log: Log, rules: Rules, expected: Collect
         text += part.text
     found = []
     for one in classify(text, log, rules):
-        place = max(index for index, start in enumerate(starts) if start <= one.line.number)
+        place = bisect_right(starts, one.line.number) - 1
         if place == 0:
             continue
         part = parts[place]

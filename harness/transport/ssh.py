@@ -32,7 +32,7 @@ _SUDO = 'sudo -n -- env SSH_CONNECTION="$SSH_CONNECTION" '
 _PLAIN = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_@%+=:,./-]*")
 # In single quotes every shell hands these on as they are; csh looks for `!` there, fish for `\`. The rest are escapes
 # of printf(1)'s %b. $1 goes before the program begins: its `$@` is its own.
-_AS_IS = frozenset(range(0x20, 0x7F)) - frozenset(rb"'\!")
+_ESCAPED = re.compile(rb"[^ -~]|['\\!]")
 _SHELL = """/bin/sh -c 'eval "shift; $(printf %%b "$1")"' sh '%s'"""
 
 
@@ -48,8 +48,8 @@ def line_for(command: Command, *, sudo: bool, posix: bool) -> bytes:
     raw = text.encode("utf-8", "surrogateescape")
     if posix and not sudo:
         return raw
-    escaped = "".join(chr(byte) if byte in _AS_IS else f"\\0{byte:03o}" for byte in raw)
-    return f"exec {_SUDO if sudo else ''}{_SHELL % escaped}".encode()
+    escaped = _ESCAPED.sub(lambda found: b"\\0%03o" % ord(found[0]), raw)
+    return f"exec {_SUDO if sudo else ''}{_SHELL % escaped.decode()}".encode()
 
 
 class SshStream(ReadStream):

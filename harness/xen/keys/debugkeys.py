@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, Bdf
@@ -21,6 +22,7 @@ from harness.xen.keys.console import ConsoleLine, console_lines, domain_name
 HEADER = re.compile(r"(?:MSI information:|==== PCI devices ====|(?:Guest interrupt|IRQ) information:|'.' pressed -> )")
 """What begins the dump of a debug key."""
 
+_KEPT = 64  # dumps a key: those of a side, which is read while it is played and once more when it is judged
 _TORN_WITHIN = 3  # lines behind a torn row in which its rest may stand
 
 
@@ -104,6 +106,7 @@ MASKS = Form(
 )
 
 
+@lru_cache(_KEPT)
 def parse_masks(text: str, *, file: str = "<text>") -> tuple[MaskRow, ...]:
     """Key M: the mask state of every MSI and MSI-X vector, in irq order. Empty when Xen has none.
 
@@ -151,6 +154,7 @@ DEVICES = Form(
 )
 
 
+@lru_cache(_KEPT)
 def parse_pci_devices(text: str, *, file: str = "<text>") -> tuple[PciRow, ...]:
     """Key Q: every PCI device Xen knows, its owner and the irqs of its MSI and MSI-X vectors.
 
@@ -229,6 +233,7 @@ IRQS = Form(
 )
 
 
+@lru_cache(_KEPT)
 def parse_irqs(text: str, *, file: str = "<text>") -> tuple[IrqRow, ...]:
     """Key i: every interrupt Xen has set up, and who handles it.
 
