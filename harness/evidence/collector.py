@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.base.deadline import Deadline
-from harness.evidence.observe import TABLE, Logs, config_space, console_file, lost_file, observe, whole_file
+from harness.base.errors import EvidenceError, MaskallError
+from harness.evidence.observe import CUT_SHORT, TABLE, Logs, config_space, console_file, lost_file, observe, whole_file
 from harness.evidence.store import EvidenceStore
 from harness.host.logs import Console, read_on
 from harness.host.vectortable import ENTRY_WORDS, read_table
@@ -22,7 +24,7 @@ from harness.xen.keys.messages import Log
 from harness.xen.keys.ring import gained
 from harness.xen.toolstack.xl import owner_note
 
-SNAPSHOT_SECONDS = 60.0
+SNAPSHOT_SECONDS = 180.0  # a second on an emulated host, a minute on one that is starved
 
 
 @dataclass
@@ -127,13 +129,19 @@ class Collector:
                 store.put(each, content)
                 files.append(each)
 
-        ask(
-            self.transport,
-            Path(__file__).with_name(program),
-            *arguments,
-            deadline=Deadline.after(SNAPSHOT_SECONDS),
-            keep=keep,
-        )
+        try:
+            ask(
+                self.transport,
+                Path(__file__).with_name(program),
+                *arguments,
+                deadline=Deadline.after(SNAPSHOT_SECONDS),
+                keep=keep,
+            )
+        except MaskallError as error:
+            if files:
+                with contextlib.suppress(EvidenceError):
+                    store.put(CUT_SHORT, f"{error}\n".encode())
+            raise
         exercised = self.as_exercised(guest) if guest else None
         reading = Reading(checkpoint, self.seconds, folder, tuple(files), exercised, self._booted)
         self._booted = False

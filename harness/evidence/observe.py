@@ -39,6 +39,8 @@ from harness.xen.keys.view import xen_view
 from harness.xen.keys.xl_output import parse_list
 
 TABLE = "msix_table.txt"
+CUT_SHORT = "cut_short.txt"
+"""In the folder of what became no look: why not. What had come by then is beside it."""
 SECOND = "second/"
 """Where the second device's evidence stands in the folder of the first."""
 _ENTRY = re.compile(r" *(\d+) control=([0-9a-f]{8})")

@@ -26,6 +26,7 @@ from harness.xen.toolstack.xl import REMOTE_RUN, Toolstack, owner_note
 
 TOOLSTACK_SECONDS = 120.0
 UP_SECONDS = 150.0
+_STARVED_TIMES = 4
 _GONE_SECONDS = 30.0
 _CRASH_SECONDS = 30.0
 _RESTART_SECONDS = 60.0
@@ -134,8 +135,14 @@ class Guest:
         return self._domid is not None
 
     def wait_up(self, seconds: float = UP_SECONDS) -> bool:
-        """Whether its userland came up within `seconds` and its agent answers."""
-        return self.agent is not None and self.agent.await_up(Deadline.after(seconds))
+        """Whether its userland came up within `seconds` and its agent answers; on a starved host within four times as
+        many, for there a guest that boots slowly says nothing of the product."""
+        if self.agent is None:
+            return False
+        up, left = self.agent.await_up(Deadline.after(seconds)), _STARVED_TIMES - 1
+        while not up and left and self.host.starved:
+            up, left = self.agent.await_up(Deadline.after(seconds)), left - 1
+        return up
 
     def wait_ready(self, device: Device, patience: int = PATIENCE_SECONDS) -> bool:
         """Whether its driver can take traffic to the device; it comes a while after userland. Makes no traffic.

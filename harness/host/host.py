@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 60.0
 _BOOT_SECONDS = 300.0
+_STARVED_SECONDS = 1.0  # an emulated host takes a tenth of it
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,14 @@ class Host:
     def xl(self, *words: str, change: Change | None = None, seconds: float = _SECONDS) -> CommandResult:
         """One call of xl, as `run`."""
         return self.run(["xl", *words], change=change, seconds=seconds)
+
+    @property
+    def starved(self) -> bool:
+        """Whether it has next to no processor now, as an emulated host on a machine with too much to do."""
+        try:
+            return self.transport.run(["true"], deadline=Deadline.after(_SECONDS)).seconds > _STARVED_SECONDS
+        except LabError:
+            return False
 
     # -- what it says --------------------------------------------------------------------------------------------------
 

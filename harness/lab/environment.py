@@ -142,19 +142,16 @@ def _findings(before: Sections, after: Sections, run: _Span, reboots: bool) -> I
         told = "not told" if not read else "the same" if same else _difference(then, now, name)
         yield HostFinding(f"{title}, before and after", read and same, told)
     yield HostFinding("firmware", bool(now.get("firmware", "").strip()), "; ".join(now.get("firmware", "").split("\n")))
-    boots = [one.get("boot", "").strip() for one in (then, now)]
-    booted = boots[0] != boots[1]
-    told = (
-        "not told"
-        if "" in boots
-        else "one boot"
-        if not booted
-        else "booted anew, as the run says"
-        if reboots
-        else "booted anew, which no scenario does"
-    )
-    yield HostFinding("boots", "" not in boots and (not booted or reboots), told)
+    yield _boots(then.get("boot", "").strip(), now.get("boot", "").strip(), reboots)
     yield _clock(then, now, run)
+
+
+def _boots(then: str, now: str, reboots: bool) -> HostFinding:
+    if not then or not now:
+        return HostFinding("boots", False, "not told")
+    if then == now:
+        return HostFinding("boots", True, "one boot")
+    return HostFinding("boots", reboots, f"booted anew, {'as the run says' if reboots else 'which no scenario does'}")
 
 
 def _clock(then: Mapping[str, str], now: Mapping[str, str], run: _Span) -> HostFinding:

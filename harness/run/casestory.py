@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from harness.base.text import inert
+from harness.evidence.observe import CUT_SHORT
 from harness.evidence.sealed import Sealed
 from harness.judge.judgement import Verdict
 from harness.model.observation import Reading
@@ -85,6 +86,7 @@ def _of_side(side: CaseSide, files: Sealed) -> Iterator[str]:
         yield f"{heard[0]}, what the host's console said, is left out"
     yield from of_looks([one for readings in record.readings for one in readings], side.files)
     told = {one.folder for readings in record.readings for one in readings}
+    told |= {name.rpartition("/")[0] for name in side.files if name.endswith(f"/{CUT_SHORT}")}
     there = {name.rpartition("/")[0] for name in side.files if name.endswith(f"/{_LAST}") and _LOOK.match(name)}
     yield from (f"{name} is a look that the record leaves out" for name in sorted(there - told))
     for readings in record.readings:

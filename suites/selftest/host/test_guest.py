@@ -109,6 +109,48 @@ def dom0(tmp_path: Path) -> Dom0:
     return Dom0(tmp_path)
 
 
+class TestComesUp:
+    """A guest whose userland is late, as the host is asked how it does."""
+
+    @pytest.fixture
+    def late(self, dom0: Dom0) -> Callable[..., list[float]]:
+        """Make it come up when the host has been asked that often; it answers after these seconds, then at once."""
+
+        def made(asked: int, *takes: float) -> list[float]:
+            seconds = [*takes]
+            dom0.transport.streams = {".*": lambda data: b"" if data else b"booting\n"}
+            assert dom0.guest.create()
+
+            def slow(_: Executed) -> Reply:
+                if len(takes) - len(seconds) == asked - 1:
+                    dom0.transport._open[-1]._received.feed(b"@agent up 99.0\n")
+                return Reply(seconds=seconds.pop(0) if seconds else 0.0)
+
+            dom0.transport.commands = {"true": slow} | dom0.transport.commands
+            return seconds
+
+        return made
+
+    @pytest.mark.parametrize("asked", [1, 2, 3])
+    def test_a_starved_host_gets_more_time(self, dom0: Dom0, late: Callable[..., list[float]], asked: int) -> None:
+        left = late(asked, 3.0, 1.1, 9.0, 9.0)
+        assert dom0.guest.wait_up(0.01)
+        assert len(left) == 4 - asked
+
+    def test_not_for_ever(self, dom0: Dom0, late: Callable[..., list[float]]) -> None:
+        left = late(4, 3.0, 3.0, 3.0, 3.0)
+        assert not dom0.guest.wait_up(0.01)
+        assert len(left) == 1
+
+    @pytest.mark.parametrize("takes", [[0.2], [3.0, 1.0], [61.0]], ids=["well", "well again", "hung"])
+    def test_one_that_does_well_does_not(
+        self, dom0: Dom0, late: Callable[..., list[float]], takes: list[float]
+    ) -> None:
+        left = late(9, *takes)
+        assert not dom0.guest.wait_up(0.01)
+        assert left == []
+
+
 class TestLife:
     def test_created_up_and_destroyed(self, dom0: Dom0) -> None:
         guest = dom0.guest

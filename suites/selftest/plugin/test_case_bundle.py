@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from harness.cli.entry import main
+from harness.judge.judgement import Verdict
 from harness.run import side
 from harness.run.bundle import redacted_bundle
 from harness.run.store import write_atomically
 from suites.selftest.fakes.badbundle import Forger, edit_json, forger
+from suites.selftest.fakes.faketransport import Executed, Reply
 from suites.selftest.fakes.replayrun import RECORDED, recorded_play
 from suites.selftest.plugin.test_fixtures import PRELOADED, REPORT_OF_2019, Play, play
 
@@ -121,6 +123,26 @@ def test_one_that_was_broken_off_is_undecided_and_on_record(play: Play, forger: 
     first, second = played.run.cases
     assert (first.stock.verdict, second.stock.verdict) == ("PASS", "UNDECIDED")
     assert second.stock.reason == "it did not come to its end" and second.stock.files
+    assert broken(forger, played.folder) == {}
+
+
+def test_a_look_that_was_cut_short_in_its_last_section(play: Play, forger: Forger) -> None:
+    """The shell was killed behind the lines of Xen's console: they are stored, and the look is none."""
+    looks = 0
+
+    def cut(executed: Executed) -> Reply:
+        nonlocal looks
+        looks += 1
+        assert play.lab.dom0 is not None
+        whole = play.lab.dom0._sections(executed)
+        return Reply(whole.stdout.rpartition(b"\n@")[0]) if looks == 2 else whole
+
+    play.lab.commands = {r"sh -c 'set -- @.*": cut}
+    played = play("def test_it(pci_device, checkpoint): checkpoint('seen')")
+    assert played.case.stock.verdict is Verdict.ERROR, played.text
+    assert "was cut short" in played.case.stock.reason
+    look = played.folder / played.case.stock.raw_directory / "0000-04-00.0/02-seen"
+    assert (look / "xl_dmesg.txt").exists() and "was cut short" in (look / "cut_short.txt").read_text()
     assert broken(forger, played.folder) == {}
 
 
