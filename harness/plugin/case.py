@@ -247,7 +247,7 @@ def play(item: pytest.Item, running: Running, hypervisor: str) -> Iterator[Trial
     results = running.results
     folder, log = _folder(item.nodeid, hypervisor, results)
     case = Case(item, running, hypervisor, wanted, folder, log)
-    item.stash[CASE] = running.under_way = case
+    item.stash[CASE], running.under_way = case, case.told
     with running.place(), contextlib.ExitStack() as stack_of:
         host = stack_of.enter_context(lab.host(wanted.devices, case.progress))
         for power, insists in wanted.needs.items():

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from harness.base.progress import PlainProgress, TerminalProgress
     from harness.host.host import Host, Lab
     from harness.mutants.catalogue import Mutant
-    from harness.plugin.case import Case
     from harness.report.results import HostSummary, RunResult, ScenarioResult
     from harness.run.cases import CasePlayed
     from harness.run.session import Session
@@ -49,8 +48,8 @@ class Running:
         self._scenarios = scenarios
         self.played: list[CasePlayed] = []
         """What other tests came to, in this process or in those of pytest-xdist."""
-        self.under_way: Case | None = None
-        """A test of this process that no report has ended: at the end of all, one that was broken off."""
+        self.under_way: Callable[[], CasePlayed] | None = None
+        """What came by now of a test of this process that no report has ended: in the end, one that was broken off."""
         self._began = datetime.now(UTC)
         self.result: RunResult | None = None
         self.interrupted = False
@@ -204,7 +203,7 @@ class Running:
         broken_off = self.interrupted or self.error is not None
         try:
             if self.under_way is not None:
-                self._ended(self.under_way.told())
+                self._ended(self.under_way())
                 self.under_way = None
             if session is not None and self.result is None and (session.finished or not broken_off):
                 planted = [control for one in self.played for control in one.planted]
