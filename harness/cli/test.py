@@ -26,6 +26,7 @@ app = typer.Typer()
 \b
   maskall test                    lint, types, import rules, self-tests, the nested lane and the lab lane
   maskall test -e self            the self-tests: no root, no QEMU, no network
+  maskall test -e quick           those of them that take a minute: nine in ten
   maskall test -e nested -- -k E14    one lane, with arguments for pytest
   maskall test --fuzz 30          half an hour of input that was not tried before""",
 )

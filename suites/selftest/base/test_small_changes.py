@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.whole
+
 TOOL = Path(__file__).parents[3] / "tools" / "small-changes"
 
 SOURCE = b'''\

@@ -17,6 +17,8 @@ import yaml
 from harness.cli.entry import main
 from suites.selftest.fakes.badbundle import new_key
 
+pytestmark = pytest.mark.whole
+
 TEXT = (Path(__file__).parents[3] / "docs/ci.md").read_text()
 
 

@@ -18,6 +18,8 @@ from harness.cli import main
 from harness.lab.safety.facts import stored
 from suites.selftest.lab.test_topologies import FOLDER, NAMES
 
+pytestmark = pytest.mark.whole
+
 SEEN = [(FOLDER / f"{name}.facts").read_bytes() for name in NAMES[:: len(NAMES) // 20]]
 GOOD = (FOLDER / "plain-idle-card.facts").read_bytes()
 ODD = [

@@ -11,6 +11,8 @@ import pytest
 
 from suites.selftest.fakes.patience import FOREVER
 
+pytestmark = pytest.mark.whole
+
 PROGRAM = """
 import os, signal, sys, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background deaf to it

@@ -14,6 +14,7 @@ from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.labrun import arrive, borrow, die
 
 __all__ = ["fake_host"]
+pytestmark = pytest.mark.whole
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from suites.selftest.fakes.patience import FOREVER
 from suites.selftest.fakes.samplerun import build, scenarios
 
 __all__ = ["nothing_of_the_user"]
+pytestmark = pytest.mark.whole
 
 
 def _finished(*conclusions: Conclusion) -> dict[str, ScenarioResult]:

@@ -16,6 +16,8 @@ from harness.run.options import RunOptions
 from harness.run.store import dump
 from suites.selftest.fakes.samplerun import build, scenarios
 
+pytestmark = pytest.mark.whole
+
 NAMES = [name for name, one in known_stacks().items() if one.base == name]  # others are played when they are named
 
 

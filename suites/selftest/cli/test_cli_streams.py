@@ -10,6 +10,8 @@ import pytest
 
 from suites.selftest.fakes.patience import FOREVER
 
+pytestmark = pytest.mark.whole
+
 PROGRAM = "import sys; from harness.cli.entry import main; sys.exit(main(sys.argv[1:]))"
 
 

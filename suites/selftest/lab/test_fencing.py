@@ -21,6 +21,7 @@ from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller
 from suites.selftest.fakes.patience import soon
 
 __all__ = ["controller", "fake_host"]
+pytestmark = pytest.mark.whole
 CHANGE = Change(ChangeKind.CONFIG, str(NIC), "write COMMAND=0:2", "write it back")
 
 

@@ -21,6 +21,7 @@ from suites.selftest.fakes.labrun import FORCED, arrive, borrow, controller, die
 from suites.selftest.fakes.schedules import Accident, alone, begun, borrowed, played, restored
 
 __all__ = ["controller", "fake_host"]
+pytestmark = pytest.mark.whole
 
 
 @pytest.fixture

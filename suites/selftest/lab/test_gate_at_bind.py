@@ -25,6 +25,7 @@ from suites.selftest.fakes.faketransport import FakeTransport
 from suites.selftest.fakes.labrun import site
 
 __all__ = ["fake_host"]
+pytestmark = pytest.mark.whole
 
 ADD = f"xl pci-assignable-add {board.NIC}"
 ROUTES = "/proc/net/route"

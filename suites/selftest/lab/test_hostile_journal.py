@@ -29,6 +29,7 @@ from suites.selftest.fakes.patience import soon
 from suites.selftest.lab.test_hostile_host import nasty, nothing_outside
 
 __all__ = ["controller", "nothing_outside"]
+pytestmark = pytest.mark.whole
 BOOT, RUN, REMOTE = "b1", "20260102-030405-abcdef", "/run/maskall/journal.jsonl"
 US = MachineIdentity("SHA256:" + "A" * 43, "0" * 32, "01234567-0123-0123-0123-0123456789ab")
 NIC = "0000:02:00.0"

@@ -22,6 +22,7 @@ from suites.selftest.fakes.hostcalls import run
 from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller, die, give_back, site
 
 __all__ = ["controller", "fake_host"]
+pytestmark = pytest.mark.whole
 
 
 def append(lab: FakeLab, path: str, text: str) -> None:

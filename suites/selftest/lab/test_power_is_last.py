@@ -31,6 +31,7 @@ from suites.selftest.fakes.fakepower import FakePower
 from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller, die, site
 
 __all__ = ["controller", "fake_host"]
+pytestmark = pytest.mark.whole
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ from suites.selftest.fakes.labrun import FORCED, arrive, borrow, die, site
 from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
+pytestmark = pytest.mark.whole
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ from suites.selftest.fakes.patience import soon
 from suites.selftest.lab.test_safety_gate import BASE, DISK, NIC, facts
 
 __all__ = ["fake_host"]
+pytestmark = pytest.mark.whole
 
 ROW = "00 " * 15 + "00"
 ONES = "ff " * 15 + "ff"

@@ -13,6 +13,8 @@ import pytest
 
 from suites.selftest.fakes.schedules import explore
 
+pytestmark = pytest.mark.whole
+
 SCHEDULES = 2000
 PARTS = 10
 

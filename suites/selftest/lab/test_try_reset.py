@@ -21,6 +21,7 @@ from suites.selftest.fakes.labrun import site
 from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
+pytestmark = pytest.mark.whole
 
 MASKED = ["setpci", "-s", board.NIC, "CAP_MSIX+2.w=c004"]
 

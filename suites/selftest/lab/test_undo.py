@@ -28,6 +28,7 @@ from suites.selftest.fakes.journalline import must_be_storable
 from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
+pytestmark = pytest.mark.whole
 NIC = Bdf.parse(board.NIC)
 PLURAL = Bdf.parse(board.PLURAL)
 

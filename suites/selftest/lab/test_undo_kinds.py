@@ -18,6 +18,7 @@ from suites.selftest.fakes.patience import soon
 from suites.selftest.lab.test_undo import NIC, PLURAL, Book, now, touched
 
 __all__ = ["fake_host"]
+pytestmark = pytest.mark.whole
 MASKALL = 0x4000
 HOME = f"/sys/bus/pci/devices/{NIC}"
 DRIVERS = "/sys/bus/pci/drivers"

@@ -21,6 +21,7 @@ from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.labrun import FORCED, NIC, WISHES, arrive, baseline, borrow, controller, die, give_back, site
 
 __all__ = ["controller", "fake_host"]
+pytestmark = pytest.mark.whole
 
 
 def another_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ __all__ = ["controller"]
 from suites.selftest.fakes.schedules import Accident, alone, begun, borrowed, played, restored
 from suites.selftest.fakes.schedules import Killed as DeadByAccident
 
+pytestmark = pytest.mark.whole
+
 
 class Killed(BaseException):
     """Nobody catches it: as SIGKILL, nothing runs after it."""

@@ -14,6 +14,7 @@ from suites.selftest.fakes.fakepower import FakePower
 from suites.selftest.fakes.labrun import FORCED, NIC, WISHES, arrive, baseline, borrow, controller, give_back, site
 
 __all__ = ["controller", "fake_host"]
+pytestmark = pytest.mark.whole
 
 
 class TestLadder:

@@ -21,6 +21,7 @@ from suites.selftest.plugin.test_fixtures import PRELOADED, REPORT_OF_2019, Play
 
 __all__ = ["PRELOADED", "forger", "play"]
 pytest_plugins = ("pytester",)
+pytestmark = pytest.mark.whole
 
 
 def broken(forger: Forger, root: Path) -> dict[str, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from suites.selftest.plugin.test_fixtures import PRELOADED, REPORT_OF_2019, Play
 
 __all__ = ["PRELOADED", "forger", "play"]
 pytest_plugins = ("pytester",)
+pytestmark = pytest.mark.whole
 Data = dict[str, Any]
 STOCK, CONTROL = "raw/test_mine.test_next_guest/stock", "raw/test_mine.test_next_guest/no-maskall-reset"
 OTHER = "raw/test_mine.test_other/stock"

@@ -24,6 +24,7 @@ from suites.selftest.fakes.caselab import CaseLab
 from suites.selftest.fakes.faketransport import Reply
 
 pytest_plugins = ("pytester",)
+pytestmark = pytest.mark.whole
 PRELOADED = harness.plugin.case, harness.run.prepare
 """pytester forgets whatever is imported for the first time while it runs, and classes of two imports differ."""
 

@@ -26,6 +26,7 @@ from suites.selftest.fakes.patience import soon
 
 __all__ = ["fake_host"]
 pytest_plugins = ("pytester",)
+pytestmark = pytest.mark.whole
 PRELOADED = harness.plugin.case, harness.run.prepare
 
 BORROWS = """

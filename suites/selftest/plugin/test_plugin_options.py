@@ -20,6 +20,7 @@ from suites.selftest.cli.test_cli_stacks import LAB
 from suites.selftest.fakes.clihome import nothing_of_the_user
 
 __all__ = ["nothing_of_the_user"]
+pytestmark = pytest.mark.whole
 
 EVERY = RunOptions(
     scenario=("E14-F1-*", "E1-F1-hvm-nvme"),

@@ -16,6 +16,8 @@ from harness.run import store
 from harness.run.again import judged_again
 from suites.selftest.replay.recording import unpacked
 
+pytestmark = pytest.mark.whole
+
 
 class TestJudge:
     @pytest.fixture

@@ -11,6 +11,8 @@ from harness.judge.judgement import Conclusion, Verdict
 from harness.run.again import RunAgain, judged_again
 from suites.selftest.replay.recording import FOLDER, recordings, told, unpacked
 
+pytestmark = pytest.mark.whole
+
 COMES_TO = {
     "back-to-dom0": (Conclusion.UNPROVEN, Verdict.PASS),
     "crash": (Conclusion.REGRESSION, Verdict.CRASH),

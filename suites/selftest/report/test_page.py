@@ -30,6 +30,8 @@ from harness.run import store
 from harness.run.again import judged_again
 from suites.selftest.replay.recording import recordings, unpacked
 
+pytestmark = pytest.mark.whole
+
 DATA = Path(__file__).parents[1] / "data/report/results.json"
 HOSTILE = (
     "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><a href=javascript:alert(3)>"

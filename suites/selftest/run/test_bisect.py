@@ -17,6 +17,8 @@ from harness.run import bisect
 from harness.run.bisect import Bisect, Bisecting, Culprit, NoSuchEnd, Term, answer_of, begun, least_rate, missed_risk
 from suites.selftest.fakes.samplerun import build, scenarios
 
+pytestmark = pytest.mark.whole
+
 BY_CONCLUSION = {one.conclusion: one for one in scenarios()}
 PASSES, FAILS = BY_CONCLUSION[Conclusion.PROVEN], BY_CONCLUSION[Conclusion.REGRESSION]
 # what a commit's file says: its build copies it, or fails; a flaky one is bad the first time it is played

@@ -24,6 +24,7 @@ from suites.selftest.fakes.badbundle import SIDE, Forger, edit_json, finished_ru
 from suites.selftest.fakes.clihome import nothing_of_the_user  # noqa: F401
 
 __all__ = ["forger"]
+pytestmark = pytest.mark.whole
 
 
 @pytest.fixture

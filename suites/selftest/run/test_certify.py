@@ -49,6 +49,7 @@ from suites.selftest.fakes.badbundle import (
 from suites.selftest.run.test_verify_attacks import only
 
 __all__ = ["forger"]
+pytestmark = pytest.mark.whole
 
 PUBLISHED = Path(__file__).parents[3] / "docs/certificate.schema.json"
 ENVIRONMENT = {

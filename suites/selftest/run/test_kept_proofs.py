@@ -32,6 +32,8 @@ from suites.selftest.fakes.badbundle import edit_json
 from suites.selftest.fakes.replayrun import RECORDED, recorded_play
 from suites.selftest.fakes.sessionrun import MUTANT, MUTANTS, FakeLab, mutated
 
+pytestmark = pytest.mark.whole
+
 
 @dataclass
 class Runs:

@@ -31,6 +31,8 @@ from suites.selftest.fakes import replayrun
 from suites.selftest.fakes.replayrun import NEVER, RECORDED, play_recorded, recorded_play
 from suites.selftest.xen.test_xen_console import TRIPLE_FAULT
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[3]
 
 

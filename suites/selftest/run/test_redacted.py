@@ -16,6 +16,7 @@ from suites.selftest.fakes.badbundle import SIDE, Forger, edit_raw, finish, fini
 from suites.selftest.replay.recording import recordings, told
 
 __all__ = ["forger"]
+pytestmark = pytest.mark.whole
 
 KEY = bytes(range(32))
 SECRETS = (

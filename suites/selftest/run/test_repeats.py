@@ -38,6 +38,7 @@ from suites.selftest.fakes.sessionrun import MUTANT, MUTANTS, FakeLab, Run, hone
 from suites.selftest.run.test_verify_attacks import caught, only
 
 __all__ = ["forger", "played_by", "run"]
+pytestmark = pytest.mark.whole
 ROW = RECORDED.row
 DEVICE = ("virtio-rng",)
 

@@ -34,6 +34,8 @@ from suites.selftest.fakes.replayrun import NEVER, RECORDED, recorded_play
 from suites.selftest.run.test_killed import killed_at, report
 from suites.selftest.xen.test_xen_console import TRIPLE_FAULT
 
+pytestmark = pytest.mark.whole
+
 Killer = Callable[[Path, str], None]
 
 

@@ -43,6 +43,7 @@ from suites.selftest.fakes.badbundle import (
 )
 
 __all__ = ["forger", "root"]
+pytestmark = pytest.mark.whole
 
 LOOK = f"{bag.DATA}{SIDE}/13-C6/xl_list.txt"
 

@@ -32,6 +32,7 @@ from suites.selftest.fakes.badbundle import (
 from suites.selftest.run.test_verify_attacks import caught, only
 
 __all__ = ["forger", "root"]
+pytestmark = pytest.mark.whole
 
 RECORD, OTHER = f"{SIDE}/record.json", f"{CONTROL}/record.json"
 ID = "E14-F1-hvm-virtio-rng"

@@ -27,6 +27,7 @@ from suites.selftest.fakes.badbundle import (
 from suites.selftest.run.test_verify_attacks import caught, only
 
 __all__ = ["forger", "root"]
+pytestmark = pytest.mark.whole
 
 RECORD = f"{SIDE}/{sidefile.NAME}"
 ROW = "E14-F1-hvm-virtio-rng"

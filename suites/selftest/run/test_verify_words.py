@@ -17,6 +17,7 @@ from suites.selftest.run.test_verify_attacks import caught, only
 from suites.selftest.run.test_verify_left_out import LSPCI, one_more
 
 __all__ = ["forger", "root"]
+pytestmark = pytest.mark.whole
 
 Data = dict[str, Any]
 
