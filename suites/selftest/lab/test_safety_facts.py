@@ -288,6 +288,35 @@ def test_interfaces_of_other_network_namespaces_are_told(fake_host: FakeLab) -> 
     assert lines(read(fake_host), "namespaces", "") == sorted(told * 2)  # the fake has each for itself
 
 
+def test_over_which_interface_netconsole_sends_is_told(fake_host: FakeLab) -> None:
+    """A target that is not enabled sends nothing; a new one has eth0 and is none yet (netconsole.rst)."""
+    target = "/sys/kernel/config/netconsole/t1"
+    fake_host.fake.tree.write(f"{target}/dev_name", "eth1\n")
+    for enabled, told in (("1", ["t1 dev eth1"]), ("0", []), ("", ["t1 dev eth1"])):
+        fake_host.fake.tree.write(f"{target}/enabled", f"{enabled}\n")
+        assert lines(read(fake_host), "netconsole", "") == told
+
+
+def test_the_bridges_of_open_vswitch_are_told(fake_host: FakeLab) -> None:
+    """Which port is of which, a VLAN's bridge of its parent (XCP-ng), and which bridges are joined by patch ports."""
+    answers = {
+        "list-br": "br0 br1 br0v5", "list-ifaces br0": "eth0 to-br1", "list-ifaces br1": "vif1.0 to-br0",
+        "br-to-parent br0v5": "br0", "br-to-parent br0": "br0", "br-to-parent br1": "br1",
+        "--bare --columns=name,options find interface type=patch": "to-br1 peer=to-br0 to-br0 peer=to-br1",
+    }  # fmt: skip
+    says(fake_host, "ovs-vsctl", "")
+    cases = "\n".join(f'"--timeout=5 {words}") printf "%s\\n" {text} ;;' for words, text in answers.items())
+    (fake_host.fake.root / "bin/ovs-vsctl").write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\nesac\n')
+    told = ["eth0 bridge br0", "to-br1 bridge br0", "vif1.0 bridge br1", "to-br0 bridge br1", "br0v5 bridge br0",
+            "to-br1 lower to-br0", "to-br0 lower to-br1"]  # fmt: skip
+    place = "/sys/devices/virtual/net/ovs-system"
+    for expected in ([], told):
+        seen = lines(read(fake_host), "net", "")
+        assert [line for line in seen if " bridge " in line or "to-br0" in line] == expected
+        fake_host.fake.tree.write(f"{place}/address", "02:00:5e:00:00:07\n")
+        fake_host.fake.tree.link("/sys/class/net/ovs-system", place)
+
+
 def test_what_tc_and_nft_send_on_is_told(fake_host: FakeLab) -> None:
     says(fake_host, "tc", "\taction order 1: mirred (Egress Redirect to device eth1) stolen")
     says(fake_host, "nft", '\tdevice "eth0" dup to "eth1"\n\tfwd to ip saddr map { 10.0.0.1 : "eth2" }\n\tiif "eth3"')

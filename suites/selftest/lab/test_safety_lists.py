@@ -396,6 +396,23 @@ def test_early_consoles_are_by_their_address_where_one_is_told(words: str, expec
     assert levels(facts(pci=pci, config=f"{config}000100\n", cmdline=f"{words}\n"), "console") == [expected]
 
 
+@pytest.mark.parametrize("words", ["console=com1 com1=115200,8n1,0xe000,17", "earlycon=uart,io,0xe000"])
+@pytest.mark.parametrize(
+    ("code", "driver", "expected"),
+    [("070002", "", Level.LETHAL), ("078000", "", Level.LETHAL), ("118000", "exar_serial", Level.LETHAL),
+     ("118000", "", Level.OK), ("020000", "igb", Level.OK)],
+)  # fmt: skip
+def test_a_serial_card_whose_bars_nobody_tells_may_be_at_any_port(
+    words: str, code: str, driver: str, expected: Level
+) -> None:
+    drivers = f"={NIC} {driver}\n" if driver else "="
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)
+    section = "xen" if "com1" in words else "cmdline"
+    told = f"xen_commandline : {words}\n" if section == "xen" else f"{words}\n"
+    found = levels(facts(pci=pci, drivers=drivers, config="=", **{section: told}), "console")
+    assert max(found) is expected
+
+
 @pytest.mark.parametrize("port", ["0x3f8", "0x2f8", "0x3e8", "0x2e8"])
 def test_ports_of_the_board_are_on_no_card(port: str) -> None:
     pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "070002")

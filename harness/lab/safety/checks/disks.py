@@ -90,7 +90,7 @@ class Disks:
             for slave in block.related("slave"):
                 found.setdefault(slave, set()).add(name)
             lower = self.name(block.attributes.get("backing", ""))
-            if lower is not None and lower != name:
+            if lower is not None:
                 found.setdefault(lower, set()).add(name)
             if block.attributes.get("partition"):
                 whole = block.place.split("/")[-2:-1]

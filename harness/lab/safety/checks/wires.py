@@ -26,6 +26,7 @@ _NO_WAY = {"local", "broadcast", "multicast", "anycast", "blackhole", "unreachab
 _AWAY = re.compile(r"\\\s+(?:tun type|ppp\b|wireguard\b)|link/ppp\b")
 _LINE = re.compile(r"\blink/(?:ppp|slip|cslip)\b")  # frames of a terminal, or of PPPoE
 _WITHOUT_IP = re.compile(r"\blink/(?:can|ieee802\.15\.4|ieee802\.11/|ax25|x25|mctp|phonet)")  # if_arp.h, by iproute2
+_INTERNAL = re.compile(r"\\\s+openvswitch\b")  # a port that Open vSwitch has made: what is sent there it switches
 _DUMMY = re.compile(r"\\\s+dummy\b")
 _PAIR = re.compile(r"\\\s+veth\b")
 _GUEST = re.compile(r"/sys/devices/vif-(\d+)-\d+/")  # netback's end of a guest's card
@@ -77,8 +78,10 @@ class Wires:
         found: dict[str, set[str]] = {name: set() for name in self.facts.interfaces}
         for name, card in self.facts.interfaces.items():
             found[name] |= card.related("lower")
-            for upper in card.related("master", "upper"):
+            for upper in card.related("master", "bridge", "upper"):
                 found.setdefault(upper, set()).add(name)
+            if _INTERNAL.search(self.detail.get(name, "")):
+                found[name] |= card.related("bridge")
         for name, text in self.detail.items():
             parent = re.match(r"\d+: [^:@ ]+@([^:@ ]+):", text)
             dev = re.search(r" dev (\S+)", text) if _TUNNEL.search(text) else None
@@ -87,10 +90,15 @@ class Wires:
                     found.setdefault(name, set()).add(lower)
         for name in self.ends:
             found.setdefault(name, set()).update(*self._ways(name))
-        for name, lowers in found.items():  # a pair of veth: what comes to one end goes on where the other is a port
+        for (
+            name,
+            lowers,
+        ) in (
+            found.items()
+        ):  # a pair of veth, or of patch ports: what comes to one end goes on where the other is a port
             peers = [peer for peer in lowers if peer in self.facts.interfaces and name in found.get(peer, set())]
             lowers |= set[str]().union(*(self._masters(peer) for peer in peers)) - {name}
-        if _OVS in self.facts.interfaces:  # its other ports do not tell that they are: any virtual one may be
+        if _OVS in self.facts.interfaces and not self._bridges:  # any virtual one may be a port that does not tell
             for name, lowers in found.items():
                 if name not in (_OVS, "lo") and not lowers and self.virtual(name):
                     lowers.add(_OVS)
@@ -130,8 +138,15 @@ class Wires:
             found[name] = masters - self._masters(name)
         return found
 
+    @cached_property
+    def _bridges(self) -> set[str]:
+        """Those of Open vSwitch, where its own program tells them: for the kernel all are one."""
+        return set[str]().union(*(card.related("bridge") for card in self.facts.interfaces.values()))
+
     def _masters(self, name: str) -> set[str]:
-        return self.facts.interfaces[name].related("master")
+        """What it is a port of."""
+        card = self.facts.interfaces[name]
+        return card.related("bridge") or card.related("master")
 
     def _on_a_card(self, port: str, below: dict[str, set[str]]) -> bool:
         """Whether what this is a port of has a card: then the way to others does not lead through a guest."""

@@ -283,7 +283,9 @@ section display
 for display in /sys/class/graphics/fb*; do [ -e "$display" ] && real "${display##*/}" realpath "$display"; done
 section netconsole
 for target in /sys/kernel/config/netconsole/*; do
-    [ -e "$target/dev_name" ] && attribute "${target##*/}" dev "$target/dev_name"
+    value=
+    { read -r value <"$target/enabled"; } 2>/dev/null
+    [ -e "$target/dev_name" ] && [ "$value" != 0 ] && attribute "${target##*/}" dev "$target/dev_name"
 done
 section net
 for interface in /sys/class/net/*; do
@@ -298,6 +300,18 @@ for interface in /sys/class/net/*; do
     for other in "$interface"/upper_*; do [ -e "$other" ] && echo "$name upper ${other##*/upper_}"; done
     for other in "$interface"/lower_*; do [ -e "$other" ] && echo "$name lower ${other##*/lower_}"; done
 done
+if [ -e /sys/class/net/ovs-system ]; then # of which bridge a port is, Open vSwitch alone knows: for the kernel all are one
+    bridges=$(ovs-vsctl --timeout=5 list-br 2>/dev/null)
+    for bridge in $bridges; do
+        for port in $(ovs-vsctl --timeout=5 list-ifaces "$bridge" 2>/dev/null); do echo "$port bridge $bridge"; done
+        parent=$(ovs-vsctl --timeout=5 br-to-parent "$bridge" 2>/dev/null) # that of a VLAN has one
+        [ "${parent:-$bridge}" = "$bridge" ] || echo "$bridge bridge $parent"
+    done
+    port=
+    [ -z "$bridges" ] || for word in $(ovs-vsctl --timeout=5 --bare --columns=name,options find interface type=patch); do
+        case $word in peer=*) echo "$port lower ${word#peer=}" ;; *) port=$word ;; esac
+    done 2>/dev/null
+fi
 section links
 { ip -d -o link 2>/dev/null || echo "missing ip"; } | sed 's/[a-z_]*_timer *[0-9.]*//g'
 section namespaces # interfaces of other network namespaces: built on another by its number, or of a device

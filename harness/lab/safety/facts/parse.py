@@ -13,7 +13,7 @@ from harness.lab.safety.facts.facts import NEWEST, PCI_PATH, FactLine, Function,
 from harness.model.address import Bdf
 from harness.model.config import ConfigSpace
 
-_RELATIONS = ("holder", "slave", "master", "upper", "lower", "subsystem")
+_RELATIONS = ("holder", "slave", "master", "bridge", "upper", "lower", "subsystem")
 _DSN = 0x0003  # extended capability ID of Device Serial Number (PCIe base spec 7.9.3)
 
 
