@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from harness.model.address import Bdf
 from harness.model.config import MsixControl
 from harness.report.explain.lines import PastedPlace
-from harness.report.explain.rounds import PastedRound
+from harness.report.explain.rounds import PastedRound, merged
 from harness.xen.keys.version import Version
 
 _MOST_PLACES = 6  # lines kept for each thing that is shown
@@ -159,6 +159,20 @@ class PastedHost:
             else:
                 self.show(name, *places)
 
+    def conclude(self) -> None:
+        """All of one boot was read: irqs and domains that are named later are others."""
+        self.finish()
+        if len(self.headers) == len(set(self.headers)) and len(self.pieces) > 1:
+            self.unlisted.clear()
+            self.told_by(merged(self.pieces))  # each key once: one moment, in whatever order they were pressed
+        self.settle()
+        self.headers.clear()
+        self.pieces.clear()
+        self.listed.clear()
+        self.unlisted.clear()
+        for device in self.devices.values():
+            device.was_bound.clear()
+
     def note(self, text: str) -> None:
         if text not in self.notes and len(self.notes) < MOST_NOTES:
             self.notes.append(text)
@@ -190,10 +204,13 @@ class Facts:
     truncated: bool = False
 
     def host(self, name: str) -> PastedHost:
-        if name not in self.hosts and len(self.hosts) >= _MOST_HOSTS:
+        known = self.hosts.get(name)
+        if known is None and len(self.hosts) >= _MOST_HOSTS:
             self.truncated = True
-            name = next(iter(self.hosts))
-        return self.hosts.setdefault(name, PastedHost(name))
+            known = next(iter(self.hosts.values()))
+        elif known is None:
+            known = self.hosts[name] = PastedHost(name)
+        return known
 
     def merge(self) -> None:
         """Lines that name no host belong to the only one that is named."""

@@ -21,6 +21,7 @@ _STILL_IN_USE = re.compile(r"MSI-X (?:release|preparation) failed \(-16\)")
 _MAPPING = re.compile(r"xen[ _]map irq")
 _MAPPED = re.compile(r"xen[ _]map irq failed -?[0-9]+ for [0-9]+ domain")
 _CAME_BACK = re.compile(rf"({FUNCTION}): ready [0-9]+ms after ")  # pci_dev_wait
+_BEGUN = re.compile(r"MSI-X (?:release|preparation)(?: f[ailed]*(?: \(-?1?)?)?$")
 _FRONTEND = re.compile(r"Xen PCI frontend error: -\d+!|has not registered MSI/MSI-X support")
 
 
@@ -32,15 +33,16 @@ class KernelLines:
         """One message; where it says nothing that is known, with the lines behind it, for it may be wrapped."""
         if self._says(host, line):
             return
-        text = line.text.rstrip()
-        wrapped = () if text.endswith(tuple(MARKS)) else self._window.following(at, JOINS - 1, line.number)
+        loose = tight = line.text.rstrip()
+        wrapped = () if loose.endswith(tuple(MARKS)) else self._window.following(at, JOINS - 1, line.number)
         for other, _ in wrapped:
-            if other.speaker is not Speaker.TEXT or not other.text.strip():
+            rest = other.text.strip()
+            if other.speaker is not Speaker.TEXT or not rest:
                 break
-            text = f"{text} {other.text.strip()}"
-            if self._says(host, replace(line, text=text)):
+            loose, tight = f"{loose} {rest}", f"{tight}{rest}"  # a terminal wraps within a word
+            if self._says(host, replace(line, text=loose)) or self._says(host, replace(line, text=tight)):
                 return
-        if begins_in_linux(text):
+        if begins_in_linux(loose) or begins_in_linux(tight) or _BEGUN.search(line.text.rstrip()):
             self._window.unreadable(host, line)
 
     def _says(self, host: PastedHost, line: PastedLine) -> bool:

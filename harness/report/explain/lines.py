@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.model.address import FUNCTION
+from harness.model.address import FUNCTION, SEGMENT
 
 
 class Speaker(enum.Enum):
@@ -58,8 +58,10 @@ _SYSLOG = re.compile(
 _MONOTONIC = re.compile(
     r"\[ *[0-9]+\.[0-9]{6}\] ([A-Za-z0-9][A-Za-z0-9_.-]*) kernel: ?"
 )  # journalctl -o short-monotonic
+_LISTED = rf"(?:\t|(?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7] [A-Z0-9]|$)"  # of lspci, or nothing
 _STAMP = re.compile(
-    r"(?:\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
+    rf"(?: {{0,6}}[0-9]{{1,7}}\t(?={_LISTED})|"  # the number of a line
+    r"\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
     r"(?: ?(?:Z|UTC|[+-][0-9]{2}:?[0-9]{2}))?\]?"
     r"(?: [0-9]{2}[OE](?=[ +]))?\+?"  # the stream, as GitLab names it
     # dmesg -T in any language, -H, --reltime; conserver
@@ -72,13 +74,15 @@ _STAMP = re.compile(
 )
 _NAMED = re.compile(
     r"(?!(?:login|Password|console|XEN|xen|kernel|pci|lspci|libxl|xl):)"
-    r"\[?([A-Za-z][A-Za-z0-9_.-]{0,62})\]?[:|>] ?(?=\(XEN\)|\(d[0-9]+\)|\[ *[0-9]+\.)"
+    r"\[?([A-Za-z][A-Za-z0-9_.-]{0,62})\]?"
+    rf"(?:[:|>] ?(?=\(XEN\)|\(d[0-9]+\)|\[ *[0-9]+\.)|(?:[:>]| {{0,12}}\|) (?={_LISTED}))"
 )
 _GUEST = re.compile(r"\(d[0-9]{1,5}\) ")
 _XEN = re.compile(r"\(XEN\) ?(?:\[(?:[0-9]{4}-[0-9. :-]{10,24}| *[0-9]+\.[0-9]+|[0-9a-f]{16})\] ?)?")
 _LINUX_WITHIN = re.compile(
     r"[^()]{0,100}?[\s\]:>|\"'](?=\[ *[0-9]{1,9}\.[0-9]{6}\] )"
 )  # behind what a logger puts before it
+_DROPPED = re.compile(r"\*\* [0-9]+ printk messages dropped \*\*")  # on a console, up to Linux 5.17 in the same line
 _LINUX = re.compile(r"(?:<[0-9]{1,2}>)?\[ *[0-9]+\.[0-9]{3,9}\] ?(?:\[ *[CT][0-9]+\] ?)?")
 
 
@@ -106,7 +110,9 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
         if logged is None:
             break
         text = text[logged.end() :]
-    if _GUEST.match(text) or ("(XEN)" not in text and _GUEST.search(text)):
+        if kernel and _LINUX.match(text):
+            break
+    if "(d" in text and (_GUEST.match(text) or ("(XEN)" not in text and _GUEST.search(text))):
         yield PastedLine(number, Speaker.GUEST, text, host, shown)
         return
     starts = list(_XEN.finditer(text)) if "(XEN)" in text else []
@@ -116,6 +122,8 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
     if starts:
         return
     if "] " in text and (before := _LINUX_WITHIN.match(text)):
+        if lost := _DROPPED.search(text, 0, before.end()):
+            yield PastedLine(number, Speaker.LINUX, lost.group(), host, shown)
         text = text[before.end() :]
     stamp = _LINUX.match(text)
     if stamp or kernel:

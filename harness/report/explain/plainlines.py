@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from errno import errorcode
 
 from harness.base.errors import ParseError
@@ -22,7 +22,7 @@ from harness.xen.keys.lspci import parse_lspci
 
 _LSPCI_LINES = 400  # of one device, with an empty one behind each
 _SHORT = rf"(?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]"
-_LSPCI = re.compile(rf"({_SHORT}) ((?:[0-9a-f]{{4}}: |[A-Z])\S.*)")
+_LSPCI = re.compile(rf"(?:{_SHORT}/)*({_SHORT}) ((?:[0-9a-f]{{4}}: |[A-Z])\S.*)")
 _PART = re.compile(
     r"\s*(?:(Subsystem): |(Control): I/O|(Status): Cap|(Interrupt): pin|(Region) \d|(Capabilities): |(Flags): [a-z6]"
     r"|(Kernel driver) in use: |(Kernel modules): |(!!! Unknown header type 7f)|\(?(rev ff)\))"
@@ -40,9 +40,13 @@ _RANK = (
 )
 _MSIX = re.compile(r"Capabilities: \[[0-9a-f]{2}\] MSI-X: Enable([+-]) Count=([0-9]{1,4}) Masked([+-])")
 _MSIX_BEGUN = re.compile(r"Capabilities: \[[0-9a-f]{2}\] MSI-X:(?: |\W*$)")
+_MSIX_WITHIN = re.compile(r"\] MSI-X: Enable[+-]")
 _CONTROL = re.compile(r"Control: I/O[+-] .*DisINTx[+-]")
 _CUT = re.compile(rf"[a-zA-Z0-9: ]*MSI-X on (?:(?:Dom\w+|d\[?\w+\]?)'s )?{FUNCTION}\W*")
-_LOST = re.compile(r"Missed \d+ kernel messages|/dev/kmsg buffer overrun|messages lost due to rate-limiting")
+_LOST = re.compile(
+    r"\*\* [0-9]+ printk messages dropped|Missed \d+ kernel messages|/dev/kmsg buffer overrun"
+    r"|messages lost due to rate-limiting"
+)
 _SAVED = re.compile(r"Saving to .* new xl format")
 _UNANSWERED = re.compile(
     r"pci_remove_timeout: Domain \d+:timed out waiting for DM to remove|Backend .*/pci/\S+ not ready"
@@ -68,10 +72,12 @@ class PlainLines:
     _xen: XenLines
     _kernel: KernelLines
     _saving: bool = False
+    _spaces: set[int] = field(default_factory=set)  # lines in hexadecimal that belong to a device of lspci
 
     def begin(self) -> None:
         """Another file."""
         self._saving = False
+        self._spaces.clear()
 
     def line(self, host: PastedHost, line: PastedLine, at: int) -> int:
         text = line.text.strip()
@@ -103,9 +109,17 @@ class PlainLines:
         elif said := _LINUX_BEGINS.match(text) or _LINUX_WITHIN.search(text):
             self._window.file.linux += 1
             self._kernel.line(host, replace(line, text=text[said.start() :]), at)  # dmesg -t, or a column of a table
-        elif line.number == 1 and ends_linux(text):
+        elif (line.number == 1 and ends_linux(text)) or not self._quoted(host, line):
             self._window.unreadable(host, line)
         return at - 1
+
+    def _quoted(self, host: PastedHost, line: PastedLine) -> bool:
+        """MSI-X in the middle of a line, of a device that is not known. False if it cannot be read."""
+        shown = list(_MSIX.finditer(line.text))
+        for found in shown:
+            self._window.file.devices += 1
+            host.unnamed_config(_control(found), self._window.place(line))
+        return bool(shown) or _MSIX_WITHIN.search(line.text) is None
 
     def _unnamed(self, host: PastedHost, line: PastedLine, at: int) -> None:
         """MSI-X of a device that is not named."""
@@ -147,6 +161,7 @@ class PlainLines:
         far, ended, gone = at - 1, False, "(rev ff)" in line.text
         msix: list[tuple[MsixControl, PastedPlace]] = []
         recognised = 0
+        space: list[tuple[re.Match[str], PastedPlace]] = []  # its config space in hexadecimal
         doubled = False  # an empty line stands behind each, so that none is the end
         for other, stop in self._window.following(at, _LSPCI_LINES, line.number):
             text = other.text.strip()
@@ -154,6 +169,12 @@ class PlainLines:
                 break
             if not text:
                 ended = "\t" not in other.text  # else a line was cut
+                continue
+            if row := _HEX.fullmatch(text):
+                space.append((row, self._window.place(other)))
+                if not self._window.base:  # only of a short text is config space read that names no device
+                    self._spaces.add(other.number)
+                ended, far = False, stop
                 continue
             part = _PART.match(other.text)
             if ended and (part is None and not other.text.startswith(("\t", " "))):
@@ -177,15 +198,20 @@ class PlainLines:
             far = stop
         else:
             ended = ended and not doubled
-        if device is None or not (recognised or gone):
+        config = _config_space([row for row, _ in space])
+        gone = gone or (config is not None and config.gone)
+        shown = _msix_of(config) if config is not None else None
+        if shown is not None and not msix:
+            msix.append((shown, space[0][1]))
+        if device is None or not (recognised or gone or config is not None):
             self._window.file.listed += 1
             return at - 1
         self._window.file.devices += 1
-        self._listed(host, device, line, header.group(2), taken, ended, gone, msix)
+        self._listed(host, device, line, header.group(2), taken, ended, gone, msix, config)
         return far
 
     def configs(self, text: str) -> None:
-        """Config space in hexadecimal: lspci -xxx, or od of a config file, which names no device."""
+        """Config space in hexadecimal that follows no header of lspci: od of a config file, which names no device."""
         if self._window.file.lines != text.count("\n") + (not text.endswith("\n")):
             return  # the file is a long log
         rows: list[re.Match[str]] = []
@@ -198,25 +224,15 @@ class PlainLines:
                 rows.append(row)
 
     def _config(self, text: str, rows: list[re.Match[str]]) -> None:
-        try:
-            space = ConfigSpace(bytes.fromhex("".join(row.group(2) for row in rows))[:MAX_BYTES])
-            capability = None if space.gone else space.msix
-        except ParseError:
-            return  # not config space, or none that tells of MSI-X
-        if capability is None:
-            return
         number = text.count("\n", 0, rows[0].start()) + 1
-        place = PastedPlace(self._window.file.name, number, rows[0].group().strip())
-        named = None
-        for line in text[: rows[0].start()].splitlines():
-            named = _LSPCI.fullmatch(line.strip(" >|\t")) or named
-        host = self._window.facts.host("")
-        device = host.device(Bdf.parse(named.group(1))) if named and rows[0].group(1) else None
-        self._window.file.devices += 1
-        if device is not None:
-            device.take(capability.control, place)
-        else:
-            host.unnamed_config(capability.control, place)
+        if number in self._spaces:
+            return
+        space = _config_space(rows)
+        control = _msix_of(space) if space is not None else None
+        if control is not None:
+            self._window.file.devices += 1
+            place = PastedPlace(self._window.file.name, number, rows[0].group().strip())
+            self._window.facts.host("").unnamed_config(control, place)
 
     def _part(self, line: PastedLine, at: int, name: str, text: str) -> str:
         wanted = {"Control": _CONTROL, "Capabilities": _MSIX if _MSIX_BEGUN.search(text) else None}.get(name)
@@ -234,6 +250,7 @@ class PlainLines:
         ended: bool,
         gone: bool,
         msix: list[tuple[MsixControl, PastedPlace]],
+        config: ConfigSpace | None,
     ) -> None:
         if device.name and device.name.split(" (")[0] != name.split(" (")[0]:
             host.note(f"{device.address} is listed as two different devices: more than one host")
@@ -257,7 +274,9 @@ class PlainLines:
                 if "pciback" in driver:
                     device.show("no-msix", place)
         except ParseError as error:
-            if not msix:
+            if config is not None and not msix:
+                device.without_msix = place
+            elif not msix:
                 device.unknown = error.message.partition(": ")[2] or error.message
         for control, where in msix:
             device.take(control, where)
@@ -266,3 +285,17 @@ class PlainLines:
 def _control(found: re.Match[str]) -> MsixControl:
     """What `_MSIX` took."""
     return MsixControl((found[1] == "+") << 15 | (found[3] == "+") << 14 | max(0, int(found[2]) - 1) & 0x7FF)
+
+
+def _config_space(rows: list[re.Match[str]]) -> ConfigSpace | None:
+    """Rows in hexadecimal; None if they are no config space, or too little of one to tell whether it has MSI-X."""
+    try:
+        space = ConfigSpace(bytes.fromhex("".join(row.group(2) for row in rows))[:MAX_BYTES])
+        _ = space.gone or space.msix
+    except ParseError:
+        return None
+    return space
+
+
+def _msix_of(space: ConfigSpace) -> MsixControl | None:
+    return None if space.gone or space.msix is None else space.msix.control

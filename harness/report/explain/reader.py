@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import functools
 import itertools
 import re
 from collections.abc import Iterable
@@ -13,7 +12,6 @@ from harness.report.explain.facts import Facts, FileFacts, PastedHost
 from harness.report.explain.kernellines import KernelLines
 from harness.report.explain.lines import Speaker, Unreadable, clean, encoding
 from harness.report.explain.plainlines import PlainLines
-from harness.report.explain.rounds import merged
 from harness.report.explain.unescaped import LONGEST_LINE, Unescaped
 from harness.report.explain.window import Window
 from harness.report.explain.xenlines import XenLines
@@ -22,91 +20,91 @@ from harness.xen.keys.messages import Rules, catalogue
 _CARRY = 48 << 10  # characters kept until more is read, for what stands on several lines
 _HEAD_BYTES = 64 << 10  # by which it is told how a file is written
 
-# What a line must have in it to be looked at, each with a text that is in all of them: a block without that text is not
-# searched for the expression.
+# What a line must have in it to be looked at: a text, and an expression where that text alone is too little.
 _WANTED = {
     "annot": r"\bcannot\b|annot (?:mask|disable)\b",
-    "masking MSI": r"masking MSI",
+    "masking MSI": "",
     "assign": r"\bassign(?: *$| (?:\(|phantom|[0-9a-f]{4,}:))|XEN_DOMCTL_assign",
-    "MSI-X on ": r"MSI-X on ",
+    "MSI-X on ": "",
     "MSI-X:": r"MSI-X:(?: Enable|\W*$)|\] MSI-X:",
-    "buffer overrun": r"buffer overrun",
+    "buffer overrun": "",
     "unexpected": r"unexpected(?: initial|\W*$)",
-    "initial MSI": r"initial MSI",
-    "MSI information": r"MSI information",
-    "PCI devices ==": r"PCI devices ==",
-    "IRQ information": r"IRQ information",
-    "vec": r"\bvec[:=]",
-    " - node": r" - node",
+    "initial MSI": "",
+    "MSI information": "",
+    "PCI devices ==": "",
+    "IRQ information": "",
+    "vec=": "",  # of a row that was torn, one of two may be left
+    "dest=": "",
+    "vec:": "",
+    "aff:{": "",
+    "MSIs <": "",
+    " - node": "",
     "en version": r"[Xx]en version",
-    "xen_version": r"xen_version",
-    "Linux version": r"Linux version",
-    " suppressed": r" suppressed",
+    "xen_version": "",
+    "Linux version": "",
+    " suppressed": "",
     "messages ": r"messages (?:dropped|lost)",
     "Missed ": r"Missed [0-9]",
     "MSI-X ": r"MSI-X (?:release|preparation)",
-    "pciback": r"pciback",
-    "CAP_MSIX": r"CAP_MSIX",
+    "pciback": "",
+    "CAP_MSIX": "",
     "xen": r"\bxen(?: *$|[ _]map)",
-    "enabling MSI": r"enabling MSI",
-    "xc_assign_device": r"xc_assign_device",
-    "new xl format": r"new xl format",
-    "timed out": r"timed out",
-    "frontend error": r"frontend error",
+    "enabling MSI": "",
+    "xc_assign_device": "",
+    "new xl format": "",
+    "timed out": "",
+    "frontend error": "",
     "ready ": r"\bready (?:after )?[0-9]+ms",
-    "power state": r"power state",
-    "header type 7f": r"header type 7f",
-    "Slot(": r"Slot\(",
-    "Bus Error": r"Bus Error",
+    "power state": "",
+    "header type 7f": "",
+    "Slot(": "",
+    "Bus Error": "",
     "DPC": r"DPC:? ",
-    "AER: ": r"AER: ",
-    "retraining": r"retraining",
-    "Link Active not": r"Link Active not",
-    "nobody cared": r"nobody cared",
-    "Disabling IRQ #": r"Disabling IRQ #",
-    "VPD": r"VPD",
-    "completion polled": r"completion polled",
-    "controller is down": r"controller is down",
-    "not permitted": r"not permitted",
-    "map:fail": r"map:fail",
+    "AER: ": "",
+    "retraining failed": "",
+    "Link Active not set": "",
+    "nobody cared": "",
+    "Disabling IRQ #": "",
+    "VPD": "",
+    "completion polled": "",
+    "controller is down": "",
+    "not permitted": "",
+    "map:fail": "",
     "fault ": r"fault (?:addr|index)",
-    "PAGE_FAULT": r"PAGE_FAULT",
-    "no free pirq": r"no free pirq",
-    "ATS device": r"ATS device",
-    "not found/assigned": r"not found/assigned",
+    "PAGE_FAULT": "",
+    "no free pirq": "",
+    "ATS device": "",
+    "not found/assigned": "",
     "wait ": r"wait (?:descriptor|taking|took)",
 }
 _AT_THE_END = dict.fromkeys(MARKS.strip(), f"[{MARKS.strip()}] *$")  # what a pager has cut
 _AT_THE_END |= dict.fromkeys((f".{function}:" for function in range(8)), r"\.[0-7]: *$")  # wrapped behind its device
 _WANTED |= {f"{sign}{end}": expression for sign, expression in _AT_THE_END.items() for end in ("\n", " \n")}
-_LISTED = r"\b[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z0-9]"
-_LISTS = ("Control: I/O", "Flags: ", "Capabilities: ", "Kernel driver", "header type 7f")
+_LISTED = re.compile(r"\b[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z0-9]")
+_LISTS = ("00: ", "Control: I/O", "Flags: ", "Capabilities: ", "Kernel driver", "header type 7f")
 
 
-@functools.lru_cache(maxsize=256)
-def _searched(needles: tuple[str, ...], listed: bool) -> re.Pattern[str]:
-    return re.compile(
-        "|".join(dict.fromkeys([*(_WANTED[needle] for needle in needles), *([_LISTED] if listed else [])]))
-    )
+_EXPRESSIONS = [(needle, re.compile(wanted) if wanted else None) for needle, wanted in _WANTED.items()]
 
 
-def _candidates(text: str, end: int, needles: tuple[str, ...], listed: bool) -> set[int]:
-    """Where the lines begin that have a needle in them. To look for one after the other is faster than for any."""
+def _candidates(text: str, end: int, *, listed: bool) -> set[int]:
+    """Where the lines begin that are to be looked at. To look for one text after the other is faster than for any."""
     starts: set[int] = set()
-    for needle in needles:
+    for needle, wanted in _EXPRESSIONS:
         at = text.find(needle, 0, end)
         while at >= 0:
-            starts.add(text.rfind("\n", 0, at) + 1)
-            stop = text.find("\n", at)
+            start, stop = text.rfind("\n", 0, at) + 1, text.find("\n", at)
+            if wanted is None or wanted.search(text, start, stop if stop >= 0 else len(text)):
+                starts.add(start)
             at = text.find(needle, stop, end) if stop >= 0 else -1
     if listed:
-        starts.update(text.rfind("\n", 0, hit.start()) + 1 for hit in re.finditer(_LISTED, text[:end]))
+        starts.update(text.rfind("\n", 0, hit.start()) + 1 for hit in _LISTED.finditer(text, 0, end))
     return starts
 
 
 _KERNEL_LINE = re.compile(r"^(?:.{0,60} kernel: |[> |]{0,8}(?:<\d>)?\[ *\d+\.\d{3,9}\] )", re.MULTILINE)
 # a line of dom0's kernel into which Xen wrote its own: on a serial line both come out piece by piece
-_TORN = re.compile(r"[\w.,:;)/-](?=\(XEN\) )")
+_TORN = re.compile(r"\(XEN\) (?<=[\w.,:;)/-]\(XEN\) )")
 _TORN_BY_XEN = re.compile(
     r"^(\[ *\d+\.\d{6}\] (?:(?!\(XEN\)).)*)((?:\(XEN\) .*\n)+)(?!\(XEN\)|\(d\d|\[|<\d)(.*)\n", re.MULTILINE
 )
@@ -143,8 +141,7 @@ class Reader:
         for block in itertools.chain([head], rest):
             self._take(decoder.decode(block), last=False)
         self._take(decoder.decode(b"", True), last=True)
-        if self._window.base <= len(self._window.text) and "(XEN)" not in self._window.text:
-            self._plain.configs(self._window.text)
+        self._plain.configs(self._window.text)
 
     def refuse(self, name: str, why: str) -> None:
         """A file of which nothing, or nothing more, can be read."""
@@ -157,11 +154,7 @@ class Reader:
     def close(self) -> Facts:
         """All that was found. Nothing can be read afterwards."""
         for host in self._window.facts.hosts.values():
-            host.finish()
-            if len(host.headers) == len(set(host.headers)) and len(host.pieces) > 1:
-                host.unlisted.clear()
-                host.told_by(merged(host.pieces))  # each key once: one moment, in whatever order they were pressed
-            host.settle()
+            host.conclude()
             self._attach(host)
             for device in host.devices.values():
                 unbound = None if device.was_enabled else device.found.pop("unbound-under-owner", None)
@@ -216,21 +209,15 @@ class Reader:
         place, number, position = 0, self._window.base + 1, 0
         if self._window.file.linux == 0 and _KERNEL_LINE.search(text, 0, end):
             self._window.file.linux = 1
-        needles = tuple(needle for needle in _WANTED if text.find(needle, 0, end) >= 0)
-        listed = self._window.base == 0 or any(text.find(needle, 0, end) >= 0 for needle in _LISTS)
+        listed = self._window.base == 0 or any(needle in text for needle in _LISTS)
         edges = {0} if self._window.base == 0 else set()
         edges |= {text.rstrip().rfind("\n") + 1} if last else set()
-        if not needles and not listed and not edges:
-            return
-        wanted = _searched(needles, listed)
-        for start in sorted(edges.union(_candidates(text, end, needles, listed))):
+        for start in sorted(edges | _candidates(text, end, listed=listed)):
             if start < place:
                 continue  # it was read with a line before it
             stop = text.find("\n", start)
             stop = len(text) if stop < 0 else stop
             raw = text[start:stop]
-            if start not in edges and not wanted.search(raw):
-                continue
             number += text.count("\n", position, start)
             position = start
             if not self._xen.again(raw, number, stop + 1):

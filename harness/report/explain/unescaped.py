@@ -7,13 +7,21 @@ import re
 from dataclasses import dataclass
 
 LONGEST_LINE = 64 << 10
-_TYPOGRAPHY = str.maketrans(
+_TYPOGRAPHY = (
     dict.fromkeys("\u2018\u2019", "'")
     | dict.fromkeys("\u201c\u201d", '"')
     | dict.fromkeys("\u2010\u2011\u2013\u2212", "-")
     | dict.fromkeys("\u00a0\u2002\u2003\u2004\u2005\u2007\u2009\u200a\u202f", " ")
     | dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060", "")
 )
+_SHOWN = {  # what cannot be seen, told in signs: by rsyslog, cat -A, editors
+    "#011": "\t",
+    "^I": "\t",
+    "#015\n": "\n",
+    "^M\n": "\n",
+    "^M$\n": "\n",
+    "$\n": "\n",
+}
 _ENTITY = re.compile(r"&(?:amp;)?(#[0-9]{1,6}|#[xX][0-9a-fA-F]{1,5}|[A-Za-z]{2,12}[0-9]{0,2});")
 _ESCAPED = re.compile(r"\\u00(22|26|27|3[cCeE])")  # JSON
 _TAG = re.compile(r"</?(?:br|pre|code|p|div|span|tt|b|i|font|li|td|tr|blockquote)(?: [^<>\n]*)? ?/?>")
@@ -21,6 +29,9 @@ _COLOURED = ("[0m", "[K")  # one of them ends what is coloured
 _COLOUR = re.compile(  # where the escape is told in signs, as rsyslog and less do, or was dropped, as XML must
     r"(?:\x1b|\^\[|#033|\\033|\\x1[bB]|\\e|\\u001[bB]|\u241b)\[[0-9;]*[A-Za-z]|\[[0-9]{1,3}(?:;[0-9]{1,3})*m(?:\[K)?|\[m\[K"
 )
+_QUOTED_ENDS = ('",\n', '"\n')
+_QUOTED = re.compile(r'\n[ \t]*"((?:[^"\\\n]|\\.)*)",?(?=\n|$)')  # a line that is a string of JSON
+_IN_QUOTES = re.compile(r'\\([t"\\])')
 _MARKDOWN = re.compile(r"\\(?=[][_*#<>(){}=+|!~.`-]|$)", re.MULTILINE)
 _OCTET = re.compile(r"=([2-7][0-9A-F])")
 _SOFT = re.compile(r"^(?:[^\n]*=\n)+[^\n]*", re.MULTILINE)
@@ -77,9 +88,22 @@ def plain(text: str) -> str:
         text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
     if any(mark in text for mark in _COLOURED):
         text = _COLOUR.sub("", text)
+    for shown, meant in _SHOWN.items():
+        if shown in text:
+            text = text.replace(shown, meant)
+    if any(end in text for end in _QUOTED_ENDS):
+        text = _QUOTED.sub(lambda found: f"\n{_IN_QUOTES.sub(_unquoted, found[1])}", f"\n{text}")[1:]
     if "\\" in text:
         text = _MARKDOWN.sub("", text)
-    return text if text.isascii() else text.translate(_TYPOGRAPHY)
+    if not text.isascii():
+        for sign, meant in _TYPOGRAPHY.items():
+            if sign in text:
+                text = text.replace(sign, meant)
+    return text
+
+
+def _unquoted(found: re.Match[str]) -> str:
+    return "\t" if found[1] == "t" else found[1]
 
 
 def _sign(found: re.Match[str]) -> str:

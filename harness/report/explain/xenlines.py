@@ -15,7 +15,19 @@ from harness.report.explain.lines import PastedLine, PastedPlace, Speaker
 from harness.report.explain.signature import BUSY_OR_OWNED
 from harness.report.explain.window import JOINS, MOST_KNOWN, Window
 from harness.xen.keys.console import ASSIGN, ConsoleLine, find_markers
-from harness.xen.keys.debugkeys import DEVICES, HEADER, IRQS, MASKS, IrqRow, MaskRow, PciRow, irq_row, mask_row, pci_row
+from harness.xen.keys.debugkeys import (
+    DEVICES,
+    HEADER,
+    IRQS,
+    MASKS,
+    Form,
+    IrqRow,
+    MaskRow,
+    PciRow,
+    irq_row,
+    mask_row,
+    pci_row,
+)
 from harness.xen.keys.version import parse_xen
 
 _MOST_HEADERS = 4
@@ -44,6 +56,8 @@ class XenLines:
 
     def line(self, host: PastedHost, line: PastedLine, at: int) -> None:
         text = line.text
+        if self._shown(host, line):
+            return
         if self._window.flooded(line):
             self._window.cause(host, line, Origin.XEN)
             return
@@ -74,6 +88,24 @@ class XenLines:
         self._put(host, key, row, PastedPlace(self._window.file.name, number, raw.strip()[:240]))
         return True
 
+    def _shown(self, host: PastedHost, line: PastedLine) -> bool:
+        """A whole row of a dump, of keys M and i, or of Q with its vectors, as nearly all lines of a long log are."""
+        key, form, text = _form(line.text)
+        match = form.row.fullmatch(text) if form is not None else None
+        row = _ROWS[key](match, 0) if match is not None and key else None
+        if row is None or (isinstance(row, PciRow) and not row.irqs):
+            return False
+        self._keep(host, line, key, row)
+        self._put(host, key, row, self._window.place(line))
+        return True
+
+    def _keep(self, host: PastedHost, line: PastedLine, key: str, row: Row) -> None:
+        """For `again`."""
+        if len(line.raw) < 240:
+            if len(self._rows) >= MOST_KNOWN:
+                self._rows.clear()
+            self._rows[line.raw] = host, key, row
+
     def _header(self, host: PastedHost, text: str) -> None:
         key = {"M": "M", "=": "Q", "I": "i", "G": "i"}.get(text[0], "")
         if not key:
@@ -92,7 +124,7 @@ class XenLines:
         except ParseError:
             return
         if boot:
-            host.finish()
+            host.conclude()
             host.boots += 1
         if host.xen is not None and host.xen != found:
             host.note(f"several versions of Xen: {host.xen} and {found}; more than one host, or another boot")
@@ -132,10 +164,8 @@ class XenLines:
             if row is None:
                 self._window.unreadable(host, line, key)
             else:
-                if match is not None and match.string.strip() == line.text.strip() and len(line.raw) < 240:
-                    if len(self._rows) >= MOST_KNOWN:
-                        self._rows.clear()
-                    self._rows[line.raw] = host, key, row
+                if match is not None and match.string.strip() == line.text.strip():
+                    self._keep(host, line, key, row)
                 self._put(host, key, row, self._window.place(line))
             return True
         return False
@@ -179,3 +209,13 @@ class XenLines:
                 if longer := row.fullmatch(joined):
                     return longer
         return None if last else whole
+
+
+def _form(text: str) -> tuple[str, Form | None, str]:
+    """By its beginning and middle: of which key a line may be a row, and its text as the form wants it."""
+    text = text.strip()
+    if text.startswith("IRQ:"):
+        return "i", IRQS, f"   {text}"
+    if text.startswith("MSI"):
+        return "M", MASKS, f" {text}"
+    return ("Q", DEVICES, text) if " - node" in text else ("", None, text)

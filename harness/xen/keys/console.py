@@ -235,7 +235,7 @@ def emulator_triple_fault(text: str, xen_text: range = XEN_VIRTUAL) -> EmulatorT
         marker = _triple_fault(line)
         if marker is not None:
             fault, rip, left = marker, 0, _DUMP_LINES
-        elif fault is None or left == 0:
+        if fault is None:
             continue
         left -= 1
         if match := _RIP.match(line.text):
@@ -244,5 +244,7 @@ def emulator_triple_fault(text: str, xen_text: range = XEN_VIRTUAL) -> EmulatorT
             context, domain = match.groups()
             if context == "hvm guest" and domain == fault.domain and rip in xen_text:
                 return EmulatorTripleFault(domain, rip, fault.line)
+            fault = None
+        if left == 0:
             fault = None
     return None

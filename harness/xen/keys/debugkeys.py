@@ -9,6 +9,7 @@ otherwise be read as absent. `line` counts from 1 in the given text.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -101,7 +102,10 @@ MASKS = Form(
         r" (MSI-X|MSI|HPET|IOMMU|\?\?\?) *([0-9]{1,9}) vec=([0-9a-f]{2}) *(?:lowest|fixed) *(?:level|edge)"
         r" *(?:de)?assert *(?:log|phys) *(?:lowest|cpu) dest=([0-9a-f]{8}) mask=([01])/([H ])([G ])/([01?])"
     ),
-    piece=re.compile(r"\bvec=[0-9a-f]|\bdest=[0-9a-f]{2}|\bmask=[01]|^ *(?:MSI-X|MSI|HPET|IOMMU|\?\?\?) +[0-9]+ "),
+    piece=re.compile(
+        r"\bvec=[0-9a-f](?!.*dest_id=[0-9]+ (?:mask=[01] )?pirq: )"  # not those of vPCI (vpci_msix_arch_print)
+        r"|\bdest=[0-9a-f]{2}|\bmask=[01](?:/|$)|^ *(?:MSI-X|MSI|HPET|IOMMU|\?\?\?) +[0-9]+ "
+    ),
     expected="a row ending in mask=1/HG/1",
 )
 
@@ -208,7 +212,7 @@ class IrqRow:
         """A PCI vector that is mapped but bound to nobody: waiting for its driver, or leaked by a dead domain."""
         return self.is_msi and self.text == "mapped, unbound"
 
-    @property
+    @functools.cached_property
     def domains(self) -> tuple[str, ...]:
         """The domains it is bound to, as "d3"; empty when unbound or handled by Xen itself."""
         return tuple(_BOUND.findall(self.text)) if self.text.startswith("in-flight=") else ()

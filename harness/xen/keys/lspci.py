@@ -136,13 +136,17 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
         raise ParseError("no device in the output", file=file, expected="a line as '04:00.0 class: name'")
     if command is None and not gone:
         raise ParseError(f"no Control line for {address}", file=file, expected="the output of lspci -vvv")
-    if not broken and listed is None:
-        broken = "there is no Status line"
-    elif not broken and listed and not capabilities:
-        broken = "no capability is listed, though Status says Cap+"
-    elif not broken and listed and not ended:
-        broken = "the output is cut off"
-    return LspciDevice(address, driver, gone, access_denied, command, msix, file, msi, broken)
+    unlisted = broken or _left_out(listed, capabilities, ended=ended)
+    return LspciDevice(address, driver, gone, access_denied, command, msix, file, msi, unlisted)
+
+
+def _left_out(listed: bool | None, capabilities: int, *, ended: bool) -> str:
+    """Why an unbroken list may not have all capabilities; empty if it has."""
+    if listed is None:
+        return "there is no Status line"
+    if listed and not capabilities:
+        return "no capability is listed, though Status says Cap+"
+    return "the output is cut off" if listed and not ended else ""
 
 
 _FLAG = re.compile(r"([A-Za-z0-9/]+)([+-])")

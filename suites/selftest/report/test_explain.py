@@ -249,6 +249,7 @@ def test_the_fix_and_whether_this_xen_has_it() -> None:
 
 CORRECTED = "[    3.499123] pcieport 0000:00:1d.0: AER: Multiple Corrected error received: 0000:05:00.0\n"
 NO_DETAILS = "[    3.499130] pcieport 0000:00:1d.0: AER: found no error details for 0000:05:00.0\n"
+RETRAINING = "[    1.100000] pci 0000:00:01.1: broken device, retraining non-functional downstream link at 2.5GT/s\n"
 SLOW = "[    3.209981] pciback 0000:05:00.0: not ready 1023ms after FLR; waiting\n"
 
 
@@ -267,6 +268,10 @@ SLOW = "[    3.209981] pciback 0000:05:00.0: not ready 1023ms after FLR; waiting
             "[   10.000001] pciehp 0000:00:1c.4:pcie004: Slot(4): Link Down\n",
             {("0000:00:1d.0", "dead-link"), ("0000:00:1c.4", "dead-link")},
         ),
+        (RETRAINING, set()),
+        (RETRAINING + "[    2.1] pci 0000:00:01.1: removing 2.5GT/s downstream link speed restriction\n", set()),
+        (RETRAINING + "[    2.100000] pci 0000:00:01.1: retraining failed\n", {("0000:00:01.1", "dead-link")}),
+        ("[    3.100000] pcieport 0000:00:1d.0: Data Link Layer Link Active not cleared in 1000 msec\n", set()),
         (SLOW, {("0000:05:00.0", "dead-link")}),
         (SLOW + "[    5.400000] pciback 0000:05:00.0: ready 4095ms after FLR\n", set()),
         (SLOW + "[    5.400000] pciback 0000:06:00.0: ready 4095ms after FLR\n", {("0000:05:00.0", "dead-link")}),

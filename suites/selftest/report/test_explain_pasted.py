@@ -40,7 +40,7 @@ def test_as_it_was_pasted(name: str, block: int) -> None:
 
 
 def test_there_are_cases() -> None:
-    assert len(CASES) > 230
+    assert len(CASES) > 330
 
 
 DEVICE = "0000:04:00.0"
@@ -125,6 +125,22 @@ def test_zeros_that_a_power_cut_leaves_in_a_log(where: str) -> None:
 def test_a_row_whose_beginning_is_gone_is_never_nothing(row: str, last: str) -> None:
     for begin in range(6, row.index(last) + 1):
         assert told(f"{row[begin:]}\n(XEN) d1v0: upcall vector f3\n").verdict is ExplainStatus.CANNOT_TELL, row[begin:]
+
+
+@pytest.mark.parametrize("sign", ["vec=", "dest=", "mask=1/H", "MSIs <", " - node", "status=", "in-flight", "vec:"])
+def test_a_row_of_a_vector_that_xen_masks_is_never_nothing_when_another_writer_is_in_it(sign: str) -> None:
+    text = CASES["hardware not readable"][0].decode()
+    assert told(text).verdict is ExplainStatus.SIGNATURE
+    for row in (row for row in text.splitlines() if sign in row and " 44 " in row):
+        for place in range(row.index(sign) + 1, row.index(sign) + len(sign)):
+            torn = f"{row[:place]}[  123.456789] usb 1-1: new device{row[place:]}"
+            assert told(text.replace(row, torn)).verdict is not ExplainStatus.NOTHING, torn
+
+
+@pytest.mark.parametrize("lines", range(1690, 1730))
+def test_config_space_in_hexadecimal_is_read_wherever_a_block_ends(lines: int) -> None:
+    text = "(XEN) d1v0: upcall vector f3\n" * lines + CASES["lspci -xxx"][0].decode()
+    assert found(told(text, block=100)) == {(DEVICE, "maskall-kept")}
 
 
 def test_capabilities_that_are_cut_before_a_sign_of_the_next_are_not_all() -> None:

@@ -176,6 +176,11 @@ def test_dump_far_behind_the_fault_is_another_ones() -> None:
     assert emulator_triple_fault(first + "\n" + "(XEN) noise\n" * 40 + rest) is None
 
 
+def test_the_dump_of_a_fault_ends_with_its_context() -> None:
+    others = TRIPLE_FAULT.replace("hvm guest (d8v0)", "hvm guest (d9v0)")
+    assert emulator_triple_fault(others + TRIPLE_FAULT.split("\n", 1)[1]) is None
+
+
 @given(damaged([TRIPLE_FAULT, captured("reset_without_effect_ends_in_ebusy.console.txt")]) | st.text())
 def test_hostile(text: str) -> None:
     assert isinstance(find_markers(text), tuple)

@@ -147,6 +147,27 @@ def test_captured_masks() -> None:
     assert rows[43] == MaskRow("MSI", 43, 0xC9, 0, False, False, False, None, 21)
 
 
+VPCI = """\
+(XEN) vPCI MSI/MSI-X d0
+(XEN) 0000:00:1f.2 MSI
+(XEN)   enabled: 1 64-bit: 1 mask=00000000 vectors max: 1 enabled: 1
+(XEN) vec=0x31  fixed  edge   assert phys  fixed dest_id=0 pirq: 120
+(XEN) 0000:03:00.0 MSI-X
+(XEN)   entries: 32 maskall: 1 enabled: 1
+(XEN)      0 vec=41  fixed  edge   assert phys  fixed dest_id=0 mask=0 pirq: 121
+(XEN)      1 vec=42 lowest level deassert  log lowest dest_id=511 mask=1 pirq: -1
+"""
+
+
+def test_what_a_pvh_dom0_wants_is_no_row_of_the_hardware() -> None:
+    rows = captured("nvme_in_running_guest.debugkey_M.txt")
+    assert parse_masks(rows + VPCI) == parse_masks(rows)
+    for line in VPCI.splitlines():
+        if "dest_id" in line:
+            with pytest.raises(ParseError):
+                parse_masks(rows + line[: line.index("dest_id")])
+
+
 def test_captured_irqs_and_who_has_them() -> None:
     rows = {row.irq: row for row in parse_irqs(captured("nvme_in_running_guest.debugkey_i.txt"))}
     assert rows[44].domains == ("d2",)
