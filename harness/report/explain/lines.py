@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.model.address import FUNCTION, SEGMENT
+from harness.report.explain.unescaped import LINE_WITHIN
 
 
 class Speaker(enum.Enum):
@@ -91,6 +92,10 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
     if raw.startswith("(XEN) ") and raw.isprintable() and raw.find("(XEN)", 6) < 0:
         start = _XEN.match(raw) if raw.startswith("[", 6) else None
         yield PastedLine(number, Speaker.XEN, raw[start.end() if start else 6 :], "", raw.strip())
+        return
+    if LINE_WITHIN in raw:
+        for within in raw.split(LINE_WITHIN):
+            yield from clean(within, number)
         return
     text = _COLOUR.sub("", raw) if not raw.isprintable() else raw
     shown = text.strip()

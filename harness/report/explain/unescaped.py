@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from dataclasses import dataclass
 
 LONGEST_LINE = 64 << 10
+LINE_WITHIN = "\x1e"  # between the lines that one line of the file holds
 _TYPOGRAPHY = (
     dict.fromkeys("\u2018\u2019", "'")
     | dict.fromkeys("\u201c\u201d", '"')
@@ -24,14 +26,19 @@ _SHOWN = {  # what cannot be seen, told in signs: by rsyslog, cat -A, editors
 }
 _ENTITY = re.compile(r"&(?:amp;)?(#[0-9]{1,6}|#[xX][0-9a-fA-F]{1,5}|[A-Za-z]{2,12}[0-9]{0,2});")
 _ESCAPED = re.compile(r"\\u00(22|26|27|3[cCeE])")  # JSON
-_TAG = re.compile(r"</?(?:br|pre|code|p|div|span|tt|b|i|font|li|td|tr|blockquote)(?: [^<>\n]*)? ?/?>")
+_TAG = re.compile(
+    r"</?(?:br|pre|code|p|div|span|tt|b|i|font|li|td|tr|blockquote|table|tbody|th|em|strong)(?: [^<>\n]*)? ?/?>"
+)
 _COLOURED = ("[0m", "[K")  # one of them ends what is coloured
 _COLOUR = re.compile(  # where the escape is told in signs, as rsyslog and less do, or was dropped, as XML must
     r"(?:\x1b|\^\[|#033|\\033|\\x1[bB]|\\e|\\u001[bB]|\u241b)\[[0-9;]*[A-Za-z]|\[[0-9]{1,3}(?:;[0-9]{1,3})*m(?:\[K)?|\[m\[K"
 )
-_QUOTED_ENDS = ('",\n', '"\n')
-_QUOTED = re.compile(r'\n[ \t]*"((?:[^"\\\n]|\\.)*)",?(?=\n|$)')  # a line that is a string of JSON
-_IN_QUOTES = re.compile(r'\\([t"\\])')
+_QUOTED_ENDS = ('",\n', '"\n', "',\n")
+# a line that is a string in a list, and one that is an object of JSON, as the logs of containers are and journalctl's
+_QUOTED = re.compile(r"""\n[ \t]*(["'])((?:(?!\1)[^\\\n]|\\.)*)\1,?(?=\n|$)""")
+_OBJECT = re.compile(r'(?<=\n)\{"[^\n]*\}(?=\n|$)')
+_SAID = ("MESSAGE", "message", "msg", "log", "body", "text")
+_IN_QUOTES = re.compile(r"""\\([t"'\\])""")
 _MARKDOWN = re.compile(r"\\(?=[][_*#<>(){}=+|!~.`-]|$)", re.MULTILINE)
 _OCTET = re.compile(r"=([2-7][0-9A-F])")
 _SOFT = re.compile(r"^(?:[^\n]*=\n)+[^\n]*", re.MULTILINE)
@@ -45,7 +52,7 @@ class Unescaped:
     _printable: bool = False  # quoted-printable was seen
 
     def take(self, more: str, *, last: bool) -> str:
-        text = self._rest + more.replace("\0", "")  # what a power cut leaves in a log
+        text = self._rest + more.replace("\0", "").replace(LINE_WITHIN, "")  # a power cut leaves zeros in a log
         end = len(text) if last else self._whole(text)
         text, self._rest = text[:end], text[end:]
         if "\r" in text:
@@ -84,6 +91,8 @@ def plain(text: str) -> str:
         text = _TAG.sub("", text)
     elif "<br" in text or "</" in text:
         text = _TAG.sub("", text)
+    if '"}\n' in text or '}\n{"' in text:
+        text = _OBJECT.sub(_message, f"\n{text}")[1:]
     if "\\u00" in text:
         text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
     if any(mark in text for mark in _COLOURED):
@@ -92,7 +101,7 @@ def plain(text: str) -> str:
         if shown in text:
             text = text.replace(shown, meant)
     if any(end in text for end in _QUOTED_ENDS):
-        text = _QUOTED.sub(lambda found: f"\n{_IN_QUOTES.sub(_unquoted, found[1])}", f"\n{text}")[1:]
+        text = _QUOTED.sub(lambda found: f"\n{_IN_QUOTES.sub(_unquoted, found[2])}", f"\n{text}")[1:]
     if "\\" in text:
         text = _MARKDOWN.sub("", text)
     if not text.isascii():
@@ -100,6 +109,17 @@ def plain(text: str) -> str:
             if sign in text:
                 text = text.replace(sign, meant)
     return text
+
+
+def _message(found: re.Match[str]) -> str:
+    """What an object says, its lines in one; the object as it stands where that is not known."""
+    try:
+        told = json.loads(found[0])
+    except (ValueError, RecursionError):
+        return found[0]
+    said = [told[name] for name in _SAID if isinstance(told.get(name), str)]
+    lines = LINE_WITHIN.join(line.rstrip("\r") for text in said for line in text.rstrip("\r\n").split("\n"))
+    return lines.replace("\r", "").encode(errors="replace").decode() or found[0]  # of a sign there may be half
 
 
 def _unquoted(found: re.Match[str]) -> str:
