@@ -83,7 +83,7 @@ _XEN = re.compile(r"\(XEN\) ?(?:\[(?:[0-9]{4}-[0-9. :-]{10,24}| *[0-9]+\.[0-9]+|
 _LINUX_WITHIN = re.compile(
     r"[^()]{0,100}?[\s\]:>|\"'](?=\[ *[0-9]{1,9}\.[0-9]{6}\] )"
 )  # behind what a logger puts before it
-_DROPPED = re.compile(r"\*\* [0-9]+ printk messages dropped \*\*")  # on a console, up to Linux 5.17 in the same line
+_DROPPED = re.compile(r"\*\* [0-9]+ printk messages dropped \*\*")  # an old kernel goes on in the same line
 _LINUX = re.compile(r"(?:<[0-9]{1,2}>)?\[ *[0-9]+\.[0-9]{3,9}\] ?(?:\[ *[CT][0-9]+\] ?)?")
 
 
