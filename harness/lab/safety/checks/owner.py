@@ -99,9 +99,8 @@ def _working(function: Function, facts: HostFacts) -> Iterator[FactLine]:
     whichever of its functions does the work.
     """
     for line in facts.lines("engines"):
-        kind, told, *_ = (*line.text.split(" "), "")
-        by_place = kind in ("dma", "p2p") and str(function.bdf) in PCI_PATH.findall(told)
-        if by_place or (kind == "crypto" and told == function.driver):
+        _, told, *_ = (*line.text.split(" "), "")  # a place, or the name of a driver
+        if str(function.bdf) in PCI_PATH.findall(told) or told == function.driver:
             yield line
 
 

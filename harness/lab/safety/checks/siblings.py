@@ -11,7 +11,7 @@ from harness.lab.safety.facts.extended import capabilities
 from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts, Thing
 from harness.model.address import Bdf
 
-_BRIDGE = "06"
+_BRIDGES = {"0600", "0604"}  # to PCI; behind one to ISA is what sysfs does not show as PCI
 _IDLE_BRIDGE = {None, "pcieport", "shpchp", "pciehp"}
 _PCIE, _ACS = 0x10, 0x000D  # capability IDs, linux/pci_regs.h
 _ROOT_PORT, _UPSTREAM, _DOWNSTREAM = 4, 5, 6  # PCIe capabilities register, bits 7:4
@@ -32,7 +32,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     for other in facts.functions.values():
         if other.bdf == function.bdf:
             continue
-        if other.base == _BRIDGE and other.driver in _IDLE_BRIDGE:
+        if other.kind in _BRIDGES and other.driver in _IDLE_BRIDGE:
             continue  # used by nobody itself, but by what is below it
         shares_bridge = bool(shared) and other.chain[: len(shared)] == shared
         shares_group = bool(function.iommu_group) and other.iommu_group == function.iommu_group

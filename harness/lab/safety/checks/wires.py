@@ -133,7 +133,9 @@ class Wires:
         """Netback's end of a guest's card -> where the others of that guest are ports: it may send on by them."""
         found = {}
         for name, domain in self._guests.items():
-            others = (card for card, number in self._guests.items() if number == domain and card != name)
+            own = re.compile(rf"(?:vif|tap){domain}\.\d+(?:-emu)?")  # QEMU's too, as libxl or XAPI call them
+            others = {card for card in self.facts.interfaces if own.fullmatch(card)} - {name}
+            others |= {card for card, number in self._guests.items() if number == domain and card != name}
             masters = set[str]().union(*(self._masters(card) for card in others))
             found[name] = masters - self._masters(name)
         return found
