@@ -30,7 +30,7 @@ _HERE = {
     *("sysfs", "proc", "devtmpfs", "devpts", "tmpfs", "ramfs", "rootfs", "cgroup", "cgroup2", "cpuset", "bpf"),
     *("pstore", "efivarfs", "configfs", "debugfs", "tracefs", "securityfs", "selinuxfs", "smackfs", "hugetlbfs"),
     *("mqueue", "autofs", "binfmt_misc", "fusectl", "rpc_pipefs", "nfsd", "xenfs", "nsfs", "resctrl", "functionfs"),
-    *("gadgetfs", "usbfs", "binder", "oprofilefs", "ocfs2_dlmfs", "qibfs", "ipathfs", "none", "spufs", "openpromfs"),
+    *("gadgetfs", "usbfs", "binder", "oprofilefs", "ocfs2_dlmfs", "qibfs", "ipathfs", "spufs", "openpromfs"),
     *("overlay", "overlayfs", "aufs", "unionfs", "shiftfs", "ecryptfs"),
     *("btrfs", "zfs", "bcachefs", "ubifs", "jffs2", "yaffs2"),
     *("squashfs", "cramfs", "romfs", "erofs", "fuseblk", "virtiofs", "vboxsf", "vmhgfs", "hostfs", "ext4", "xfs"),

@@ -20,11 +20,12 @@ _ENTROPY = {"1af4:1005", "1af4:1044"}  # virtio 1.2, 5: transitional and modern;
 _MACHINE = {"1af4:1057", "5853:0001", "5853:0002"}
 _VIRTIO_MEMORY = {"1af4:1058", "1af4:105b"}  # virtio-mem, virtio-pmem
 _WATCHDOG = re.compile(r"/watchdog/watchdog\d+$")
+_SERIAL_BUS, _FLASH = "0c80", re.compile(r"/spi\d+\.\d+/mtd/mtd\d+$")
 _TPM, _CLOCK = re.compile(r"/tpm/tpm\d+$"), re.compile(r"/rtc/rtc\d+$")
 
 
 def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
-    """LETHAL: a bridge, memory, a part of the machine itself, its watchdog or TPM, or nothing that Xen can name.
+    """LETHAL: a bridge, memory, a part of the machine itself, its watchdog, TPM or firmware, or nothing that Xen can name.
 
     DENY: a class that cannot be told, a function of which the host said two things, or a real-time clock.
     """
@@ -55,6 +56,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     for level, node, text in (  # whoever has it open: firmware has started the one, and the kernel uses the others
         (Level.LETHAL, _WATCHDOG, "it is a watchdog, which resets the machine once nobody feeds it"),
         (Level.LETHAL, _TPM, "the machine's TPM is behind it"),
+        *([(Level.LETHAL, _FLASH, "a flash chip of the board is behind it")] if function.kind == _SERIAL_BUS else []),
         (Level.DENY, _CLOCK, "a real-time clock is behind it, by which the machine may set its own"),
     ):
         for line in facts.lines("chars"):

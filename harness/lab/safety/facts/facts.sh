@@ -350,9 +350,10 @@ if [ "$found" ]; then
     fi
 fi
 section redirects # INTERFACE tc OTHER, `* nft OTHER`: what arrives at or leaves the one is sent out by the other
-builtin= # NixOS and Guix have their modules elsewhere; without a list of what is built in, anything may be
+builtin= release= # NixOS and Guix have their modules elsewhere; without a list of what is built in, anything may be
+{ read -r release </proc/sys/kernel/osrelease; } 2>/dev/null
 for path in /lib/modules /run/booted-system/kernel*/lib/modules; do
-    [ -r "$path/$(uname -r)/modules.builtin" ] && builtin=$path/$(uname -r)/modules.builtin
+    [ -r "$path/$release/modules.builtin" ] && builtin=$path/$release/modules.builtin
 done
 at_work() { # what is built in has no count
     if { read -r value <"/sys/module/$1/refcnt"; } 2>/dev/null; then [ "$value" != 0 ]; return; fi
