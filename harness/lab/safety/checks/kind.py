@@ -25,7 +25,7 @@ _TPM, _CLOCK = re.compile(r"/tpm/tpm\d+$"), re.compile(r"/rtc/rtc\d+$")
 
 
 def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
-    """LETHAL: a bridge, memory, a part of the machine itself, its watchdog, TPM or firmware, or nothing that Xen can name.
+    """LETHAL: a bridge, memory, a part of the machine itself, its watchdog, TPM or firmware; or Xen has no name for it.
 
     DENY: a class that cannot be told, a function of which the host said two things, or a real-time clock.
     """
