@@ -21,7 +21,9 @@ _STILL_IN_USE = re.compile(r"MSI-X (?:release|preparation) failed \(-16\)")
 _MAPPING = re.compile(r"xen[ _]map irq")
 _MAPPED = re.compile(r"xen[ _]map irq failed -?[0-9]+ for [0-9]+ domain")
 _CAME_BACK = re.compile(rf"({FUNCTION}): ready [0-9]+ms after ")  # pci_dev_wait
-_BEGUN = re.compile(r"MSI-X (?:release|preparation)(?: f[ailed]*(?: \(-?1?)?)?$")
+_BEGUN = re.compile(  # and not to its end: another writer may be in it
+    rf"pciback {FUNCTION}: (?:xen[-_]pciback: )?MSI(?!-X (?:release|preparation) failed \(-[0-9]+\))"
+)
 _FRONTEND = re.compile(r"Xen PCI frontend error: -\d+!|has not registered MSI/MSI-X support")
 
 
@@ -41,8 +43,9 @@ class KernelLines:
                 break
             loose, tight = f"{loose} {rest}", f"{tight}{rest}"  # a terminal wraps within a word
             if self._says(host, replace(line, text=loose)) or self._says(host, replace(line, text=tight)):
+                self._window.joined = other.number
                 return
-        if begins_in_linux(loose) or begins_in_linux(tight) or _BEGUN.search(line.text.rstrip()):
+        if begins_in_linux(loose) or begins_in_linux(tight) or _BEGUN.search(line.text):
             self._window.unreadable(host, line)
 
     def _says(self, host: PastedHost, line: PastedLine) -> bool:

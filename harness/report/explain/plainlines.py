@@ -63,6 +63,11 @@ _LINUX_BEGINS = re.compile(
 _LINUX_WITHIN = re.compile(
     rf"(?<=[\"';,>|\t])[a-z][\w-]* {FUNCTION}: |(?<=kernel: )[a-z][\w-]* {FUNCTION}: |\b(?:xen-)?pciback {FUNCTION}: "
 )
+_ROW_PIECE = re.compile(
+    r"\bvec=[0-9a-f]{2} .*assert|\bmask=[01]/[H ][G ]/[01?]|\bIRQ: *[0-9]+ vec:|\baff:\{[0-9,-]*\}/\{"
+    r"|\bMSIs <[ 0-9]*(?:>|$)"
+)
+_MESSAGE_PIECE = re.compile(rf"MSI-X (?:release|preparation) failed \(-16\)$|masking MSI-X on .*{FUNCTION}$")
 _UNSAID = (("   ", IRQS), (" ", MASKS), ("", DEVICES))
 
 
@@ -96,11 +101,12 @@ class PlainLines:
             _CUT.fullmatch(text)
             or (line.number == 1 and (ends_xen(text) or any(form.piece.search(text) for _, form in _UNSAID)))
             or any(form.row.fullmatch(f"{lead}{text}") for lead, form in _UNSAID)
+            or (line.number > self._window.joined and _ROW_PIECE.search(text))
         ):
             self._window.unreadable(host, line)  # the beginning of it is missing, so that nobody knows who said it
         elif _SAVED.search(text):
             self._saving = True
-        elif "xc_assign_device" in text and (_ASSIGN_FAILED in text or begins_in_libxl(text)):
+        elif "xc_assign_device" in text and (_ASSIGN_FAILED in text or begins_in_libxl(text) or "libxl" in text):
             self._assigned(host, line, at)
         elif asked := _SETPCI.search(text):
             return self._register(host, Bdf.parse(asked[1]), at, line.number)
@@ -109,7 +115,11 @@ class PlainLines:
         elif said := _LINUX_BEGINS.match(text) or _LINUX_WITHIN.search(text):
             self._window.file.linux += 1
             self._kernel.line(host, replace(line, text=text[said.start() :]), at)  # dmesg -t, or a column of a table
-        elif (line.number == 1 and ends_linux(text)) or not self._quoted(host, line):
+        elif (
+            (line.number == 1 and ends_linux(text))
+            or (line.number > self._window.joined and _MESSAGE_PIECE.search(text))
+            or not self._quoted(host, line)
+        ):
             self._window.unreadable(host, line)
         return at - 1
 

@@ -124,7 +124,7 @@ class Reader:
         """One file, in blocks of any size."""
         self._window.file = FileFacts(name)
         self._window.facts.files.append(self._window.file)
-        self._window.text, self._unescaped, self._window.base = "", Unescaped(), 0
+        self._window.text, self._unescaped, self._window.base, self._window.joined = "", Unescaped(), 0, 0
         self._plain.begin()
         rest = iter(blocks)
         head = b""

@@ -29,6 +29,7 @@ class Window:
     file: FileFacts = field(default_factory=lambda: FileFacts(""))
     text: str = ""
     base: int = 0
+    joined: int = 0  # the last line that was put together with one before it
     causes: dict[str, Rule] = field(init=False)
     _known: dict[tuple[Speaker, str], str | None] = field(default_factory=dict)
 
@@ -59,6 +60,7 @@ class Window:
             text, tight = f"{text} {other.text.strip()}", f"{tight}{other.text.rstrip()}"
             for joined in (text, tight, f"{line.text}{other.text.rstrip()}"):
                 if wanted.search(joined):
+                    self.joined = other.number
                     return joined
         return None
 

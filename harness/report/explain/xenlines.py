@@ -207,6 +207,7 @@ class XenLines:
             loose, tight, kept = f"{loose} {other.text.strip()}", f"{tight}{other.text.rstrip()}", f"{kept}{other.text}"
             for joined in (loose, tight, kept.rstrip()):
                 if longer := row.fullmatch(joined):
+                    self._window.joined = other.number
                     return longer
         return None if last else whole
 
