@@ -121,12 +121,14 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
         yield PastedLine(number, Speaker.GUEST, text, host, shown)
         return
     starts = list(_XEN.finditer(text)) if "(XEN)" in text else []
+    if starts and "pciback" in text[: starts[0].start()]:
+        yield from clean(text[: starts[0].start()], number)  # Xen wrote in the middle of what dom0 says
     for place, start in enumerate(starts):
         end = starts[place + 1].start() if place + 1 < len(starts) else len(text)
         yield PastedLine(number, Speaker.XEN, text[start.end() : end], host, shown)
     if starts:
         return
-    if "] " in text and (before := _LINUX_WITHIN.match(text)):
+    if "] " in text and (before := _LINUX_WITHIN.match(text)) and "pciback" not in before.group():
         if lost := _DROPPED.search(text, 0, before.end()):
             yield PastedLine(number, Speaker.LINUX, lost.group(), host, shown)
         text = text[before.end() :]

@@ -116,10 +116,8 @@ class PlainLines:
             self._window.file.linux += 1
             self._kernel.line(host, replace(line, text=text[said.start() :]), at)  # dmesg -t, or a column of a table
         elif (
-            (line.number == 1 and ends_linux(text))
-            or (line.number > self._window.joined and _MESSAGE_PIECE.search(text))
-            or not self._quoted(host, line)
-        ):
+            line.number > self._window.joined and (ends_linux(text) or ends_xen(text) or _MESSAGE_PIECE.search(text))
+        ) or not self._quoted(host, line):
             self._window.unreadable(host, line)
         return at - 1
 

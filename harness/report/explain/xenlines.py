@@ -41,6 +41,7 @@ _ASSIGN_BEGUN = re.compile(
 )
 _INITIAL = re.compile(rf"{FUNCTION}: unexpected initial MSI-X state \(MASKALL=[01], ENABLE=[01]\), fixing")
 _INITIAL_BEGUN = re.compile(rf"unexpected initial(?: MSI| *$)|^{FUNCTION}: unexpected *$")
+_MATTERS = re.compile(r"MSI-X on |MASKALL=|failed \(-16\)$")
 XEN_VERSION = re.compile(r"(?:Xen version:? |xen_version +: )([0-9][0-9A-Za-z.+~-]*)")
 _LEVEL = re.compile(r"(?<=.)<[0-7]>(?=\S)")
 _IO_APIC = re.compile(r" +(?:Apic 0x[0-9a-f]+, Pin|IRQ *[0-9]+ Vec)")  # the end of key i
@@ -74,7 +75,7 @@ class XenLines:
             self._marker(host, line, at, _INITIAL)
         elif not self._row(host, line, at) and not self._window.cause(host, line, Origin.XEN):
             said = ConsoleLine(line.number, stripped, Origin.XEN)
-            if ("MSI-X on " in text or begins_in_xen(text)) and self._window.rules.first(said) is None:
+            if (_MATTERS.search(stripped) or begins_in_xen(text)) and self._window.rules.first(said) is None:
                 self._window.unreadable(host, line)  # it is one of those that matter, and its words are not
 
     def again(self, raw: str, number: int, at: int) -> bool:

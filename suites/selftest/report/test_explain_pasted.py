@@ -127,6 +127,25 @@ def test_a_row_whose_beginning_is_gone_is_never_nothing(row: str, last: str) -> 
         assert told(f"{row[begin:]}\n(XEN) d1v0: upcall vector f3\n").verdict is ExplainStatus.CANNOT_TELL, row[begin:]
 
 
+WRITERS = ("[  123.456789] usb 1-1: new device\n", "(XEN) d1v0: upcall vector f3\n")
+WRITTEN = (
+    "[  123.456789] pciback 0000:04:00.0: xen_pciback: MSI-X release failed (-16)",
+    "(XEN) cannot mask IRQ 42: masking MSI-X on Dom2's 0000:04:00.0",
+    "(XEN) cannot disable IRQ 42: masking MSI-X on 0000:04:00.0",
+    "(XEN) d[IO]: assign (0000:04:00.0) failed (-16)",
+    "(XEN) 0000:04:00.0: unexpected initial MSI-X state (MASKALL=1, ENABLE=0), fixing",
+    "(XEN) 0000:04:00.0 - DomIO:8008 - node -1  - MSIs < 44 45 >",
+)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("message", WRITTEN)
+def test_a_message_in_which_another_writer_wrote_a_line_is_never_nothing(message: str, writer: str) -> None:
+    for place in range(1, len(message)):
+        torn = f"{message[:place]}{writer}{message[place:]}\n"
+        assert told(f"{WRITERS[1]}{torn}{WRITERS[1]}").verdict is not ExplainStatus.NOTHING, torn
+
+
 @pytest.mark.parametrize("sign", ["vec=", "dest=", "mask=1/H", "MSIs <", " - node", "status=", "in-flight", "vec:"])
 def test_a_row_of_a_vector_that_xen_masks_is_never_nothing_when_another_writer_is_in_it(sign: str) -> None:
     text = CASES["hardware not readable"][0].decode()
