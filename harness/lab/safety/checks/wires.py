@@ -22,8 +22,6 @@ _REJECT, _LOCAL = 0x200, 0x80000000  # RTF_REJECT and RTF_LOCAL, linux/route.h a
 _OVS = "ovs-system"  # the port of the kernel's Open vSwitch that is master of all others
 # Types of routes that ip-route(8) prints, and that lead nowhere else.
 _NO_WAY = {"local", "broadcast", "multicast", "anycast", "blackhole", "unreachable", "prohibit", "throw", "nat"}
-# What has no card of its own below it: only a program, or a route, knows where its packets go.
-_AWAY = re.compile(r"\\\s+(?:tun type|ppp\b|wireguard\b)|link/ppp\b")
 _LINE = re.compile(r"\blink/(?:ppp|slip|cslip)\b")  # frames of a terminal, or of PPPoE
 _WITHOUT_IP = re.compile(r"\blink/(?:can|ieee802\.15\.4|ieee802\.11/|ax25|x25|mctp|phonet)")  # if_arp.h, by iproute2
 _INTERNAL = re.compile(r"\\\s+openvswitch\b")  # a port that Open vSwitch has made: what is sent there it switches
@@ -281,8 +279,8 @@ class Wires:
                 continue
             if guests and self._ends_in_a_guest(one):
                 return True
-            text, ways = self.detail.get(one, ""), self._ways(one)
-            if not all(ways) or (_AWAY.search(text) and not ways):
+            text = self.detail.get(one, "")
+            if not all(self._ways(one)):
                 continue
             lowers = self.below.get(one, set())
             told = bool(text) or self.facts.version > 1  # the first program may have found no ip(8) that tells kinds
