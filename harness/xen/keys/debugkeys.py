@@ -13,7 +13,6 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, Bdf
@@ -110,7 +109,7 @@ MASKS = Form(
 )
 
 
-@lru_cache(_KEPT)
+@functools.lru_cache(_KEPT)
 def parse_masks(text: str, *, file: str = "<text>") -> tuple[MaskRow, ...]:
     """Key M: the mask state of every MSI and MSI-X vector, in irq order. Empty when Xen has none.
 
@@ -158,7 +157,7 @@ DEVICES = Form(
 )
 
 
-@lru_cache(_KEPT)
+@functools.lru_cache(_KEPT)
 def parse_pci_devices(text: str, *, file: str = "<text>") -> tuple[PciRow, ...]:
     """Key Q: every PCI device Xen knows, its owner and the irqs of its MSI and MSI-X vectors.
 
@@ -237,7 +236,7 @@ IRQS = Form(
 )
 
 
-@lru_cache(_KEPT)
+@functools.lru_cache(_KEPT)
 def parse_irqs(text: str, *, file: str = "<text>") -> tuple[IrqRow, ...]:
     """Key i: every interrupt Xen has set up, and who handles it.
 
