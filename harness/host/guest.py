@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TypeVar
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import CommandFailed, GuestDied, HarnessBug, ParseError
@@ -24,9 +25,11 @@ from harness.transport.base import CommandResult, Script
 from harness.xen.keys.xl_output import DomainRow, parse_list
 from harness.xen.toolstack.xl import REMOTE_RUN, Toolstack, owner_note
 
+T = TypeVar("T")
+
 TOOLSTACK_SECONDS = 120.0
 UP_SECONDS = 150.0
-_STARVED_TIMES = 4
+_STARVED_TIMES = 3
 _GONE_SECONDS = 30.0
 _CRASH_SECONDS = 30.0
 _RESTART_SECONDS = 60.0
@@ -135,14 +138,8 @@ class Guest:
         return self._domid is not None
 
     def wait_up(self, seconds: float = UP_SECONDS) -> bool:
-        """Whether its userland came up within `seconds` and its agent answers; on a starved host within four times as
-        many, for there a guest that boots slowly says nothing of the product."""
-        if self.agent is None:
-            return False
-        up, left = self.agent.await_up(Deadline.after(seconds)), _STARVED_TIMES - 1
-        while not up and left and self.host.starved:
-            up, left = self.agent.await_up(Deadline.after(seconds)), left - 1
-        return up
+        """Whether its userland came up within `seconds` and its agent answers."""
+        return self.agent is not None and self._awaited(self.agent.await_up, seconds)
 
     def wait_ready(self, device: Device, patience: int = PATIENCE_SECONDS) -> bool:
         """Whether its driver can take traffic to the device; it comes a while after userland. Makes no traffic.
@@ -163,7 +160,7 @@ class Guest:
         """Until neither the domain is there nor libxl's note that it has a device; at most `seconds`."""
         with self.host.deeds.doing("wait_gone") as act:
             for device in self.spec.devices or (_NO_DEVICE,):
-                gone = self.tools.await_gone(self.domid, device, Deadline.after(seconds))
+                gone = self._awaited(partial(self.tools.await_gone, self.domid, device), seconds, lambda one: one.ok)
                 detail = "gone" if gone.ok else "the domain is still there"
                 if not act.end(gone.ok, detail, gone.stdout + gone.stderr):
                     break
@@ -195,7 +192,7 @@ class Guest:
                 said, rows = self._listed()
                 return any(row.domid == self.domid and row.crashed for row in rows)
 
-            seen = poll(crashed, Deadline.after(seconds), every=0.3)
+            seen = self._awaited(partial(poll, crashed, every=0.3), seconds)
             act.end(bool(seen), "crashed" if seen else "not crashed", said if seen else b"")
         return act.done
 
@@ -210,7 +207,7 @@ class Guest:
             new = [row.domid for row in rows if row.name == self.name and row.domid != self.domid]
             return new[0] if new and not any(row.paused for row in rows) else None
 
-        return poll(successor, Deadline.after(seconds), every=0.3)
+        return self._awaited(partial(poll, successor, every=0.3), seconds)
 
     def restarted(self) -> Guest:
         """The domain that the toolstack has made instead of it (`on_reboot`, `on_crash`), up as `make_guest` has it.
@@ -230,6 +227,14 @@ class Guest:
         for device in successor.devices:
             successor.wait_ready(device)
         return successor
+
+    def _awaited(self, wait: Callable[[Deadline], T], seconds: float, good: Callable[[T], object] = bool) -> T:
+        """What comes within `seconds`; on a starved host it is waited for as long three times more, for there it says
+        nothing of the product that a guest is late."""
+        found, left = wait(Deadline.after(seconds)), _STARVED_TIMES
+        while not good(found) and left and self.host.starved:
+            found, left = wait(Deadline.after(seconds)), left - 1
+        return found
 
     def save(self) -> Done:
         """`xl save`; of a guest with a device it must be refused."""

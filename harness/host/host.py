@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from harness.base.progress import Progress
 
 _SECONDS = 60.0
-_BOOT_SECONDS = 300.0
+_BOOT_SECONDS = 600.0  # a server tests its memory first, and an emulated host may be starved
 _STARVED_SECONDS = 1.0  # an emulated host takes a tenth of it
 
 

@@ -31,7 +31,7 @@ from harness.nested.snapshot import Snapshot, SnapshotRecipe, connect
 from harness.nested.virtualfunction import switch_on
 from harness.nested.warm_snapshot import WarmRecipe, WarmSnapshot, WarmSnapshots
 
-_RESTORE_SECONDS = 60.0
+_RESTORE_SECONDS = 180.0
 NO_PARTS = OwnParts()
 _OWN_SNAPSHOTS = 4 << 30  # bytes; the last three or so
 _OVERLAYS = 1 << 30

@@ -151,6 +151,19 @@ class TestComesUp:
         assert left == []
 
 
+@pytest.mark.parametrize(("takes", "gone"), [(0.2, False), (3.0, True)], ids=["well", "starved"])
+def test_a_domain_that_is_late_to_go(dom0: Dom0, takes: float, gone: bool) -> None:
+    guest = dom0.created()
+    dom0.gone = False
+
+    def asked(_: Executed) -> Reply:
+        dom0.gone = True  # by the time that it has answered
+        return Reply(seconds=takes)
+
+    dom0.transport.commands = {"true": asked} | dom0.transport.commands
+    assert bool(guest.destroy()) is gone
+
+
 class TestLife:
     def test_created_up_and_destroyed(self, dom0: Dom0) -> None:
         guest = dom0.guest
