@@ -111,7 +111,7 @@ PANIC = "(XEN) Xen version 4.20.4\n(XEN) ****\n(XEN) Panic on CPU 0:\n(XEN) no h
     ("console", "said"),
     [
         (PANIC, "died while it booted: Panic on CPU 0:"),
-        ("(XEN) Xen version 4.20.4\n(XEN) Bootloader: unknown\n", "did not bring dom0 up in 300 s"),
+        ("(XEN) Xen version 4.20.4\n(XEN) Bootloader: unknown\n", "did not bring dom0 up in 600 s"),
         ("", "its last lines: none"),
     ],
 )
