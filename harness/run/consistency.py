@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from harness.base.errors import UsageError
-from harness.evidence.sealed import read_inside
+from harness.evidence.sealed import Sealed, read_inside
 from harness.evidence.store import digest
 from harness.host.stacks import FACTS
 from harness.lab.lease.claim_options import accepted
@@ -261,7 +261,7 @@ def _looks(read: Read) -> Iterator[str]:
     for side in read.comparison.again.sides:
         for file, record, raw in zip(side.tries, side.records, side.raws, strict=True):
             folder = raw.path.removesuffix(f"/{sidefile.NAME}")
-            yield from (f"{folder}: {line}" for line in left_out(file, record))
+            yield from (f"{folder}: {line}" for line in left_out(file, record, Sealed(read.root, folder, file.files)))
     wanted: dict[bool, set[str]] = {True: set(), False: set()}
     for one in read.tries:
         wanted[one.of_test] |= files_of_looks(one.looks)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from harness.base.errors import EvidenceError, ParseError
-from harness.evidence.observe import TABLE, config_space, console_file, lost_file, whole_file
+from harness.evidence.observe import TABLE, config_space, console_file, exercised, lost_file, whole_file
 from harness.evidence.sealed import Sealed
 from harness.host.vectortable import table_address
-from harness.model.observation import Reading, RoundReading
+from harness.model.observation import Exercised, Reading, RoundReading
 from harness.run.sidefile import SideFile
 from harness.scenario.record import Record
 from harness.xen.keys.messages import Log
@@ -20,8 +20,8 @@ _NOW_AND_THEN = {of(log) for log in Log for of in (lost_file, whole_file, consol
 _UNNAMED = "attach"  # the verb that makes a driver work without a look: the interrupts that came are its answer
 
 
-def left_out(file: SideFile, record: Record) -> Iterator[str]:
-    """A line for each raw file of the try that has no place in its record."""
+def left_out(file: SideFile, record: Record, files: Sealed) -> Iterator[str]:
+    """A line for each raw file of the try, which are in `files`, that has no place in its record."""
     looks: list[Reading | RoundReading] = [*_looks(record), *record.rounds_read]
     yield from of_looks(looks, file.files)
     if record.host_console is None and (heard := sorted(filter(_CONSOLE.fullmatch, file.files))):
@@ -29,9 +29,19 @@ def left_out(file: SideFile, record: Record) -> Iterator[str]:
     if record.broken is not None:  # it may have ended between what a driver did and the look behind it
         return
     told = {one.guest.file for one in looks if one.guest is not None}
-    answers = [name for name in sorted(file.files) if _ANSWER.fullmatch(name) and name not in told]
+    others = (name for name in sorted(file.files) if _ANSWER.fullmatch(name) and name not in told)
+    answers = [name for name in others if _whole(name, files)]
     if len(answers) > sum(one.verb == _UNNAMED for one in record.actions):
         yield f"{answers[-1]}, what a driver did that was made to work, is left out"
+
+
+def _whole(answer: str, files: Sealed) -> bool:
+    """A console may lose a line of what a driver did; then it was made to work once more (`Guest.exercise`)."""
+    try:
+        exercised(Exercised(answer.rpartition("-")[2].removesuffix(".txt"), answer), files)
+    except ParseError:
+        return False
+    return True
 
 
 def of_looks(looks: Sequence[Reading | RoundReading], files: Collection[str]) -> Iterator[str]:

@@ -100,6 +100,19 @@ class TestLeftOut:
         caught(found, "consistency", "13-C6/xl_dmesg_lost.txt is left out of its look")
         only(found, "consistency", "13-C6/xl_dmesg_whole.txt is there, and not why: lines of it were lost")
 
+    def test_an_answer_that_lost_a_line_is_none(self, forger: Forger, root: Path) -> None:
+        """The console lost a line of it, and the driver was made to work once more (`Guest.exercise`)."""
+        whole = (root / SIDE / "12-exercise-d2.txt").read_bytes()
+        one_more(root, SIDE, "18-exercise-d2.txt", whole.replace(b"== interrupts_after", b"== interr"), named=False)
+        finish(root)
+        assert forger.verify(forger.bundled(root)).status == 0
+
+    def test_a_whole_one_more_is_left_out(self, forger: Forger, root: Path) -> None:
+        whole = (root / SIDE / "12-exercise-d2.txt").read_bytes()
+        one_more(root, SIDE, "18-exercise-d2.txt", whole, named=False)
+        finish(root)
+        only(forger.verify(forger.bundled(root)), "consistency", "18-exercise-d2.txt, what a driver did that was made")
+
     @pytest.mark.parametrize("sides", [[SIDE], [SIDE, CONTROL]])
     def test_of_the_bundle(self, forger: Forger, root: Path, sides: list[str]) -> None:
         """All that tells of it is that other looks have one."""
