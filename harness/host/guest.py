@@ -138,7 +138,7 @@ class Guest:
         return self._domid is not None
 
     def wait_up(self, seconds: float = UP_SECONDS) -> bool:
-        """Whether its userland came up within `seconds` and its agent answers."""
+        """Whether its userland came up within `seconds`, as `_awaited`, and its agent answers."""
         return self.agent is not None and self._awaited(self.agent.await_up, seconds)
 
     def wait_ready(self, device: Device, patience: int = PATIENCE_SECONDS) -> bool:
@@ -157,7 +157,7 @@ class Guest:
         return act.done
 
     def wait_gone(self, seconds: float = _GONE_SECONDS) -> Done:
-        """Until neither the domain is there nor libxl's note that it has a device; at most `seconds`."""
+        """Until neither the domain is there nor libxl's note that it has a device; at most `seconds`, as `_awaited`."""
         with self.host.deeds.doing("wait_gone") as act:
             for device in self.spec.devices or (_NO_DEVICE,):
                 gone = self._awaited(partial(self.tools.await_gone, self.domid, device), seconds, lambda one: one.ok)
@@ -227,14 +227,6 @@ class Guest:
         for device in successor.devices:
             successor.wait_ready(device)
         return successor
-
-    def _awaited(self, wait: Callable[[Deadline], T], seconds: float, good: Callable[[T], object] = bool) -> T:
-        """What comes within `seconds`; on a starved host it is waited for as long three times more, for there it says
-        nothing of the product that a guest is late."""
-        found, left = wait(Deadline.after(seconds)), _STARVED_TIMES
-        while not good(found) and left and self.host.starved:
-            found, left = wait(Deadline.after(seconds)), left - 1
-        return found
 
     def save(self) -> Done:
         """`xl save`; of a guest with a device it must be refused."""
@@ -353,6 +345,14 @@ class Guest:
     @staticmethod
     def _soon() -> Deadline:
         return Deadline.after(TOOLSTACK_SECONDS)
+
+    def _awaited(self, wait: Callable[[Deadline], T], seconds: float, good: Callable[[T], object] = bool) -> T:
+        """What comes within `seconds`; on a starved host it is waited for as long three times more, for there it says
+        nothing of the product that a guest is late."""
+        found, left = wait(Deadline.after(seconds)), _STARVED_TIMES
+        while not good(found) and left and self.host.starved:
+            found, left = wait(Deadline.after(seconds)), left - 1
+        return found
 
     def _deed(self, name: str, deed: Deed, command: Callable[[], CommandResult], device: Device | None = None) -> Done:
         change = deed.to(guest=self.name, device=device.address if device else "")

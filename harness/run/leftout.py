@@ -15,6 +15,7 @@ from harness.scenario.record import Record
 from harness.xen.keys.messages import Log
 
 _ANSWER = re.compile(r"(?:second/)?[0-9]{2,}-exercise-d[0-9]+\.txt")
+_NUMBER = re.compile(r"[0-9]+(?=-exercise-)")
 _CONSOLE = re.compile(r"(?:second/)?[0-9]{2,}-host_console\.txt")
 _NOW_AND_THEN = {of(log) for log in Log for of in (lost_file, whole_file, console_file)}
 _UNNAMED = "attach"  # the verb that makes a driver work without a look: the interrupts that came are its answer
@@ -30,18 +31,21 @@ def left_out(file: SideFile, record: Record, files: Sealed) -> Iterator[str]:
         return
     told = {one.guest.file for one in looks if one.guest is not None}
     others = (name for name in sorted(file.files) if _ANSWER.fullmatch(name) and name not in told)
-    answers = [name for name in others if _whole(name, files)]
+    answers = [name for name in others if not _asked_again(name, files)]
     if len(answers) > sum(one.verb == _UNNAMED for one in record.actions):
         yield f"{answers[-1]}, what a driver did that was made to work, is left out"
 
 
-def _whole(answer: str, files: Sealed) -> bool:
-    """A console may lose a line of what a driver did; then it was made to work once more (`Guest.exercise`)."""
+def _asked_again(answer: str, files: Sealed) -> bool:
+    """Whether a console lost a line of it, so that the driver was made to work once more at once (`Guest.exercise`)."""
+    following = _NUMBER.sub(lambda found: f"{int(found[0]) + 1:02d}", answer)
+    if following not in files.digests:
+        return False
     try:
         exercised(Exercised(answer.rpartition("-")[2].removesuffix(".txt"), answer), files)
     except ParseError:
-        return False
-    return True
+        return True
+    return False
 
 
 def of_looks(looks: Sequence[Reading | RoundReading], files: Collection[str]) -> Iterator[str]:

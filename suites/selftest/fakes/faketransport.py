@@ -106,6 +106,10 @@ class FakeTransport:
             stream.end(CommandEnd())
         self._open.clear()
 
+    def say(self, data: bytes) -> None:
+        """As if the program that was opened last went on by itself."""
+        self._open[-1]._received.feed(data)
+
     def lose_link(self, cut: Cut) -> None:
         """Break the link before, during or after the next command, put or get."""
         self._cut = cut

@@ -123,7 +123,7 @@ class TestComesUp:
 
             def slow(_: Executed) -> Reply:
                 if len(takes) - len(seconds) == asked - 1:
-                    dom0.transport._open[-1]._received.feed(b"@agent up 99.0\n")
+                    dom0.transport.say(b"@agent up 99.0\n")
                 return Reply(seconds=seconds.pop(0) if seconds else 0.0)
 
             dom0.transport.commands = {"true": slow} | dom0.transport.commands

@@ -127,8 +127,8 @@ def test_one_that_was_broken_off_is_undecided_and_on_record(play: Play, forger: 
     assert broken(forger, played.folder) == {}
 
 
-def test_a_look_that_was_cut_short_in_its_last_section(play: Play, forger: Forger) -> None:
-    """The shell was killed behind the lines of Xen's console: they are stored, and the look is none."""
+def cut_at(play: Play, number: int) -> None:
+    """End this look, counted from 1, behind the lines of Xen's console."""
     looks = 0
 
     def cut(executed: Executed) -> Reply:
@@ -136,14 +136,29 @@ def test_a_look_that_was_cut_short_in_its_last_section(play: Play, forger: Forge
         looks += 1
         assert play.lab.dom0 is not None
         whole = play.lab.dom0._sections(executed)
-        return Reply(whole.stdout.rpartition(b"\n@")[0]) if looks == 2 else whole
+        return Reply(whole.stdout.rpartition(b"\n@")[0]) if looks == number else whole
 
     play.lab.commands = {r"sh -c 'set -- @.*": cut}
+
+
+def test_a_look_that_was_cut_short_in_its_last_section(play: Play, forger: Forger) -> None:
+    """The shell was killed behind the lines of Xen's console: they are stored, and the look is none."""
+    cut_at(play, 2)
     played = play("def test_it(pci_device, checkpoint): checkpoint('seen')")
     assert played.case.stock.verdict is Verdict.ERROR, played.text
     assert "was cut short" in played.case.stock.reason
     look = played.folder / played.case.stock.raw_directory / "0000-04-00.0/02-seen"
     assert (look / "xl_dmesg.txt").exists() and "was cut short" in (look / "cut_short.txt").read_text()
+    assert broken(forger, played.folder) == {}
+    made, _ = redacted_bundle(played.folder, forger.folder / "redacted", b"k" * 32, keys=[forger.key])
+    assert forger.verify(made.path).status == 0
+
+
+def test_the_last_look_fails_nobody_and_is_cut_short(play: Play, forger: Forger) -> None:
+    cut_at(play, 2)
+    played = play("def test_it(pci_device): pass")
+    assert played.case.stock.verdict is Verdict.PASS, played.text
+    assert (played.folder / played.case.stock.raw_directory / "0000-04-00.0/02-end/cut_short.txt").exists()
     assert broken(forger, played.folder) == {}
 
 

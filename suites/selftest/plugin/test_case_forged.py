@@ -134,6 +134,20 @@ def test_another_story(forger: Forger, root: Path, what: str) -> None:
     assert any(told in line for line in found), found
 
 
+@pytest.mark.parametrize(("place", "look"), [(0, "0000-04-00.0/01-bound"), (2, END)])
+def test_a_look_that_is_told_to_be_cut_short(forger: Forger, root: Path, place: int, look: str) -> None:
+    """A test that passed has no such look but its last, and the logs were read behind that."""
+    edit_raw_of(root, root / STOCK, f"{look}/cut_short.txt", lambda _: b"the answer was cut short\n")
+
+    def hidden(record: Data) -> None:
+        del record["readings"][0][place]
+        record["seen"] = record["seen"][1:] if place == 0 else record["seen"]
+
+    retold(root, lambda data: of_record(hidden)(data) if data["id"].endswith("next_guest") else None, "stock")
+    found = wrong(forger, root)
+    assert any(f"{look} is a look that the record leaves out" in line for line in found), found
+
+
 def test_a_host_that_died(forger: Forger, root: Path) -> None:
     edit_raw_of(root, root / STOCK, f"{END}/xl_dmesg.txt", lambda log: log + b"(XEN) Panic on CPU 0:\n")
     retold(root, lambda _: None)

@@ -103,15 +103,21 @@ class TestLeftOut:
     def test_an_answer_that_lost_a_line_is_none(self, forger: Forger, root: Path) -> None:
         """The console lost a line of it, and the driver was made to work once more (`Guest.exercise`)."""
         whole = (root / SIDE / "12-exercise-d2.txt").read_bytes()
-        one_more(root, SIDE, "18-exercise-d2.txt", whole.replace(b"== interrupts_after", b"== interr"), named=False)
+        one_more(root, SIDE, "11-exercise-d2.txt", whole.replace(b"== interrupts_after", b"== interr"), named=False)
         finish(root)
         assert forger.verify(forger.bundled(root)).status == 0
 
-    def test_a_whole_one_more_is_left_out(self, forger: Forger, root: Path) -> None:
-        whole = (root / SIDE / "12-exercise-d2.txt").read_bytes()
-        one_more(root, SIDE, "18-exercise-d2.txt", whole, named=False)
+    @pytest.mark.parametrize(
+        ("number", "lost"),
+        [(11, b""), (18, b""), (18, b"upts_after")],
+        ids=["whole before it", "whole", "not asked again"],
+    )
+    def test_one_more_is_left_out(self, forger: Forger, root: Path, number: int, lost: bytes) -> None:
+        data = (root / SIDE / "12-exercise-d2.txt").read_bytes()
+        one_more(root, SIDE, f"{number}-exercise-d2.txt", data.replace(lost, b"") if lost else data, named=False)
         finish(root)
-        only(forger.verify(forger.bundled(root)), "consistency", "18-exercise-d2.txt, what a driver did that was made")
+        told = f"{number}-exercise-d2.txt, what a driver did that was made"
+        only(forger.verify(forger.bundled(root)), "consistency", told)
 
     @pytest.mark.parametrize("sides", [[SIDE], [SIDE, CONTROL]])
     def test_of_the_bundle(self, forger: Forger, root: Path, sides: list[str]) -> None:
