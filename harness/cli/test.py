@@ -24,9 +24,9 @@ app = typer.Typer()
     epilog="""Examples:
 
 \b
-  maskall test                    lint, types, import rules, self-tests, the nested lane and the lab lane
-  maskall test -e self            the self-tests: no root, no QEMU, no network
-  maskall test -e quick           those of them that take a minute: nine in ten
+  maskall test                    lint, types, import rules, self-tests, and the lanes with a real Xen: nested, examples, lab
+  maskall test -e self            the self-tests, in a minute: no root, no QEMU, no network
+  maskall test -e self,whole      and those that play a whole lease, run, bundle or program, on fakes
   maskall test -e nested -- -k E14    one lane, with arguments for pytest
   maskall test --fuzz 30          half an hour of input that was not tried before""",
 )

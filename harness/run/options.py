@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.base.deadline import Deadline
 from harness.base.errors import UsageError
 from harness.run.option import Only, joined, option, table_of
 
@@ -208,6 +209,13 @@ class RunOptions:
         least=1,
         most=20,
     )
+    minutes: int = option(
+        0,
+        "After so many minutes begin nothing more: rows and tests that had not begun are left out, and say so.",
+        "N",
+        on="run",
+        least=1,
+    )
     # Xen's console ring keeps 1 MiB, and a round adds some 15 KiB to what must be read in one piece at the end
     rounds: int = option(0, "Of F7, how many (default: 20).", "N", on="run", least=3, most=60, repeat=True)
     workers: int = option(
@@ -282,6 +290,16 @@ class RunOptions:
 
         busy = min(_MOST_PROCESSORS, os.cpu_count() or 1)
         return self.workers or busy + (_WAITS if room_for(busy + _WAITS) else 0)
+
+    @cached_property
+    def last_begin(self) -> Deadline | None:
+        """When nothing more is begun: --minutes after the first question; None: whenever its turn comes."""
+        return Deadline.after(60.0 * self.minutes) if self.minutes else None
+
+    @property
+    def left_out(self) -> str:
+        """Why something is left out that had not begun by then."""
+        return f"left out: the time of --minutes {self.minutes} was over before it began"
 
     @property
     def under_test(self) -> str | None:

@@ -66,6 +66,7 @@ class Session:
     _outcomes: dict[tuple[str, str], SideOutcome] = field(default_factory=dict)  # by scenario and hypervisor
     _again: RunAgain | None = None  # what had ended before this run was gone on with
     _spoiled: dict[tuple[str, str], list[Attempt]] = field(default_factory=dict)  # tries of sides that had not ended
+    _rows_begun: set[str] = field(default_factory=set)
     _held: IO[bytes] | None = None
     _chain: Chain | None = None
     _begun: float = field(default_factory=time.monotonic)
@@ -119,15 +120,34 @@ class Session:
             self.begin()
         scenario, name = self._sides_left.pop(0)
         label = name if name == self.plan.tested else "control"
+        left_out = self.plan.options.left_out if self._is_late(scenario) else ""
         progress = self.progress.side(f"{scenario.id} {label}")
         lab = self.controls_lab if name == CONTROL_XEN and self.controls_lab else self.lab
         own = name != self.plan.tested and self.plan.is_own(scenario)
         enough = _failed if own else None
         before = self._spoiled.get((scenario.id, name), ())
         player = SidePlayer(
-            lab, self.plan, scenario, name, progress, enough, own, broken_off=self._broken_off, before=before
+            lab,
+            self.plan,
+            scenario,
+            name,
+            progress,
+            enough,
+            own,
+            broken_off=self._broken_off,
+            before=before,
+            left_out=left_out,
         )
-        return player if name in (self.plan.tested, CONTROL_XEN) else partial(self._control, player)
+        return player if left_out or name in (self.plan.tested, CONTROL_XEN) else partial(self._control, player)
+
+    def _is_late(self, scenario: Scenario) -> bool:
+        """Whether no side of it had begun when the time of --minutes was over: a row is played whole or not at all."""
+        over = self.plan.options.last_begin
+        if over is None or scenario.id in self._rows_begun:
+            return False
+        if not over.expired:
+            self._rows_begun.add(scenario.id)
+        return over.expired
 
     def _control(self, player: SidePlayer) -> SideOutcome:
         """A control, played in an earlier run or in this one."""
@@ -172,6 +192,7 @@ class Session:
             took = (one.ended - one.began).total_seconds()
             planted, began = one.tries[-1].planted, self._begun - took
             self._outcomes[row.id, name] = SideOutcome(row, name, one.side, planted, began, self._begun, 0)
+            self._rows_begun.add(row.id)
             if planted is not None:
                 self.controls[name] = planted
         self.finished += again.finished.values()

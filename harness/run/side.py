@@ -65,8 +65,9 @@ class SidePlayer:
     enough: StopCondition | None = None
     at_c2: bool = False  # plant a mutant that does nothing before C2 then: what comes before it cannot notice it
     broken_off: Event = field(default_factory=Event)  # set when all is ended: what is seen from then on is no result
-    _planted: Control | None = None
     before: Sequence[Attempt] = ()  # tries that are stored already, of a run that goes on
+    left_out: str = ""  # why it is not played
+    _planted: Control | None = None
     _stored: RawRef | None = None
     _began: datetime | None = None
     _seen: bool = False  # all of it, before anything was broken off
@@ -124,6 +125,8 @@ class SidePlayer:
 
     def _attempt(self, evidence: EvidenceStore, opener: Opener | None) -> PlayedSide:
         scenario, plan = self.scenario, self.plan
+        if self.left_out:
+            return PlayedSide.skipped(scenario, self.left_out)
         try:
             with self.lab.host(scenario.devices, self.progress, keep=plan.options.keep, opener=opener) as host:
                 missing = [power for power in scenario.end.needs if not host.can(power)]

@@ -52,6 +52,7 @@ EVERY = RunOptions(
     history=Path("lab.sqlite"),
     trace=True,
     repeat=2,
+    minutes=40,
     rounds=5,
     workers=3,
     cold=True,
