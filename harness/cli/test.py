@@ -24,7 +24,7 @@ app = typer.Typer()
     epilog="""Examples:
 
 \b
-  maskall test                    lint, types, import rules, self-tests, and the lanes with a real Xen: nested, examples, lab
+  maskall test                    lint, types, import rules, self-tests, and on a real Xen nested, examples, lab
   maskall test -e self            the self-tests, in a minute: no root, no QEMU, no network
   maskall test -e self,whole      and those that play a whole lease, run, bundle or program, on fakes
   maskall test -e nested -- -k E14    one lane, with arguments for pytest

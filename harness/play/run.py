@@ -24,6 +24,7 @@ from harness.model.observation import Checkpoint
 from harness.play.plan import Borrowed, KeptTo, of_verb, plan
 from harness.play.stage.stage import DevicePart, SeenEnough, Stage, StopCondition
 from harness.play.stage.tracing import traced
+from harness.play.stage.verb import perform
 from harness.play.stage.warm_files import evidence_of, resume, store_opening
 from harness.play.verbs import VERBS
 from harness.scenario.record import Broken, Record
@@ -140,7 +141,7 @@ def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progr
         held = [Borrowed(part.device.address, part.device.original_driver) for part in parts]
         if stage.performing is None:
             return plan(scenario, held, host.name, VERBS)
-        return tuple(of_verb(stage.performing, scenario, held, host.name))
+        return tuple(of_verb(VERBS[stage.performing], scenario, held, host.name))
 
     first = parts[0]
     host.deeds = Deeds(KeptTo(host.ledger, allowed), first.collector.keep, first.record.actions.append, progress.phase)
@@ -162,7 +163,7 @@ def set_up(scenario: Scenario, host: Host, store: EvidenceStore, progress: Progr
         on_reboot=options.on_reboot,
         on_crash=options.on_crash,
     )
-    stage = Stage(host, scenario, tools, parts, spec, progress, VERBS)
+    stage = Stage(host, scenario, tools, parts, spec, progress)
     return stage
 
 
@@ -185,7 +186,7 @@ def up_to_c2(stage: Stage) -> bool:
     stage.observe(Checkpoint.C1)
     if stage.scenario.bystander and not _bystander(stage):
         return False
-    stage.perform(CREATE)
+    perform(stage, CREATE)
     created = bool(stage.guests)
     if stage.scenario.end.fate is Fate.REFUSED:
         return not created
@@ -208,17 +209,17 @@ def from_c2(stage: Stage) -> None:
     end = stage.scenario.end
     if end.fate is not Fate.REFUSED:
         for step in end.fault:
-            stage.perform(step)
+            perform(stage, step)
             if step in end.refusals and stage.record.actions[-1].ok:
                 return  # what should have been refused was done: guest A is not what the rest is about
         stage.observe(Checkpoint.C3)
         for step in end.end:
-            stage.perform(step)
+            perform(stage, step)
     if end.fate is not Fate.RESTARTED:
         stage.observe(Checkpoint.C4)
     for step in stage.scenario.follow.steps:
-        stage.perform(step)
+        perform(stage, step)
     if end.late and len(stage.guests) > 1 and stage.record.at(Checkpoint.C6) is not None:
         for step in end.late:
-            stage.perform(step)
+            perform(stage, step)
         stage.observe(Checkpoint.C8)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from harness.base.errors import CommandFailed, GuestDied, HostHung
 from harness.base.progress import Progress
@@ -19,9 +18,6 @@ from harness.model.observation import Checkpoint, GuestView
 from harness.scenario.record import Record
 from harness.scenario.spec import GUEST_C, Scenario
 from harness.xen.toolstack.xl import Toolstack
-
-if TYPE_CHECKING:
-    from harness.play.stage.verb import Verb
 
 StopCondition = Callable[[Record], bool]
 
@@ -47,11 +43,11 @@ class Stage:
     parts: list[DevicePart]  # the device the scenario is about, and perhaps a second one
     spec: GuestSpec  # of guest A, and of every guest but for what differs
     progress: Progress
-    verbs: Mapping[str, Verb]
     guests: list[Guest] = field(default_factory=list)
     bystander: Guest | None = None
     enough: StopCondition | None = None
-    performing: Verb | None = field(default=None, init=False)
+    performing: str | None = field(default=None, init=False)
+    """The verb that is played, see `perform` (verb.py)."""
 
     @property
     def guest(self) -> Guest:
@@ -97,16 +93,6 @@ class Stage:
     def next_checkpoint(self) -> Checkpoint:
         """The one that an action on the idle device leads to: C4 while A's end is going on, C5 afterwards."""
         return Checkpoint.C5 if self.record.at(Checkpoint.C4) else Checkpoint.C4
-
-    def perform(self, name: str) -> None:
-        """One step of the scenario; its deeds are noted under the verb's name."""
-        verb, before = self.verbs[name], self.performing
-        self.performing = verb
-        try:
-            with self.host.deeds.called(name, verb.at or self.next_checkpoint):
-                verb.play(self)
-        finally:
-            self.performing = before
 
     def observe(self, checkpoint: Checkpoint) -> None:
         """All views of every device at a checkpoint; where a driver must work, it is made to work first.

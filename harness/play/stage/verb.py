@@ -65,6 +65,17 @@ def verb(
     return declare
 
 
+def perform(stage: Stage, name: str) -> None:
+    """One step of the scenario; its deeds are noted under the verb's name."""
+    verb, before = _declared[name], stage.performing
+    stage.performing = name
+    try:
+        with stage.host.deeds.called(name, verb.at or stage.next_checkpoint):
+            verb.play(stage)
+    finally:
+        stage.performing = before
+
+
 def declared(folder: ModuleType) -> Mapping[str, Verb]:
     """The verbs of every file in a folder, by name."""
     for module in pkgutil.iter_modules(folder.__path__):

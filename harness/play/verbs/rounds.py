@@ -7,7 +7,7 @@ from harness.evidence.observe import round_of
 from harness.host import guest
 from harness.model.observation import Checkpoint, GuestView, RoundReading
 from harness.play.stage.stage import Stage
-from harness.play.stage.verb import verb
+from harness.play.stage.verb import perform, verb
 from harness.scenario.spec import CREATE
 
 
@@ -38,7 +38,7 @@ def _round(stage: Stage, number: int, total: int) -> bool:
         return False
     end = stage.scenario.end
     for step in (*end.fault, *end.end):
-        stage.perform(step)
+        perform(stage, step)
     _late(stage)
     _count(stage, number, view)
     return True
@@ -47,7 +47,7 @@ def _round(stage: Stage, number: int, total: int) -> bool:
 def _late(stage: Stage) -> None:
     """What is left of this round's guest is ended with no other guest beside it."""
     for step in stage.scenario.end.late:
-        stage.perform(step)
+        perform(stage, step)
 
 
 def _count(stage: Stage, number: int, view: GuestView | None) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakehost.function import PCIBACK, Function
+from suites.selftest.fakes.fakehost.state import State
 from suites.selftest.fakes.fakehost.traps import Moment, Trap, Traps
 from suites.selftest.fakes.fakehost.tree import Tree
 
@@ -45,7 +46,7 @@ class Timer:
 
 
 @dataclass
-class FakeHost:
+class FakeHost(State):
     """One machine in the directory `root`. `functions` are those it boots with, by default those of `board`.
 
     Switches, to be set at any time: `half_way` (binding these to pciback unbinds and then fails), `zombies` (destroy
@@ -69,10 +70,8 @@ class FakeHost:
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
-        self.functions: dict[str, Function] = {}
+        self.functions = {}
         self.domains: dict[int, Domain] = {}
-        self.modules: set[str] = set()
-        self.slots: set[str] = set()  # of pciback
         self.xenstore: dict[str, str] = {}
         self.timers: dict[str, Timer] = {}
         self.dmesg: list[str] = []
@@ -89,10 +88,6 @@ class FakeHost:
         self._boot()
 
     # -- clocks ------------------------------------------------------------------------------------------------------
-
-    @property
-    def uptime(self) -> float:
-        return time.monotonic() - self._since + self._advanced
 
     def advance(self, seconds: float) -> None:
         """The host's clock runs on; timers that are due strike, in order."""
@@ -174,13 +169,6 @@ class FakeHost:
         return self._next_domid - 1
 
     # -- devices -----------------------------------------------------------------------------------------------------
-
-    def irqs(self, function: Function) -> list[int]:
-        """Of its vectors in use: one queue and one for the rest."""
-        if (function.msix or 0) & 0x8000 == 0:
-            return []
-        place = list(self.functions).index(function.bdf) if function.bdf in self.functions else 0
-        return [24 + 2 * place, 25 + 2 * place]
 
     @staticmethod
     def drive(function: Function, driver: str | None) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakehost.function import PCIBACK, Function
-
-if TYPE_CHECKING:
-    from suites.selftest.fakes.fakehost.machine import FakeHost
+from suites.selftest.fakes.fakehost.state import State
 
 _NODES = ("sys", "proc", "run", "dev")  # what a reboot empties
 PCI = "/sys/bus/pci"
@@ -26,7 +23,7 @@ def _resources(function: Function) -> list[tuple[int, int, int]]:
 class Tree:
     """Paths are those of the host; `real` says where they are."""
 
-    def __init__(self, root: Path, host: FakeHost) -> None:
+    def __init__(self, root: Path, host: State) -> None:
         self.root = root
         self._host = host
 
