@@ -72,6 +72,14 @@ def test_a_free_host_is_taken_and_given_back(taker: Taker, run: str) -> None:
     assert not Path(run).exists(), "not even an empty directory stays"
 
 
+def test_what_was_given_back_is_not_taken_again(taker: Taker, run: str) -> None:
+    """By whoever still asks whether it is ours: a heartbeat that was ended is none that a cut link has ended."""
+    claim = taker.take()
+    claim.release()
+    claim.check()
+    assert look(claim.transport, run) is None
+
+
 def test_a_host_with_an_open_journal_is_not_given_free(taker: Taker, run: str) -> None:
     """Whoever asks for it: what is not undone stays somebody's, and the claim says why."""
     claim = taker.take()
