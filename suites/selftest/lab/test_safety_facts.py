@@ -142,8 +142,12 @@ def test_what_the_first_program_did_not_print_is_missed_only_of_the_second() -> 
     assert third.version == 3 and lost is not None and lost.section == "engines"
     later = ("modules", "attached", "rdma", "redirects", "peers", "meant")
     assert third.missing(*later) is None
-    newest = parse_facts({**sections, "program": b"version 4\nuid 0\n"})
-    assert [line.section for name in later if (line := newest.missing(name))] == [*later]
+    fourth = parse_facts({**sections, "program": b"version 4\nuid 0\n"})
+    assert [line.section for name in later if (line := fourth.missing(name))] == [*later]
+    latest = ("layouts", "ipsec")
+    assert fourth.missing(*latest) is None
+    newest = parse_facts({**sections, "program": b"version 5\nuid 0\n"})
+    assert [line.section for name in latest if (line := newest.missing(name))] == [*latest]
 
 
 ZERO = " ".join([*["00"] * 16, "*"] * 5)

@@ -45,14 +45,24 @@ _SERVER = re.compile(
     r"(\[[0-9a-f:.]+\]|\d+\.\d+\.\d+\.\d+)(?=[:/]|$)"
 )
 
+DIRECT = re.compile(r"LAYOUT_(?:BLOCK_VOLUME|SCSI)\b")
+"""Layouts of pNFS that store on disks of this machine; the others on further servers (pnfs_layoutdriver_type)."""
+_SEVERAL_WAYS = re.compile(
+    r"\b(?:multichannel|max_connect=)"
+)  # mount.cifs(8), nfs(5): the server tells its other addresses
+
 
 @dataclass(frozen=True)
 class Far:
-    """One thing stored elsewhere; `servers`: addresses, empty when nothing tells them; `bound`: to interfaces."""
+    """One thing stored elsewhere; `servers`: addresses, empty when nothing tells them; `bound`: to interfaces.
+
+    `more`: it is also stored on servers that nothing tells.
+    """
 
     line: FactLine
     servers: tuple[str, ...]
     bound: tuple[str, ...] = ()
+    more: bool = False
 
 
 def far(facts: HostFacts) -> list[Far]:
@@ -61,6 +71,8 @@ def far(facts: HostFacts) -> list[Far]:
 
 
 def _mounts(facts: HostFacts) -> Iterator[Far]:
+    layouts = (line.text.partition(" ") for line in facts.lines("layouts"))
+    spread = {source for layout, _, source in layouts if not DIRECT.match(layout)}
     for line in facts.lines("mounts"):
         words = line.text.split(" ")
         if "-" not in words[:-2]:
@@ -94,7 +106,8 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
                 told = [source.rpartition("@")[2].rpartition(":")[0].strip("[]")]
             if not told:
                 told = [source.lstrip("/").partition(":/" if ":/" in source else "/")[0].strip("[]")]
-            yield Far(line, tuple(told) if all(is_address(one) for one in told) else ())
+            more = source in spread or bool(_SEVERAL_WAYS.search(options))
+            yield Far(line, tuple(told) if all(is_address(one) for one in told) else (), more=more)
 
 
 def _blocks(facts: HostFacts) -> Iterator[Far]:
@@ -124,6 +137,8 @@ def _blocks(facts: HostFacts) -> Iterator[Far]:
             yield Far(block.lines[0], told if all(is_address(one) for one in told) else (), tuple(through))
         elif "/nvme-fabrics/" in block.place and facts.lines("nvme"):
             continue  # told by its controller
+        elif fcoe := re.search(r"/net/([^/]+)/ctlr_\d+/", block.place):  # fcoe_ctlr_device_add, drivers/scsi/fcoe
+            yield Far(block.lines[0], (), (fcoe[1],))
         elif netif := block.attributes.get("netif"):  # aoedisk_show_netif, drivers/block/aoe/aoeblk.c
             yield Far(block.lines[0], (), tuple(netif.split(",")))
         elif client := re.match(r"\[?([0-9a-f.:]+?)\]?:\d+/", block.attributes.get("client", "")):

@@ -11,7 +11,7 @@ from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts
 from harness.model.config import ConfigSpace
 
 _BRIDGE, _MEMORY, _SYSTEM = "06", "05", "08"
-_IPMI, _USB4 = "0c07", "0c0340"
+_SMBUS, _IPMI, _USB4 = "0c05", "0c07", "0c0340"
 _DVSEC, _CXL = 0x23, bytes.fromhex("981e")  # linux/pci_regs.h; vendor of the CXL consortium
 _SYSTEM_DEVICES = {"0805", "0880"}  # SD host controllers, and what has no subclass; the rest is the machine itself
 _KNOWN = {*(f"{code:02x}" for code in range(1, 0x14)), "40", "ff"}  # PCI ID database, device classes
@@ -41,6 +41,8 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         yield Finding("kind", Level.LETHAL, "it is a bridge", here)
     elif function.base == _MEMORY or function.id in _VIRTIO_MEMORY:
         yield Finding("kind", Level.LETHAL, "it is memory, which may be the machine's own", here)
+    elif function.kind == _SMBUS:
+        yield Finding("kind", Level.LETHAL, "it is the board's SMBus: memory modules, voltages, clocks", here)
     elif function.id in _MACHINE or (function.base == _SYSTEM and function.kind not in _SYSTEM_DEVICES):
         yield Finding("kind", Level.LETHAL, "it is a part of the machine itself: IOMMU, timer, interrupts", here)
     elif function.base not in _KNOWN and function.id not in _ENTROPY:

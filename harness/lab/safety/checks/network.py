@@ -20,7 +20,7 @@ _USERSPACE = {"vfio-pci", "uio_pci_generic", "igb_uio"}  # a program may run the
 _VSOCK = {"1af4:1012", "1af4:1053", "15ad:0740"}  # virtio 1.2, 5.10: transitional and modern; VMware's VMCI
 _RESTING = re.compile(r" \[(?:ib_core|ib_ipoib|\w+_ib)\]$")
 _IDLE = {None, "pci-stub", *_BORROWED}
-_NEEDED = ("net", "ssh", "addresses", "routes", "routes6", "tables")
+_NEEDED = ("net", "ssh", "addresses", "routes", "routes6", "tables", "ipsec")
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     """
     wires = Wires(facts)
     mine = wires.upwards(function.netdevs)
-    yield from _carried(mine, wires)
+    yield from _carried(function, mine, wires)
     if not context.holds(function) and _could_carry(function, wires):
         for hole in _holes(wires):
             yield Finding("network", Level.LETHAL, f"unknown: {hole.reason}, and it could be this card", hole.lines)
     yield from _used(function, mine, wires)
 
 
-def _carried(mine: set[str], wires: Wires) -> Iterator[Finding]:
+def _carried(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]:
     """What is known to go over it."""
     facts = wires.facts
     session = _session(wires) & mine
@@ -59,6 +59,8 @@ def _carried(mine: set[str], wires: Wires) -> Iterator[Finding]:
     for one in far(facts):
         if set().union(*_ways(one, wires)) & mine:
             yield Finding("network", Level.LETHAL, "this machine stores over it", (one.line,))
+        elif one.more and any(wires.up(name) for name in function.netdevs) and _told(mine, wires):
+            yield Finding("network", Level.LETHAL, "this machine stores over it, or could", (one.line,))
     for line, name in _consoles(facts):
         if name in mine:
             yield Finding("network", Level.LETHAL, "the kernel's own messages go over it", (line,))
@@ -208,10 +210,16 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
     if apart:
         text = "its interface is up, and carries what has no addresses"
         yield Finding("network", Level.DENY, text, _lines(facts, apart[0]))
+    used = _told(mine, wires)
+    if used and any(wires.up(name) for name in function.netdevs):
+        yield Finding("network", Level.DENY, "its interface is up and has an address or a route", used)
+
+
+def _told(mine: set[str], wires: Wires) -> tuple[FactLine, ...]:
+    """Addresses and routes of these that not every interface has by itself."""
     used = [one.line for one in wires.addresses if one.interface in mine and not one.address.is_link_local]
     used += [route.line for route in wires.routes if route.interface in mine and not route.local]
-    if used and any(wires.up(name) for name in function.netdevs):
-        yield Finding("network", Level.DENY, "its interface is up and has an address or a route", tuple(used))
+    return tuple(used)
 
 
 def _moved(function: Function, facts: HostFacts) -> Iterator[FactLine]:

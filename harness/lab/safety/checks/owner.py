@@ -149,8 +149,13 @@ def terminals_of(function: Function, facts: HostFacts) -> list[FactLine]:
 
 
 def drivers_of(function: Function, facts: HostFacts) -> list[FactLine]:
-    """Programs that drive it themselves: by a node of uio or vfio, or by its memory."""
-    return [*_programs(function, facts, _HANDED_OUT), *mapped_of(function, facts)]
+    """Programs that drive it themselves: by a node of uio or vfio, or by its memory.
+
+    Of a group of vfio no path tells which function is in it; where there is none (no-IOMMU), nothing does.
+    """
+    groups = _majors(function, facts) if function.driver == "vfio-pci" else set[str]()
+    opened = [line for line, number in _open(facts) if number.partition(":")[0] in groups]
+    return [*_programs(function, facts, _HANDED_OUT), *opened, *mapped_of(function, facts)]
 
 
 def _programs(function: Function, facts: HostFacts, kind: re.Pattern[str]) -> list[FactLine]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from harness.lab.safety.checks.disks import FAR, Disks, homeless
+from harness.lab.safety.checks.far import DIRECT
 from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.checks.owner import drivers_of, owners_of
 from harness.lab.safety.facts.facts import FactLine, Function, HostFacts, Thing
@@ -79,6 +80,9 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         )
     if held:
         yield Finding("storage", Level.DENY, "its disk holds data, or that is unknown", held)
+        if past := tuple(line for line in facts.lines("layouts") if DIRECT.match(line.text)):
+            text = "a mount stores past its server on disks that nothing tells (pNFS), and this one holds data"
+            yield Finding("storage", Level.LETHAL, text, past)
     unknown = tuple(_unknown_holders(function, facts))
     if unknown:
         yield Finding("storage", Level.DENY, "unknown: whether somebody has its disk for himself", unknown)

@@ -26,7 +26,7 @@ _LINE = re.compile(r"\blink/(?:ppp|slip|cslip)\b")  # frames of a terminal, or o
 _WITHOUT_IP = re.compile(r"\blink/(?:can|ieee802\.15\.4|ieee802\.11/|ax25|x25|mctp|phonet)")  # if_arp.h, by iproute2
 _INTERNAL = re.compile(r"\\\s+openvswitch\b")  # a port that Open vSwitch has made: what is sent there it switches
 _DUMMY = re.compile(r"\\\s+dummy\b")
-_PAIR = re.compile(r"\\\s+veth\b")
+_PAIR = re.compile(r"\\\s+(?:veth|netkit|vxcan)\b")
 _GUEST = re.compile(r"/sys/devices/vif-(\d+)-\d+/")  # netback's end of a guest's card
 _ENDS = re.compile(  # of a tunnel with one other end, over IP
     r"\\\s+(?:gre|gretap|erspan|ip6gre|ip6gretap|ip6erspan|ipip|sit|ip6tnl|vti|vti6|geneve)\b.*? remote ([0-9a-f.:]+)"
@@ -114,6 +114,9 @@ class Wires:
         here = {name: text for name, text in self.detail.items() if "link-netnsid" not in text}
         told = {name: (match[1],) for name, text in here.items() if (match := _ENDS.search(text))}
         peers = {name: self.facts.peers(name) for name in self.facts.interfaces}
+        for name, text in here.items():  # an interface of IPsec: the policies of its number tell the other ends
+            if number := re.search(r"\\\s+xfrm if_id (0x[0-9a-f]+)", text):
+                peers[name] += tuple(end for one in self._policies if one.number == number[1] for end in one.ends)
         return told | {name: ends for name, ends in peers.items() if ends}
 
     def _ways(self, tunnel: str) -> list[set[str]]:
@@ -299,12 +302,27 @@ class Wires:
 
     @cached_property
     def routes(self) -> list[Route]:
-        """Of every table that was read. Those that reject are left out."""
+        """Of every table that was read, and where policies of IPsec lead to. Those that reject are left out."""
+        tunnelled = [
+            Route(name, policy.network, "ipsec", policy.line)
+            for policy in self._policies
+            for end in policy.ends
+            for name in sorted(self._routed(end, self._plain))
+            if policy.number is None
+        ]
+        return self._plain + tunnelled
+
+    @cached_property
+    def _plain(self) -> list[Route]:
         found: list[Route] = []
         for section, read in (("routes", _route4), ("routes6", _route6), ("tables", _table)):
             for line in self.facts.lines(section):
                 found += read(line) or ()
         return found
+
+    @cached_property
+    def _policies(self) -> list[_Policy]:
+        return [policy for line in self.facts.lines("ipsec") for policy in _policy(line) or ()]
 
     @cached_property
     def strange(self) -> list[FactLine]:
@@ -316,6 +334,7 @@ class Wires:
         ]
         for section, read in (("routes", _route4), ("routes6", _route6), ("tables", _table)):
             found += [line for line in self.facts.lines(section) if read(line) is None]
+        found += [line for line in self.facts.lines("ipsec") if _policy(line) is None]
         return [line for line in found if not line.text.startswith("missing ")]
 
     def holders(self, text: str) -> set[str]:
@@ -328,6 +347,9 @@ class Wires:
 
     def towards(self, text: str) -> set[str]:
         """Interfaces by which an address is reached: of each table the most specific routes."""
+        return self._routed(text, self.routes)
+
+    def _routed(self, text: str, routes: list[Route]) -> set[str]:
         address, scope = _plain(text)
         named = self._scope(scope)
         if named is not None:
@@ -337,7 +359,7 @@ class Wires:
         if address.is_loopback:  # ip-rule(8): the table `local` comes first
             return {"lo"}
         best: dict[str, tuple[int, set[str]]] = {}
-        ways = [(route.table, route.network, route.interface) for route in self.routes]
+        ways = [(route.table, route.network, route.interface) for route in routes]
         ways += [("main", one.network, one.interface) for one in self.addresses if self.up(one.interface)]
         for table, network, interface in ways:
             if address not in network:
@@ -451,3 +473,29 @@ def _table(line: FactLine) -> list[Route] | None:
         return None
     table = next((name for word, name in pairs if word == "table"), "main")
     return [Route(name, network, table, line) for name in names] or None
+
+
+@dataclass(frozen=True)
+class _Policy:
+    """What IPsec sends through a tunnel to these ends; of the interface of this number, or of none."""
+
+    network: Net
+    ends: tuple[str, ...]
+    number: str | None
+    line: FactLine
+
+
+def _policy(line: FactLine) -> list[_Policy] | None:
+    """`ip -o xfrm policy`: `src NET dst NET \\ dir out ... \\ tmpl src END dst END\\ proto esp ... mode MODE\\`.
+
+    What is marked is of a tunnel that is an interface and tells its end (VTI).
+    """
+    told, numbered = re.match(r"src \S+ dst (\S+)", line.text), re.search(r"\sif_id (0x[0-9a-f]+)", line.text)
+    form = r"\btmpl src \S+ dst ([0-9a-f.:]+)\\\s+proto \S+ (?:spi \S+ )?reqid \S+ mode (?:tunnel|beet|iptfs)\b"
+    try:
+        network = ipaddress.ip_network(told[1] if told else "", strict=False)
+    except ValueError:
+        return None
+    if re.search(r"\smark ", line.text):
+        return []
+    return [_Policy(network, tuple(re.findall(form, line.text)), numbered[1] if numbered else None, line)]

@@ -13,13 +13,14 @@ from harness.model.config import ConfigSpace
 PCI_PATH = re.compile(rf"/({FUNCTION})(?=/|$)")
 
 
-NEWEST = 4
+NEWEST = 5
 LATER: Mapping[str, int] = MappingProxyType(
     {
         **dict.fromkeys(("program", "devlinks", "iscsi", "exclusive", "chars", "users", "tty", "display"), 2),
         **dict.fromkeys(("netconsole", "tables", "exported"), 2),
         **dict.fromkeys(("majors", "engines", "namespaces", "frames", "mapped"), 3),
         **dict.fromkeys(("modules", "attached", "rdma", "redirects", "peers", "meant"), 4),
+        **dict.fromkeys(("layouts", "ipsec"), 5),
     }
 )
 """Since which version of the reading program a section is there: in stored facts of an older one it is no loss."""

@@ -91,10 +91,16 @@ def _notes(facts: HostFacts, sections: dict[str, bytes]) -> list[str]:
             "read by an older program: it does not tell what the kernel itself copies and encrypts with, and what other"
             " network namespaces have built on a card"
         )
-    elif facts.version < NEWEST:
+    elif facts.version < 4:
         notes.append(
             "read by an older program: it does not tell who moves data by RDMA, what tc sends on, what the kernel"
             " serves of USB, with whom tunnels and DRBD speak, and what guests that do not run are to have"
+        )
+    elif facts.version < NEWEST:
+        notes.append(
+            "read by an older program: it does not tell of pNFS and of IPsec without an interface, nor perhaps of"
+            " bridges of Open vSwitch, of what tc sends on below the root, of cards that other network namespaces have,"
+            " and of a TPM, a clock and a flash chip behind a function"
         )
     strange = sorted(inert(name) for name in sections.keys() - SECTIONS)
     if strange:
