@@ -27,6 +27,15 @@ _LIBXL = "xc_assign_device failed: Device or resource busy"
 _LSPCI = "Capabilities: [@] MSI-X: Enable~ Count=# Masked~"
 
 
+_LEFT_OUT = re.compile(  # `[...]`, `-- snip --`, `[120 lines omitted]`
+    r"[\W_]*(?:\.{3,}|\[\.\.\]|\u2026|-*8<|\.{3}[^.]{0,60}\.{3}"
+    r"|(?:[0-9]+ (?:more )?(?:lines|rows|messages) )?"
+    r"(?:snip|snipped|cut|skip|skipped|trimmed|omitted|truncated|removed|elided|deleted|shortened)"
+    r"(?: [\w ]{0,40})?)[\W_]*",
+    re.IGNORECASE,
+)
+
+
 def _signs(message: str, domain: str = _DOMAIN) -> list[str]:
     return [{"@": _ADDRESS, "%": domain, "#": _NUMBER, "~": "[+-]"}.get(sign) or re.escape(sign) for sign in message]
 
@@ -43,6 +52,23 @@ def _end(message: str) -> str:
     return "(?:" * (len(signs) - 1) + ")?".join(signs)
 
 
+# pieces of each message, and how many of them no other message has together
+_PIECES = (
+    (("cannot", "IRQ ", "masking", "MSI-X", " on "), 3),
+    (("sign ", "failed", "(-16)"), 3),
+    (("MSI", "release", "failed", "(-16)"), 3),
+    (("MSI", "preparation", "failed", "(-16)"), 3),
+    (("map irq", "map_irq", "failed", "-19", "for 32752", "domain"), 3),
+    (("unexpected", "initial", "MSI-X", "state", "MASKALL=", "ENABLE=", "fixing"), 3),
+    (("MSI-X", "nable", "Count=", "Masked"), 3),
+)
+_OTHERS = re.compile(  # whole, and of another error or deed
+    r"MSI-X (?:release|preparation) failed \(-[0-9]+\)|deassign"
+    r"|map[ _]irq failed -(?!19 for 32752)[0-9]+ for [0-9]+ domain"
+)
+_ASSIGN_DEVICE = re.compile(r"(?<!de)assign_dev|xc_ass|c_assi|_assig|ssign_de|sign_dev|ign_devi|gn_devic|n_device")
+_END = re.compile(r"(?:\(-16\)|\.[0-7]|domain|fixing|busy|Masked[+-]?)$")
+_ASSIGNING = re.compile(r"pci_add_dm_done: (?:Domain [0-9]+:)?")
 _XEN_BEGINNING = re.compile("|".join(map(_beginning, _XEN)))
 _LINUX_BEGINNING = re.compile(rf"(?:[\w-]+ {_ADDRESS}: )?(?:{'|'.join(map(_beginning, _LINUX))})")
 _LIBXL_BEGINNING = re.compile(_beginning(_LIBXL))
@@ -68,6 +94,29 @@ def begins_in_linux(text: str) -> bool:
 def begins_in_libxl(text: str) -> bool:
     """`text` has what libxl printed at its end, as far as it is there."""
     return _fits(_LIBXL_BEGINNING, text[text.find("xc_assign_device") :].strip().rstrip(MARKS))
+
+
+def elided(text: str) -> bool:
+    """`text` is what people put where they left lines out."""
+    return len(text) < 120 and _LEFT_OUT.fullmatch(text) is not None
+
+
+def resembles(text: str) -> bool:
+    """`text` has so much of one that matters in it that it may be that one, damaged or with another writer's in it."""
+    if _OTHERS.search(text):
+        return False
+    if any(sum(piece in text for piece in pieces) >= least for pieces, least in _PIECES):
+        return True
+    if "esource busy" in text and _ASSIGN_DEVICE.search(text):
+        return True
+    told = _ASSIGNING.search(text)
+    rest = text[told.end() :].strip().rstrip(MARKS) if told else None
+    return rest is not None and (not rest or _LIBXL_BEGINNING.fullmatch(rest) is not None)
+
+
+def resembles_without_speaker(text: str) -> bool:
+    """The same of a line that may be what somebody wrote of such a message, or the source of the one who prints it."""
+    return "%" not in text and resembles(text) and (_END.search(text.strip()) is not None or "pci_add_dm" in text)
 
 
 def ends_xen(text: str) -> bool:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, Bdf
 from harness.model.message import Origin
-from harness.report.explain.cut import MARKS, begins_in_linux
+from harness.report.explain.cut import MARKS, begins_in_linux, resembles
 from harness.report.explain.facts import PastedHost
 from harness.report.explain.lines import PastedLine, Speaker
-from harness.report.explain.window import JOINS, Window
+from harness.report.explain.window import JOINS, Window, put_together
 from harness.xen.keys.version import parse_linux
 
 LINUX_VERSION = re.compile(r"Linux version ([0-9]\S*)")
@@ -35,17 +35,17 @@ class KernelLines:
         """One message; where it says nothing that is known, with the lines behind it, for it may be wrapped."""
         if self._says(host, line):
             return
-        loose = tight = line.text.rstrip()
-        wrapped = () if loose.endswith(tuple(MARKS)) else self._window.following(at, JOINS - 1, line.number)
+        texts = [line.text.rstrip()]
+        wrapped = () if texts[0].endswith(tuple(MARKS)) else self._window.following(at, JOINS - 1, line.number)
         for other, _ in wrapped:
             rest = other.text.strip()
             if other.speaker is not Speaker.TEXT or not rest:
                 break
-            loose, tight = f"{loose} {rest}", f"{tight}{rest}"  # a terminal wraps within a word
-            if self._says(host, replace(line, text=loose)) or self._says(host, replace(line, text=tight)):
+            texts = put_together(texts, other.text)
+            if any(self._says(host, replace(line, text=text)) for text in texts):
                 self._window.joined = other.number
                 return
-        if begins_in_linux(loose) or begins_in_linux(tight) or _BEGUN.search(line.text):
+        if any(map(begins_in_linux, texts)) or _BEGUN.search(line.text) or resembles(line.text):
             self._window.unreadable(host, line)
 
     def _says(self, host: PastedHost, line: PastedLine) -> bool:

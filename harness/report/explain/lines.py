@@ -44,7 +44,7 @@ class PastedPlace:
 
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\ufeff]")
-_QUOTE = re.compile(r"(?: {0,3}[>|])+ ?")
+QUOTE = re.compile(r"(?: {0,3}[>|])+ ?")
 _CHANGED = re.compile(rf"[+-](?=\t|\[ *[0-9]+\.[0-9]|{FUNCTION} )| (?=\t)")  # diff -u
 _DATE = (  # `Jan  5`, `5. Januar`, `janv. 05`, `1月 05`: in any language
     r"(?:(?:[^\W\d_]{2,10}\.?|[0-9]{1,2}[月월]) {1,2}[0-9]{1,2}\.?|[0-9]{1,2}\.? {1,2}[^\W\d_]{2,10}\.?)"
@@ -83,13 +83,16 @@ _XEN = re.compile(r"\(XEN\) ?(?:\[(?:[0-9]{4}-[0-9. :-]{10,24}| *[0-9]+\.[0-9]+|
 _LINUX_WITHIN = re.compile(
     r"[^()]{0,100}?[\s\]:>|\"'](?=\[ *[0-9]{1,9}\.[0-9]{6}\] )"
 )  # behind what a logger puts before it
+_MATTERS = re.compile(r"pciback|libxl|Capabilities|MSI|assign|map.irq")  # before another writer's in the same line
+_MORE = re.compile(r"\(XEN\)|\(d[0-9]+\) |[0-9]{6}\] (?<=.{32})")  # of another writer, in a line that Xen began
 _DROPPED = re.compile(r"\*\* [0-9]+ printk messages dropped \*\*")  # an old kernel goes on in the same line
+_LINUX_BEHIND = re.compile(r"(?<=[^\s(])\[ *[0-9]{1,9}\.[0-9]{6}\] ")  # behind what Xen printed without a line end
 _LINUX = re.compile(r"(?:<[0-9]{1,2}>)?\[ *[0-9]+\.[0-9]{3,9}\] ?(?:\[ *[CT][0-9]+\] ?)?")
 
 
 def clean(raw: str, number: int) -> Iterator[PastedLine]:
     """The pieces of one line, mostly one: Xen may begin a message in the middle of another one."""
-    if raw.startswith("(XEN) ") and raw.isprintable() and raw.find("(XEN)", 6) < 0:
+    if raw.startswith("(XEN) ") and raw.isprintable() and not _MORE.search(raw, 6):
         start = _XEN.match(raw) if raw.startswith("[", 6) else None
         yield PastedLine(number, Speaker.XEN, raw[start.end() if start else 6 :], "", raw.strip())
         return
@@ -99,7 +102,7 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
         return
     text = _COLOUR.sub("", raw) if not raw.isprintable() else raw
     shown = text.strip()
-    quote = _QUOTE.match(text)
+    quote = QUOTE.match(text)
     text = text[quote.end() :] if quote else text
     changed = _CHANGED.match(text)
     text = text[changed.end() :] if changed else text
@@ -117,20 +120,28 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
         text = text[logged.end() :]
         if kernel and _LINUX.match(text):
             break
-    if "(d" in text and (_GUEST.match(text) or ("(XEN)" not in text and _GUEST.search(text))):
-        yield PastedLine(number, Speaker.GUEST, text, host, shown)
+    if "(d" in text and (guest := _GUEST.search(text)):
+        if text[: guest.start()].strip():
+            yield from clean(raw[: raw.find(guest.group())], number)  # what stands before it is not the guest's
+        yield PastedLine(number, Speaker.GUEST, text[guest.start() :], host, shown)
         return
     starts = list(_XEN.finditer(text)) if "(XEN)" in text else []
-    if starts and "pciback" in text[: starts[0].start()]:
-        yield from clean(text[: starts[0].start()], number)  # Xen wrote in the middle of what dom0 says
+    if starts and _MATTERS.search(text, 0, starts[0].start()):
+        yield from clean(text[: starts[0].start()], number)  # Xen wrote in the middle of what others say
     for place, start in enumerate(starts):
         end = starts[place + 1].start() if place + 1 < len(starts) else len(text)
-        yield PastedLine(number, Speaker.XEN, text[start.end() : end], host, shown)
+        kernel_began = _LINUX_BEHIND.search(text, start.end(), end)
+        stop = kernel_began.start() if kernel_began else end
+        yield PastedLine(number, Speaker.XEN, text[start.end() : stop], host, shown)
+        if kernel_began:
+            yield PastedLine(number, Speaker.LINUX, text[kernel_began.end() : end], host, shown)
     if starts:
         return
     if "] " in text and (before := _LINUX_WITHIN.match(text)) and "pciback" not in before.group():
         if lost := _DROPPED.search(text, 0, before.end()):
             yield PastedLine(number, Speaker.LINUX, lost.group(), host, shown)
+        if _MATTERS.search(before.group()):
+            yield from clean(before.group(), number)
         text = text[before.end() :]
     stamp = _LINUX.match(text)
     if stamp or kernel:

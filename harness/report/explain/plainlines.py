@@ -10,7 +10,7 @@ from errno import errorcode
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, SEGMENT, Bdf
 from harness.model.config import MAX_BYTES, ConfigSpace, MsixControl
-from harness.report.explain.cut import begins_in_libxl, ends_linux, ends_xen
+from harness.report.explain.cut import begins_in_libxl, elided, ends_linux, ends_xen, resembles_without_speaker
 from harness.report.explain.facts import DeviceFacts, PastedHost
 from harness.report.explain.kernellines import LINUX_VERSION, KernelLines
 from harness.report.explain.lines import PastedLine, PastedPlace, Speaker
@@ -21,6 +21,7 @@ from harness.xen.keys.debugkeys import DEVICES, IRQS, MASKS
 from harness.xen.keys.lspci import parse_lspci
 
 _LSPCI_LINES = 400  # of one device, with an empty one behind each
+_ASIDE = 8  # lines of other speakers between two of lspci
 _SHORT = rf"(?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]"
 _LSPCI = re.compile(rf"(?:{_SHORT}/)*({_SHORT}) ((?:[0-9a-f]{{4}}: |[A-Z])\S.*)")
 _PART = re.compile(
@@ -38,7 +39,8 @@ _RANK = (
     "Kernel driver",
     "Kernel modules",
 )
-_MSIX = re.compile(r"Capabilities: \[[0-9a-f]{2}\] MSI-X: Enable([+-]) Count=([0-9]{1,4}) Masked([+-])")
+_MSIX = re.compile(r"\bMSI-X: Enable([+-]) Count=([0-9]{1,4}) Masked([+-])(?![\w+-])")
+_A_PIECE = re.compile(r"Masked[+-]|MSI-X|\[[0-9a-f]{2}\] |^Cap[abilities: ]*$")  # of a capability
 _MSIX_BEGUN = re.compile(r"Capabilities: \[[0-9a-f]{2}\] MSI-X:(?: |\W*$)")
 _MSIX_WITHIN = re.compile(r"\] MSI-X: Enable[+-]")
 _CONTROL = re.compile(r"Control: I/O[+-] .*DisINTx[+-]")
@@ -93,12 +95,12 @@ class PlainLines:
             self._xen.version(host, version.group(1), boot=False)
         elif version := LINUX_VERSION.search(text):
             self._kernel.line(host, line, at)
-        elif _LOST.search(text):
+        elif _LOST.search(text) or (elided(text) and self._window.beside_log(at)):
             host.losses.append(self._window.place(line))
         elif _MSIX_BEGUN.match(text):
             self._unnamed(host, line, at)
         elif (
-            _CUT.fullmatch(text)
+            (line.number > self._window.joined and _CUT.fullmatch(text))
             or (line.number == 1 and (ends_xen(text) or any(form.piece.search(text) for _, form in _UNSAID)))
             or any(form.row.fullmatch(f"{lead}{text}") for lead, form in _UNSAID)
             or (line.number > self._window.joined and _ROW_PIECE.search(text))
@@ -115,11 +117,15 @@ class PlainLines:
         elif said := _LINUX_BEGINS.match(text) or _LINUX_WITHIN.search(text):
             self._window.file.linux += 1
             self._kernel.line(host, replace(line, text=text[said.start() :]), at)  # dmesg -t, or a column of a table
-        elif (
-            line.number > self._window.joined and (ends_linux(text) or ends_xen(text) or _MESSAGE_PIECE.search(text))
-        ) or not self._quoted(host, line):
+        elif not self._quoted(host, line) or (line.number > self._window.joined and self._torn(text)):
             self._window.unreadable(host, line)
         return at - 1
+
+    def _torn(self, text: str) -> bool:
+        """Whether it may be one of those that matter, of which a part is missing."""
+        if ends_linux(text) or ends_xen(text) or _MESSAGE_PIECE.search(text):
+            return True
+        return _MSIX.search(text) is None and resembles_without_speaker(text)
 
     def _quoted(self, host: PastedHost, line: PastedLine) -> bool:
         """MSI-X in the middle of a line, of a device that is not known. False if it cannot be read."""
@@ -171,8 +177,20 @@ class PlainLines:
         recognised = 0
         space: list[tuple[re.Match[str], PastedPlace]] = []  # its config space in hexadecimal
         doubled = False  # an empty line stands behind each, so that none is the end
+        lost = ""  # what shows that a capability may be missing
+        begin = at
         for other, stop in self._window.following(at, _LSPCI_LINES, line.number):
-            text = other.text.strip()
+            text, begin, start = other.text.strip(), stop + 1, begin
+            if other.speaker is not Speaker.TEXT and self._goes_on(begin):
+                for piece in self._window.pieces(start, stop, other.number):
+                    if piece.speaker is Speaker.XEN:
+                        self._xen.line(host, piece, begin)
+                    elif piece.speaker is Speaker.LINUX:
+                        self._kernel.line(host, piece, begin)
+                    elif piece.text.strip():
+                        lost = piece.text.strip()
+                far = stop
+                continue
             if other.speaker is not Speaker.TEXT or _LSPCI.fullmatch(text):
                 break
             if not text:
@@ -203,6 +221,10 @@ class PlainLines:
                     msix.append((_control(found), self._window.place(other)))
                 elif _MSIX_BEGUN.search(text):
                     self._window.unreadable(host, other)
+            elif found := _MSIX.search(other.text):
+                msix.append((_control(found), self._window.place(other)))
+            elif other.number > self._window.joined and (_A_PIECE.search(text) or elided(text)):
+                lost = text
             far = stop
         else:
             ended = ended and not doubled
@@ -216,7 +238,17 @@ class PlainLines:
             return at - 1
         self._window.file.devices += 1
         self._listed(host, device, line, header.group(2), taken, ended, gone, msix, config)
+        if lost and not msix and not gone:
+            device.without_msix = None
+            device.found.pop("no-msix", None)
+            device.unknown = f"whether it has MSI-X is not known: a line of lspci cannot be read: {lost[:80]}"
         return far
+
+    def _goes_on(self, at: int) -> bool:
+        """Whether lspci goes on behind what others wrote on the same console."""
+        behind = (line.text for line, _ in self._window.following(at, _ASIDE, 0) if line.speaker is Speaker.TEXT)
+        first = next(behind, "-")
+        return not first or first.startswith(("\t", "    "))
 
     def configs(self, text: str) -> None:
         """Config space in hexadecimal that follows no header of lspci: od of a config file, which names no device."""

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Iterable
 
+from harness.model.address import FUNCTION
 from harness.report.explain.cut import MARKS
 from harness.report.explain.facts import Facts, FileFacts, PastedHost
 from harness.report.explain.kernellines import KernelLines
@@ -29,6 +30,7 @@ _WANTED = {
     "MSI-X:": r"MSI-X:(?: Enable|\W*$)|\] MSI-X:",
     "buffer overrun": "",
     "unexpected": r"unexpected(?: initial|\W*$)",
+    "fixing": "",
     "initial MSI": "",
     "MSI information": "",
     "PCI devices ==": "",
@@ -47,10 +49,27 @@ _WANTED = {
     "Linux version": "",
     " suppressed": "",
     "messages ": r"messages (?:dropped|lost)",
+    "...": r"(?m)^[\W_]*\.{3}",
+    "[..]": "",
+    "\u2026": r"(?m)^[\W_]*$",
+    "snip": r"(?m)^[\W_]*snip",
+    "omitted": "",
+    "truncated": "",
     "Missed ": r"Missed [0-9]",
-    "MSI-X ": r"MSI-X (?:release|preparation)",
+    "MSI-X release": "",
+    "MSI-X preparation": "",
     "pciback": "",
     "CAP_MSIX": "",
+    "32752": "",
+    "resource busy": "",
+    "pci_add_dm_done": "",
+    "/H": r"1/H[G ]/[01?]",  # of a row that was torn
+    "/  /1": "",
+    "Count=": r"Count=[0-9]+ M",
+    "s 0000:": rf"'s {FUNCTION} *$",
+    "on 0000:": rf"on {FUNCTION} *$",
+    " - D": rf"{FUNCTION} - D\S* *(?:- ?)?[node]*$",  # of key Q, cut in the middle
+    " - d": rf"{FUNCTION} - d\S* *(?:- ?)?[node]*$",
     "xen": r"\bxen(?: *$|[ _]map)",
     "enabling MSI": "",
     "xc_assign_device": "",
@@ -81,7 +100,7 @@ _WANTED = {
     "wait ": r"wait (?:descriptor|taking|took)",
 }
 _AT_THE_END = dict.fromkeys(MARKS.strip(), f"[{MARKS.strip()}] *$")  # what a pager has cut
-_AT_THE_END |= dict.fromkeys((f".{function}:" for function in range(8)), r"\.[0-7]: *$")  # wrapped behind its device
+_AT_THE_END[":"] = r"\.[0-7]: *$"  # wrapped behind its device
 _WANTED |= {f"{sign}{end}": expression for sign, expression in _AT_THE_END.items() for end in ("\n", " \n")}
 _LISTED = re.compile(r"\b[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z0-9]")
 _LISTS = ("00: ", "Control: I/O", "Flags: ", "Capabilities: ", "Kernel driver", "header type 7f")
@@ -93,7 +112,10 @@ _EXPRESSIONS = [(needle, re.compile(wanted) if wanted else None) for needle, wan
 def _candidates(text: str, end: int, *, listed: bool) -> set[int]:
     """Where the lines begin that are to be looked at. To look for one text after the other is faster than for any."""
     starts: set[int] = set()
+    plain = text.isascii()
     for needle, wanted in _EXPRESSIONS:
+        if plain and not needle.isascii():
+            continue
         at = text.find(needle, 0, end)
         while at >= 0:
             start, stop = text.rfind("\n", 0, at) + 1, text.find("\n", at)

@@ -20,6 +20,11 @@ _ADDRESS = re.compile(FUNCTION)
 _HEXADECIMAL = str.maketrans("", "", "0123456789abcdef")
 
 
+def put_together(texts: list[str], more: str) -> list[str]:
+    """In each way: a mail program wraps between words, a terminal also within one."""
+    return [joined for text in texts for joined in (f"{text} {more.strip()}", f"{text}{more.rstrip()}")]
+
+
 @dataclass
 class Window:
     """A piece of a file, `text`, whose first line is `base` + 1; and all facts so far."""
@@ -43,22 +48,35 @@ class Window:
                 return
             stop = self.text.find("\n", at)
             stop = len(self.text) if stop < 0 else stop
-            pieces = list(clean(self.text[at : min(stop, at + LONGEST_LINE)], number + count))
+            pieces = self.pieces(at, stop, number + count)
             yield pieces[-1] if pieces else PastedLine(number + count, Speaker.TEXT, "", "", ""), stop
             at = stop + 1
+
+    def pieces(self, at: int, stop: int, number: int) -> list[PastedLine]:
+        """The line from position `at` to `stop`."""
+        return list(clean(self.text[at : min(stop, at + LONGEST_LINE)], number))
+
+    def beside_log(self, at: int) -> bool:
+        """Whether the line that ends before position `at` has one of Xen, a kernel or lspci above or below it."""
+        start = self.text.rfind("\n", 0, max(0, at - 1)) + 1
+        above = self.text.rfind("\n", 0, max(0, start - 1)) + 1
+        if start == 0 and self.base:
+            return True  # what stood above was read before
+        beside = [*self.pieces(above, max(0, start - 1), 0), *(line for line, _ in self.following(at, 1, 0))]
+        return any(line.speaker in (Speaker.XEN, Speaker.LINUX) or line.text.startswith("\t") for line in beside)
 
     def whole(self, line: PastedLine, at: int, wanted: re.Pattern[str]) -> str | None:
         """The text of a line that `wanted` finds itself in, put together with those behind it where it was wrapped."""
         if wanted.search(line.text):
             return line.text
-        text = tight = line.text.rstrip()
-        if text.endswith("="):  # quoted-printable
-            text, tight = text[:-1].rstrip(), text[:-1]
+        texts = [line.text.rstrip()]
+        if texts[0].endswith("="):  # quoted-printable
+            texts = [texts[0][:-1]]
         for other, _ in self.following(at, JOINS, line.number):
             if other.speaker is Speaker.XEN or other.speaker is Speaker.GUEST:
                 continue
-            text, tight = f"{text} {other.text.strip()}", f"{tight}{other.text.rstrip()}"
-            for joined in (text, tight, f"{line.text}{other.text.rstrip()}"):
+            texts = put_together(texts, other.text)
+            for joined in (*texts, f"{line.text}{other.text.rstrip()}"):
                 if wanted.search(joined):
                     self.joined = other.number
                     return joined

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION
 from harness.model.message import Marker, MarkerKind, Origin
-from harness.report.explain.cut import begins_in_xen
+from harness.report.explain.cut import begins_in_xen, resembles
 from harness.report.explain.facts import PastedHost
-from harness.report.explain.lines import PastedLine, PastedPlace, Speaker
+from harness.report.explain.lines import QUOTE, PastedLine, PastedPlace, Speaker
 from harness.report.explain.signature import BUSY_OR_OWNED
 from harness.report.explain.window import JOINS, MOST_KNOWN, Window
-from harness.xen.keys.console import ASSIGN, ConsoleLine, find_markers
+from harness.xen.keys.console import ASSIGN, INITIAL, MASKING, ConsoleLine, find_markers
 from harness.xen.keys.debugkeys import (
     DEVICES,
     HEADER,
@@ -33,15 +33,15 @@ from harness.xen.keys.version import parse_xen
 _MOST_HEADERS = 4
 _MOST_JOINS = 256  # of a row of key Q, for a device with very many vectors
 _VECTORS = re.compile(r"[0-9 ]+(?:> *)?")
-_HAZARD = re.compile(rf"cannot (?:mask|disable) IRQ \d+: masking MSI-X on .*{FUNCTION}")
+_MARKED = re.compile("|".join(one.pattern for one in (MASKING, ASSIGN, INITIAL)))
 _HAZARD_BEGUN = re.compile(r"annot (?:mask|disable)\b|masking MSI")
 _ASSIGN_BEGUN = re.compile(
     r"(?:d\d+|d\[\w+\]|Dom\w+): assign(?: *$| (?:\(|phantom|[0-9a-f]{4}))"
     r"|\bassign [0-9a-f:]{7,}\.[0-7](?: to d| *$| to *$)|XEN_DOMCTL_assign_device:? *(?:assign *)?$"
 )
-_INITIAL = re.compile(rf"{FUNCTION}: unexpected initial MSI-X state \(MASKALL=[01], ENABLE=[01]\), fixing")
 _INITIAL_BEGUN = re.compile(rf"unexpected initial(?: MSI| *$)|^{FUNCTION}: unexpected *$")
 _MATTERS = re.compile(r"MSI-X on |MASKALL=|failed \(-16\)$")
+_MARKING = (None, "maskall-set", "cannot-disable", "assign-refused", "initial-msix-state")  # rules, and none
 XEN_VERSION = re.compile(r"(?:Xen version:? |xen_version +: )([0-9][0-9A-Za-z.+~-]*)")
 _LEVEL = re.compile(r"(?<=.)<[0-7]>(?=\S)")
 _IO_APIC = re.compile(r" +(?:Apic 0x[0-9a-f]+, Pin|IRQ *[0-9]+ Vec)")  # the end of key i
@@ -67,15 +67,11 @@ class XenLines:
             self._header(host, stripped)
         elif version := XEN_VERSION.search(text):
             self.version(host, version.group(1), boot=stripped.startswith("Xen version"))
-        elif _HAZARD_BEGUN.search(text):
-            self._marker(host, line, at, _HAZARD)
-        elif _ASSIGN_BEGUN.search(text):
-            self._marker(host, line, at, ASSIGN)
-        elif _INITIAL_BEGUN.search(text):
-            self._marker(host, line, at, _INITIAL)
+        elif any(begun.search(text) for begun in (_HAZARD_BEGUN, _ASSIGN_BEGUN, _INITIAL_BEGUN)) or begins_in_xen(text):
+            self._marker(host, line, at)
         elif not self._row(host, line, at) and not self._window.cause(host, line, Origin.XEN):
             said = ConsoleLine(line.number, stripped, Origin.XEN)
-            if (_MATTERS.search(stripped) or begins_in_xen(text)) and self._window.rules.first(said) is None:
+            if (_MATTERS.search(stripped) or resembles(text)) and self._window.rules.first(said) in _MARKING:
                 self._window.unreadable(host, line)  # it is one of those that matter, and its words are not
 
     def again(self, raw: str, number: int, at: int) -> bool:
@@ -131,8 +127,8 @@ class XenLines:
             host.note(f"several versions of Xen: {host.xen} and {found}; more than one host, or another boot")
         host.xen = found
 
-    def _marker(self, host: PastedHost, line: PastedLine, at: int, wanted: re.Pattern[str]) -> None:
-        text = self._window.whole(line, at, wanted)
+    def _marker(self, host: PastedHost, line: PastedLine, at: int) -> None:
+        text = self._window.whole(line, at, _MARKED)
         markers = find_markers(f"(XEN) {text.strip()}") if text is not None else ()
         if not markers or markers[0].device is None:
             self._window.unreadable(host, line)
@@ -196,16 +192,23 @@ class XenLines:
         whole = row.fullmatch(text.rstrip())
         if whole is not None and not (row is DEVICES.row and whole.group(3) is None):
             return whole
+        if whole is not None and not line.raw.endswith(line.text.strip()):
+            return None  # another writer's stands behind it in the same line
         last = at > len(self._window.text)  # no line feed behind it: the text may be cut in the middle of the row
         level = _LEVEL.search(text)  # another message begins in the middle, and the rest has Xen's prefix
         kept = text[: level.start()] if level else text
         loose = tight = kept.rstrip()
+        quote = QUOTE.match(line.raw)
+        depth = quote.group().count(">") if quote else 0
         for count, (other, _) in enumerate(self._window.following(at, _MOST_JOINS, line.number)):
             if count >= JOINS and not _VECTORS.fullmatch(other.text):
                 break
             if other.speaker is not Speaker.TEXT and not (level and other.speaker is Speaker.XEN):
                 continue
-            loose, tight, kept = f"{loose} {other.text.strip()}", f"{tight}{other.text.rstrip()}", f"{kept}{other.text}"
+            rest = other.text
+            if not rest and QUOTE.match(other.raw) and other.raw.count(">") == depth + 1:
+                rest = ">"  # the end of a row of key Q, alone in its line, looks like a quote of nothing
+            loose, tight, kept = f"{loose} {rest.strip()}", f"{tight}{rest.rstrip()}", f"{kept}{rest}"
             for joined in (loose, tight, kept.rstrip()):
                 if longer := row.fullmatch(joined):
                     self._window.joined = other.number

@@ -103,7 +103,7 @@ def domain_name(text: str) -> str | None:
 
 _WHO = r"d[0-9]{1,5}|d\[[A-Z]+\]|Dom(?:IO|[0-9]{1,5})"
 
-_MASKING = re.compile(rf"cannot (?:mask|disable) IRQ ([0-9]{{1,9}}): masking MSI-X on (?:({_WHO})'s )?({FUNCTION})")
+MASKING = re.compile(rf"cannot (?:mask|disable) IRQ ([0-9]{{1,9}}): masking MSI-X on (?:({_WHO})'s )?({FUNCTION})")
 
 
 def _maskall_set(line: ConsoleLine) -> Marker | None:
@@ -112,7 +112,7 @@ def _maskall_set(line: ConsoleLine) -> Marker | None:
     `cannot mask IRQ 45: masking MSI-X on Dom32753's 0000:04:00.0` and `cannot disable IRQ 45: masking MSI-X on
     0000:04:00.0`, which names no domain.
     """
-    match = _MASKING.search(line.text)
+    match = MASKING.search(line.text)
     if match is None:
         return None
     irq, domain, device = match.groups()
@@ -141,12 +141,12 @@ def _assign_failed(line: ConsoleLine) -> Marker | None:
     return Marker(MarkerKind.ASSIGN_FAILED, line.number, line.text, device, who, error=error)
 
 
-_INITIAL = re.compile(rf"({FUNCTION}): unexpected initial MSI-X state \(MASKALL=[01], ENABLE=[01]\), fixing")
+INITIAL = re.compile(rf"({FUNCTION}): unexpected initial MSI-X state \(MASKALL=[01], ENABLE=[01]\), fixing")
 
 
 def _initial_state_fixed(line: ConsoleLine) -> Marker | None:
     """`0000:04:00.0: unexpected initial MSI-X state (MASKALL=1, ENABLE=0), fixing` (Xen pdev_msi_init, 913751d7af)."""
-    match = _INITIAL.search(line.text)
+    match = INITIAL.search(line.text)
     kind = MarkerKind.INITIAL_STATE_FIXED
     return Marker(kind, line.number, line.text, Bdf.parse(match.group(1))) if match else None
 

@@ -57,6 +57,12 @@ class LspciDevice:
 
 _HEADER = re.compile(rf"((?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]) \S.*")
 _STDERR = re.compile(r"(?:pcilib|lspci): ")
+_KNOWN = re.compile(  # the names of pciutils ls-caps.c (show_caps) from 3.1 to 3.13
+    r"Power Management version|AGP3? ?(?:version|<)|Vital Product Data|Slot ID: |MSI: |MSI-X: |CompactPCI |PCI-X "
+    r"|HyperTransport: |Vendor Specific Information|Debug port|Hot-plug capable|(?:Bridge )?[Ss]ubsystem|Secure device"
+    r"|Express |SATA HBA|PCI Advanced Features|Enhanced Allocation|Flattening Portal Bridge|Null"
+    r"|#[0-9a-f]{2}|Capability ID |Message Signalled Interrupts"
+)
 _CAPABILITY = re.compile(r"\[([0-9a-f]{2,3})(?: v[0-9]+)?\] (\S.*)")
 
 
@@ -125,7 +131,7 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
             msi = msi or capability[2].startswith("MSI: ")
             if "MSI-X" in capability[2]:
                 msix = _parse_msix(rest, file, number)
-            elif capability[2].startswith("<") and int(capability[1], 16) < 0x100:
+            elif int(capability[1], 16) < 0x100 and not _KNOWN.match(capability[2]):
                 broken = f"the list breaks off at [{capability[1]}] {capability[2]}"
         elif name in ("Kernel driver in use", "Kernel modules"):
             ended = True

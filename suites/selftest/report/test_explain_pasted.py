@@ -127,6 +127,43 @@ def test_a_row_whose_beginning_is_gone_is_never_nothing(row: str, last: str) -> 
         assert told(f"{row[begin:]}\n(XEN) d1v0: upcall vector f3\n").verdict is ExplainStatus.CANNOT_TELL, row[begin:]
 
 
+DAMAGES = {
+    "a sign lost": lambda text, place: text[:place] + text[place + 1 :],
+    "three lost": lambda text, place: text[:place] + text[place + 3 :],
+    "another sign": lambda text, place: f"{text[:place]}\N{REPLACEMENT CHARACTER}{text[place + 1 :]}",
+    "a prompt in it": lambda text, place: f"{text[:place]}root@dom0:~# {text[place:]}",
+    "a getty in it": lambda text, place: (
+        f"{text[:place]}\n\nDebian GNU/Linux 12 dom0 hvc0\n\ndom0 login: {text[place:]}"
+    ),
+    "a guest in it": lambda text, place: f"{text[:place]}(d3) hello\n{text[place:]}",
+    "a kernel in it": lambda text, place: f"{text[:place]}[  123.456789] usb 1-1: new device{text[place:]}",
+    "Xen in it": lambda text, place: f"{text[:place]}(XEN) d1v0: upcall vector f3{text[place:]}",
+    "wrapped": lambda text, place: f"{text[:place]}\n{text[place:]}",
+}
+NUMBERS = re.compile(r"\(-16\)|-19 for 32752")  # with another one it is another message, as whole as this one
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_that_is_damaged_anywhere_is_never_nothing(message: str, damage: str) -> None:
+    whole = message.replace("|", "")
+    number = NUMBERS.search(whole)
+    for place in range(message.index("|"), len(whole) - 1):
+        if number and place + 3 > number.start() and place < number.end() and damage in ("a sign lost", "three lost"):
+            continue
+        text = f"{BEFORE}{DAMAGES[damage](whole, place)}\n{AFTER}"
+        assert told(text).verdict is not ExplainStatus.NOTHING, text
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_capability_that_is_damaged_is_never_none(damage: str) -> None:
+    text = CASES["kept"][0].decode()
+    begin = text.index("Capabilities: [b0]")
+    for place in range(begin, text.index("Masked+") + len("Masked")):
+        torn = DAMAGES[damage](text, place)
+        assert told(torn).verdict is not ExplainStatus.NOTHING, torn
+
+
 WRITERS = ("[  123.456789] usb 1-1: new device\n", "(XEN) d1v0: upcall vector f3\n")
 WRITTEN = (
     "[  123.456789] pciback 0000:04:00.0: xen_pciback: MSI-X release failed (-16)",
