@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,8 +21,12 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 DEFAULT_RUNS = 100
-_DURATION = re.compile(r"(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
-_FREE = ("workers", "mirror", "yes")  # options that --resume may be given: they change nothing of what is counted
+_FREE = (
+    "for_",
+    "workers",
+    "mirror",
+    "yes",
+)  # which --resume may be given: they change nothing of what is counted
 _SAME = ("xen_version", "kernel", "qemu")  # facts that make runs comparable
 
 
@@ -46,9 +48,6 @@ def soak(
     runs: Annotated[
         int | None, typer.Option(help=f"How many (default: {DEFAULT_RUNS}).", min=1, max=9999, metavar="N")
     ] = None,
-    duration: Annotated[
-        str | None, typer.Option("--for", help="Begin no run after this time: 2h, 90m.", metavar="TIME")
-    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the soak in this directory.", metavar="DIR")] = None,
 ) -> int:
     """Count false alarms over many runs.
@@ -57,32 +56,22 @@ def soak(
     control. Product failures must be 0; undecided runs and the emulator's own faults are counted apart.
     """
     if resume is None:
-        return begin(options, runs=runs, duration=duration)
+        return begin(options, runs=runs)
     for row in (row for row in TABLE if "soak" in row.on):
         source = context.get_parameter_source(row.name)
         if source is not None and source.name == "COMMANDLINE" and row.name not in _FREE:
             raise UsageError(f"{row.flag} cannot be changed by --resume", hint="leave it out, or begin a new soak")
-    return go_on(resume, options, runs=runs, duration=duration)
+    return go_on(resume, options, runs=runs)
 
 
-def seconds_of(text: str) -> float:
-    """`2h`, `90m`, `1h30m`, `45s` in seconds. UsageError for anything else, and for nothing at all."""
-    match = _DURATION.fullmatch(text)
-    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    total = hours * 3600 + minutes * 60 + seconds
-    if not total:
-        raise UsageError(f"--for {text!r} is no duration", hint="write it as 2h, 90m, 1h30m or 45s")
-    return total
-
-
-def begin(options: RunOptions, *, runs: int | None, duration: str | None) -> int:
+def begin(options: RunOptions, *, runs: int | None) -> int:
     """A new soak of the scenarios of the profile that take the hazard."""
     import importlib.metadata
 
     from harness.report.soak import Soak
     from harness.run.selection import chosen
 
-    limit = seconds_of(duration) if duration else None
+    _ = options.last_begin  # now, and whether it is one
     rows = [row for row in chosen(options) if row.end.hazard]
     if not rows:
         raise UsageError(
@@ -98,28 +87,26 @@ def begin(options: RunOptions, *, runs: int | None, duration: str | None) -> int
         wanted=runs or DEFAULT_RUNS,
         facts={},
     )
-    return _soaked(begun, options, rows, limit)
+    return _soaked(begun, options, rows)
 
 
-def go_on(folder: Path, options: RunOptions, *, runs: int | None, duration: str | None) -> int:
+def go_on(folder: Path, options: RunOptions, *, runs: int | None) -> int:
     """Go on with a soak that was broken off, or add runs to one that was not."""
     from harness.report.soak import Soak
     from harness.run.many import SOAK
     from harness.run.selection import chosen
     from harness.run.store import load
 
-    limit = seconds_of(duration) if duration else None
+    _ = options.last_begin  # now, and whether it is one
     begun = load(folder / SOAK, Soak, hint="--resume wants a soak's directory")
     if runs is not None and runs < len(begun.runs):
         raise UsageError(f"--runs {runs}: {len(begun.runs)} are done already", hint="leave it out, or give more")
     begun = begun.model_copy(update={"wanted": runs or begun.wanted})
     options = replace(options, scenario=begun.scenarios, stack=begun.stack, device=begun.devices)
-    return _soaked(begun, options, chosen(options), limit, folder)
+    return _soaked(begun, options, chosen(options), folder)
 
 
-def _soaked(
-    begun: Soak, options: RunOptions, rows: Sequence[Scenario], limit: float | None, folder: Path | None = None
-) -> int:
+def _soaked(begun: Soak, options: RunOptions, rows: Sequence[Scenario], folder: Path | None = None) -> int:
     from rich.console import Console
 
     from harness.base.progress import progress_for
@@ -128,7 +115,6 @@ def _soaked(
     from harness.run.prepare import lab_for
     from harness.run.soak import Soaking
 
-    began = time.monotonic()
     with progress_for(Console()) as progress:
         lab = lab_for(options, [name for row in rows for name in row.devices], progress)
         try:
@@ -145,7 +131,7 @@ def _soaked(
                 plan,
                 {row.id: row for row in rows},
                 progress,
-                began + limit if limit else None,
+                options.last_begin,
             )
             try:
                 soaking.run()

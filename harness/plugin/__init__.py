@@ -233,7 +233,7 @@ def maskall_host(maskall_running: Running) -> Iterator[Host]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leave a test out, by --maskall-minutes. Scenarios may have been played by now: the run itself leaves them out."""
+    """Leave a test out, by --maskall-for. Scenarios may have been played by now: the run itself leaves them out."""
     given = item.config.stash.get(OPTIONS, None)
     if given is None or given.last_begin is None or "maskall_scenario" in getattr(item, "fixturenames", ()):
         return

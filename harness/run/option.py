@@ -7,10 +7,15 @@ the command that repeats a scenario, and the refusal of what does not go togethe
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
+
+from harness.base.errors import UsageError
+
+_DURATION = re.compile(r"(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
 
 
 class Only(enum.StrEnum):
@@ -41,7 +46,7 @@ class Option:
     @property
     def flag(self) -> str:
         """As it is written behind `maskall`, and behind `--maskall-` without its dashes."""
-        return f"--{self.name.replace('_', '-')}"
+        return f"--{self.name.rstrip('_').replace('_', '-')}"
 
     @property
     def is_switch(self) -> bool:
@@ -75,6 +80,16 @@ class Option:
         if self.is_switch:
             return [self.flag]
         return [word for one in (value if self.several else (value,)) for word in (self.flag, str(one))]
+
+
+def seconds_of(text: str) -> int:
+    """`2h`, `90m`, `1h30m`, `45s` in seconds. UsageError for anything else, and for nothing at all."""
+    match = _DURATION.fullmatch(text)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    total = hours * 3600 + minutes * 60 + seconds
+    if not total:
+        raise UsageError(f"--for {text!r} is no duration", hint="write it as 2h, 90m, 1h30m or 45s")
+    return total
 
 
 def option(default: Any, help: str, metavar: str | None = None, *, on: str, **more: Any) -> Any:  # noqa: ANN401

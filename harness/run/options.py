@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.base.deadline import Deadline
 from harness.base.errors import UsageError
-from harness.run.option import Only, joined, option, table_of
+from harness.run.option import Only, joined, option, seconds_of, table_of
 
 if TYPE_CHECKING:
     from harness.judge.known import KnownIssue
@@ -209,12 +209,8 @@ class RunOptions:
         least=1,
         most=20,
     )
-    minutes: int = option(
-        0,
-        "After so many minutes begin nothing more: rows and tests that had not begun are left out, and say so.",
-        "N",
-        on="run",
-        least=1,
+    for_: str = option(
+        "", "Begin nothing after this time: 2h, 90m. What had begun is played whole.", "TIME", on="run soak"
     )
     # Xen's console ring keeps 1 MiB, and a round adds some 15 KiB to what must be read in one piece at the end
     rounds: int = option(0, "Of F7, how many (default: 20).", "N", on="run", least=3, most=60, repeat=True)
@@ -293,13 +289,13 @@ class RunOptions:
 
     @cached_property
     def last_begin(self) -> Deadline | None:
-        """When nothing more is begun: --minutes after the first question; None: whenever its turn comes."""
-        return Deadline.after(60.0 * self.minutes) if self.minutes else None
+        """When nothing more is begun: --for after the first question; None: whenever its turn comes. UsageError."""
+        return Deadline.after(seconds_of(self.for_)) if self.for_ else None
 
     @property
     def left_out(self) -> str:
         """Why something is left out that had not begun by then."""
-        return f"left out: the time of --minutes {self.minutes} was over before it began"
+        return f"left out: the time of --for {self.for_} was over before it began"
 
     @property
     def under_test(self) -> str | None:

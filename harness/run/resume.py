@@ -22,9 +22,7 @@ from harness.run.store import RESULTS
 from harness.scenario.repeats import row_of
 from harness.scenario.spec import devices_of
 
-_FREE = frozenset(
-    {"resume", "failed", "results", "history", "workers", "minutes", "mirror", "yes", "wait", "take_over"}
-)
+_FREE = frozenset({"resume", "failed", "results", "history", "workers", "for_", "mirror", "yes", "wait", "take_over"})
 """Options that change nothing of what is proven, so they may be others than the first time."""
 
 

@@ -33,6 +33,7 @@ def checked(options: RunOptions) -> list[Candidate]:
     options.toolstack_name()
     options.known_mutants()
     options.issues()
+    _ = options.last_begin  # its time runs from now on
     if options.challenge is not None:
         answerable(options.challenge)
     if options.shard is not None:

@@ -141,7 +141,7 @@ class Session:
         return player if left_out or name in (self.plan.tested, CONTROL_XEN) else partial(self._control, player)
 
     def _is_late(self, scenario: Scenario) -> bool:
-        """Whether no side of it had begun when the time of --minutes was over: a row is played whole or not at all."""
+        """Whether no side of it had begun when the time of --for was over: a row is played whole or not at all."""
         over = self.plan.options.last_begin
         if over is None or scenario.id in self._rows_begun:
             return False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.base.deadline import Deadline
 from harness.base.progress import Progress
 from harness.host.host import Lab
 from harness.report.soak import Soak, SoakRun, running_line, soak_run
@@ -20,15 +20,14 @@ from harness.scenario.spec import Scenario
 
 @dataclass
 class Soaking:
-    """A soak under way. `plan` is that of one run; no run begins after `stop_at`."""
+    """A soak under way. `plan` is that of one run; no run begins after `last_begin`."""
 
     lab: Lab
     soak: Soak
     plan: Plan
     scenarios: dict[str, Scenario]
     progress: Progress
-    stop_at: float | None = None  # by `clock`
-    clock: Callable[[], float] = time.monotonic
+    last_begin: Deadline | None = None
     _left: list[int] = field(default_factory=list)
 
     def run(self) -> Soak:
@@ -46,7 +45,7 @@ class Soaking:
         return self.soak
 
     def _next_run(self) -> Callable[[], tuple[int, Session, SideOutcome]] | None:
-        if not self._left or (self.stop_at is not None and self.clock() >= self.stop_at):
+        if not self._left or (self.last_begin is not None and self.last_begin.expired):
             return None
         number = self._left.pop(0)
         scenario = self.scenarios[self.soak.scenario_of(number)]

@@ -47,6 +47,7 @@ NESTED = ["build", "up", "down", "status", "clean"]
         ("run E16-F1-hvm-nvme", "see maskall coverage"),
         ("run E5-F1-pv-virtio-rng", "see maskall coverage"),
         ("soak --for 2", "2h"),
+        ("run --for 2", "2h"),
         ("coverage --stack trixi", "trixie"),
         ("soak --profile smoek", "smoke"),
         ("soak --runs 0", "--help"),

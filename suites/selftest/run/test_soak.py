@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.base.deadline import Deadline
 from harness.base.errors import EmulatorFault, EvidenceError, ExitStatus, HostUnreachable, UsageError
 from harness.base.progress import PlainProgress, Progress
-from harness.cli.soak import go_on, seconds_of
+from harness.cli.soak import go_on
 from harness.evidence.store import EvidenceStore
 from harness.host.host import Host
 from harness.judge.judge import judge
@@ -24,6 +25,7 @@ from harness.report.results import RunResult
 from harness.report.soak import Soak, SoakKind, confidence, soak_run, summary, upper_bound
 from harness.run import side, store
 from harness.run.many import SOAK as FILE
+from harness.run.option import seconds_of
 from harness.run.options import RunOptions
 from harness.run.plan import Plan
 from harness.run.soak import Soaking
@@ -64,8 +66,7 @@ class Bath:
         odd: Callable[[Scenario, Host, EvidenceStore, int], PlayedSide] | None = None,
         *,
         workers: int = 1,
-        stop_at: float | None = None,
-        clock: Callable[[], float] = lambda: 0.0,
+        last_begin: Deadline | None = None,
     ) -> Soak:
         def play(row: Scenario, host: Host, evidence: EvidenceStore, progress: Progress, **more: object) -> PlayedSide:
             self.begun += 1
@@ -73,7 +74,7 @@ class Bath:
 
         self.monkeypatch.setattr(side, "play", play)
         plan = Plan(tuple(ROWS.values()), RunOptions(no_control=True, workers=workers), MUTANTS, {}, self.root)
-        return Soaking(self.lab, soak, plan, ROWS, PlainProgress(self.screen), stop_at, clock).run()
+        return Soaking(self.lab, soak, plan, ROWS, PlainProgress(self.screen), last_begin).run()
 
 
 @pytest.fixture
@@ -152,9 +153,13 @@ def test_ctrl_c_loses_no_finished_run_and_the_soak_goes_on(bath: Bath) -> None:
 
 
 def test_no_run_begins_after_its_time(bath: Bath) -> None:
-    time = iter(range(100))
-    ended = bath(fresh(50), stop_at=3.0, clock=lambda: float(next(time)))
-    assert 0 < len(ended.runs) < 4
+    class AfterThree(Deadline):
+        @property
+        def expired(self) -> bool:
+            return bath.begun == 3
+
+    ended = bath(fresh(50), last_begin=AfterThree(0))
+    assert len(ended.runs) == 3
     assert "of 50 runs" in "\n".join(summary(ended))
 
 
@@ -190,16 +195,16 @@ def test_no_durations(text: str) -> None:
 
 def test_resuming_what_is_no_soak(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        go_on(tmp_path, RunOptions(), runs=None, duration=None)
+        go_on(tmp_path, RunOptions(), runs=None)
     (tmp_path / FILE).write_text('{"schema_version": "1"}')
     with pytest.raises(EvidenceError, match=f"{FILE}: tool_version: Field required"):
-        go_on(tmp_path, RunOptions(), runs=None, duration=None)
+        go_on(tmp_path, RunOptions(), runs=None)
 
 
 def test_resuming_wants_no_fewer_runs_than_there_are(bath: Bath) -> None:
     bath(fresh(3))
     with pytest.raises(UsageError, match="--runs 2: 3 are done already"):
-        go_on(bath.root, RunOptions(), runs=2, duration=None)
+        go_on(bath.root, RunOptions(), runs=2)
 
 
 @pytest.mark.parametrize(

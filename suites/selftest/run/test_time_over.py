@@ -33,9 +33,9 @@ def test_after(): raise AssertionError("it was begun")
 
 @pytest.fixture
 def timed(tmp_path: Path) -> Session:
-    """One host at a time, and the time of --minutes is not over."""
+    """One host at a time, and the time of --for is not over."""
     made = session(tmp_path / "a", workers=1, rows=ROWS)
-    options = RunOptions(mutant=MUTANT, workers=1, minutes=90)
+    options = RunOptions(mutant=MUTANT, workers=1, for_="90m")
     made.plan = Plan(ROWS, options, MUTANTS, {}, made.plan.results)
     return made
 
@@ -46,7 +46,7 @@ def time_over(options: RunOptions) -> None:
 
 def test_there_is_no_end_unless_it_is_asked_for() -> None:
     assert RunOptions().last_begin is None
-    assert RunOptions(minutes=2).last_begin is not None
+    assert RunOptions(for_="2m").last_begin is not None
 
 
 @pytest.mark.usefixtures("played_by")
@@ -87,11 +87,11 @@ def test_so_is_a_test_that_plays_no_scenario(tmp_path: Path) -> None:
             if report.skipped:
                 self.skipped += (report.nodeid.rpartition("::")[2], str(report.longrepr))
 
-    options, over = RunOptions(minutes=5), Over()
+    options, over = RunOptions(for_="5m"), Over()
     (tmp_path / "test_mine.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     words = ["-c", str(tmp_path / "pytest.ini"), "-p", "no:terminal", "-p", "no:cacheprovider", str(tmp_path)]
     assert pytest.main(words, plugins=[Given(options), over]) == pytest.ExitCode.OK
     name, told = over.skipped
     assert name == "test_after"
-    assert "--minutes 5 was over before it began" in told
+    assert "--for 5m was over before it began" in told
