@@ -341,6 +341,52 @@ def test_what_tc_and_nft_send_on_is_told(fake_host: FakeLab) -> None:
     assert "missing nft" in lines(read(fake_host), "redirects", "")
 
 
+def test_where_xdp_may_send_to_is_told(fake_host: FakeLab) -> None:
+    """A map of devices keeps their numbers, alone or before a program's; what is not there has an error for a value."""
+    fake_host.fake.tree.write("/sys/class/net/eth1/ifindex", "260\n")
+    says(fake_host, "bpftool", "")
+    (fake_host.fake.root / "bin/bpftool").write_text("""#!/bin/sh
+case "$*" in
+    "map list") printf '%s\\n' "12: devmap  name tx  flags 0x0" "13: devmap_hash  name h" "14: array  name a" ;;
+    "-j map dump id 12") echo '[{"key":["0x00"],"value":["0x04","0x01","0x00","0x00"]},{"value":{"error":"none"}}]' ;;
+    "-j map dump id 13") echo '[{"value":["0x04","0x01","0x00","0x00","0x07","0x00","0x00","0x00"]}]' ;;
+    "-j map dump id 14") echo '[{"value":["0x05","0x00","0x00","0x00"]}]' ;;
+esac
+""")
+    fake_host.fake.tree.write("/sys/class/net/eth0/ifindex", "5\n")
+    for text, told in (("mtu 1500", []), ("mtu 1500 \\    prog/xdp id 3 name p", ["* xdp eth1"])):
+        says(fake_host, "ip", f"2: eth0: <UP> {text}")
+        assert lines(read(fake_host), "redirects", "") == told
+
+
+def test_what_ipsec_sends_through_tunnels_is_told_where_it_is(fake_host: FakeLab) -> None:
+    """Asking loads xfrm_user, whose socket in the kernel is of protocol 6 (linux/netlink.h: NETLINK_XFRM)."""
+    policy = (
+        r"src 10.0.0.0/8 dst 10.9.0.0/16 \ dir out \ tmpl src 192.0.2.1 dst 192.0.2.9\ proto esp reqid 1 mode tunnel"
+    )
+    says(fake_host, "ip", policy)
+    assert lines(read(fake_host), "ipsec", "") == []
+    fake_host.fake.tree.write("/proc/net/netlink", "sk Eth Pid\n0000 0   0\n0000 6   0\n")
+    assert lines(read(fake_host), "ipsec", "") == [policy]
+    says(fake_host, "ip", "", status=1)
+    assert lines(read(fake_host), "ipsec", "m") == ["missing ip xfrm"]
+
+
+def test_mounts_that_store_past_their_server_are_told(fake_host: FakeLab) -> None:
+    """show_stats of NFS (fs/nfs/super.c), in containers too."""
+    told = "device {} mounted on /n with fstype nfs4 statvers=1.1\n\tnfsv4:\tbm0=0xf,sessions,pnfs={},lease_time=90\n"
+    fake_host.fake.tree.write(
+        "/proc/self/mountstats", told.format("n1:/a", "LAYOUT_SCSI") + told.format("n2:/b", "not configured")
+    )
+    assert lines(read(fake_host), "layouts", "") == []
+    fake_host.fake.tree.write("/sys/module/nfsv4/refcnt", "2\n")
+    assert lines(read(fake_host), "layouts", "") == ["LAYOUT_SCSI n1:/a"]
+    fake_host.fake.tree.write("/proc/self/ns/mnt", "")
+    fake_host.fake.tree.write("/proc/77/ns/mnt", "")
+    fake_host.fake.tree.write("/proc/77/mountstats", told.format("n3:/c", "LAYOUT_FLEX_FILES"))
+    assert lines(read(fake_host), "layouts", "") == ["LAYOUT_FLEX_FILES n3:/c", "LAYOUT_SCSI n1:/a"]
+
+
 def test_what_is_built_in_is_looked_for_where_the_modules_are(fake_host: FakeLab) -> None:
     """NixOS and Guix have them elsewhere. Where nobody has a list of what is built in, tc and nft may be at work."""
     says(fake_host, "tc", "\taction order 1: mirred (Egress Redirect to device eth1) stolen")

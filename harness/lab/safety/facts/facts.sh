@@ -361,7 +361,7 @@ if [ "$found" ]; then
         echo "missing rdma"
     fi
 fi
-section redirects # INTERFACE tc OTHER, `* nft OTHER`: what arrives at or leaves the one is sent out by the other
+section redirects # INTERFACE tc OTHER, `* nft OTHER`, `* xdp OTHER`: what arrives at or leaves the one is sent out by the other
 builtin= release= # NixOS and Guix have their modules elsewhere; without a list of what is built in, anything may be
 { read -r release </proc/sys/kernel/osrelease; } 2>/dev/null
 for path in /lib/modules /run/booted-system/kernel*/lib/modules; do
@@ -386,6 +386,18 @@ fi
 if at_work nft_fwd_netdev || at_work nft_dup_netdev; then
     { nft list ruleset 2>/dev/null || echo "missing nft"; } | grep -o -e '^missing .*' -e '\(fwd\|dup\) to .*' |
         grep -o -e '^missing .*' -e '"[^"]*"' | sed 's|^"\(.*\)"$|* nft \1|' | sort -u
+fi
+if command -v bpftool >/dev/null 2>&1 && ip -d -o link 2>/dev/null | grep -q prog/xdp; then
+    for map in $(bpftool map list 2>/dev/null | sed -n 's/^\([0-9]*\): devmap.*/\1/p'); do # where XDP may send to
+        bpftool -j map dump id "$map" 2>/dev/null | grep -o '"value":\["0x..","0x..","0x..","0x..'
+    done | tr -d '"' | while IFS='[,' read -r _ low second third high; do
+        number=$((high * 16777216 + third * 65536 + second * 256 + low)) # as a little-endian machine keeps it
+        for interface in /sys/class/net/*; do
+            value=
+            { read -r value <"$interface/ifindex"; } 2>/dev/null
+            [ "$value" = "$number" ] && printf '* xdp %s\n' "${interface##*/}"
+        done
+    done | sort -u
 fi
 section peers # NAME ADDRESS: with whom a tunnel of WireGuard speaks, and DRBD, OCFS2 and GFS2
 for node in /sys/kernel/config/cluster/*/node/*; do
