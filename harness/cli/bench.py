@@ -20,6 +20,7 @@ app = typer.Typer()
   maskall bench                    the table
   maskall bench --json bench.json  the figures also as JSON ('-': on standard output, without the table)
   maskall bench --against ../old   the same in another checkout, turn and turn about: medians and ratios
+  maskall bench --against ../old --what scenario  one as a run plays it, which may go on from a frozen guest
   maskall bench --against ../old --what ci     profile ci with its controls, and whether both judge alike
   maskall bench --against ../old --what first  the first verdict with nothing cached, environment and images too"""
 )

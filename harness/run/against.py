@@ -23,6 +23,7 @@ class Yardstick(enum.StrEnum):
     """What is measured."""
 
     PHASES = "phases"
+    SCENARIO = "scenario"
     CI = "ci"
     SELF = "self"
     FIRST = "first"
@@ -104,18 +105,28 @@ def _phases(turn: _Turn) -> dict[str, float]:
     return seconds
 
 
+def _scenario(turn: _Turn) -> dict[str, float]:
+    """As a run plays it that is not the first of its checkout, the control too."""
+    return {"a scenario and its control": _played(turn, f"E14-F1-hvm-{turn.device}", "--device", turn.device)}
+
+
 def _profile(turn: _Turn) -> dict[str, float]:
+    return {"profile ci, with its controls": _played(turn, "--profile", "ci")}
+
+
+def _played(turn: _Turn, *words: str) -> float:
+    """Seconds of `maskall run`, every control played anew; what it comes to is kept."""
     results = turn.scratch / "results"
     fresh = ["--fresh-controls"] if (turn.checkout / "harness/run/proofs.py").exists() else []
-    command = ["run", "--profile", "ci", "--stack", turn.stack, "--results", str(results), *fresh]
+    command = ["run", *words, "--stack", turn.stack, "--results", str(results), *fresh]
     seconds = turn.python("harness.cli", *command, check=False)  # a finding ends it with 1
     file = results / "results.json"
     if not file.exists():
-        raise LabError(f"profile ci came to no result in {turn.checkout}", hint="play it there by hand")
+        raise LabError(f"{' '.join(words)} came to no result in {turn.checkout}", hint="play it there by hand")
     for one in json.loads(file.read_text())["scenarios"]:
         stock = one["stock"]
         turn.verdicts[one["id"]] = stock.get("verdict") or stock["judgement"]["verdict"]  # older results: no judgement
-    return {"profile ci, with its controls": seconds}
+    return seconds
 
 
 def _first(turn: _Turn) -> dict[str, float]:
@@ -129,11 +140,12 @@ def _first(turn: _Turn) -> dict[str, float]:
 
 
 def _self_tests(turn: _Turn) -> dict[str, float]:
-    return {"self-tests": turn.python("pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "suites/selftest")}
+    return {"self-tests": turn.python("pytest", "-q", "-n", "2", "-m", "not whole", "suites/selftest")}
 
 
 _MEASURES: dict[Yardstick, Measure] = {
     Yardstick.PHASES: _phases,
+    Yardstick.SCENARIO: _scenario,
     Yardstick.CI: _profile,
     Yardstick.SELF: _self_tests,
     Yardstick.FIRST: _first,

@@ -16,6 +16,7 @@ from harness.model.change import Change, ChangeKind
 from harness.run.options import RunOptions
 from harness.transport.base import Command, Script
 from harness.xen.toolstack.xl import XlToolstack
+from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller, die, site
 from suites.selftest.fakes.patience import soon
@@ -162,6 +163,19 @@ class TestOneCopyIsDamaged:
         assert main([*words, "--journal", "host"]) == 0
         assert not fake_host.fake.ran("xl|tee|setpci|modprobe")
         arrive(fake_host).end()
+
+
+class TestRebooted:
+    def test_how_its_devices_are_now_is_told(self, fake_host: FakeLab, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["restore", NAME, "--inventory", str(fake_host.inventory), "--take-over", "a test"]
+        for driver, told in (("e1000e", f"{board.NIC} is as it was"), (None, f"{board.NIC}: driver is ")):
+            visit = arrive(fake_host)
+            borrow(visit)
+            die(visit)
+            next(one for one in fake_host.fake.boot_functions if one.bdf == board.NIC).driver = driver
+            fake_host.fake.reboot()
+            assert main(words) == 0
+            assert told in capsys.readouterr().out
 
 
 class TestSentOnce:

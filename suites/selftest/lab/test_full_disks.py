@@ -41,12 +41,15 @@ def killed(lab: FakeLab) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO])
-def test_the_controllers_disk_takes_nothing(fake_host: FakeLab, disk: FailingDisk, number: int) -> None:
+def test_the_controllers_disk_takes_nothing(
+    fake_host: FakeLab, disk: FailingDisk, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = fake_host.fake.state()
     killed(fake_host)
     disk.fails(lambda _: number)
     assert restore(fake_host) == 0
     disk.fails(None)
+    assert "its copy stays" in capsys.readouterr().out
     assert fake_host.fake.state() == before
     visit = Lease.begin(site(fake_host), FORCED, lambda _: None)
     assert not visit.left_behind, "its copy is told from one that counts"
