@@ -61,6 +61,12 @@ def test_each_kind_is_planted_and_prose_is_left_alone(tool: ModuleType, tmp_path
     assert all('"""Doc."""' in text and "y: int" in text and "-> bool" in text for text in made)
 
 
+def test_a_second_more_of_patience_is_none(tool: ModuleType) -> None:
+    waits = b"_SECONDS = 20\nseconds: float = 1.5\nlink.run(Deadline.after(_SECONDS + 5), most=3)\n"
+    made = [one.made(waits).decode() for one in tool.Finder("a.py", waits).all() if one.kind != "dropped statement"]
+    assert made == [waits.decode().replace("most=3", "most=4")]
+
+
 def test_the_same_seed_chooses_the_same(tool: ModuleType, tmp_path: Path) -> None:
     part = tree(tmp_path, tool)
     assert tool.chosen(part, "7", 5, tmp_path) == tool.chosen(part, "7", 5, tmp_path)
