@@ -73,6 +73,7 @@ _XEN_BEGINNING = re.compile("|".join(map(_beginning, _XEN)))
 _LINUX_BEGINNING = re.compile(rf"(?:[\w-]+ {_ADDRESS}: )?(?:{'|'.join(map(_beginning, _LINUX))})")
 _LIBXL_BEGINNING = re.compile(_beginning(_LIBXL))
 _LEAD = r"(?:.{0,30}?[\])] )?(?:(?:[\w-]+ )?[0-9a-f:.]*: )?"  # the rest of a time, a prefix, a device
+_NUMBER_ALONE = re.compile(r"[0-9a-f]+")  # of an address a colon would be there
 _XEN_END = re.compile(rf"{_LEAD}(?:{'|'.join(map(_end, (*_XEN, _LIBXL, _LSPCI)))})")
 _LINUX_END = re.compile(rf"{_LEAD}(?:{'|'.join(map(_end, _LINUX))})")
 
@@ -121,7 +122,7 @@ def resembles_without_speaker(text: str) -> bool:
 
 def ends_xen(text: str) -> bool:
     """`text` is how a line of Xen, libxl or lspci goes on whose beginning, and who printed it, is not there."""
-    return _fits(_XEN_END, text.strip())
+    return _fits(_XEN_END, text.strip()) and _NUMBER_ALONE.fullmatch(text.strip()) is None
 
 
 def ends_linux(text: str) -> bool:

@@ -14,6 +14,7 @@ _MOST_PLACES = 6  # lines kept for each thing that is shown
 _MOST_DEVICES = 4096
 _MOST_HOSTS = 64
 _MOST_PIECES = 4
+_MOST_SAVED = 16
 MOST_NOTES = 20
 _MOST_CONFIGS = 256
 _MOST_VECTORS = 256
@@ -84,7 +85,6 @@ class PastedHost:
     name: str
     xen: Version | None = None
     linux: Version | None = None
-    boots: int = 0
     devices: dict[Bdf, DeviceFacts] = field(default_factory=dict)
     found: dict[str, Shown] = field(default_factory=dict)  # where no device is named
     losses: list[PastedPlace] = field(default_factory=list)  # lines that say that others are missing
@@ -94,6 +94,9 @@ class PastedHost:
     keys: set[str] = field(default_factory=set)  # dumps that were seen
     headers: list[str] = field(default_factory=list)  # keys in the order of their dumps, the first few
     pieces: list[PastedRound] = field(default_factory=list)  # of the first few dumps
+    booted: str = ""  # which boot is read
+    saved: list[tuple[bool, list[PastedRound]]] = field(default_factory=list)  # of one boot; if each key is there once
+    before: dict[tuple[int, str], list[PastedPlace]] = field(default_factory=dict)  # `unlisted` of what is read already
     listed: dict[int, set[tuple[Bdf, str]]] = field(default_factory=dict)  # irq -> devices and owners of key Q
     unlisted: dict[tuple[int, str], list[PastedPlace]] = field(default_factory=dict)  # irq, signature -> lines
     unnamed: list[tuple[MsixControl, PastedPlace]] = field(default_factory=list)  # of config space without an address
@@ -159,15 +162,42 @@ class PastedHost:
             else:
                 self.show(name, *places)
 
+    def boot(self, which: str) -> None:
+        """Xen's first line. `which` is empty where the text does not tell one boot from another."""
+        if which and which == self.booted:
+            self._part()  # `xl dmesg` was saved again
+        else:
+            self.conclude()
+        self.booted = which
+
+    def _part(self) -> None:
+        """The end of what was saved at once."""
+        self.finish()
+        once = len(self.headers) == len(set(self.headers))
+        if once and len(self.pieces) > 1:
+            self.unlisted = dict(self.before)
+            self.told_by(merged(self.pieces))  # each key once: one moment, in whatever order they were pressed
+        if len(self.saved) < _MOST_SAVED:
+            self.saved.append((once, self.pieces))
+        self.before = dict(self.unlisted)
+        self.headers, self.pieces = [], []
+
+    def _together(self) -> None:
+        """Dumps of one boot that were saved one by one, if each key was pressed once, whatever is saved repeatedly."""
+        pieces = [piece for once, saved in self.saved for piece in saved if once]
+        whole = merged(pieces)
+        several = 1 < len(self.saved) < _MOST_SAVED and all(once for once, _ in self.saved)
+        if several and all(piece.within(whole) for piece in pieces):
+            self.unlisted.clear()
+            self.told_by(whole)
+
     def conclude(self) -> None:
         """All of one boot was read: irqs and domains that are named later are others."""
-        self.finish()
-        if len(self.headers) == len(set(self.headers)) and len(self.pieces) > 1:
-            self.unlisted.clear()
-            self.told_by(merged(self.pieces))  # each key once: one moment, in whatever order they were pressed
+        self._part()
+        self._together()
         self.settle()
-        self.headers.clear()
-        self.pieces.clear()
+        self.saved.clear()
+        self.before.clear()
         self.listed.clear()
         self.unlisted.clear()
         for device in self.devices.values():
@@ -219,11 +249,7 @@ class Facts:
         if len(named) != 1 or nameless is None:
             return
         only = self.hosts[named[0]]
-        only.xen, only.linux, only.boots = (
-            only.xen or nameless.xen,
-            only.linux or nameless.linux,
-            only.boots + nameless.boots,
-        )
+        only.xen, only.linux = only.xen or nameless.xen, only.linux or nameless.linux
         only.losses += nameless.losses
         only.broken += nameless.broken
         only.notes += nameless.notes

@@ -9,9 +9,10 @@ from errno import errorcode
 
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, SEGMENT, Bdf
-from harness.model.config import MAX_BYTES, ConfigSpace, MsixControl
+from harness.model.config import ConfigSpace, MsixControl
 from harness.report.explain.cut import begins_in_libxl, elided, ends_linux, ends_xen, resembles_without_speaker
 from harness.report.explain.facts import DeviceFacts, PastedHost
+from harness.report.explain.hexadecimal import ROW, config_space, row_bytes, spaces
 from harness.report.explain.kernellines import LINUX_VERSION, KernelLines
 from harness.report.explain.lines import PastedLine, PastedPlace, Speaker
 from harness.report.explain.signature import BUSY_OR_OWNED
@@ -23,7 +24,7 @@ from harness.xen.keys.lspci import parse_lspci
 _LSPCI_LINES = 400  # of one device, with an empty one behind each
 _ASIDE = 8  # lines of other speakers between two of lspci
 _SHORT = rf"(?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]"
-_LSPCI = re.compile(rf"(?:{_SHORT}/)*({_SHORT}) ((?:[0-9a-f]{{4}}: |[A-Z])\S.*)")
+_LSPCI = re.compile(rf"(?:{_SHORT}/)*({_SHORT}) ((?:[0-9a-f]{{4}}: |[A-Z])\S.*|\".*)")
 _PART = re.compile(
     r"\s*(?:(Subsystem): |(Control): I/O|(Status): Cap|(Interrupt): pin|(Region) \d|(Capabilities): |(Flags): [a-z6]"
     r"|(Kernel driver) in use: |(Kernel modules): |(!!! Unknown header type 7f)|\(?(rev ff)\))"
@@ -56,9 +57,14 @@ _UNANSWERED = re.compile(
 _ASSIGN_FAILED = "xc_assign_device failed:"
 _REASONS = "|".join([*(re.escape(os.strerror(one)) for one in errorcode), r"Unknown error -?\d+"])
 _ASSIGN_SAID = re.compile(rf"xc_assign_device failed: (?:(Device or resource busy)|{_REASONS})")
-_SETPCI = re.compile(rf"setpci (?:-\S+ )*-s ?({_SHORT}) (?:-\S+ )*CAP_MSIX\+0?x?2(?:\.[wW])?$")
-_WORD = re.compile(r"[0-9a-f]{4}")
-_HEX = re.compile(r"^[> |]*(?:([0-9a-f]{2,3}): ?)?((?:[0-9a-f]{2} ){15}[0-9a-f]{2}) *$", re.MULTILINE)
+_SETPCI = re.compile(
+    rf"setpci (?:-\S+ )*-s ?({_SHORT}) (?:-\S+ )*CAP(?:_MSIX|0?11)(?:\+0?x?([0-9a-f]))?(?:\.[bwl])?$",
+    re.IGNORECASE,
+)
+_REGISTER = re.compile(
+    rf"(?:({FUNCTION}) \(cap 11 @([0-9a-f]+)\) @([0-9a-f]+) = )?([0-9a-f]{{2}}|[0-9a-f]{{4}}|[0-9a-f]{{8}})"
+)
+_CONFIG_FILE = re.compile(rf"({FUNCTION})/config\b")
 _LINUX_BEGINS = re.compile(
     rf"[A-Za-z][\w-]* (?:{FUNCTION}|nvme[0-9]+|pci-[0-9]+)[ :]|xen:|DMAR:|AMD-Vi:|irq [0-9]|Disabling IRQ|\*\* [0-9]"
 )
@@ -92,7 +98,7 @@ class PlainLines:
         if header is not None and not line.text.startswith(("\t\t", "        ")):
             return self._lspci(host, line, header, at)
         if version := XEN_VERSION.search(text):
-            self._xen.version(host, version.group(1), boot=False)
+            self._xen.version(host, version.group(1))
         elif version := LINUX_VERSION.search(text):
             self._kernel.line(host, line, at)
         elif _LOST.search(text) or (elided(text) and self._window.beside_log(at)):
@@ -111,7 +117,9 @@ class PlainLines:
         elif "xc_assign_device" in text and (_ASSIGN_FAILED in text or begins_in_libxl(text) or "libxl" in text):
             self._assigned(host, line, at)
         elif asked := _SETPCI.search(text):
-            return self._register(host, Bdf.parse(asked[1]), at, line.number)
+            return self._register(host, line, asked, at)
+        elif (told := _REGISTER.fullmatch(text)) and told[1]:  # setpci -v
+            self._read(host, Bdf.parse(told[1]), int(told[3], 16) - int(told[2], 16), told[4], line)
         elif self._saving and _UNANSWERED.search(text):
             host.show("saved-with-device", self._window.place(line))
         elif said := _LINUX_BEGINS.match(text) or _LINUX_WITHIN.search(text):
@@ -154,19 +162,28 @@ class PlainLines:
         elif said[1]:
             host.show("assign-busy", self._window.place(line), note=BUSY_OR_OWNED)
 
-    def _register(self, host: PastedHost, address: Bdf, at: int, number: int) -> int:
-        """MSI-X message control, read with setpci."""
-        answer, stop = next(self._window.following(at, 1, number), (None, at - 1))
-        device = host.device(address)
-        if answer is None or device is None or not _WORD.fullmatch(answer.text.strip()):
-            return at - 1
-        self._window.file.devices += 1
-        value, place = int(answer.text.strip(), 16), self._window.place(answer)
-        if value == 0xFFFF:
-            device.show("dead-link", place)
-        else:
-            device.take(MsixControl(value), place)
+    def _register(self, host: PastedHost, line: PastedLine, asked: re.Match[str], at: int) -> int:
+        """A register of MSI-X, read with setpci, and the answer in the line behind."""
+        answer, stop = next(self._window.following(at, 1, line.number), (None, at - 1))
+        told = _REGISTER.fullmatch(answer.text.strip()) if answer is not None else None
+        if answer is None or told is None or told[1]:
+            return at - 1  # with -v the answer says of what it is one
+        if not self._read(host, Bdf.parse(asked[1]), int(asked[2] or "0", 16), told[4], answer):
+            self._window.unreadable(host, answer)
         return stop
+
+    def _read(self, host: PastedHost, address: Bdf, offset: int, value: str, line: PastedLine) -> bool:
+        """Message control is the word at 2, and so the upper half of the first four bytes. False for anything else."""
+        device = host.device(address)
+        if device is None or (offset, len(value)) not in ((2, 4), (0, 8)):
+            return False
+        self._window.file.devices += 1
+        control = int(value[:4], 16)
+        if control == 0xFFFF:
+            device.show("dead-link", self._window.place(line))
+        else:
+            device.take(MsixControl(control), self._window.place(line))
+        return True
 
     def _lspci(self, host: PastedHost, line: PastedLine, header: re.Match[str], at: int) -> int:
         """One device of lspci, to an empty line, another header or speaker, or something of an earlier part."""
@@ -175,7 +192,7 @@ class PlainLines:
         far, ended, gone = at - 1, False, "(rev ff)" in line.text
         msix: list[tuple[MsixControl, PastedPlace]] = []
         recognised = 0
-        space: list[tuple[re.Match[str], PastedPlace]] = []  # its config space in hexadecimal
+        space: list[tuple[bytes, PastedPlace]] = []  # its config space in hexadecimal
         doubled = False  # an empty line stands behind each, so that none is the end
         lost = ""  # what shows that a capability may be missing
         begin = at
@@ -196,8 +213,8 @@ class PlainLines:
             if not text:
                 ended = "\t" not in other.text  # else a line was cut
                 continue
-            if row := _HEX.fullmatch(text):
-                space.append((row, self._window.place(other)))
+            if row := ROW.fullmatch(text):
+                space.append((row_bytes(row), self._window.place(other)))
                 if not self._window.base:  # only of a short text is config space read that names no device
                     self._spaces.add(other.number)
                 ended, far = False, stop
@@ -228,7 +245,7 @@ class PlainLines:
             far = stop
         else:
             ended = ended and not doubled
-        config = _config_space([row for row, _ in space])
+        config = config_space(b"".join(row for row, _ in space))
         gone = gone or (config is not None and config.gone)
         shown = _msix_of(config) if config is not None else None
         if shown is not None and not msix:
@@ -251,28 +268,25 @@ class PlainLines:
         return not first or first.startswith(("\t", "    "))
 
     def configs(self, text: str) -> None:
-        """Config space in hexadecimal that follows no header of lspci: od of a config file, which names no device."""
+        """Config space in hexadecimal that follows no header of lspci: of a config file, which the prompt may name."""
         if self._window.file.lines != text.count("\n") + (not text.endswith("\n")):
             return  # the file is a long log
-        rows: list[re.Match[str]] = []
-        for row in (*_HEX.finditer(text), None):
-            follows = rows and row is not None and text.count("\n", rows[-1].start(), row.start()) == 1
-            if rows and not (follows and row is not None and row.group(1) != "00"):
-                self._config(text, rows)
-                rows = []
-            if row is not None and (rows or row.group(1) in (None, "00")):
-                rows.append(row)
-
-    def _config(self, text: str, rows: list[re.Match[str]]) -> None:
-        number = text.count("\n", 0, rows[0].start()) + 1
-        if number in self._spaces:
-            return
-        space = _config_space(rows)
-        control = _msix_of(space) if space is not None else None
-        if control is not None:
+        for begin, data in spaces(text):
+            number = text.count("\n", 0, begin) + 1
+            space = config_space(data)
+            control = _msix_of(space) if space is not None else None
+            if number in self._spaces or control is None:
+                continue
             self._window.file.devices += 1
-            place = PastedPlace(self._window.file.name, number, rows[0].group().strip())
-            self._window.facts.host("").unnamed_config(control, place)
+            above = text.rfind("\n", 0, max(0, begin - 1)) + 1
+            named = _CONFIG_FILE.search(text, above, begin)
+            place = PastedPlace(self._window.file.name, number, text[begin : text.find("\n", begin)].strip())
+            host = self._window.facts.host("")
+            device = host.device(Bdf.parse(named[1])) if named else None
+            if device is not None:
+                device.take(control, place)
+            else:
+                host.unnamed_config(control, place)
 
     def _part(self, line: PastedLine, at: int, name: str, text: str) -> str:
         wanted = {"Control": _CONTROL, "Capabilities": _MSIX if _MSIX_BEGUN.search(text) else None}.get(name)
@@ -325,16 +339,6 @@ class PlainLines:
 def _control(found: re.Match[str]) -> MsixControl:
     """What `_MSIX` took."""
     return MsixControl((found[1] == "+") << 15 | (found[3] == "+") << 14 | max(0, int(found[2]) - 1) & 0x7FF)
-
-
-def _config_space(rows: list[re.Match[str]]) -> ConfigSpace | None:
-    """Rows in hexadecimal; None if they are no config space, or too little of one to tell whether it has MSI-X."""
-    try:
-        space = ConfigSpace(bytes.fromhex("".join(row.group(2) for row in rows))[:MAX_BYTES])
-        _ = space.gone or space.msix
-    except ParseError:
-        return None
-    return space
 
 
 def _msix_of(space: ConfigSpace) -> MsixControl | None:

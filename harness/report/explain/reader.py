@@ -59,7 +59,8 @@ _WANTED = {
     "MSI-X release": "",
     "MSI-X preparation": "",
     "pciback": "",
-    "CAP_MSIX": "",
+    "setpci ": "",
+    "(cap 11 @": "",
     "32752": "",
     "resource busy": "",
     "pci_add_dm_done": "",
@@ -102,7 +103,7 @@ _WANTED = {
 _AT_THE_END = dict.fromkeys(MARKS.strip(), f"[{MARKS.strip()}] *$")  # what a pager has cut
 _AT_THE_END[":"] = r"\.[0-7]: *$"  # wrapped behind its device
 _WANTED |= {f"{sign}{end}": expression for sign, expression in _AT_THE_END.items() for end in ("\n", " \n")}
-_LISTED = re.compile(r"\b[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z0-9]")
+_LISTED = re.compile(r"\b[0-9a-f]{2}:[01][0-9a-f]\.[0-7] [A-Z0-9\"]")
 _LISTS = ("00: ", "Control: I/O", "Flags: ", "Capabilities: ", "Kernel driver", "header type 7f")
 
 

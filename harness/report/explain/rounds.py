@@ -37,6 +37,15 @@ class PastedRound:
     def __bool__(self) -> bool:
         return bool(self.masks or self.devices or self.irqs)
 
+    def within(self, whole: PastedRound) -> bool:
+        """Whether it says what `whole` says: of each key nothing, or the same rows."""
+        dumps = (("M", self.masks, whole.masks), ("Q", self.devices, whole.devices), ("i", self.irqs, whole.irqs))
+        return not self.broken and all(
+            [row for row, _ in part.values()] == [row for row, _ in all_.values()]
+            for key, part, all_ in dumps
+            if part or key in self.keys
+        )
+
     def contradicts(self) -> bool:
         """Key Q lists an irq for a guest's device that a whole dump of key i does not have as an MSI."""
         if not {"Q", "i"} <= self.keys or self.broken:

@@ -43,6 +43,7 @@ _INITIAL_BEGUN = re.compile(rf"unexpected initial(?: MSI| *$)|^{FUNCTION}: unexp
 _MATTERS = re.compile(r"MSI-X on |MASKALL=|failed \(-16\)$")
 _MARKING = (None, "maskall-set", "cannot-disable", "assign-refused", "initial-msix-state")  # rules, and none
 XEN_VERSION = re.compile(r"(?:Xen version:? |xen_version +: )([0-9][0-9A-Za-z.+~-]*)")
+_BOOT = re.compile(r"\(XEN\) ?\[ *([^]]*[1-9a-f][^]]*)\] ?Xen version")  # no two boots begin at one moment
 _LEVEL = re.compile(r"(?<=.)<[0-7]>(?=\S)")
 _IO_APIC = re.compile(r" +(?:Apic 0x[0-9a-f]+, Pin|IRQ *[0-9]+ Vec)")  # the end of key i
 
@@ -66,7 +67,10 @@ class XenLines:
         if HEADER.match(stripped):
             self._header(host, stripped)
         elif version := XEN_VERSION.search(text):
-            self.version(host, version.group(1), boot=stripped.startswith("Xen version"))
+            if stripped.startswith("Xen version"):
+                stamp = _BOOT.search(line.raw)
+                host.boot(f"{stamp[1]}{text}" if stamp else "")
+            self.version(host, version.group(1))
         elif any(begun.search(text) for begun in (_HAZARD_BEGUN, _ASSIGN_BEGUN, _INITIAL_BEGUN)) or begins_in_xen(text):
             self._marker(host, line, at)
         elif not self._row(host, line, at) and not self._window.cause(host, line, Origin.XEN):
@@ -115,14 +119,11 @@ class XenLines:
         host.round.keys.add(key)
         del host.headers[_MOST_HEADERS:]
 
-    def version(self, host: PastedHost, text: str, *, boot: bool) -> None:
+    def version(self, host: PastedHost, text: str) -> None:
         try:
             found = parse_xen(text)
         except ParseError:
             return
-        if boot:
-            host.conclude()
-            host.boots += 1
         if host.xen is not None and host.xen != found:
             host.note(f"several versions of Xen: {host.xen} and {found}; more than one host, or another boot")
         host.xen = found

@@ -543,3 +543,39 @@ def test_memory_does_not_grow_with_the_text() -> None:
     (one,) = host.devices[0].findings
     assert one.count > 100
     assert len(one.lines) <= 6
+
+
+def of_one_boot(stamp: str, order: str) -> list[str]:
+    """`xl dmesg` saved after each key that was pressed, without what was saved before but for the boot."""
+    masked = PV_ROWS.format(mask="H ", first="in-flight=0 d1: 55(-M-)", second="in-flight=0 d1: 54(-M-)")
+    begins = [masked.index(header) for header in ("(XEN) MSI info", "(XEN) ==== PCI", "(XEN) IRQ info")]
+    dumps = dict(zip("MQi", (masked[a:b] for a, b in itertools.pairwise([*begins, None])), strict=True))
+    boot = "(XEN) Xen version 4.17.5 (Debian 4.17.5-1) (builder@example.org)\n(XEN) Command line: loglvl=all\n"
+    return [(boot + dumps[key]).replace("(XEN) ", f"(XEN) {stamp}") for key in order]
+
+
+@pytest.mark.parametrize("order", ["".join(keys) for keys in itertools.permutations("MQi")])
+@pytest.mark.parametrize("stamp", ["[0000001b2c3d4e5f] ", "[2024-01-05 10:11:12] ", "[    1.234567] "])
+def test_a_boot_that_was_saved_once_per_key_is_one_boot(order: str, stamp: str) -> None:
+    saved = of_one_boot(stamp, order)
+    assert found(told(*saved)) == {(RNG, "masked-by-xen")}
+    assert found(told("".join(saved))) == {(RNG, "masked-by-xen")}
+    whole = [saved[0], saved[0] + saved[1], "".join(saved)]  # each saved with all that was said before
+    for files in itertools.permutations(whole):
+        assert found(told(*files)) == {(RNG, "masked-by-xen")}
+
+
+@pytest.mark.parametrize("stamps", [("", ""), ("[    0.000000] ", "[    0.000000] "), ("[    1.2] ", "[    1.3] ")])
+def test_boots_that_nothing_shows_to_be_one_are_not(stamps: tuple[str, str]) -> None:
+    first, second = (of_one_boot(stamp, "MQi") for stamp in stamps)
+    explanation = told(first[0], second[1] + second[2])
+    assert found(explanation) == set()
+    assert explanation.verdict is ExplainStatus.CANNOT_TELL
+
+
+def test_a_key_that_was_pressed_again_in_one_boot_shows_another_moment() -> None:
+    saved = of_one_boot("[    1.234567] ", "MQi")
+    later = saved[0].replace("mask=1/H /1", "mask=1/  /0")
+    explanation = told(saved[0], later, saved[1], saved[2])
+    assert found(explanation) == set()
+    assert explanation.verdict is ExplainStatus.CANNOT_TELL
