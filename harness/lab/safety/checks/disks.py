@@ -19,8 +19,9 @@ _MADE = re.compile(
 )
 FAR = re.compile(r"(?:nbd|rbd|drbd|rnbd)\d|etherd!")
 """Of a server."""
-FLASH = re.compile(r"(?:fio|hio)[a-z]|sfdv\d")
-"""Of flash cards whose driver does not tell of which card a disk is: Fusion-io, Huawei, ScaleFlux."""
+FLASH = re.compile(r"(?:fio|hio|vgc|df|memdisk)[a-z]|sfdv\d")
+"""Of flash cards whose driver does not tell of which card a disk is: Fusion-io, Huawei, Virident, Shannon, Memblaze,
+ScaleFlux."""
 _STORAGE_NODE = re.compile(r"/(?:nvme-generic|scsi_generic|bsg|scsi_tape|st|osst)/")
 _NO_DISK = re.compile(r"/(?:nvme-generic|scsi_tape|st|osst)/")  # what stores without a block device; sg may be a shelf
 

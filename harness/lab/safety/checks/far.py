@@ -23,6 +23,10 @@ _NEAR = {
     *("vmware-vmblock", "revokefs-fuse", "jmtpfs", "simple-mtpfs"),
     *("unionfs", "catfs", "guestmount", "qemu-storage-daemon"),
     *("kio-fuse", "ifuse", "rar2fs", "apfs-fuse", "ltfs", "securefs", "rofiles-fuse"),
+    *("sysboxfs", "envfs", "xrdp-chansrv", "gvfs-fuse-daemon", "xdg-document-portal", "vmware-vmblock-fuse"),
+    *("hfsfuse", "fuse-ext2", "fuse-ufs", "lklfuse", "zfs-fuse", "wimfs", "vboximg-mount", "truecrypt"),
+    *("ewfmount", "xmount", "affuse", "vshadowmount", "bdemount", "dislocker-fuse", "fuse-archive", "avfsd"),
+    *("mp3fs", "ffmpegfs", "gphotofs", "aft-mtp-mount", "posixovl", "loggedfs", "unionfs-fuse", "tagsistant"),
 }
 _SOURCE = re.compile(r"//|[^/\s]+:/|[^/\s]+@|\w+://")  # //server/share, server:/path, user@server:, s3://...
 # Kinds of file systems that stand on no block device, or number themselves, and keep everything on this machine.
@@ -34,6 +38,7 @@ _HERE = {
     *("overlay", "overlayfs", "aufs", "unionfs", "shiftfs", "ecryptfs"),
     *("btrfs", "zfs", "bcachefs", "ubifs", "jffs2", "yaffs2"),
     *("squashfs", "cramfs", "romfs", "erofs", "fuseblk", "virtiofs", "vboxsf", "vmhgfs", "hostfs", "ext4", "xfs"),
+    *("oracleasmfs", "vxodmfs", "ibmasmfs", "usbdevfs", "simfs", "sdcardfs", "esdfs", "incremental-fs", "prl_fs"),
     "nullfs",  # below the root of Linux 7
 }
 _IMAGE = re.compile(

@@ -15,6 +15,8 @@ from harness.lab.safety.facts.facts import FactLine, Function, HostFacts
 _STORAGE, _NETWORK, _WIRELESS = "01", "02", "0d"
 _COMMUNICATION = "07"
 _INFINIBAND, _USB = "0c06", "0c03"
+_BLUETOOTH = "0d11"  # its links are told by themselves
+_FABRICS = {_INFINIBAND, "0207", "0208"}  # whose cards may have no interface: InfiniBand, Omni-Path
 _BORROWED = {"pciback", "xen-pciback"}
 _USERSPACE = {"vfio-pci", "uio_pci_generic", "igb_uio"}  # a program may run the card: DPDK, SPDK
 _VSOCK = {"1af4:1012", "1af4:1053", "15ad:0740"}  # virtio 1.2, 5.10: transitional and modern; VMware's VMCI
@@ -164,7 +166,7 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
     if gone and not function.netdevs and function.base != _STORAGE:
         yield Finding("network", Level.DENY, "unknown: the host's network interfaces cannot be read", (gone,))
     driven = bool(function.code) and function.driver not in _IDLE | _USERSPACE
-    if not function.netdevs and _network(function) and driven:
+    if not function.netdevs and _network(function) and driven and not _without_interface(function, facts):
         text = "unknown: a network card whose interface is not seen; a container may have it"
         yield Finding("network", Level.DENY, text, function.lines[:1])
     away = tuple(wires.away(function))
@@ -220,6 +222,15 @@ def _told(mine: set[str], wires: Wires) -> tuple[FactLine, ...]:
     used = [one.line for one in wires.addresses if one.interface in mine and not one.address.is_link_local]
     used += [route.line for route in wires.routes if route.interface in mine and not route.local]
     return tuple(used)
+
+
+def _without_interface(function: Function, facts: HostFacts) -> bool:
+    """Bluetooth; or a card of a fabric that RDMA tells of, where ip(8) would tell of an interface a container has."""
+    if function.kind == _BLUETOOTH:
+        return "attached" in facts.sections
+    told = any(f"/{function.bdf}/" in line.text for line in facts.lines("rdma"))
+    knows = any(" parentdev " in line.text for line in facts.lines("links"))
+    return function.kind in _FABRICS and told and knows and facts.missing("rdma", "namespaces") is None
 
 
 def _moved(function: Function, facts: HostFacts) -> Iterator[FactLine]:
