@@ -24,6 +24,7 @@ _CAME_BACK = re.compile(rf"({FUNCTION}): ready [0-9]+ms after ")  # pci_dev_wait
 _BEGUN = re.compile(  # and not to its end: another writer may be in it
     rf"pciback {FUNCTION}: (?:xen[-_]pciback: )?MSI(?!-X (?:release|preparation) failed \(-[0-9]+\))"
 )
+_DROPPED_BEGUN = re.compile(r"\*\* [0-9]+(?: p[rintk]*| *$)")  # as an old kernel begins to tell of lost lines
 _FRONTEND = re.compile(r"Xen PCI frontend error: -\d+!|has not registered MSI/MSI-X support")
 
 
@@ -45,7 +46,9 @@ class KernelLines:
             if any(self._says(host, replace(line, text=text)) for text in texts):
                 self._window.joined = other.number
                 return
-        if any(map(begins_in_linux, texts)) or _BEGUN.search(line.text) or resembles(line.text):
+        if _DROPPED_BEGUN.match(line.text):
+            self._window.lost(host, line)
+        elif any(map(begins_in_linux, texts)) or _BEGUN.search(line.text) or resembles(line.text):
             self._window.unreadable(host, line)
 
     def _says(self, host: PastedHost, line: PastedLine) -> bool:

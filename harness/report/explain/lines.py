@@ -86,7 +86,7 @@ _LINUX_WITHIN = re.compile(
 _MATTERS = re.compile(r"pciback|libxl|Capabilities|MSI|assign|map.irq")  # before another writer's in the same line
 _MORE = re.compile(r"\(XEN\)|\(d[0-9]+\) |[0-9]{6}\] (?<=.{32})")  # of another writer, in a line that Xen began
 _DROPPED = re.compile(r"\*\* [0-9]+ printk messages dropped \*\*")  # an old kernel goes on in the same line
-_LINUX_BEHIND = re.compile(r"(?<=[^\s(])\[ *[0-9]{1,9}\.[0-9]{6}\] ")  # behind what Xen printed without a line end
+_LINUX_BEHIND = re.compile(r"(?<=\S)\s*\[ *[0-9]{1,9}\.[0-9]{6}\] ")  # behind what Xen printed without a line end
 _LINUX = re.compile(r"(?:<[0-9]{1,2}>)?\[ *[0-9]+\.[0-9]{3,9}\] ?(?:\[ *[CT][0-9]+\] ?)?")
 
 

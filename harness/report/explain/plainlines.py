@@ -47,7 +47,7 @@ _MSIX_WITHIN = re.compile(r"\] MSI-X: Enable[+-]")
 _CONTROL = re.compile(r"Control: I/O[+-] .*DisINTx[+-]")
 _CUT = re.compile(rf"[a-zA-Z0-9: ]*MSI-X on (?:(?:Dom\w+|d\[?\w+\]?)'s )?{FUNCTION}\W*")
 _LOST = re.compile(
-    r"\*\* [0-9]+ printk messages dropped|Missed \d+ kernel messages|/dev/kmsg buffer overrun"
+    r"\*\* [0-9]+ printk messages dropped|Missed \d+ (?:k[ernl]*|$)|/dev/kmsg buffer overrun"
     r"|messages lost due to rate-limiting"
 )
 _SAVED = re.compile(r"Saving to .* new xl format")
@@ -102,7 +102,7 @@ class PlainLines:
         elif version := LINUX_VERSION.search(text):
             self._kernel.line(host, line, at)
         elif _LOST.search(text) or (elided(text) and self._window.beside_log(at)):
-            host.losses.append(self._window.place(line))
+            self._window.lost(host, line)
         elif _MSIX_BEGUN.match(text):
             self._unnamed(host, line, at)
         elif (
@@ -264,8 +264,8 @@ class PlainLines:
     def _goes_on(self, at: int) -> bool:
         """Whether lspci goes on behind what others wrote on the same console."""
         behind = (line.text for line, _ in self._window.following(at, _ASIDE, 0) if line.speaker is Speaker.TEXT)
-        first = next(behind, "-")
-        return not first or first.startswith(("\t", "    "))
+        first, second = next(behind, "-"), next(behind, "-")  # the rest of a line may come first
+        return not first or first.startswith(("\t", "    ")) or second.startswith("\t")
 
     def configs(self, text: str) -> None:
         """Config space in hexadecimal that follows no header of lspci: of a config file, which the prompt may name."""

@@ -48,6 +48,7 @@ _WANTED = {
     "xen_version": "",
     "Linux version": "",
     " suppressed": "",
+    "printk": r"printk: [0-9]|\* [0-9]+ printk",
     "messages ": r"messages (?:dropped|lost)",
     "...": r"(?m)^[\W_]*\.{3}",
     "[..]": "",

@@ -92,6 +92,11 @@ class Window:
         if key:
             host.round.broken.add(key)
 
+    def lost(self, host: PastedHost, line: PastedLine) -> None:
+        """A line that says that others are missing."""
+        if len(host.losses) < MOST_NOTES:
+            host.losses.append(self.place(line))
+
     def of_device(self, host: PastedHost, line: PastedLine, name: str) -> None:
         """The line shows this of the device that it names, of the host where it names none."""
         address = _ADDRESS.search(line.text)
@@ -110,8 +115,8 @@ class Window:
         rule = self.causes[name]
         if rule.cause:
             self.of_device(host, line, rule.cause)
-        elif name != "callbacks-suppressed" and len(host.losses) < MOST_NOTES:  # they say nothing of this class
-            host.losses.append(self.place(line))
+        elif name != "callbacks-suppressed":  # they say nothing of this class
+            self.lost(host, line)
         return True
 
     def _rule(self, line: PastedLine, origin: Origin) -> str | None:

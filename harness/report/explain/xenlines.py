@@ -43,6 +43,7 @@ _INITIAL_BEGUN = re.compile(rf"unexpected initial(?: MSI| *$)|^{FUNCTION}: unexp
 _MATTERS = re.compile(r"MSI-X on |MASKALL=|failed \(-16\)$")
 _MARKING = (None, "maskall-set", "cannot-disable", "assign-refused", "initial-msix-state")  # rules, and none
 XEN_VERSION = re.compile(r"(?:Xen version:? |xen_version +: )([0-9][0-9A-Za-z.+~-]*)")
+_SUPPRESSED_BEGUN = re.compile(r"printk: [0-9]+(?: m[esag]*| *$)")
 _BOOT = re.compile(r"\(XEN\) ?\[ *([^]]*[1-9a-f][^]]*)\] ?Xen version")  # no two boots begin at one moment
 _LEVEL = re.compile(r"(?<=.)<[0-7]>(?=\S)")
 _IO_APIC = re.compile(r" +(?:Apic 0x[0-9a-f]+, Pin|IRQ *[0-9]+ Vec)")  # the end of key i
@@ -73,6 +74,8 @@ class XenLines:
             self.version(host, version.group(1))
         elif any(begun.search(text) for begun in (_HAZARD_BEGUN, _ASSIGN_BEGUN, _INITIAL_BEGUN)) or begins_in_xen(text):
             self._marker(host, line, at)
+        elif _SUPPRESSED_BEGUN.match(text):
+            self._window.lost(host, line)
         elif not self._row(host, line, at) and not self._window.cause(host, line, Origin.XEN):
             said = ConsoleLine(line.number, stripped, Origin.XEN)
             if (_MATTERS.search(stripped) or resembles(text)) and self._window.rules.first(said) in _MARKING:
@@ -157,7 +160,7 @@ class XenLines:
         for key, form, begun in (("Q", DEVICES, text[3:]), ("i", IRQS, text), ("M", MASKS, text[2:])):
             if not form.piece.search(text):
                 continue
-            match = self._whole_row(begun, line, at, form.row)
+            match = self._whole_row(begun, line, at, form)
             row = _ROWS[key](match, 0) if match else None
             if row is None:
                 self._window.unreadable(host, line, key)
@@ -189,7 +192,8 @@ class XenLines:
             host.round.masks[row.irq] = row, place
         host.keys.add(key)
 
-    def _whole_row(self, text: str, line: PastedLine, at: int, row: re.Pattern[str]) -> re.Match[str] | None:
+    def _whole_row(self, text: str, line: PastedLine, at: int, form: Form) -> re.Match[str] | None:
+        row, begun = form.row, form.piece
         whole = row.fullmatch(text.rstrip())
         if whole is not None and not (row is DEVICES.row and whole.group(3) is None):
             return whole
@@ -204,6 +208,8 @@ class XenLines:
         for count, (other, _) in enumerate(self._window.following(at, _MOST_JOINS, line.number)):
             if count >= JOINS and not _VECTORS.fullmatch(other.text):
                 break
+            if not level and "(XEN)" in other.raw and begun.search(other.raw):
+                break  # what follows is of that row
             if other.speaker is not Speaker.TEXT and not (level and other.speaker is Speaker.XEN):
                 continue
             rest = other.text

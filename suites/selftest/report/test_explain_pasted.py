@@ -183,6 +183,21 @@ def test_a_message_in_which_another_writer_wrote_a_line_is_never_nothing(message
         assert told(f"{WRITERS[1]}{torn}{WRITERS[1]}").verdict is not ExplainStatus.NOTHING, torn
 
 
+TWO_ROWS = (
+    "(XEN) 0000:05:00.0 - d0 - node -1 \n(XEN) 0000:04:00.0 - d2 - node -1  - MSIs < 44 45 >\n",
+    "(XEN) 0000:05:00.0 - d0 - node -1  - MSIs < 46 >\n(XEN) 0000:04:00.0 - d2 - node -1  - MSIs < 44 45 >\n",
+)
+HEALTHY = "(XEN)    IRQ:  44 vec:b2 PCI-MSI/-X      status=030 aff:{0}/{0} in-flight=0 d2: 55(-M-)\n"
+
+
+@pytest.mark.parametrize("writer", ["\n", *WRITERS])
+@pytest.mark.parametrize("rows", TWO_ROWS)
+def test_the_rest_of_a_row_is_never_taken_for_that_of_another(rows: str, writer: str) -> None:
+    for place in range(len(rows) // 2, len(rows) - 1):
+        torn = f"{rows[:place]}{writer}{rows[place:]}{HEALTHY}"
+        assert told(f"(XEN) ==== PCI devices ====\n{torn}{WRITERS[1]}").verdict is not ExplainStatus.SIGNATURE, torn
+
+
 @pytest.mark.parametrize("sign", ["vec=", "dest=", "mask=1/H", "MSIs <", " - node", "status=", "in-flight", "vec:"])
 def test_a_row_of_a_vector_that_xen_masks_is_never_nothing_when_another_writer_is_in_it(sign: str) -> None:
     text = CASES["hardware not readable"][0].decode()
