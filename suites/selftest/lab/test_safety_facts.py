@@ -465,12 +465,19 @@ def test_what_guests_are_to_have_is_told_whether_they_run_or_not(fake_host: Fake
         "/var/xapi/state.db",
         "<row pci_id='0000:09:00.0' other_config=\"(('a'%.'b') ('pci'%.'0/0000:44:00.0,0/0000:45:00.0'))\"/>",
     )
+    tree.write("/etc/xen/old", "pci = ['0000:47:00.0']\n")
+    tree.write("/etc/modprobe.d/guests.conf", "# options xen-pciback hide=(0000:01:00.0)\n"
+               " options xen-pciback x hide=(0000:48:00.0)(49:00.*)\noptions vfio_pci ids=8086:1521,8086:10d3\n"
+               "options  pci-stub  x=1 ids=1af4:1041 y\noptions snd ids=1\n")  # fmt: skip
     tree.write("/var/lib/qubes/qubes.xml", '<device backend-domain="dom0" id="46_00.0"/>\n')
     told = ["disk=/dev/nvme1n1 /etc/libvirt/libxl/nas.xml", "disk=/dev/vg/win /etc/xen/win.cfg",
             "hostdev=0000:41:00.0 /etc/xen/win.cfg", "hostdev=0000:43:00.1 /etc/libvirt/libxl/nas.xml",
             "hostdev=0000:43:10.2 /etc/libvirt/libxl/nas.xml",
             "hostdev=0000:44:00.0 /var/xapi/state.db", "hostdev=0000:45:00.0 /var/xapi/state.db",
-            "hostdev=0000:46:00.0 /var/lib/qubes/qubes.xml", "hostdev=42:00.* /etc/xen/win.cfg"]  # fmt: skip
+            "hostdev=0000:46:00.0 /var/lib/qubes/qubes.xml", "hostdev=0000:47:00.0 /etc/xen/old",
+            "hostdev=0000:48:00.0 /etc/modprobe.d/guests.conf", "hostdev=42:00.* /etc/xen/win.cfg",
+            "hostdev=49:00.* /etc/modprobe.d/guests.conf", "pci-stub.ids=1af4:1041 /etc/modprobe.d/guests.conf",
+            "vfio_pci.ids=8086:1521,8086:10d3 /etc/modprobe.d/guests.conf"]  # fmt: skip
     root = str(fake_host.fake.root)
     assert [line.replace(root, "") for line in lines(read(fake_host), "meant", "")] == told
 

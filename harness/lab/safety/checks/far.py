@@ -28,6 +28,8 @@ _NEAR = {
     *("ewfmount", "xmount", "affuse", "vshadowmount", "bdemount", "dislocker-fuse", "fuse-archive", "avfsd"),
     *("mp3fs", "ffmpegfs", "gphotofs", "aft-mtp-mount", "posixovl", "loggedfs", "unionfs-fuse", "tagsistant"),
 }
+_SPREAD = {"ceph", "lustre", "glusterfs", "beegfs", "orangefs", "pvfs2", "panfs", "moosefs", "lizardfs"}
+"""Of these a mount names who knows where things are; the data is on servers that nothing tells."""
 _SOURCE = re.compile(r"//|[^/\s]+:/|[^/\s]+@|\w+://")  # //server/share, server:/path, user@server:, s3://...
 # Kinds of file systems that stand on no block device, or number themselves, and keep everything on this machine.
 _HERE = {
@@ -111,7 +113,7 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
                 told = [source.rpartition("@")[2].rpartition(":")[0].strip("[]")]
             if not told:
                 told = [source.lstrip("/").partition(":/" if ":/" in source else "/")[0].strip("[]")]
-            more = source in spread or bool(_SEVERAL_WAYS.search(options))
+            more = source in spread or program in _SPREAD or bool(_SEVERAL_WAYS.search(options))
             yield Far(line, tuple(told) if all(is_address(one) for one in told) else (), more=more)
 
 

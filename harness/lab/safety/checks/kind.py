@@ -21,6 +21,7 @@ _MACHINE = {"1af4:1057", "5853:0001", "5853:0002"}
 _VIRTIO_MEMORY = {"1af4:1058", "1af4:105b"}  # virtio-mem, virtio-pmem
 _WATCHDOG = re.compile(r"/watchdog/watchdog\d+$")
 _SERIAL_BUS, _FLASH = "0c80", re.compile(r"/spi\d+\.\d+/mtd/mtd\d+$")
+_BMC = re.compile(r"/ipmi/ipmi\d+$")  # of SSIF, at a bus of I2C (drivers/char/ipmi)
 _TPM, _CLOCK = re.compile(r"/tpm/tpm\d+$"), re.compile(r"/rtc/rtc\d+$")
 
 
@@ -58,6 +59,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     for level, node, text in (  # whoever has it open: firmware has started the one, and the kernel uses the others
         (Level.LETHAL, _WATCHDOG, "it is a watchdog, which resets the machine once nobody feeds it"),
         (Level.LETHAL, _TPM, "the machine's TPM is behind it"),
+        (Level.LETHAL, _BMC, "the board's management controller is behind it, which may watch over the machine"),
         *([(Level.LETHAL, _FLASH, "a flash chip of the board is behind it")] if function.kind == _SERIAL_BUS else []),
         (Level.DENY, _CLOCK, "a real-time clock is behind it, by which the machine may set its own"),
     ):

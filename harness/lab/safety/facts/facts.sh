@@ -445,13 +445,18 @@ if command -v xenstore-ls >/dev/null 2>&1; then
 else
     echo "missing xenstore-ls"
 fi
-section meant # what guests are to have whether they run or not: `hostdev=ADDRESS FILE`, `disk=PATH FILE`
+section meant # what guests are to have whether they run or not: `hostdev=ADDRESS FILE`, `disk=PATH FILE`, `DRIVER.ids=ID FILE`
 function='[0-9a-fA-F:]\{2,\}:[0-9a-fA-F]\{1,2\}\.[0-7*]'
-for file in /etc/xen/*.cfg /etc/xen/auto/* /etc/xen/vm/* /etc/libvirt/libxl/*.xml /var/xapi/state.db \
-    /var/lib/qubes/qubes.xml; do
+options='^[[:blank:]]*options[[:blank:]]\{1,\}' # of modprobe.d(5)
+for file in /etc/xen/* /etc/xen/auto/* /etc/xen/vm/* /etc/libvirt/libxl/*.xml /var/xapi/state.db \
+    /var/lib/qubes/qubes.xml /etc/modprobe.d/*.conf; do
     [ -f "$file" ] || continue
     case $file in # each an address behind one letter, or a path
         *.db) grep -o "'pci'%\.'[^']*'" "$file" | grep -o "/$function" ;;
+        *.conf)
+            sed -n "s/$options\(xen[-_]\)\{0,1\}pciback[[:blank:]].*hide=\([^[:blank:]]*\).*/\2/p" "$file" | grep -o "[(]$function"
+            sed -n "s/$options\(vfio[-_]pci\|pci[-_]stub\)[[:blank:]]\(.*[[:blank:]]\)\{0,1\}\(ids=[^[:blank:]]*\).*/\1.\3/p" "$file"
+            ;;
         */qubes.xml) sed -n 's|.*<device .*id="\(..\)_\(..\..\)".*|/0000:\1:\2|p' "$file" ;;
         *.xml)
             address="domain='0x\(.*\)' bus='0x\(.*\)' slot='0x\(.*\)' function='0x\(.\)'" # not the guest's own
@@ -462,6 +467,7 @@ for file in /etc/xen/*.cfg /etc/xen/auto/* /etc/xen/vm/* /etc/libvirt/libxl/*.xm
     esac | while read -r found; do
         case $found in
             [/]dev/*) printf 'disk=%s %s\n' "$found" "$file" ;;
+            *.ids=*) printf '%s %s\n' "$found" "$file" ;;
             *) printf 'hostdev=%s %s\n' "${found#?}" "$file" ;;
         esac
     done
