@@ -619,7 +619,19 @@ def test_the_exclusive_readers_in_perl_and_python_say_the_same(tmp_path: Path) -
     program = PROGRAM.read_text()
     perl, python = (program.split(start)[1].split("' $disks")[0] for start in ("-MErrno -e '", '"$python" -c \''))
     (tmp_path / "sdx").write_bytes(b"")
+    (tmp_path / "sr0").write_bytes(b"")  # no drive, so that it cannot say that a disc is in it
     for argv in (["perl", "-MFcntl", "-MErrno", "-e", perl], ["python3", "-c", python]):
         words = [word.replace("/dev/", f"{tmp_path}/") for word in argv]
-        done = subprocess.run([*words, "sdx", "sdy"], capture_output=True, text=True)  # noqa: S603
-        assert done.stdout == "sdx free\nsdy unknown No such file or directory\n", done.stderr
+        done = subprocess.run([*words, "sdx", "sdy", "sr0"], capture_output=True, text=True)  # noqa: S603
+        told = "sdx free\nsdy unknown No such file or directory\nsr0 unknown No medium found\n"
+        assert done.stdout == told, done.stderr
+
+
+def test_a_drive_without_a_disc_is_not_opened_so_that_its_tray_would_close(fake_host: FakeLab) -> None:
+    """`od` and `blkid` wait for a disc, and the kernel then closes the tray (cdrom_open, drivers/cdrom/cdrom.c)."""
+    tree = fake_host.fake.tree
+    tree.write("/sys/class/block/sr0/size", "2097151\n")
+    tree.real("/dev/sr0").write_bytes(b"what a reading would find")
+    seen = read(fake_host)
+    assert lines(seen, "signatures", "sr0 ") == ["sr0 1 unreadable"]
+    assert lines(seen, "exclusive", "sr0 ") == ["sr0 unknown No medium found"]

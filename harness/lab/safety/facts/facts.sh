@@ -135,9 +135,39 @@ done
 for host in /sys/class/iscsi_host/*; do [ -e "$host/netdev" ] && attribute "${host##*/}" netdev "$host/netdev"; done
 section btrfs
 for member in /sys/fs/btrfs/*/devices/*; do [ -e "$member" ] && echo "${member##*/}"; done
+# An open that waits closes the tray of a CD drive (cdrom_open); CDROM_DRIVE_STATUS, 0x5326, tells without: 4 is a disc.
+tried=$(if [ -z "$disks" ]; then
+    :
+elif command -v perl >/dev/null 2>&1; then
+    perl -MFcntl -MErrno -e 'for my $name (@ARGV) {
+        (my $node = $name) =~ s|!|/|g;
+        if (!sysopen(my $file, "/dev/$node", O_RDONLY | O_EXCL | O_NONBLOCK)) {
+            print "$name ", $!{EBUSY} ? "busy" : "unknown $!", "\n";
+        } elsif ($name =~ /^sr/ && (ioctl($file, 0x5326, 0x7fffffff) || 0) != 4) { print "$name unknown No medium found\n" }
+        else { print "$name free\n" }
+    }' $disks
+else
+    python=$(command -v python3 || command -v python) && "$python" -c 'import errno, fcntl, os, sys
+def loaded(drive):
+    try:
+        return fcntl.ioctl(drive, 0x5326, 0x7FFFFFFF) == 4
+    except (IOError, OSError):
+        return False
+for name in sys.argv[1:]:
+    try:
+        file = os.open("/dev/" + name.replace("!", "/"), os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK)
+        print(name + (" unknown No medium found" if name.startswith("sr") and not loaded(file) else " free"))
+        os.close(file)
+    except OSError as error:
+        print(name + (" busy" if error.errno == errno.EBUSY else " unknown " + error.strerror))' $disks ||
+        echo "missing perl and python"
+fi)
 section signatures
 for name in $disks; do # NAME STATUS, and what was found; status 2: nothing there, or it cannot be read (blkid(8))
     node "$name"
+    case $name in
+        sr*) case $tried in *"$name free"* | *"$name busy"*) ;; *) echo "$name 1 unreadable" && continue ;; esac ;;
+    esac
     if ! od -N 512 "$node" >/dev/null 2>&1; then
         echo "$name 1 unreadable"
         continue
@@ -155,24 +185,7 @@ for name in $disks; do # NAME STATUS, and what was found; status 2: nothing ther
     set +f
 done
 section exclusive # who has a disk for himself (mounted, below dm, md, drbd, a guest...) lets nobody else have it so
-if [ -z "$disks" ]; then
-    :
-elif command -v perl >/dev/null 2>&1; then
-    perl -MFcntl -MErrno -e 'for my $name (@ARGV) {
-        (my $node = $name) =~ s|!|/|g;
-        if (sysopen(my $file, "/dev/$node", O_RDONLY | O_EXCL | O_NONBLOCK)) { print "$name free\n" }
-        else { print "$name ", $!{EBUSY} ? "busy" : "unknown $!", "\n" }
-    }' $disks
-else
-    python=$(command -v python3 || command -v python) && "$python" -c 'import errno, os, sys
-for name in sys.argv[1:]:
-    try:
-        os.close(os.open("/dev/" + name.replace("!", "/"), os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK))
-        print(name + " free")
-    except OSError as error:
-        print(name + (" busy" if error.errno == errno.EBUSY else " unknown " + error.strerror))' $disks ||
-        echo "missing perl and python"
-fi
+[ -z "$tried" ] || printf '%s\n' "$tried"
 section chars # character devices of PCI functions
 for char in /sys/dev/char/*; do
     cd -P "$char" 2>/dev/null || continue
