@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.model.address import FUNCTION, SEGMENT
+from harness.model.address import SEGMENT
 from harness.report.explain.unescaped import LINE_WITHIN
 
 
@@ -45,7 +45,9 @@ class PastedPlace:
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\ufeff]")
 QUOTE = re.compile(r"(?: {0,3}[>|])+ ?")
-_CHANGED = re.compile(rf"[+-](?=\t|\[ *[0-9]+\.[0-9]|{FUNCTION} )| (?=\t)")  # diff -u
+_CHANGED = re.compile(
+    rf"[+-](?=\t|\[ *[0-9]+\.[0-9]|(?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7] [A-Z0-9])| (?=\t)"  # diff -u
+)
 _DATE = (  # `Jan  5`, `5. Januar`, `janv. 05`, `1月 05`: in any language
     r"(?:(?:[^\W\d_]{2,10}\.?|[0-9]{1,2}[月월]) {1,2}[0-9]{1,2}\.?|[0-9]{1,2}\.? {1,2}[^\W\d_]{2,10}\.?)"
 )
@@ -61,7 +63,7 @@ _MONOTONIC = re.compile(
 )  # journalctl -o short-monotonic
 _LISTED = rf"(?:\t|(?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7] [A-Z0-9]|$)"  # of lspci, or nothing
 _STAMP = re.compile(
-    rf"(?: {{0,6}}[0-9]{{1,7}}\t(?={_LISTED})|"  # the number of a line
+    rf"(?: {{0,6}}[0-9]{{1,7}}(?:\t| (?: *[|\u2502] )?)(?={_LISTED})|"  # the number of a line: cat -n, less -N, bat
     r"\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
     r"(?: ?(?:Z|UTC|[+-][0-9]{2}:?[0-9]{2}))?\]?"
     r"(?: [0-9]{2}[OE](?=[ +]))?\+?"  # the stream, as GitLab names it
@@ -69,9 +71,9 @@ _STAMP = re.compile(
     r"|\[[^\]()]{0,30}[0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:[.,][0-9]{1,9})?(?: [A-Z]{3,4})?(?: [0-9]{4})?\]"
     r"|\[ *\+[0-9]+[.,][0-9]+\]"
     r"|(?:kern|user|daemon|syslog) *:[a-z]+ *:(?= )"  # dmesg -x
-    r"| *MESSAGE=|[0-9]{10}\.[0-9]{6}"  # journalctl -o verbose, export; the logger of a console
+    r"| *MESSAGE=|[0-9]{10}\.[0-9]{6}|\[[0-9]{10}\.[0-9]{3,9}\]"  # journalctl -o verbose, export; loggers of consoles
     rf"|(?:[^\W\d_]{{2,4}}\.?,? )?{_DATE} [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:\.[0-9]{{1,6}})?(?: [0-9]{{4}})?"
-    r"|\[?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,6})?\]?(?=[ |>\]]))[:|>]? ?"
+    r"|\[?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{2,6})?\]?(?=[ |>\]]))[:|>]? ?"  # 16:04:00.0 may be grep's of a device
 )
 _NAMED = re.compile(
     r"(?!(?:login|Password|console|XEN|xen|kernel|pci|lspci|libxl|xl):)"
@@ -81,13 +83,13 @@ _NAMED = re.compile(
 _GUEST = re.compile(r"\(d[0-9]{1,5}\) ")
 _XEN = re.compile(r"\(XEN\) ?(?:\[(?:[0-9]{4}-[0-9. :-]{10,24}| *[0-9]+\.[0-9]+|[0-9a-f]{16})\] ?)?")
 _LINUX_WITHIN = re.compile(
-    r"[^()]{0,100}?[\s\]:>|\"'](?=\[ *[0-9]{1,9}\.[0-9]{6}\] )"
+    r".{0,100}?[][\s:>|\"'](?=\[ *[0-9]{1,9}\.[0-9]{6}\] )"
 )  # behind what a logger puts before it
 _MATTERS = re.compile(r"pciback|libxl|Capabilities|MSI|assign|map.irq")  # before another writer's in the same line
 _MORE = re.compile(r"\(XEN\)|\(d[0-9]+\) |[0-9]{6}\] (?<=.{32})")  # of another writer, in a line that Xen began
 _DROPPED = re.compile(r"\*\* [0-9]+ printk messages dropped \*\*")  # an old kernel goes on in the same line
 _LINUX_BEHIND = re.compile(r"(?<=\S)\s*\[ *[0-9]{1,9}\.[0-9]{6}\] ")  # behind what Xen printed without a line end
-_LINUX = re.compile(r"(?:<[0-9]{1,2}>)?\[ *[0-9]+\.[0-9]{3,9}\] ?(?:\[ *[CT][0-9]+\] ?)?")
+_LINUX = re.compile(r"(?:<[0-9]{1,2}>)?\[ *[0-9]{1,9}\.[0-9]{3,9}\] ?(?:\[ *[CT][0-9]+\] ?)?")
 
 
 def clean(raw: str, number: int) -> Iterator[PastedLine]:

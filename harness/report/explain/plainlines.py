@@ -25,6 +25,7 @@ _LSPCI_LINES = 400  # of one device, with an empty one behind each
 _ASIDE = 8  # lines of other speakers between two of lspci
 _SHORT = rf"(?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7]"
 _LSPCI = re.compile(rf"(?:{_SHORT}/)*({_SHORT}) ((?:[0-9a-f]{{4}}: |[A-Z])\S.*|\".*)")
+_LSPCI_WITHIN = re.compile(rf"(.{{0,80}}?[^\w\t])(?={_SHORT} (?:[0-9a-f]{{4}}: |[A-Z])\S)")
 _PART = re.compile(
     r"\s*(?:(Subsystem): |(Control): I/O|(Status): Cap|(Interrupt): pin|(Region) \d|(Capabilities): |(Flags): [a-z6]"
     r"|(Kernel driver) in use: |(Kernel modules): |(!!! Unknown header type 7f)|\(?(rev ff)\))"
@@ -97,6 +98,8 @@ class PlainLines:
         header = _LSPCI.fullmatch(text)
         if header is not None and not line.text.startswith(("\t\t", "        ")):
             return self._lspci(host, line, header, at)
+        if (within := _LSPCI_WITHIN.match(line.text)) and self._window.learn(within[1], at):
+            return self.line(host, replace(line, text=line.text[within.end(1) :]), at)
         if version := XEN_VERSION.search(text):
             self._xen.version(host, version.group(1))
         elif version := LINUX_VERSION.search(text):

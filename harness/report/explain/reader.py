@@ -11,7 +11,7 @@ from harness.model.address import FUNCTION
 from harness.report.explain.cut import MARKS
 from harness.report.explain.facts import Facts, FileFacts, PastedHost
 from harness.report.explain.kernellines import KernelLines
-from harness.report.explain.lines import Speaker, Unreadable, clean, encoding
+from harness.report.explain.lines import Speaker, Unreadable, encoding
 from harness.report.explain.plainlines import PlainLines
 from harness.report.explain.unescaped import LONGEST_LINE, Unescaped
 from harness.report.explain.window import Window
@@ -152,6 +152,7 @@ class Reader:
         self._window.file = FileFacts(name)
         self._window.facts.files.append(self._window.file)
         self._window.text, self._unescaped, self._window.base, self._window.joined = "", Unescaped(), 0, 0
+        self._window.front = None
         self._plain.begin()
         rest = iter(blocks)
         head = b""
@@ -254,7 +255,7 @@ class Reader:
     def _look(self, raw: str, number: int, at: int) -> int:
         """One line with something in it; `at` is where the next one begins. How far was read is returned."""
         far = at - 1
-        for line in clean(raw, number):
+        for line in self._window.clean(raw, number):
             host = self._window.facts.host(line.host)
             if line.speaker is Speaker.XEN:
                 self._xen.line(host, line, at)

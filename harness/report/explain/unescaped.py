@@ -29,6 +29,7 @@ _ESCAPED = re.compile(r"\\u00(22|26|27|3[cCeE])")  # JSON
 _TAG = re.compile(
     r"</?(?:br|pre|code|p|div|span|tt|b|i|font|li|td|tr|blockquote|table|tbody|th|em|strong)(?: [^<>\n]*)? ?/?>"
 )
+_CELL = re.compile(r"</t[dh]>(?=<t[dh])")  # beside another one in the same row
 _COLOURED = ("[0m", "[K")  # one of them ends what is coloured
 _COLOUR = re.compile(  # where the escape is told in signs, as rsyslog and less do, or was dropped, as XML must
     r"(?:\x1b|\^\[|#033|\\033|\\x1[bB]|\\e|\\u001[bB]|\u241b)\[[0-9;]*[A-Za-z]|\[[0-9]{1,3}(?:;[0-9]{1,3})*m(?:\[K)?|\[m\[K"
@@ -88,9 +89,9 @@ def plain(text: str) -> str:
     """What a forum or a word processor has made of signs, taken back; as many lines as before."""
     if "&" in text:
         text = _ENTITY.sub(_sign, text)
-        text = _TAG.sub("", text)
+        text = _TAG.sub("", _CELL.sub(" ", text))
     elif "<br" in text or "</" in text:
-        text = _TAG.sub("", text)
+        text = _TAG.sub("", _CELL.sub(" ", text))
     if '"}\n' in text or '}\n{"' in text:
         text = _OBJECT.sub(_message, f"\n{text}")[1:]
     if "\\u00" in text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.model.address import FUNCTION, Bdf
 from harness.model.message import Origin
@@ -17,6 +17,7 @@ from harness.xen.keys.messages import Rule, Rules, catalogue
 JOINS = 3  # lines that may belong to one that was wrapped or torn
 MOST_KNOWN = 50_000  # lines remembered, so that what is repeated a million times is read once
 _ADDRESS = re.compile(FUNCTION)
+_NUMBERS = re.compile(r"\s*[0-9][0-9A-Fa-f]*")
 _HEXADECIMAL = str.maketrans("", "", "0123456789abcdef")
 
 
@@ -34,6 +35,7 @@ class Window:
     file: FileFacts = field(default_factory=lambda: FileFacts(""))
     text: str = ""
     base: int = 0
+    front: re.Pattern[str] | None = None  # what stands before each line of lspci in this file
     joined: int = 0  # the last line that was put together with one before it
     causes: dict[str, Rule] = field(init=False)
     _known: dict[tuple[Speaker, str], str | None] = field(default_factory=dict)
@@ -54,7 +56,27 @@ class Window:
 
     def pieces(self, at: int, stop: int, number: int) -> list[PastedLine]:
         """The line from position `at` to `stop`."""
-        return list(clean(self.text[at : min(stop, at + LONGEST_LINE)], number))
+        return list(self.clean(self.text[at : min(stop, at + LONGEST_LINE)], number))
+
+    def clean(self, raw: str, number: int) -> Iterator[PastedLine]:
+        """The pieces of a line, without what this file puts in front of each."""
+        for piece in clean(raw, number):
+            front = self.front.match(piece.text) if self.front and piece.speaker is Speaker.TEXT else None
+            yield replace(piece, text=piece.text[front.end() :]) if front else piece
+
+    def learn(self, front: str, at: int) -> bool:
+        """Whether the line from position `at` on has the same in front of what lspci indents, but for the numbers."""
+        parts = _NUMBERS.split(front)
+        shape = r"\s*[0-9A-Fa-f]+".join(map(re.escape, parts))
+        if front.endswith((":", "-")):
+            shape = f"{shape[: -len(re.escape(front[-1]))]}[:-]"  # of grep, the latter for context
+        wanted = re.compile(shape)
+        below = next(self.following(at, 1, 0), None)
+        found = wanted.match(below[0].text) if below and below[0].speaker is Speaker.TEXT else None
+        if not below or not found or not below[0].text.startswith(("\t", "    "), found.end()):
+            return False
+        self.front = wanted
+        return True
 
     def beside_log(self, at: int) -> bool:
         """Whether the line that ends before position `at` has one of Xen, a kernel or lspci above or below it."""

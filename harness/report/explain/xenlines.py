@@ -229,5 +229,7 @@ def _form(text: str) -> tuple[str, Form | None, str]:
     if text.startswith("IRQ:"):
         return "i", IRQS, f"   {text}"
     if text.startswith("MSI"):
+        if "/ /" in text and "  " not in text:
+            text = text.replace("/ /", "/  /")  # HTML makes one blank of two
         return "M", MASKS, f" {text}"
     return ("Q", DEVICES, text) if " - node" in text else ("", None, text)
