@@ -268,8 +268,13 @@ class Disks:
         for line in self.facts.lines("users"):
             kind, number, *_ = (*line.text.split(" "), "")
             node = nodes.get(decimal(number), "") if kind == "character" else ""
-            if _NO_DISK.search(node) and bdf in PCI_PATH.findall(node):
+            if bdf in PCI_PATH.findall(node) and (_NO_DISK.search(node) or self._generic_of_a_tape(node)):
                 yield line
+
+    def _generic_of_a_tape(self, node: str) -> bool:
+        """LTFS and the like drive a tape by its generic node."""
+        target, generic, _ = node.rpartition(" ")[2].partition("/scsi_generic/")
+        return bool(generic) and any(f"{target}/scsi_tape/" in line.text for line in self.facts.lines("chars"))
 
     def over_fibre_channel(self) -> set[str]:
         """What stands on drives of NVMe over Fibre Channel: no path tells by which adapter they are reached."""

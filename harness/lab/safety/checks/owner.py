@@ -28,6 +28,7 @@ _NEEDED = (
     "meant",
 )
 _USB = "0c03"
+_WORD = 4  # letters of a word that is no kind of device: `fb`, `snd`, `drm`
 _TERMINAL = re.compile(r"/(?:tty|wwan/\w+)/\w+$")
 _HANDED_OUT = re.compile(r"/(?:uio|vfio-dev)/\w+$")
 _PASSING = {"pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic", "igb_uio"}
@@ -195,10 +196,19 @@ def _majors(function: Function, facts: HostFacts) -> set[str]:
     """
     placed = {line.text.partition(":")[0] for line in facts.lines("chars")}
     characters = takewhile(lambda line: not line.text.startswith("Block"), facts.lines("majors"))
-    makers = {function.driver, *_modules(function, facts)}
+    makers = {_maker(name) for name in (function.driver or "", *_modules(function, facts))} - {""}
     told = (line.text.split() for line in characters)
-    own = {words[0] for words in told if words[-1] in makers or words[-1].replace("-", "_") in makers}
+    own = {words[0] for words in told if _maker(words[-1]) in makers}
     return {*(own - placed), *([_MAJORS[function.driver]] if function.driver in _MAJORS else [])}
+
+
+def _maker(name: str) -> str:
+    """What names of a module and of its nodes begin with: gpib_common's are called gpib, cambricon_drv's cambricon_dev.
+
+    The whole of a name whose first word is too short to tell it.
+    """
+    first, *_ = re.split("[-_]", name)
+    return first if len(first) >= _WORD else name.replace("-", "_")
 
 
 def _modules(function: Function, facts: HostFacts) -> Iterator[str]:
