@@ -23,6 +23,7 @@ _VSOCK = {"1af4:1012", "1af4:1053", "15ad:0740"}  # virtio 1.2, 5.10: transition
 _RESTING = re.compile(r" \[(?:ib_core|ib_ipoib|\w+_ib)\]$")
 _IDLE = {None, "pci-stub", *_BORROWED}
 _NEEDED = ("net", "ssh", "addresses", "routes", "routes6", "tables", "ipsec")
+_STORES = ("mounts", "block", "nvme", "iscsi", "backends", "layouts")  # what `far` is told by
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,9 @@ def _holes(wires: Wires) -> Iterator[_Hole]:
     gone = facts.missing(*_NEEDED)
     if gone:
         yield _Hole("the host's network cannot be read", (gone,))
+    gone = facts.missing("mounts") or facts.unread(*_STORES)
+    if gone:
+        yield _Hole("what this machine stores elsewhere cannot be read", (gone,))
     if wires.strange:
         yield _Hole("the host's addresses and routes are not understood", tuple(wires.strange[:3]))
     own, back = _own(wires), _back(wires)
@@ -204,7 +208,7 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
     moved = tuple(_moved(function, facts))
     if moved:
         yield Finding("network", Level.DENY, "data is moved by RDMA over it, or that is unknown", moved)
-    gone = facts.missing("namespaces", "frames", "redirects")
+    gone = facts.missing("namespaces", "frames", "redirects") or facts.unread("links")
     if gone and any(wires.up(name) for name in function.netdevs):
         text = "unknown: what other network namespaces have built on it, and who sends by it without IP"
         yield Finding("network", Level.DENY, text, (gone,))

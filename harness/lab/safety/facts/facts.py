@@ -148,6 +148,10 @@ class HostFacts:
                     return line
         return None
 
+    def unread(self, *names: str) -> FactLine | None:
+        """The first line of these sections that says that something could not be read."""
+        return next((line for name in names for line in self.lines(name) if line.text.startswith("missing ")), None)
+
     def peers(self, name: str) -> tuple[str, ...]:
         """Addresses of the other ends with which a tunnel, DRBD, OCFS2 or GFS2 speaks; none when nobody tells them."""
         pairs = (line.text.split(" ") for line in self.lines("peers"))
