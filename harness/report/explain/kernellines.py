@@ -12,7 +12,7 @@ from harness.model.message import Origin
 from harness.report.explain.cut import MARKS, begins_in_linux, resembles
 from harness.report.explain.facts import PastedHost
 from harness.report.explain.lines import PastedLine, Speaker
-from harness.report.explain.window import JOINS, Window, put_together
+from harness.report.explain.window import JOINS, Window, put_together, without_soft_end
 from harness.xen.keys.version import parse_linux
 
 LINUX_VERSION = re.compile(r"Linux version ([0-9]\S*)")
@@ -36,7 +36,7 @@ class KernelLines:
         """One message; where it says nothing that is known, with the lines behind it, for it may be wrapped."""
         if self._says(host, line):
             return
-        texts = [line.text.rstrip()]
+        texts = [without_soft_end(line.text)]
         wrapped = () if texts[0].endswith(tuple(MARKS)) else self._window.following(at, JOINS - 1, line.number)
         for other, _ in wrapped:
             rest = other.text.strip()

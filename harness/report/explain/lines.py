@@ -45,6 +45,7 @@ class PastedPlace:
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\ufeff]")
 QUOTE = re.compile(r"(?: {0,3}[>|])+ ?")
+_QUOTE_WITHIN = re.compile(r"(?:[>|] ?)+(?=[ \t]*[^\s>|])")  # behind a time or a name
 _CHANGED = re.compile(
     rf"[+-](?=\t|\[ *[0-9]+\.[0-9]|(?:{SEGMENT}:)?[0-9a-f]{{2}}:[01][0-9a-f]\.[0-7] [A-Z0-9])| (?=\t)"  # diff -u
 )
@@ -122,6 +123,8 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
         text = text[logged.end() :]
         if kernel and _LINUX.match(text):
             break
+        if within := _QUOTE_WITHIN.match(text):
+            text = text[within.end() :]
     if "(d" in text and (guest := _GUEST.search(text)):
         if text[: guest.start()].strip():
             yield from clean(raw[: raw.find(guest.group())], number)  # what stands before it is not the guest's

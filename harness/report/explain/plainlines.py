@@ -45,7 +45,7 @@ _MSIX = re.compile(r"\bMSI-X: Enable([+-]) Count=([0-9]{1,4}) Masked([+-])(?![\w
 _A_PIECE = re.compile(r"Masked[+-]|MSI-X|\[[0-9a-f]{2}\] |^Cap[abilities: ]*$")  # of a capability
 _MSIX_BEGUN = re.compile(r"Capabilities: \[[0-9a-f]{2}\] MSI-X:(?: |\W*$)")
 _MSIX_WITHIN = re.compile(r"\] MSI-X: Enable[+-]")
-_CONTROL = re.compile(r"Control: I/O[+-] .*DisINTx[+-]")
+_CONTROL = re.compile(r"Control: I/O[+-](?: [A-Za-z0-9/]+[+-]){9} DisINTx[+-]")
 _CUT = re.compile(rf"[a-zA-Z0-9: ]*MSI-X on (?:(?:Dom\w+|d\[?\w+\]?)'s )?{FUNCTION}\W*")
 _LOST = re.compile(
     r"\*\* [0-9]+ printk messages dropped|Missed \d+ (?:k[ernl]*|$)|/dev/kmsg buffer overrun"

@@ -21,6 +21,11 @@ _NUMBERS = re.compile(r"\s*[0-9][0-9A-Fa-f]*")
 _HEXADECIMAL = str.maketrans("", "", "0123456789abcdef")
 
 
+def without_soft_end(text: str) -> str:
+    """Of quoted-printable."""
+    return text.rstrip().removesuffix("=")
+
+
 def put_together(texts: list[str], more: str) -> list[str]:
     """In each way: a mail program wraps between words, a terminal also within one."""
     return [joined for text in texts for joined in (f"{text} {more.strip()}", f"{text}{more.rstrip()}")]
@@ -71,12 +76,14 @@ class Window:
         if front.endswith((":", "-")):
             shape = f"{shape[: -len(re.escape(front[-1]))]}[:-]"  # of grep, the latter for context
         wanted = re.compile(shape)
-        below = next(self.following(at, 1, 0), None)
-        found = wanted.match(below[0].text) if below and below[0].speaker is Speaker.TEXT else None
-        if not below or not found or not below[0].text.startswith(("\t", "    "), found.end()):
-            return False
-        self.front = wanted
-        return True
+        for below, _ in self.following(at, JOINS, 0):
+            found = wanted.match(below.text) if below.speaker is Speaker.TEXT else None
+            if found and below.text.startswith(("\t", "    "), found.end()):
+                self.front = wanted
+                return True
+            if below.text.strip() and (found is None or found.end() < len(below.text.rstrip())):
+                return False  # neither an empty line nor one that has but this in it
+        return False
 
     def beside_log(self, at: int) -> bool:
         """Whether the line that ends before position `at` has one of Xen, a kernel or lspci above or below it."""
@@ -91,9 +98,7 @@ class Window:
         """The text of a line that `wanted` finds itself in, put together with those behind it where it was wrapped."""
         if wanted.search(line.text):
             return line.text
-        texts = [line.text.rstrip()]
-        if texts[0].endswith("="):  # quoted-printable
-            texts = [texts[0][:-1]]
+        texts = [without_soft_end(line.text)]
         for other, _ in self.following(at, JOINS, line.number):
             if other.speaker is Speaker.XEN or other.speaker is Speaker.GUEST:
                 continue

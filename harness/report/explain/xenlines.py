@@ -44,6 +44,7 @@ _MATTERS = re.compile(r"MSI-X on |MASKALL=|failed \(-16\)$")
 _MARKING = (None, "maskall-set", "cannot-disable", "assign-refused", "initial-msix-state")  # rules, and none
 XEN_VERSION = re.compile(r"(?:Xen version:? |xen_version +: )([0-9][0-9A-Za-z.+~-]*)")
 _SUPPRESSED_BEGUN = re.compile(r"printk: [0-9]+(?: m[esag]*| *$)")
+_BEHIND = ('"', "'", "`", "$", '",', "',")  # what JSON, CSV or an editor left behind a row
 _BOOT = re.compile(r"\(XEN\) ?\[ *([^]]*[1-9a-f][^]]*)\] ?Xen version")  # no two boots begin at one moment
 _LEVEL = re.compile(r"(?<=.)<[0-7]>(?=\S)")
 _IO_APIC = re.compile(r" +(?:Apic 0x[0-9a-f]+, Pin|IRQ *[0-9]+ Vec)")  # the end of key i
@@ -154,7 +155,7 @@ class XenLines:
 
     def _row(self, host: PastedHost, line: PastedLine, at: int) -> bool:
         """A row of a dump. Rows that are wrapped or torn are put together, or kept as broken."""
-        text = f"   {line.text.strip()}"
+        text = f"   {_bare(line.text)}"
         if _IO_APIC.match(text):
             return True
         for key, form, begun in (("Q", DEVICES, text[3:]), ("i", IRQS, text), ("M", MASKS, text[2:])):
@@ -223,9 +224,14 @@ class XenLines:
         return None if last else whole
 
 
+def _bare(text: str) -> str:
+    text = text.strip()
+    return text.removesuffix(",").rstrip("\"'`$") if text.endswith(_BEHIND) else text
+
+
 def _form(text: str) -> tuple[str, Form | None, str]:
     """By its beginning and middle: of which key a line may be a row, and its text as the form wants it."""
-    text = text.strip()
+    text = _bare(text)
     if text.startswith("IRQ:"):
         return "i", IRQS, f"   {text}"
     if text.startswith("MSI"):
