@@ -62,8 +62,8 @@ _PIECES = (
     (("unexpected", "initial", "MSI-X", "state", "MASKALL=", "ENABLE=", "fixing"), 3),
     (("MSI-X", "nable", "Count=", "Masked"), 3),
 )
-_OTHERS = re.compile(  # whole, and of another error or deed
-    r"MSI-X (?:release|preparation) failed \(-[0-9]+\)|deassign"
+OTHERS = re.compile(  # whole, and of another error or deed
+    r"MSI-X (?:release|preparation) failed \(-(?!16\))[0-9]+\)|deassign|xc_(?:physdev|domain)_[a-z_]+ "
     r"|map[ _]irq failed -(?!19 for 32752)[0-9]+ for [0-9]+ domain"
 )
 _ASSIGN_DEVICE = re.compile(r"(?<!de)assign_dev|xc_ass|c_assi|_assig|ssign_de|sign_dev|ign_devi|gn_devic|n_device")
@@ -92,6 +92,13 @@ def begins_in_linux(text: str) -> bool:
     return _fits(_LINUX_BEGINNING, text.strip().rstrip(MARKS))
 
 
+def begins_in_assigning(text: str) -> bool:
+    """`text` is of the function of libxl that assigns a device, and may be cut anywhere behind its name."""
+    told = _ASSIGNING.search(text)
+    rest = text[told.end() :].strip().rstrip(MARKS) if told else None
+    return rest is not None and (not rest or _LIBXL_BEGINNING.fullmatch(rest) is not None)
+
+
 def begins_in_libxl(text: str) -> bool:
     """`text` has what libxl printed at its end, as far as it is there."""
     return _fits(_LIBXL_BEGINNING, text[text.find("xc_assign_device") :].strip().rstrip(MARKS))
@@ -104,15 +111,13 @@ def elided(text: str) -> bool:
 
 def resembles(text: str) -> bool:
     """`text` has so much of one that matters in it that it may be that one, damaged or with another writer's in it."""
-    if _OTHERS.search(text):
+    if OTHERS.search(text):
         return False
     if any(sum(piece in text for piece in pieces) >= least for pieces, least in _PIECES):
         return True
     if "esource busy" in text and _ASSIGN_DEVICE.search(text):
         return True
-    told = _ASSIGNING.search(text)
-    rest = text[told.end() :].strip().rstrip(MARKS) if told else None
-    return rest is not None and (not rest or _LIBXL_BEGINNING.fullmatch(rest) is not None)
+    return begins_in_assigning(text)
 
 
 def resembles_without_speaker(text: str) -> bool:

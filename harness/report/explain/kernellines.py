@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, Bdf
 from harness.model.message import Origin
-from harness.report.explain.cut import MARKS, begins_in_linux, resembles
+from harness.report.explain.cut import MARKS, OTHERS, begins_in_linux, resembles
 from harness.report.explain.facts import PastedHost
 from harness.report.explain.lines import PastedLine, Speaker
 from harness.report.explain.window import JOINS, Window, put_together, without_soft_end
@@ -19,7 +19,7 @@ LINUX_VERSION = re.compile(r"Linux version ([0-9]\S*)")
 _NOT_OWNER = re.compile(r"map irq failed -19 for 32752\b")
 _STILL_IN_USE = re.compile(r"MSI-X (?:release|preparation) failed \(-16\)")
 _MAPPING = re.compile(r"xen[ _]map irq")
-_MAPPED = re.compile(r"xen[ _]map irq failed -?[0-9]+ for [0-9]+ domain")
+_MAPPED = re.compile(r"xen[ _]map irq failed -[0-9]+ for [0-9]+ domain")
 _CAME_BACK = re.compile(rf"({FUNCTION}): ready [0-9]+ms after ")  # pci_dev_wait
 _BEGUN = re.compile(  # and not to its end: another writer may be in it
     rf"pciback {FUNCTION}: (?:xen[-_]pciback: )?MSI(?!-X (?:release|preparation) failed \(-[0-9]+\))"
@@ -43,7 +43,7 @@ class KernelLines:
             if other.speaker is not Speaker.TEXT or not rest:
                 break
             texts = put_together(texts, other.text)
-            if any(self._says(host, replace(line, text=text)) for text in texts):
+            if any(OTHERS.search(text) or self._says(host, replace(line, text=text)) for text in texts):
                 self._window.joined = other.number
                 return
         if _DROPPED_BEGUN.match(line.text):

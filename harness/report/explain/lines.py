@@ -123,8 +123,8 @@ def clean(raw: str, number: int) -> Iterator[PastedLine]:
         text = text[logged.end() :]
         if kernel and _LINUX.match(text):
             break
-        if within := _QUOTE_WITHIN.match(text):
-            text = text[within.end() :]
+        if quoted := _QUOTE_WITHIN.match(text):
+            text = text[quoted.end() :]
     if "(d" in text and (guest := _GUEST.search(text)):
         if text[: guest.start()].strip():
             yield from clean(raw[: raw.find(guest.group())], number)  # what stands before it is not the guest's

@@ -10,7 +10,15 @@ from errno import errorcode
 from harness.base.errors import ParseError
 from harness.model.address import FUNCTION, SEGMENT, Bdf
 from harness.model.config import ConfigSpace, MsixControl
-from harness.report.explain.cut import begins_in_libxl, elided, ends_linux, ends_xen, resembles_without_speaker
+from harness.report.explain.cut import (
+    OTHERS,
+    begins_in_assigning,
+    begins_in_libxl,
+    elided,
+    ends_linux,
+    ends_xen,
+    resembles_without_speaker,
+)
 from harness.report.explain.facts import DeviceFacts, PastedHost
 from harness.report.explain.hexadecimal import ROW, config_space, row_bytes, spaces
 from harness.report.explain.kernellines import LINUX_VERSION, KernelLines
@@ -117,7 +125,7 @@ class PlainLines:
             self._window.unreadable(host, line)  # the beginning of it is missing, so that nobody knows who said it
         elif _SAVED.search(text):
             self._saving = True
-        elif "xc_assign_device" in text and (_ASSIGN_FAILED in text or begins_in_libxl(text) or "libxl" in text):
+        elif self._assigning(text):
             self._assigned(host, line, at)
         elif asked := _SETPCI.search(text):
             return self._register(host, line, asked, at)
@@ -128,15 +136,18 @@ class PlainLines:
         elif said := _LINUX_BEGINS.match(text) or _LINUX_WITHIN.search(text):
             self._window.file.linux += 1
             self._kernel.line(host, replace(line, text=text[said.start() :]), at)  # dmesg -t, or a column of a table
-        elif not self._quoted(host, line) or (line.number > self._window.joined and self._torn(text)):
+        elif not self._quoted(host, line) or (line.number > self._window.joined and self._torn(line, at)):
             self._window.unreadable(host, line)
         return at - 1
 
-    def _torn(self, text: str) -> bool:
-        """Whether it may be one of those that matter, of which a part is missing."""
+    def _torn(self, line: PastedLine, at: int) -> bool:
+        """Whether it may be one of those that matter, of which a part is missing; and not the end of another."""
+        text = line.text.strip()
         if ends_linux(text) or ends_xen(text) or _MESSAGE_PIECE.search(text):
-            return True
-        return _MSIX.search(text) is None and resembles_without_speaker(text)
+            torn = True
+        else:
+            torn = _MSIX.search(text) is None and resembles_without_speaker(text)
+        return torn and not any(OTHERS.search(whole) for whole in self._window.above(at, line.text))
 
     def _quoted(self, host: PastedHost, line: PastedLine) -> bool:
         """MSI-X in the middle of a line, of a device that is not known. False if it cannot be read."""
@@ -156,12 +167,18 @@ class PlainLines:
         self._window.file.devices += 1
         host.unnamed_config(_control(found), self._window.place(line))
 
+    def _assigning(self, text: str) -> bool:
+        if "xc_assign_device" not in text:
+            return begins_in_assigning(text)
+        return _ASSIGN_FAILED in text or begins_in_libxl(text) or "libxl" in text
+
     def _assigned(self, host: PastedHost, line: PastedLine, at: int) -> None:
         """What libxl got from Xen. A reason that was cut or is in another language is not guessed at."""
         whole = self._window.whole(line, at, _ASSIGN_SAID)
         said = _ASSIGN_SAID.search(whole) if whole is not None else None
         if said is None:
-            self._window.unreadable(host, line)
+            if self._window.whole(line, at, OTHERS) is None:
+                self._window.unreadable(host, line)
         elif said[1]:
             host.show("assign-busy", self._window.place(line), note=BUSY_OR_OWNED)
 

@@ -109,6 +109,17 @@ class Window:
                     return joined
         return None
 
+    def above(self, at: int, text: str) -> Iterator[str]:
+        """`text`, a line that ends before position `at`, put together with those above it."""
+        start, texts = self.text.rfind("\n", 0, max(0, at - 1)) + 1, [text]
+        for _ in range(JOINS):
+            stop, start = start - 1, self.text.rfind("\n", 0, max(0, start - 1)) + 1
+            if stop < 0:
+                return
+            piece = self.pieces(start, stop, 0)[-1:]
+            texts = [one for rest in texts for line in piece for one in put_together([line.text.rstrip()], rest)]
+            yield from texts
+
     def place(self, line: PastedLine) -> PastedPlace:
         return PastedPlace(self.file.name, line.number, line.raw[:240])
 

@@ -13,7 +13,7 @@ from harness.report.explain.cut import begins_in_xen, resembles
 from harness.report.explain.facts import PastedHost
 from harness.report.explain.lines import QUOTE, PastedLine, PastedPlace, Speaker
 from harness.report.explain.signature import BUSY_OR_OWNED
-from harness.report.explain.window import JOINS, MOST_KNOWN, Window
+from harness.report.explain.window import JOINS, MOST_KNOWN, Window, put_together
 from harness.xen.keys.console import ASSIGN, INITIAL, MASKING, ConsoleLine, find_markers
 from harness.xen.keys.debugkeys import (
     DEVICES,
@@ -78,9 +78,27 @@ class XenLines:
         elif _SUPPRESSED_BEGUN.match(text):
             self._window.lost(host, line)
         elif not self._row(host, line, at) and not self._window.cause(host, line, Origin.XEN):
-            said = ConsoleLine(line.number, stripped, Origin.XEN)
-            if (_MATTERS.search(stripped) or resembles(text)) and self._window.rules.first(said) in _MARKING:
+            behind = line.raw.rpartition(stripped)[2].strip()
+            if behind.startswith("[") and any(form.piece.search(line.raw) for form in (DEVICES, IRQS, MASKS)):
+                self._window.unreadable(host, line)  # a row in which dom0's kernel wrote
+            matters = _MATTERS.search(stripped) or resembles(text)
+            if matters and self._of_marking(stripped) and not self._other(line, at):
                 self._window.unreadable(host, line)  # it is one of those that matter, and its words are not
+
+    def _of_marking(self, text: str) -> bool:
+        return self._window.rules.first(ConsoleLine(0, text, Origin.XEN)) in _MARKING
+
+    def _other(self, line: PastedLine, at: int) -> bool:
+        """Whether it is another message, which goes on in the lines behind."""
+        texts = [line.text.strip()]
+        for other, _ in self._window.following(at, JOINS, line.number):
+            if other.speaker is not Speaker.TEXT or not other.text.strip():
+                return False
+            texts = put_together(texts, other.text)
+            if not all(map(self._of_marking, texts)):
+                self._window.joined = other.number
+                return True
+        return False
 
     def again(self, raw: str, number: int, at: int) -> bool:
         """Whether a line is one that was read before, for what it says it says again."""

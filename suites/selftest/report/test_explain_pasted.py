@@ -78,6 +78,28 @@ def test_a_message_that_a_mail_program_wrapped_is_still_seen(message: str) -> No
         assert found(explanation) == {(device, MESSAGES[message])}, wrapped
 
 
+OTHERS = (
+    "[  123.456789] pciback 0000:04:00.0: xen_pciback: MSI-X release failed (-22)",
+    "[  123.456789] nvme 0000:04:00.0: xen map irq failed -28 for 32752 domain",
+    "(XEN) d[IO]: assign (0000:04:00.0) failed (-22)",
+    "(XEN) d3: deassign (0000:04:00.0) failed (-16)",
+    "(XEN) Potentially insecure use of MSI-X on 0000:04:00.0 by d3",
+    "libxl: error: libxl_pci.c:1561:pci_add_dm_done: Domain 7:xc_assign_device failed: Invalid argument",
+    "libxl: error: libxl_pci.c:1440:pci_add_dm_done: Domain 7:xc_physdev_map_pirq irq=16 (error=-1): Not permitted",
+    "libxl: error: libxl_pci.c:2009:do_pci_remove: Domain 7:xc_deassign_device failed: Device or resource busy",
+)
+
+
+@pytest.mark.parametrize("within_words", [False, True])
+@pytest.mark.parametrize("message", OTHERS)
+def test_a_message_of_another_error_that_was_wrapped_is_no_torn_one(message: str, within_words: bool) -> None:
+    for width in range(44, len(message)):
+        words = textwrap.wrap(message, width, break_long_words=False, break_on_hyphens=False)
+        signs = [message[place : place + width] for place in range(0, len(message), width)]
+        wrapped = "\n".join(signs if within_words else words)
+        assert told(f"{BEFORE}{wrapped}\n{AFTER}").verdict is ExplainStatus.NOTHING, wrapped
+
+
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_message_that_is_cut_is_never_nothing(message: str) -> None:
     whole = message.replace("|", "")
