@@ -78,7 +78,7 @@ class XenLines:
         elif _SUPPRESSED_BEGUN.match(text):
             self._window.lost(host, line)
         elif not self._row(host, line, at) and not self._window.cause(host, line, Origin.XEN):
-            behind = line.raw.rpartition(stripped)[2].strip()
+            behind = line.raw.rpartition(stripped)[2].strip() if stripped else ""
             if behind.startswith("[") and any(form.piece.search(line.raw) for form in (DEVICES, IRQS, MASKS)):
                 self._window.unreadable(host, line)  # a row in which dom0's kernel wrote
             matters = _MATTERS.search(stripped) or resembles(text)
