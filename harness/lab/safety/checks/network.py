@@ -256,13 +256,18 @@ def _moved(function: Function, facts: HostFacts) -> Iterator[FactLine]:
 
 
 def _consoles(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
-    """Interfaces over which netconsole sends (Documentation/networking/netconsole.rst): `[+][r]PORT@IP/DEV,...`."""
+    """Interfaces over which netconsole sends (Documentation/networking/netconsole.rst): `[+][r]PORT@IP/DEV,...;...`.
+
+    Without a name it is eth0 (alloc_and_init, drivers/net/netconsole.c).
+    """
     for line in facts.lines("cmdline"):
-        for match in re.finditer(r"\bnetconsole(?:\.netconsole)?=[^/\s]*/([^,;\s]+)", line.text):
-            if re.fullmatch(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", match[1]):  # since Linux 6.15
-                yield from ((line, name) for name in _with_mac(match[1].lower(), facts) or [match[1]])
-            else:
-                yield line, match[1]
+        for targets in re.findall(r"\bnetconsole(?:\.netconsole)?=(\S+)", line.text):
+            for target in targets.split(";"):
+                _, told, name = target.partition(",")[0].partition("/")
+                if re.fullmatch(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", name):  # since Linux 6.15
+                    yield from ((line, one) for one in _with_mac(name.lower(), facts) or [name])
+                elif told:
+                    yield line, name or "eth0"
     for line in facts.lines("netconsole"):
         if told := re.fullmatch(r"\S+ dev (\S+)", line.text):
             yield line, told[1]

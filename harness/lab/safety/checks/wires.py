@@ -19,6 +19,7 @@ Net = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _UP, _PROMISCUOUS = 0x1, 0x100  # netdevice(7)
 _REJECT, _LOCAL = 0x200, 0x80000000  # RTF_REJECT and RTF_LOCAL, linux/route.h and ipv6_route.h
+_STORAGE = "01"
 _OVS = "ovs-system"  # the port of the kernel's Open vSwitch that is master of all others
 # Types of routes that ip-route(8) prints, and that lead nowhere else.
 _NO_WAY = {"local", "broadcast", "multicast", "anycast", "blackhole", "unreachable", "prohibit", "throw", "nat"}
@@ -156,12 +157,23 @@ class Wires:
         return any(not self.virtual(name) for name in _closure(self._masters(port), below))
 
     def _ends_in_a_guest(self, name: str) -> bool:
-        """A guest that has no other port, and no device of its own, by which it could reach further."""
+        """A guest that has no other port, and no device of its own by which it could reach further; disks do not."""
         domain = self._guests.get(name)
         if domain is None or self.below.get(name) or self.facts.missing("owners", "backends"):
             return False
-        owned = re.compile(rf'/libxl/pci/\S+/domid = "{domain}"|/backend/(?:pci|vusb|qusb)/{domain}/')
-        return not any(owned.search(line.text) for key in ("owners", "backends") for line in self.facts.lines(key))
+        owned = re.compile(rf'/libxl/pci/(\S+)-(\S+)-(\S+)-(\S+)/domid = "{domain}"|/backend/(?:vusb|qusb)/{domain}/')
+        lines = [line.text for key in ("owners", "backends") for line in self.facts.lines(key)]
+        given = {
+            match[1] for text in lines if (match := re.search(rf'/backend/pci/{domain}/\S+ = "(\S+:\S+\.\d)"', text))
+        }
+        if not given and any(f"/backend/pci/{domain}/" in text for text in lines):
+            return False
+        for match in filter(None, map(owned.search, lines)):
+            given.add("{}:{}:{}.{}".format(*match.groups()) if match[1] else "")
+        return all(self._of_disks(bdf) for bdf in given)
+
+    def _of_disks(self, bdf: str) -> bool:
+        return any(str(one.bdf) == bdf and one.base == _STORAGE for one in self.facts.functions.values())
 
     @cached_property
     def detail(self) -> dict[str, str]:
