@@ -132,7 +132,7 @@ STORAGE = [
     ({"block": dm("dm-0", "nvme1n1"),
       "backends": '/local/domain/0/backend/vbd/3/51712/params = "/dev/vg/data"\n'}, Level.LETHAL),
     ({"block": "loop0 dev 7:0\nloop0 backing /dev/nvme1n1\n", "mounts": "21 20 7:0 / / rw - xfs x rw\n"}, Level.LETHAL),
-    ({"block": "nvme1n1 size 0\n", "signatures": "="}, Level.OK),  # a reader without a card
+    ({"block": "nvme1n1 size 0\n", "signatures": "="}, Level.DENY),  # a format that Linux does not take
     ({"exclusive": "nvme1n1 unknown No medium found\n", "signatures": "=nvme1n1 1 unreadable\n"}, Level.OK),
     ({"block": PART}, Level.DENY),
     # older facts tell of no exclusive use: what stands on nothing that is told could stand on this one

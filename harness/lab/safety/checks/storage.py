@@ -130,10 +130,12 @@ def _unknown_holders(function: Function, facts: HostFacts) -> Iterator[FactLine]
 def _empty(block: Thing, function: Function, facts: HostFacts) -> bool:
     """No medium, as its size tells or an attempt to open it; or a path of an NVMe multipath drive.
 
-    Such a path has no node to look at: the drive stands beside it.
+    A drive that keeps its medium has no size where its format is not understood: with protection information
+    (nvme_update_disk_info), in sectors of 520 bytes (sd_read_capacity). A path has no node: the drive stands beside it.
     """
     tried = any(line.text == f"{block.name} {_NO_MEDIUM}" for line in facts.lines("exclusive"))
-    if block.attributes.get("size") == "0" or tried:
+    fixed = block.name.startswith("nvme") or block.attributes.get("removable") == "0"
+    if (block.attributes.get("size") == "0" and not fixed) or tried:
         return True
     whole = [name for name in function.blocks if "/nvme-subsystem/" in facts.blocks[name].place]
     return block.attributes.get("hidden") == "1" and bool(whole)

@@ -92,6 +92,7 @@ for block in /sys/class/block/*; do
     real "$name" realpath "$block"
     attribute "$name" dev "$block/dev"
     attribute "$name" size "$block/size"
+    [ -e "$block/removable" ] && attribute "$name" removable "$block/removable"
     [ -e "$block/partition" ] && echo "$name partition 1"
     [ -e "$block/hidden" ] && attribute "$name" hidden "$block/hidden"
     [ -e "$block/dm/name" ] && attribute "$name" dm "$block/dm/name"
