@@ -35,7 +35,7 @@ hosts:
     user: root
     key: {key}
     host_key: {host_key}
-    boot_seconds: 10
+    boot_seconds: 300
     allow_reboot: true
     devices:
       nic0:
