@@ -59,6 +59,7 @@ _LOST = re.compile(
     r"\*\* [0-9]+ printk messages dropped|Missed \d+ (?:k[ernl]*|$)|/dev/kmsg buffer overrun"
     r"|messages lost due to rate-limiting"
 )
+_BOOTED = re.compile(r"-- (?:Boot [0-9a-f]{32}|Reboot) --")  # journalctl
 _SAVED = re.compile(r"Saving to .* new xl format")
 _UNANSWERED = re.compile(
     r"pci_remove_timeout: Domain \d+:timed out waiting for DM to remove|Backend .*/pci/\S+ not ready"
@@ -125,6 +126,9 @@ class PlainLines:
             self._window.unreadable(host, line)  # the beginning of it is missing, so that nobody knows who said it
         elif _SAVED.search(text):
             self._saving = True
+        elif _BOOTED.match(text):
+            for one in self._window.facts.hosts.values():
+                one.boot("")
         elif self._assigning(text):
             self._assigned(host, line, at)
         elif asked := _SETPCI.search(text):

@@ -52,6 +52,7 @@ _WANTED = {
     "messages ": r"messages (?:dropped|lost)",
     "...": r"(?m)^[\W_]*\.{3}",
     "[..]": "",
+    "-- ": r"-- (?:Boot|Reboot) ",
     "\u2026": r"(?m)^[\W_]*$",
     "snip": r"(?m)^[\W_]*snip",
     "omitted": "",
