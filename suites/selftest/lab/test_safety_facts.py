@@ -466,6 +466,8 @@ def test_what_guests_are_to_have_is_told_whether_they_run_or_not(fake_host: Fake
         "<row pci_id='0000:09:00.0' other_config=\"(('a'%.'b') ('pci'%.'0/0000:44:00.0,0/0000:45:00.0'))\"/>",
     )
     tree.write("/etc/xen/old", "pci = ['0000:47:00.0']\n")
+    for name in ("win.cfg~", "win.cfg.bak", "auto/win.old", "win.cfg.dpkg-old", "win.rpmsave"):
+        tree.write(f"/etc/xen/{name}", "pci = ['0000:01:00.0']\n")
     tree.write("/etc/modprobe.d/guests.conf", "# options xen-pciback hide=(0000:01:00.0)\n"
                " options xen-pciback x hide=(0000:48:00.0)(49:00.*)\noptions vfio_pci ids=8086:1521,8086:10d3\n"
                "options  pci-stub  x=1 ids=1af4:1041 y\noptions snd ids=1\n")  # fmt: skip

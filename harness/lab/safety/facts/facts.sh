@@ -463,8 +463,9 @@ section meant # what guests are to have whether they run or not: `hostdev=ADDRES
 function='[0-9a-fA-F:]\{2,\}:[0-9a-fA-F]\{1,2\}\.[0-7*]'
 options='^[[:blank:]]*options[[:blank:]]\{1,\}' # of modprobe.d(5)
 for file in /etc/xen/* /etc/xen/auto/* /etc/xen/vm/* /etc/libvirt/libxl/*.xml /var/xapi/state.db \
-    /var/lib/qubes/qubes.xml /etc/modprobe.d/*.conf; do
+    /var/lib/qubes/qubes.xml $(grep -ls 'pciback\|vfio.pci\|pci.stub' /etc/modprobe.d/*.conf); do
     [ -f "$file" ] || continue
+    case $file in *~ | *.bak | *.old | *.orig | *.save | *.dpkg-* | *.rpm*) continue ;; esac # of no guest any more
     case $file in # each an address behind one letter, or a path
         *.db) grep -o "'pci'%\.'[^']*'" "$file" | grep -o "/$function" ;;
         *.conf)
