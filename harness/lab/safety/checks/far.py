@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.lab.safety.checks.disks import FAR, FLASH, homeless
-from harness.lab.safety.checks.wires import is_address
+from harness.lab.safety.checks.wires import is_address, is_loopback
 from harness.lab.safety.facts.facts import FactLine, HostFacts
 
 _FILE_SYSTEMS = {
@@ -30,6 +30,7 @@ _NEAR = {
 }
 _SPREAD = {"ceph", "lustre", "glusterfs", "beegfs", "orangefs", "pvfs2", "panfs", "moosefs", "lizardfs"}
 """Of these a mount names who knows where things are; the data is on servers that nothing tells."""
+_SERVED_HERE = {"nfs": "2049", "nfs4": "2049", "cifs": "445", "smb3": "445"}  # what may come from this machine itself
 _SOURCE = re.compile(r"//|[^/\s]+:/|[^/\s]+@|\w+://")  # //server/share, server:/path, user@server:, s3://...
 # Kinds of file systems that stand on no block device, or number themselves, and keep everything on this machine.
 _HERE = {
@@ -113,8 +114,17 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
                 told = [source.rpartition("@")[2].rpartition(":")[0].strip("[]")]
             if not told:
                 told = [source.lstrip("/").partition(":/" if ":/" in source else "/")[0].strip("[]")]
+            if _through_a_program(kind, told, options):
+                told = []
             more = source in spread or program in _SPREAD or bool(_SEVERAL_WAYS.search(options))
             yield Far(line, tuple(told) if all(is_address(one) for one in told) else (), more=more)
+
+
+def _through_a_program(kind: str, servers: list[str], options: str) -> bool:
+    """Whether a program of here answers and asks another machine (stunnel, ssh): at a port that no server has."""
+    port = re.search(r"\bport=(\d+)", options)
+    served = kind in _SERVED_HERE and (port is None or port[1] == _SERVED_HERE[kind])
+    return not served and any(is_loopback(one) for one in servers)
 
 
 def _blocks(facts: HostFacts) -> Iterator[Far]:
@@ -151,7 +161,8 @@ def _blocks(facts: HostFacts) -> Iterator[Far]:
         elif client := re.match(r"\[?([0-9a-f.:]+?)\]?:\d+/", block.attributes.get("client", "")):
             yield Far(block.lines[0], (client[1],))  # its own end, in the network of its cluster (drivers/block/rbd.c)
         elif name.startswith("drbd"):
-            yield Far(block.lines[0], facts.peers("drbd"))
+            peers = facts.peers("drbd")  # one at a loopback address is no peer, but the proxy to it
+            yield Far(block.lines[0], () if any(is_loopback(one) for one in peers) else peers)
         elif (
             FAR.match(name)
             or re.search(r"/nvme-fabrics/|/rport-\d|/fcoe|/net/|/vhci_hcd\.", block.place)

@@ -416,6 +416,12 @@ def link_local(text: str) -> bool:
     return address is not None and address.is_link_local and not scope
 
 
+def is_loopback(text: str) -> bool:
+    """Whether this is an address of the machine itself, on lo."""
+    address = _plain(text)[0]
+    return address is not None and address.is_loopback
+
+
 def is_address(text: str) -> bool:
     """Whether this is an IP address, with a scope or without."""
     return _plain(text)[0] is not None
