@@ -219,6 +219,7 @@ class FileFacts:
     toolstack: int = 0  # of libxl
     devices: int = 0  # shown by lspci
     listed: int = 0  # only named by it
+    mixed: PastedPlace | None = None  # a line in which two wrote sign by sign
     refused: str = ""  # why nothing of it was read
     note: str = ""
 

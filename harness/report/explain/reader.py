@@ -11,7 +11,7 @@ from harness.model.address import FUNCTION
 from harness.report.explain.cut import MARKS
 from harness.report.explain.facts import Facts, FileFacts, PastedHost
 from harness.report.explain.kernellines import KernelLines
-from harness.report.explain.lines import Speaker, Unreadable, encoding
+from harness.report.explain.lines import PastedPlace, Speaker, Unreadable, encoding
 from harness.report.explain.plainlines import PlainLines
 from harness.report.explain.unescaped import LONGEST_LINE, Unescaped
 from harness.report.explain.window import Window
@@ -133,6 +133,11 @@ def _candidates(text: str, end: int, *, listed: bool) -> set[int]:
 _KERNEL_LINE = re.compile(r"^(?:.{0,60} kernel: |[> |]{0,8}(?:<\d>)?\[ *\d+\.\d{3,9}\] )", re.MULTILINE)
 # a line of dom0's kernel into which Xen wrote its own: on a serial line both come out piece by piece
 _TORN = re.compile(r"\(XEN\) (?<=[\w.,:;)/-]\(XEN\) )")
+_MIXED = re.compile(  # a prefix of Xen, and a time of a kernel, with something else in it
+    r"\(X(?:[^\w)]|E[^NO]|EN[\n[<0-9a-z]|EN\)[a-z0-9])"
+    r"|\[ {2,}(?![A-Za-z]+ *\])[A-Za-z(<]"
+    r"|\[(?: {1,5}[0-9]{1,6}(?:\.[0-9]{0,5})?|[0-9]{1,6}\.[0-9]{3,5})(?=[\n\t[<>A-Za-z(=])(?![KMGT][BbiTH])"
+)
 _TORN_BY_XEN = re.compile(
     r"^(\[ *\d+\.\d{6}\] (?:(?!\(XEN\)).)*)((?:\(XEN\) .*\n)+)(?!\(XEN\)|\(d\d|\[|<\d)(.*)\n", re.MULTILINE
 )
@@ -171,6 +176,9 @@ class Reader:
             self._take(decoder.decode(block), last=False)
         self._take(decoder.decode(b"", True), last=True)
         self._plain.configs(self._window.text)
+        mixed = self._window.file.mixed
+        if mixed is not None and self._window.file.linux:
+            self._window.facts.host("").broken.append(mixed)
 
     def refuse(self, name: str, why: str) -> None:
         """A file of which nothing, or nothing more, can be read."""
@@ -238,6 +246,7 @@ class Reader:
         place, number, position = 0, self._window.base + 1, 0
         if self._window.file.linux == 0 and _KERNEL_LINE.search(text, 0, end):
             self._window.file.linux = 1
+        self._mixed(text, end)
         listed = self._window.base == 0 or any(needle in text for needle in _LISTS)
         edges = {0} if self._window.base == 0 else set()
         edges |= {text.rstrip().rfind("\n") + 1} if last else set()
@@ -252,6 +261,14 @@ class Reader:
             if not self._xen.again(raw, number, stop + 1):
                 stop = self._look(raw[:LONGEST_LINE], number, stop + 1)
             place = stop + 1
+
+    def _mixed(self, text: str, end: int) -> None:
+        """A prefix of Xen or a time of a kernel in which another writer wrote: both wrote sign by sign."""
+        file, torn = self._window.file, _MIXED.search(text, 0, end)
+        if file.mixed is None and torn is not None:
+            start, stop = text.rfind("\n", 0, torn.start()) + 1, text.find("\n", torn.start())
+            number = self._window.base + 1 + text.count("\n", 0, start)
+            file.mixed = PastedPlace(file.name, number, text[start : stop if stop >= 0 else len(text)].strip()[:240])
 
     def _look(self, raw: str, number: int, at: int) -> int:
         """One line with something in it; `at` is where the next one begins. How far was read is returned."""

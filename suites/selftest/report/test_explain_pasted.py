@@ -6,6 +6,7 @@ decided from the sources before it was tried. A new case is a piece of that file
 
 from __future__ import annotations
 
+import random
 import re
 import textwrap
 
@@ -203,6 +204,42 @@ def test_a_message_in_which_another_writer_wrote_a_line_is_never_nothing(message
     for place in range(1, len(message)):
         torn = f"{message[:place]}{writer}{message[place:]}\n"
         assert told(f"{WRITERS[1]}{torn}{WRITERS[1]}").verdict is not ExplainStatus.NOTHING, torn
+
+
+def mixed(first: str, second: str, most: int, chance: random.Random) -> str:
+    """Both as they come out of a serial line that two write to at once."""
+    texts, out = [first, second], []
+    while any(texts):
+        which = chance.randrange(2)
+        size = chance.randint(1, most)
+        out.append(texts[which][:size])
+        texts[which] = texts[which][size:]
+    return "".join(out)
+
+
+@pytest.mark.parametrize("name", ["keys masked", "kept", "keys healthy"])
+@pytest.mark.parametrize("most", [4, 16, 40])
+def test_two_who_write_sign_by_sign_are_never_nothing(name: str, most: int) -> None:
+    text, chance = CASES[name][0].decode(), random.Random(most)  # noqa: S311 - no secret
+    other = "".join(f"[  123.45{number:04}] usb 1-1: new high-speed USB device\n" for number in range(40))
+    for _ in range(10):
+        explanation = told(mixed(text, other, most, chance) + other)
+        assert explanation.verdict is not ExplainStatus.NOTHING
+        assert explanation.verdict is ExplainStatus.CANNOT_TELL or CASES[name][1] == ExplainStatus.SIGNATURE
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[  OK  ] Started a service.",
+        "[  PASS ] test",
+        "a (XFS) b (X11) c",
+        "[1.5GB] [10de:1b80] [2a01::1]",
+        "[ 0] RxErr",
+    ],
+)
+def test_what_only_looks_like_two_writers_is_healthy(line: str) -> None:
+    assert told(f"{BEFORE}{line}\n{AFTER}(XEN) d1v0: upcall vector f3\n").verdict is ExplainStatus.NOTHING
 
 
 TWO_ROWS = (
