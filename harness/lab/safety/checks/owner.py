@@ -28,6 +28,7 @@ _NEEDED = (
     "meant",
 )
 _USB = "0c03"
+_ANY = 0xFFFFFFFF  # PCI_ANY_ID
 _WORD = 4  # letters of a word that is no kind of device: `fb`, `snd`, `drm`
 _TERMINAL = re.compile(r"/(?:tty|wwan/\w+)/\w+$")
 _HANDED_OUT = re.compile(r"/(?:uio|vfio-dev)/\w+$")
@@ -141,7 +142,19 @@ def _meant(function: Function, text: str) -> bool:
     if function.kind == _USB and re.search(r"\brd\.qubes\.hide_all_usb\b", text):
         return True
     lists = re.findall(r"\b(?:vfio[-_]pci|pci[-_]stub)\.ids=(\S+)", text)
-    return any(":".join(one.lower().split(":")[:2]) == function.id for ids in lists for one in ids.split(","))
+    return any(_of_kind(function, one) for ids in lists for one in ids.split(","))
+
+
+def _of_kind(function: Function, kind: str) -> bool:
+    """`VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE[:CLASS[:MASK]]]` as vfio_pci_fill_ids and pci_match_one_device read it."""
+    try:
+        fields = [int(field, 16) for field in kind.split(":")]
+        own = [int(field, 16) for field in f"{function.id}:{function.subsystem}".split(":")]
+        code = int(function.code, 16)
+    except ValueError:
+        return ":".join(kind.lower().split(":")[:2]) == function.id
+    *wanted, cls, mask = [*fields, *[_ANY, _ANY, _ANY, _ANY, 0, 0][len(fields) :]][:6]
+    return all(one in (_ANY, mine) for one, mine in zip(wanted, own, strict=True)) and not (cls ^ code) & mask
 
 
 def terminals_of(function: Function, facts: HostFacts) -> list[FactLine]:
