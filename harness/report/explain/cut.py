@@ -28,8 +28,9 @@ _LSPCI = "Capabilities: [@] MSI-X: Enable~ Count=# Masked~"
 
 
 _LEFT_OUT = re.compile(  # `[...]`, `-- snip --`, `[120 lines omitted]`
-    r"[\W_]*(?:\.{3,}|\[\.\.\]|\u2026|-*8<|\.{3}[^.]{0,60}\.{3}"
-    r"|(?:[0-9]+ (?:more )?(?:lines|rows|messages) )?"
+    r"[\W_]*(?:\.{3,}|\[\.\.\]|\u2026|\.{3}[^.]{0,60}\.{3}"
+    r"|(?:(?:the )?(?:[0-9]+ |rest |log |output |text )?(?:of (?:the )?(?:log|output) )?(?:more )?"
+    r"(?:(?:lines|rows|messages|characters|bytes) )?(?:was |were |is )?)"
     r"(?:snip|snipped|cut|skip|skipped|trimmed|omitted|truncated|removed|elided|deleted|shortened)"
     r"(?: [\w ]{0,40})?)[\W_]*",
     re.IGNORECASE,

@@ -24,14 +24,12 @@ _HEAD_BYTES = 64 << 10  # by which it is told how a file is written
 # What a line must have in it to be looked at: a text, and an expression where that text alone is too little.
 _WANTED = {
     "annot": r"\bcannot\b|annot (?:mask|disable)\b",
-    "masking MSI": "",
     "assign": r"\bassign(?: *$| (?:\(|phantom|[0-9a-f]{4,}:))|XEN_DOMCTL_assign",
     "MSI-X on ": "",
     "MSI-X:": r"MSI-X:(?: Enable|\W*$)|\] MSI-X:",
     "buffer overrun": "",
     "unexpected": r"unexpected(?: initial|\W*$)",
     "fixing": "",
-    "initial MSI": "",
     "MSI information": "",
     "PCI devices ==": "",
     "IRQ information": "",
