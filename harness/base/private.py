@@ -29,7 +29,7 @@ def folder(path: Path) -> Path:
 
 def new_file(path: Path, data: bytes) -> None:
     """A file that must not be there yet, mode 0600. FileExistsError, OSError; then nothing is left of it."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -41,7 +41,7 @@ def new_file(path: Path, data: bytes) -> None:
 def write_durably(path: Path, data: bytes) -> None:
     """Replace a file in one step, mode 0600, and wait for the disk. OSError."""
     fresh = path.with_name(f".{path.name}.new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(data)

@@ -118,7 +118,7 @@ def _from_environment(name: str) -> str:
 def _from_file(path: Path) -> str:
     try:
         # not blocking: a FIFO would keep us waiting for a writer. What is checked is what was opened.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             check_private(path, os.fstat(descriptor), "this secret")
             raw = os.read(descriptor, _MAX_BYTES + 1)

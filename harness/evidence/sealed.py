@@ -40,10 +40,10 @@ def chunks_inside(root: Path, path: str) -> Iterator[bytes]:
     parts = path.split("/")
     if "\0" in path or any(part in ("", ".", "..") for part in parts):
         raise EvidenceError(f"{path!r} is no file of the run", hint="the path leads out of its directory")
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # the last for a FIFO that nobody writes to
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # the last for a FIFO that nobody writes to
     handle = -1
     try:
-        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         for part in parts:
             above, handle = handle, -1
             try:

@@ -57,7 +57,7 @@ class Recorder:
             self.lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.touch(mode=0o600)
             self._size = self.path.stat().st_size
-            handle = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            handle = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise LabError(f"the console of {self.host} cannot be recorded: {error}") from error
         try:

@@ -211,7 +211,7 @@ def remove_tree(path: Path) -> None:
 
 def _locked(path: Path) -> int | None:
     """A descriptor holding the lock on `path`, None if somebody else holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # clean() may have removed the file between our open and our lock: then we hold a lock nobody else sees.

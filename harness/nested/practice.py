@@ -268,7 +268,7 @@ def _refuse_taken(path: Path) -> None:
 def _locked(root: Path, name: str) -> Iterator[Path]:
     """The directory of `name`, while nobody else makes or ends it."""
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(root / f".{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(root / f".{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

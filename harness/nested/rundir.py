@@ -35,7 +35,7 @@ class RunDir:
     def create(cls, root: Path) -> RunDir:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=root))
-        lock_fd = os.open(fresh / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock_fd = os.open(fresh / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock_fd, fcntl.LOCK_EX)
         # only now does it look like a run: another harness's sweep must never see a run without its lock
         path = fresh.with_name(fresh.name.replace("new-", "run-", 1))
@@ -67,7 +67,7 @@ class RunDir:
     def connect(self, name: str) -> socket.socket | None:
         """A connection to the unix socket `name` in this directory; None while nobody listens there."""
         # sun_path holds 108 bytes; /proc/self/fd gives any directory a short name (unix(7), open(2) O_PATH)
-        directory = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
+        directory = os.open(self.path, os.O_PATH)
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(f"/proc/self/fd/{directory}/{name}")
@@ -107,7 +107,7 @@ def remove(path: Path) -> None:
 def owner_gone(path: Path) -> bool:
     """Whether no living harness holds this run directory."""
     try:
-        fd = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path / _LOCK, os.O_RDWR)
     except OSError:
         return False
     try:

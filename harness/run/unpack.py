@@ -79,7 +79,7 @@ def _store(member: BundleMember, root: Path) -> str:
     with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise EvidenceError(f"{member.name!r} is a file and a folder") from error
         file = stack.enter_context(os.fdopen(handle, "wb"))

@@ -89,7 +89,7 @@ class HostState:
         """
         try:
             private.folder(self.folder)
-            handle = os.open(self.folder / "lock", os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            handle = os.open(self.folder / "lock", os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
                 raise LabError(f"{self.folder}: {error.strerror}", hint=_REMEMBER) from error
@@ -167,7 +167,7 @@ def append_durably(path: Path, data: bytes, at: int, mark: bytes) -> None:
     """
     private.folder(path.parent)
     new = not path.exists()
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         more = os.fstat(handle).st_size - at
         if more < 0:
