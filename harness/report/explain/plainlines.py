@@ -126,6 +126,8 @@ class PlainLines:
             self._window.unreadable(host, line)  # the beginning of it is missing, so that nobody knows who said it
         elif _SAVED.search(text):
             self._saving = True
+        elif text.startswith("Slot:\t"):
+            self._window.file.listed += 1  # lspci -vmm
         elif _BOOTED.match(text):
             for one in self._window.facts.hosts.values():
                 one.boot("")

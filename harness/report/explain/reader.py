@@ -80,7 +80,7 @@ _WANTED = {
     "ready ": r"\bready (?:after )?[0-9]+ms",
     "power state": "",
     "header type 7f": "",
-    "Slot(": "",
+    "Slot": r"Slot\(|Slot:\t",
     "Bus Error": "",
     "DPC": r"DPC:? ",
     "AER: ": "",
