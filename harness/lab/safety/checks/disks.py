@@ -218,6 +218,9 @@ class Disks:
             path = re.search(rf'{_GUESTS}/(?:params|physical-device-path) = "[^"/]*(/dev/.*)"', line.text)
             if path and not path[1].startswith("/dev/shm/"):  # noqa: S108
                 yield line, self.name(path[1]) or self.whole(path[1]) or self._by_number_beside(line)
+            told = re.search(rf'{_GUESTS}/params = ".*\bjson:(.*)"', line.text)  # QEMU's other way to name an image
+            for word in re.findall(r'"(/dev/[^"\\]+)', told[1]) if told else ():
+                yield line, self.name(word) or self.whole(word)
 
     def _scsi(self) -> Iterator[tuple[FactLine, str | None]]:
         """PVSCSI: the backend names a device by its SCSI address, or by what only the kernel's target knows."""

@@ -47,6 +47,9 @@ _HERE = {
 _IMAGE = re.compile(
     r"(?:^|:)(?:rbd|nbd(?!:unix:|\+unix:)|iscsi|iser|gluster|sheepdog|ssh|https?|ftps?|nfs|vxhs)(?:\+\w+)?:"
 )
+# The same as `json:{"driver": "nbd", ...}` (qemu-block-drivers(7)); xenstore-ls writes a backslash before each quote.
+_IN_JSON = re.compile(r"\bjson:.*driver\W+(?:rbd|nbd|iscsi|iser|gluster|sheepdog|ssh|https?|ftps?|nfs|vxhs)\b")
+_LOCAL_SOCKET = re.compile(r"\btype\W+unix\b")
 # `nbd:ADDRESS:PORT`, or the address of a URL (qemu-block-drivers(7)); Ceph's monitors are told otherwise.
 _SERVER = re.compile(
     r"(?:^|:)(?:nbd|iscsi|iser|gluster|ssh|nfs|vxhs)(?:\+\w+)?:(?://(?:[^/@]*@)?)?"
@@ -175,6 +178,6 @@ def _guests(facts: HostFacts) -> Iterator[Far]:
     """Disks of guests that their device model itself fetches."""
     for line in facts.lines("backends"):
         match = re.search(r'/backend/(?:vbd|vbd3|qdisk|tap)/.*/params = "(.*)"', line.text)
-        if match and _IMAGE.search(match[1]):
+        if match and (_IMAGE.search(match[1]) or (_IN_JSON.search(match[1]) and not _LOCAL_SOCKET.search(match[1]))):
             server = _SERVER.search(match[1])
             yield Far(line, (server[1].strip("[]"),) if server else ())
