@@ -96,8 +96,7 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
         if kind == "fuse" and words[4:5] == ["/etc/pve"]:  # Proxmox's, which does not tell its name
             continue
         elsewhere = (
-            kind in _FILE_SYSTEMS
-            or kind == "9p"
+            kind == "9p"
             or program in _FILE_SYSTEMS
             or (program != kind and program not in _NEAR and not program.lower().endswith(".appimage"))
             or (words[2].startswith("0:") and program == kind and kind not in _HERE)

@@ -118,7 +118,7 @@ def _functions(
         except ParseError:
             strange.append(thing)
             continue
-        if str(bdf) != name or not chain or chain[-1] != name or places[thing.place] > 1:
+        if not chain or chain[-1] != name or places[thing.place] > 1:
             strange.append(thing)
             continue
         values = thing.attributes
