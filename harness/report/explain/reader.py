@@ -40,6 +40,7 @@ _WANTED = {
     "MSIs <": "",
     " - node": "",
     "en version": r"[Xx]en version",
+    "Command line: ": "",
     "failed (-16)": "",
     "MASKALL=": "",
     "Masked": r"Masked[+-] *$",

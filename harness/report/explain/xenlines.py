@@ -73,6 +73,9 @@ class XenLines:
                 stamp = _BOOT.search(line.raw)
                 host.boot(f"{stamp[1]}{text}" if stamp else "")
             self.version(host, version.group(1))
+        elif stripped.startswith("Command line: "):
+            if host.round or host.headers or host.pieces:
+                host.boot("")  # the first line is not there, or was torn
         elif any(begun.search(text) for begun in (_HAZARD_BEGUN, _ASSIGN_BEGUN, _INITIAL_BEGUN)) or begins_in_xen(text):
             self._marker(host, line, at)
         elif _SUPPRESSED_BEGUN.match(text):
