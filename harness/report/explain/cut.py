@@ -93,6 +93,14 @@ def begins_in_linux(text: str) -> bool:
     return _fits(_LINUX_BEGINNING, text.strip().rstrip(MARKS))
 
 
+def elided_within(text: str) -> bool:
+    """`text` is the beginning and the end of one that matters, without what stands between them."""
+    begin, mark, end = text.partition("\u2026")
+    if not mark:
+        begin, mark, end = text.partition("...")
+    return bool(mark) and ((begins_in_linux(begin) and ends_linux(end)) or (begins_in_xen(begin) and ends_xen(end)))
+
+
 def begins_in_assigning(text: str) -> bool:
     """`text` is of the function of libxl that assigns a device, and may be cut anywhere behind its name."""
     told = _ASSIGNING.search(text)
@@ -114,6 +122,8 @@ def resembles(text: str) -> bool:
     """`text` has so much of one that matters in it that it may be that one, damaged or with another writer's in it."""
     if OTHERS.search(text):
         return False
+    if elided_within(text):
+        return True
     if any(sum(piece in text for piece in pieces) >= least for pieces, least in _PIECES):
         return True
     if "esource busy" in text and _ASSIGN_DEVICE.search(text):
