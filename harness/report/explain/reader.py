@@ -133,9 +133,10 @@ _KERNEL_LINE = re.compile(r"^(?:.{0,60} kernel: |[> |]{0,8}(?:<\d>)?\[ *\d+\.\d{
 # a line of dom0's kernel into which Xen wrote its own: on a serial line both come out piece by piece
 _TORN = re.compile(r"\(XEN\) (?<=[\w.,:;)/-]\(XEN\) )")
 _MIXED = re.compile(  # a prefix of Xen, and a time of a kernel, with something else in it
-    r"\(X(?:[^\w)]|E[^NO]|EN[\n[<0-9a-z]|EN\)[a-z0-9])"
+    r"\(X(?:[\n[<]|E[\n[<0-9a-z]|EN[\n[<0-9a-z]|EN\)[a-z0-9])"
     r"|\[ {2,}(?![A-Za-z]+ *\])[A-Za-z(<]"
-    r"|\[(?: {1,5}[0-9]{1,6}(?:\.[0-9]{0,5})?|[0-9]{1,6}\.[0-9]{3,5})(?=[\n\t[<>A-Za-z(=])(?![KMGT][BbiTH])"
+    r"|\[(?: {1,5}[0-9]{1,6}(?:\.[0-9]{0,5})?|[0-9]{1,6}\.[0-9]{3,5})"
+    r"(?=[\n\t[<>A-Za-z(=])(?![KMGT][BbiTH]|[A-Za-z]{1,3}\])"
 )
 _TORN_BY_XEN = re.compile(
     r"^(\[ *\d+\.\d{6}\] (?:(?!\(XEN\)).)*)((?:\(XEN\) .*\n)+)(?!\(XEN\)|\(d\d|\[|<\d)(.*)\n", re.MULTILINE

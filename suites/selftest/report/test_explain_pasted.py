@@ -236,6 +236,7 @@ def test_two_who_write_sign_by_sign_are_never_nothing(name: str, most: int) -> N
         "a (XFS) b (X11) c",
         "[1.5GB] [10de:1b80] [2a01::1]",
         "[ 0] RxErr",
+        "[  1.2s] built (XE_LPD)",
     ],
 )
 def test_what_only_looks_like_two_writers_is_healthy(line: str) -> None:
