@@ -248,6 +248,14 @@ def test_file_systems_of_elsewhere(kind: str) -> None:
     assert Level.LETHAL in levels(facts(mounts=f"50 1 0:50 / /x rw - {kind} store rw\n"), "network")
 
 
+@pytest.mark.parametrize(
+    "kind", ["ceph", "lustre", "glusterfs", "beegfs", "orangefs", "pvfs2", "panfs", "moosefs", "lizardfs"]
+)
+def test_file_systems_that_are_on_more_servers_than_a_mount_tells(kind: str) -> None:
+    (one,) = far(facts(mounts=f"50 1 0:50 / /x rw - {kind} 192.0.2.9:/ rw\n"))
+    assert one.more
+
+
 @pytest.mark.parametrize("kind", NEAR)
 def test_file_systems_of_here(kind: str) -> None:
     assert levels(facts(mounts=f"50 1 0:50 / /x rw - {kind} store rw\n"), "network") == [Level.OK]

@@ -95,6 +95,8 @@ def _device(host: FakeHost, function: Function, control: str, value: str) -> Non
         "sriov_numvfs": virtual,
         "rescan": lambda: _rescan(host),
     }
+    if control in ("remove", "reset", "rescan") and value != "1":  # reset_store, remove_store: a number, and this one
+        raise Refused(errno.EINVAL)
     if control == "remove":
         host.tree.unplug(host.functions.pop(function.bdf))
         return
