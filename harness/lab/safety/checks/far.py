@@ -58,9 +58,8 @@ _SERVER = re.compile(
 
 DIRECT = re.compile(r"LAYOUT_(?:BLOCK_VOLUME|SCSI)\b")
 """Layouts of pNFS that store on disks of this machine; the others on further servers (pnfs_layoutdriver_type)."""
-_SEVERAL_WAYS = re.compile(
-    r"\b(?:multichannel|max_connect=)"
-)  # mount.cifs(8), nfs(5): the server tells its other addresses
+_SEVERAL_WAYS = re.compile(r"\b(?:multichannel|max_connect=)")
+"""mount.cifs(8), nfs(5): the server tells its other addresses."""
 
 
 @dataclass(frozen=True)
@@ -103,23 +102,28 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
             or (bool(_SOURCE.match(source)) and kind not in ("zfs", "overlay", "autofs"))
         )
         if elsewhere:
-            told = re.findall(r"\baddr=([0-9a-f.:]+(?:%[^,\s]+)?)", options)
-            if program == "ceph":  # `MONITOR,MONITOR:/`, or since Linux 5.17 `USER@FSID.NAME=/` and an option
-                monitors = re.search(r"\bmon_addr=([^,\s]+)", options)
-                listed = monitors[1].split("/") if monitors else source.partition(":/")[0].split(",")
-                told = [re.sub(r"^\[?([0-9a-f.:]*?)\]?(?::\d+)?$", r"\1", one) for one in listed]
-            elif program == "lustre":  # LNet's names of servers: `ADDRESS@NETWORK:ADDRESS@NETWORK:/NAME`
-                told = [re.sub(r"@(?:tcp|o2ib)\d*$", "", one) for one in re.split("[:,]", source.partition(":/")[0])]
-            elif program in ("ocfs2", "gfs2"):  # the disk is told as such; over the network they agree who writes
-                told = [*facts.peers(program)]
-            elif program == "sshfs":  # `USER@ADDRESS:PATH`
-                told = [source.rpartition("@")[2].rpartition(":")[0].strip("[]")]
-            if not told:
-                told = [source.lstrip("/").partition(":/" if ":/" in source else "/")[0].strip("[]")]
+            told = _servers(facts, program, source, options)
             if _through_a_program(kind, told, options):
                 told = []
             more = source in spread or program in _SPREAD or bool(_SEVERAL_WAYS.search(options))
             yield Far(line, tuple(told) if all(is_address(one) for one in told) else (), more=more)
+
+
+def _servers(facts: HostFacts, program: str, source: str, options: str) -> list[str]:
+    """What the mount calls them, which may be names."""
+    told: list[str] = re.findall(r"\baddr=([0-9a-f.:]+(?:%[^,\s]+)?)", options)
+    match program:
+        case "ceph":  # `MONITOR,MONITOR:/`, or since Linux 5.17 `USER@FSID.NAME=/` and an option
+            monitors = re.search(r"\bmon_addr=([^,\s]+)", options)
+            listed = monitors[1].split("/") if monitors else source.partition(":/")[0].split(",")
+            told = [re.sub(r"^\[?([0-9a-f.:]*?)\]?(?::\d+)?$", r"\1", one) for one in listed]
+        case "lustre":  # LNet's names of servers: `ADDRESS@NETWORK:ADDRESS@NETWORK:/NAME`
+            told = [re.sub(r"@(?:tcp|o2ib)\d*$", "", one) for one in re.split("[:,]", source.partition(":/")[0])]
+        case "ocfs2" | "gfs2":  # the disk is told as such; over the network they agree who writes
+            told = [*facts.peers(program)]
+        case "sshfs":  # `USER@ADDRESS:PATH`
+            told = [source.rpartition("@")[2].rpartition(":")[0].strip("[]")]
+    return told or [source.lstrip("/").partition(":/" if ":/" in source else "/")[0].strip("[]")]
 
 
 def _through_a_program(kind: str, servers: list[str], options: str) -> bool:
