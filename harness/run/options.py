@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.base.deadline import Deadline
 from harness.base.errors import UsageError
 from harness.run.option import Only, joined, option, seconds_of, table_of
 
 if TYPE_CHECKING:
+    from harness.base.deadline import Deadline
     from harness.judge.known import KnownIssue
     from harness.lab.inventory.models import HostEntry
     from harness.lab.lease.claim_options import ClaimOptions
@@ -290,6 +290,8 @@ class RunOptions:
     @cached_property
     def last_begin(self) -> Deadline | None:
         """When nothing more is begun: --for after the first question; None: whenever its turn comes. UsageError."""
+        from harness.base.deadline import Deadline
+
         return Deadline.after(seconds_of(self.for_)) if self.for_ else None
 
     @property

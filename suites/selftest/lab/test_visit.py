@@ -57,6 +57,15 @@ def test_a_hypervisor_that_an_earlier_run_left_is_a_change_of_ours(
     die(visit)
 
 
+def test_who_only_looks_ends_no_quarantine_and_sends_nothing(fake_host: FakeLab) -> None:
+    visit = Lease.begin(site(fake_host), WISHES, lambda _: None)
+    HostState.of(NAME).poison("a test")
+    before = len(fake_host.fake.executed)
+    visit.end()
+    assert "a test" in HostState.of(NAME).quarantine
+    assert len(fake_host.fake.executed) == before
+
+
 def test_a_bind_that_fails_half_way(fake_host: FakeLab) -> None:
     before = baseline(fake_host)
     fake_host.fake.half_way.add(str(NIC))
