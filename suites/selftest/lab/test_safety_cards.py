@@ -13,6 +13,7 @@ from harness.lab.safety.facts.resolve import resolve, where_hidden
 from harness.lab.safety.gate import decide, decide_at, explain
 from harness.model.address import Bdf
 from suites.selftest.lab.test_safety_gate import (
+    BASE,
     ETH0,
     IDENTITIES,
     NIC,
@@ -317,6 +318,13 @@ def test_a_guests_node_of_its_own_is_told_by_the_number_beside_it() -> None:
 def test_a_user_of_a_character_device_is_no_user_of_a_block_device(user: str, expected: Level) -> None:
     chars = f"225:5 realpath {NIC_HOME}/misc/card\n"
     assert level(decision("nic", facts(chars=chars, users=f"{user}\n")), "owner") == expected
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("8086:10d3", Level.DENY), ("8086:10d4", Level.OK)])
+def test_a_card_is_of_its_kind_though_its_subsystem_cannot_be_read(kind: str, expected: Level) -> None:
+    lines = BASE["pci"].splitlines(keepends=True)
+    bare = "".join(line for line in lines if "subsystem_" not in line)
+    assert level(decision("nic", facts(pci=f"={bare}", cmdline=f"vfio-pci.ids={kind}\n")), "owner") is expected
 
 
 SECOND, SECOND_HOME = "0000:02:00.1", f"{NIC_HOME[:-1]}1"
