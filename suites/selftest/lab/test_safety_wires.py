@@ -267,3 +267,14 @@ def test_by_which_card_our_session_comes(ssh: str, told: list[str]) -> None:
     holes = [one for one in network(seen.functions[Bdf.parse(NIC)], seen, Lending()) if "our own session" in one.reason]
     assert [(one.level, one.evidence) for one in holes] == [(Level.LETHAL, seen.lines("ssh"))] * len(told)
     assert all(way in one.reason for way, one in zip(told, holes, strict=True))
+
+
+def test_a_route_is_before_the_network_of_an_address_that_it_is_a_part_of() -> None:
+    told = facts(
+        addresses="2: eth0    inet 192.0.2.1/24 scope global noprefixroute eth0\n",
+        tables="=192.0.2.128/25 dev eth1 scope link\n",
+        routes="=",
+    )
+    wires = Wires(told)
+    assert wires.towards("192.0.2.200") == {"eth1"}
+    assert wires.towards("192.0.2.100") == {"eth0"}
