@@ -341,24 +341,6 @@ def test_what_tc_and_nft_send_on_is_told(fake_host: FakeLab) -> None:
     assert "missing nft" in lines(read(fake_host), "redirects", "")
 
 
-def test_where_xdp_may_send_to_is_told(fake_host: FakeLab) -> None:
-    """A map of devices keeps their numbers, alone or before a program's; what is not there has an error for a value."""
-    fake_host.fake.tree.write("/sys/class/net/eth1/ifindex", "260\n")
-    says(fake_host, "bpftool", "")
-    (fake_host.fake.root / "bin/bpftool").write_text("""#!/bin/sh
-case "$*" in
-    "map list") printf '%s\\n' "12: devmap  name tx  flags 0x0" "13: devmap_hash  name h" "14: array  name a" ;;
-    "-j map dump id 12") echo '[{"key":["0x00"],"value":["0x04","0x01","0x00","0x00"]},{"value":{"error":"none"}}]' ;;
-    "-j map dump id 13") echo '[{"value":["0x04","0x01","0x00","0x00","0x07","0x00","0x00","0x00"]}]' ;;
-    "-j map dump id 14") echo '[{"value":["0x05","0x00","0x00","0x00"]}]' ;;
-esac
-""")
-    fake_host.fake.tree.write("/sys/class/net/eth0/ifindex", "5\n")
-    for text, told in (("mtu 1500", []), ("mtu 1500 \\    prog/xdp id 3 name p", ["* xdp eth1"])):
-        says(fake_host, "ip", f"2: eth0: <UP> {text}")
-        assert lines(read(fake_host), "redirects", "") == told
-
-
 def test_what_ipsec_sends_through_tunnels_is_told_where_it_is(fake_host: FakeLab) -> None:
     """Asking loads xfrm_user, whose socket in the kernel is of protocol 6 (linux/netlink.h: NETLINK_XFRM)."""
     policy = (
@@ -466,6 +448,7 @@ def test_what_guests_are_to_have_is_told_whether_they_run_or_not(fake_host: Fake
         "<row pci_id='0000:09:00.0' other_config=\"(('a'%.'b') ('pci'%.'0/0000:44:00.0,0/0000:45:00.0'))\"/>",
     )
     tree.write("/etc/xen/old", "pci = ['0000:47:00.0']\n")
+    tree.write("/etc/xen/box.conf", "pci = ['0000:4a:00.0']\n")
     for name in ("win.cfg~", "win.cfg.bak", "auto/win.old", "win.cfg.dpkg-old", "win.rpmsave"):
         tree.write(f"/etc/xen/{name}", "pci = ['0000:01:00.0']\n")
     tree.write("/etc/modprobe.d/guests.conf", "# options xen-pciback hide=(0000:01:00.0)\n"
@@ -477,7 +460,8 @@ def test_what_guests_are_to_have_is_told_whether_they_run_or_not(fake_host: Fake
             "hostdev=0000:43:10.2 /etc/libvirt/libxl/nas.xml",
             "hostdev=0000:44:00.0 /var/xapi/state.db", "hostdev=0000:45:00.0 /var/xapi/state.db",
             "hostdev=0000:46:00.0 /var/lib/qubes/qubes.xml", "hostdev=0000:47:00.0 /etc/xen/old",
-            "hostdev=0000:48:00.0 /etc/modprobe.d/guests.conf", "hostdev=42:00.* /etc/xen/win.cfg",
+            "hostdev=0000:48:00.0 /etc/modprobe.d/guests.conf", "hostdev=0000:4a:00.0 /etc/xen/box.conf",
+            "hostdev=42:00.* /etc/xen/win.cfg",
             "hostdev=49:00.* /etc/modprobe.d/guests.conf", "pci-stub.ids=1af4:1041 /etc/modprobe.d/guests.conf",
             "vfio_pci.ids=8086:1521,8086:10d3 /etc/modprobe.d/guests.conf"]  # fmt: skip
     root = str(fake_host.fake.root)

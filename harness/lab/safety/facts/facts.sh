@@ -375,7 +375,7 @@ if [ "$found" ]; then
         echo "missing rdma"
     fi
 fi
-section redirects # INTERFACE tc OTHER, `* nft OTHER`, `* xdp OTHER`: what arrives at or leaves the one is sent out by the other
+section redirects # INTERFACE tc OTHER, `* nft OTHER`: what arrives at or leaves the one is sent out by the other
 builtin= release= # NixOS and Guix have their modules elsewhere; without a list of what is built in, anything may be
 { read -r release </proc/sys/kernel/osrelease; } 2>/dev/null
 for path in /lib/modules /run/booted-system/kernel*/lib/modules; do
@@ -400,18 +400,6 @@ fi
 if at_work nft_fwd_netdev || at_work nft_dup_netdev; then
     { nft list ruleset 2>/dev/null || echo "missing nft"; } | grep -o -e '^missing .*' -e '\(fwd\|dup\) to .*' |
         grep -o -e '^missing .*' -e '"[^"]*"' | sed 's|^"\(.*\)"$|* nft \1|' | sort -u
-fi
-if command -v bpftool >/dev/null 2>&1 && ip -d -o link 2>/dev/null | grep -q prog/xdp; then
-    for map in $(bpftool map list 2>/dev/null | sed -n 's/^\([0-9]*\): devmap.*/\1/p'); do # where XDP may send to
-        bpftool -j map dump id "$map" 2>/dev/null | grep -o '"value":\["0x..","0x..","0x..","0x..'
-    done | tr -d '"' | while IFS='[,' read -r _ low second third high; do
-        number=$((high * 16777216 + third * 65536 + second * 256 + low)) # as a little-endian machine keeps it
-        for interface in /sys/class/net/*; do
-            value=
-            { read -r value <"$interface/ifindex"; } 2>/dev/null
-            [ "$value" = "$number" ] && printf '* xdp %s\n' "${interface##*/}"
-        done
-    done | sort -u
 fi
 section peers # NAME ADDRESS: with whom a tunnel of WireGuard speaks, and DRBD, OCFS2 and GFS2
 for node in /sys/kernel/config/cluster/*/node/*; do
@@ -468,7 +456,7 @@ for file in /etc/xen/* /etc/xen/auto/* /etc/xen/vm/* /etc/libvirt/libxl/*.xml /v
     case $file in *~ | *.bak | *.old | *.orig | *.save | *.dpkg-* | *.rpm*) continue ;; esac # of no guest any more
     case $file in # each an address behind one letter, or a path
         *.db) grep -o "'pci'%\.'[^']*'" "$file" | grep -o "/$function" ;;
-        *.conf)
+        */modprobe.d/*)
             sed -n "s/$options\(xen[-_]\)\{0,1\}pciback[[:blank:]].*hide=\([^[:blank:]]*\).*/\2/p" "$file" | grep -o "[(]$function"
             sed -n "s/$options\(vfio[-_]pci\|pci[-_]stub\)[[:blank:]]\(.*[[:blank:]]\)\{0,1\}\(ids=[^[:blank:]]*\).*/\1.\3/p" "$file"
             ;;
