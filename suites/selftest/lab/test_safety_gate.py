@@ -309,6 +309,8 @@ def test_one_that_is_not_found_is_told_what_there_is() -> None:
     with pytest.raises(SafetyRefusal, match=r"no function is 8086:ffff of board 8086:0001 with slot 4 ") as told:
         resolve(facts(), nobody)
     assert told.value.hint == "nothing on this host is 8086:ffff of board 8086:0001"
+    with pytest.raises(SafetyRefusal, match=r"no function is 8086:10d3 of board 8086:0001 with slot 4 "):
+        resolve(facts(), identity(id="8086:10d3", subsystem="8086:0001", slot="4"))
     twins = "".join(function(f"0000:02:00.{n}", NIC_HOME[:-1] + str(n), "8086:10d3", "020000") for n in range(1, 6))
     with pytest.raises(SafetyRefusal, match="several functions are 8086:10d3 with slot 4") as told:
         resolve(facts(pci=twins), identity(id="8086:10d3", slot="4"))
