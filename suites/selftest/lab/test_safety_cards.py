@@ -23,6 +23,7 @@ from suites.selftest.lab.test_safety_gate import (
     decision,
     facts,
     function,
+    identity,
     level,
 )
 from suites.selftest.lab.test_safety_holes import TOP, bridge
@@ -175,6 +176,9 @@ def test_drivers_that_hide_a_mac(driver: str) -> None:
     with pytest.raises(SafetyRefusal) as told:
         resolve(gone, nic)
     assert ("hides serial numbers" in str(told.value)) is hidden
+    with pytest.raises(SafetyRefusal) as told:
+        resolve(gone, identity(id="8086:10d3", slot="77"))
+    assert "hides serial numbers" not in str(told.value), "a slot is not hidden"
     with contextlib.nullcontext() if hidden or not driver else pytest.raises(SafetyRefusal):
         assert resolve(gone, nic, {nic.mark: Bdf.parse(NIC)}) == Bdf.parse(NIC)
 
