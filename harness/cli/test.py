@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from harness.base.deadline import Deadline
 from harness.base.errors import CommandFailed, ExitStatus, UsageError
@@ -19,7 +20,16 @@ from harness.cli.run import checkout
 app = typer.Typer()
 
 
+class _HandsOn(TyperCommand):
+    """`--` is for tox, which hands on to pytest what stands behind it; click would keep it to itself."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        at = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, [*args[:at], *args[at : at + 1], *args[at:]])
+
+
 @app.command(
+    cls=_HandsOn,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog="""Examples:
 
@@ -48,7 +58,7 @@ def test(
     """
     root = checkout()
     if fuzz is not None:
-        return _search(root, fuzz, context.args)
+        return _search(root, fuzz, [word for word in context.args if word != "--"])
     if find_spec("tox") is None:
         raise UsageError("tox is not installed", hint="call ./tools/maskall test, which installs it")
     os.chdir(root)

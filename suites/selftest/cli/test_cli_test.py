@@ -1,4 +1,4 @@
-"""`maskall test --fuzz`: rounds of new examples; the first that fails ends it, with the example."""
+"""`maskall test`: what tox is handed on; and `--fuzz`, whose first round that fails ends it, with the example."""
 
 from __future__ import annotations
 
@@ -51,3 +51,14 @@ def test_without_hypothesis_it_says_what_to_do(tree: Path, monkeypatch: pytest.M
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="hypothesis is not installed"):
         command._search(tree, 60.0, [])
+
+
+def test_tox_gets_what_it_hands_on_to_pytest(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not without the two dashes, behind which an option is none of tox's own."""
+    asked: list[list[str]] = []
+    monkeypatch.setattr(command.os, "execv", lambda _, argv: asked.append(argv))
+    monkeypatch.setattr(command.os, "chdir", lambda _: None)
+    words = ["-e", "nested", "--", "-k", "E14", "--maskall-for=5m", "--", "x"]
+    main(["test", *words])
+    main(["test"])
+    assert [argv[argv.index("tox") + 1 :] for argv in asked] == [words, []]
