@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.base.deadline import poll
-from harness.base.errors import LockHeld
+from harness.base.errors import LabError, LockHeld
 from harness.lab.lease.claim import Claim, look, owner_of
-from harness.lab.lease.holder import STALE, Holder, parse
+from harness.lab.lease.holder import STALE, Claimed, Holder, parse
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.patience import FOREVER, soon
 
@@ -78,6 +78,29 @@ def test_what_was_given_back_is_not_taken_again(taker: Taker, run: str) -> None:
     claim.release()
     claim.check()
     assert look(claim.transport, run) is None
+
+
+def test_a_heartbeat_ends_at_once(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when it would have to beat again."""
+    monkeypatch.setattr("harness.lab.lease.claim.BEAT", FOREVER)
+    claim = taker.take()
+    claim.release()
+    assert poll(lambda: not claim.beating, soon())
+    assert claim._thread is not None
+    claim._thread.join(FOREVER / 2)
+    assert not claim._thread.is_alive()
+
+
+def test_a_claim_is_stale_once_its_time_is_over() -> None:
+    holder = Holder("ada@box", "a test", "noon", "b1", "t1")
+    assert [Claimed(holder, age).live for age in (STALE - 1, STALE, None)] == [True, False, False]
+
+
+def test_where_a_claim_cannot_be_put_is_no_host_of_somebody_else(taker: Taker, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    taker.run = str(tmp_path / "file/run")
+    with pytest.raises(LabError, match="Not a directory"):
+        taker.take()
 
 
 def test_a_host_with_an_open_journal_is_not_given_free(taker: Taker, run: str) -> None:

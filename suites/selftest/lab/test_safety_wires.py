@@ -269,6 +269,12 @@ def test_by_which_card_our_session_comes(ssh: str, told: list[str]) -> None:
     assert all(way in one.reason for way, one in zip(told, holes, strict=True))
 
 
+def test_the_bridge_that_a_card_is_a_port_of_is_told_with_its_line() -> None:
+    found = ask("card", facts(net="eth1 master /sys/devices/virtual/net/br0\n" + card("br0"))).findings
+    (told,) = [one for one in found if "another interface is built on it" in one.reason]
+    assert [line.text for line in told.evidence] == ["eth1 master /sys/devices/virtual/net/br0"]
+
+
 def test_a_route_is_before_the_network_of_an_address_that_it_is_a_part_of() -> None:
     told = facts(
         addresses="2: eth0    inet 192.0.2.1/24 scope global noprefixroute eth0\n",

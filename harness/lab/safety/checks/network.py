@@ -89,7 +89,7 @@ def _ways(one: Far, wires: Wires) -> list[set[str]]:
     if one.bound:
         return [{name} for name in one.bound]
     ways = [wires.towards(server) for server in one.servers]
-    return [way - {"lo"} for way in ways if way != {"lo"}]
+    return [way for way in ways if way != {"lo"}]
 
 
 def _holes(wires: Wires) -> Iterator[_Hole]:
