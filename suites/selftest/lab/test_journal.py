@@ -256,3 +256,14 @@ class TestQuarantine:
         (tmp_path / "file").touch()
         with pytest.raises(LabError, match="file/box"):
             HostState("box", tmp_path / "file" / "box").poison("x")
+
+
+def test_that_a_file_is_new_is_on_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsync(2): the entry in its folder is another thing than the file."""
+    synced: list[Path] = []
+    monkeypatch.setattr(states.private, "sync_folder", synced.append)
+    path = tmp_path / "journal.jsonl"
+    states.append_durably(path, b"one\n", 0, b"")
+    assert synced == [tmp_path]
+    states.append_durably(path, b"two\n", 4, b"")
+    assert synced == [tmp_path]
