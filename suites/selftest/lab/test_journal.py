@@ -267,3 +267,12 @@ def test_that_a_file_is_new_is_on_disk_too(tmp_path: Path, monkeypatch: pytest.M
     assert synced == [tmp_path]
     states.append_durably(path, b"two\n", 4, b"")
     assert synced == [tmp_path]
+
+
+def test_whose_claim_was_seen_last_is_remembered(state: HostState, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert state.heard == ""
+    for owner in ("bob@box", "eve@box", ""):
+        state.hear(owner)
+        assert HostState("box", state.folder).heard == owner
+    monkeypatch.setattr(states.private, "write_durably", lambda *_: pytest.fail("what is known is not written again"))
+    state.hear("")
