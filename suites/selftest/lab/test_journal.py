@@ -276,3 +276,14 @@ def test_whose_claim_was_seen_last_is_remembered(state: HostState, monkeypatch: 
         assert HostState("box", state.folder).heard == owner
     monkeypatch.setattr(states.private, "write_durably", lambda *_: pytest.fail("what is known is not written again"))
     state.hear("")
+
+
+def test_state_that_nobody_is_known_to_hold_is_for_anybody(state: HostState) -> None:
+    with state.ours("t1"):
+        assert not (state.folder / "holder").exists()
+    state.hold("t1")
+    for token in ("t1", ""):
+        with state.ours(token):
+            assert (state.folder / "holder").read_text() == "t1"
+    with pytest.raises(LockHeld, match="taken over"), state.ours("t2"):
+        pytest.fail("it is another's")
