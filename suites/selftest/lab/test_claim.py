@@ -91,6 +91,15 @@ def test_a_heartbeat_ends_at_once(taker: Taker, monkeypatch: pytest.MonkeyPatch)
     assert not claim._thread.is_alive()
 
 
+def test_a_claim_that_is_renewed_has_one_heartbeat(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.lab.lease.claim.BEAT", FOREVER)
+    claim = taker.take()
+    before = claim._stream
+    claim.renew()
+    assert claim.beating and before is not None and before is not claim._stream
+    assert poll(lambda: before.ended, soon())
+
+
 def test_a_claim_is_stale_once_its_time_is_over() -> None:
     holder = Holder("ada@box", "a test", "noon", "b1", "t1")
     assert [Claimed(holder, age).live for age in (STALE - 1, STALE, None)] == [True, False, False]
