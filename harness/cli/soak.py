@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 DEFAULT_RUNS = 100
-_FREE = (
-    "for_",
-    "workers",
-    "mirror",
-    "yes",
-)  # which --resume may be given: they change nothing of what is counted
+_FREE = ("for_", "workers", "mirror", "yes")
+"""What --resume may be given: it changes nothing of what is counted."""
 _SAME = ("xen_version", "kernel", "qemu")  # facts that make runs comparable
 
 
@@ -71,7 +67,6 @@ def begin(options: RunOptions, *, runs: int | None) -> int:
     from harness.report.soak import Soak
     from harness.run.selection import chosen
 
-    _ = options.last_begin  # now, and whether it is one
     rows = [row for row in chosen(options) if row.end.hazard]
     if not rows:
         raise UsageError(
@@ -97,7 +92,6 @@ def go_on(folder: Path, options: RunOptions, *, runs: int | None) -> int:
     from harness.run.selection import chosen
     from harness.run.store import load
 
-    _ = options.last_begin  # now, and whether it is one
     begun = load(folder / SOAK, Soak, hint="--resume wants a soak's directory")
     if runs is not None and runs < len(begun.runs):
         raise UsageError(f"--runs {runs}: {len(begun.runs)} are done already", hint="leave it out, or give more")

@@ -2,7 +2,7 @@
 
 Loaded by every pytest that finds this package installed, so it imports nothing heavy, every option begins with
 `--maskall-` and every key of an ini file with `maskall_`, and no hook does anything for tests that do not ask for its
-fixtures.
+fixtures; but --maskall-for, which is asked for by whoever calls, is for all.
 """
 
 from __future__ import annotations

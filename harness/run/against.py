@@ -106,7 +106,7 @@ def _phases(turn: _Turn) -> dict[str, float]:
 
 
 def _scenario(turn: _Turn) -> dict[str, float]:
-    """As a run plays it that is not the first of its checkout, the control too."""
+    """As a run plays it, the control too. What the first turn has to build, later ones find."""
     return {"a scenario and its control": _played(turn, f"E14-F1-hvm-{turn.device}", "--device", turn.device)}
 
 

@@ -145,9 +145,10 @@ class Session:
         over = self.plan.options.last_begin
         if over is None or scenario.id in self._rows_begun:
             return False
-        if not over.expired:
-            self._rows_begun.add(scenario.id)
-        return over.expired
+        if over.expired:
+            return True
+        self._rows_begun.add(scenario.id)
+        return False
 
     def _control(self, player: SidePlayer) -> SideOutcome:
         """A control, played in an earlier run or in this one."""

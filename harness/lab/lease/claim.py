@@ -280,6 +280,8 @@ class Claim:
         self._quiet()
         self.holder = replace(self.holder, reason=inert(why)[:_REASON])
         with self._telling("stays, and cannot say why"):
+            if not self.transport.connected:
+                raise HostUnreachable("there is no connection")
             there = look(self.transport, self.run)
             if there is not None and there.holder.token == self.holder.token:
                 self._put(there)

@@ -67,6 +67,12 @@ def test_a_second_more_of_patience_is_none(tool: ModuleType) -> None:
     assert made == [waits.decode().replace("most=3", "most=4")]
 
 
+def test_words_of_an_error_are_prose_and_those_of_a_check_are_not(tool: ModuleType) -> None:
+    source = b'ParseError("a b", file="x")\nLabError("a b", hint="y")\nCheck(expected="on", file="z")\n'
+    found = [one for one in tool.Finder("a.py", source).all() if one.kind == "changed constant"]
+    assert [one.new for one in found] == ["'on~'", "'z~'"]
+
+
 def test_the_same_seed_chooses_the_same(tool: ModuleType, tmp_path: Path) -> None:
     part = tree(tmp_path, tool)
     assert tool.chosen(part, "7", 5, tmp_path) == tool.chosen(part, "7", 5, tmp_path)

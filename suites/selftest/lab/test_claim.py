@@ -16,6 +16,7 @@ from harness.base.deadline import poll
 from harness.base.errors import LabError, LockHeld
 from harness.lab.lease.claim import Claim, look, owner_of
 from harness.lab.lease.holder import STALE, Claimed, Holder, parse
+from suites.selftest.fakes.faketransport import FakeTransport
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.patience import FOREVER, soon
 
@@ -98,6 +99,13 @@ def test_a_claim_that_is_renewed_has_one_heartbeat(taker: Taker, monkeypatch: py
     claim.renew()
     assert claim.beating and before is not None and before is not claim._stream
     assert poll(lambda: before.ended, soon())
+
+
+def test_why_it_cannot_say_why_it_stays_is_told_in_plain_words() -> None:
+    told: list[str] = []
+    holder = Holder("ada@box", "a test", "noon", "b1", "t1")
+    Claim(FakeTransport("box"), holder, {}, notice=told.append).let_go("a test")
+    assert told == ["our claim on box stays, and cannot say why: there is no connection"]
 
 
 def test_a_claim_is_stale_once_its_time_is_over() -> None:

@@ -188,10 +188,11 @@ class TestOptions:
 
     def test_all_that_repeats_it(self, root: Path) -> None:
         edit_json(root / "run.json", lambda data: data.update(repeat_options=" --stack bookworm --cold --rounds 5"))
-        options = settled(RunOptions(resume=root, workers=2))
+        options = settled(RunOptions(resume=root, workers=2, for_="1h"))
         assert options.scenario == (RECORDED.id, NEVER.id) and options.device == ("virtio-rng",)
         assert (options.stack, options.cold, options.rounds, options.workers) == ("bookworm", True, 5, 2)
         assert options.results_directory() == root
+        assert options.for_ == "1h"
         assert settled(options) == options
 
     def test_of_words_is_the_inverse_of_repeat_options(self) -> None:

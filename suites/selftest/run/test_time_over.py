@@ -50,6 +50,19 @@ def test_there_is_no_end_unless_it_is_asked_for() -> None:
 
 
 @pytest.mark.usefixtures("played_by")
+def test_a_row_that_begins_as_the_time_runs_out_is_played_whole(timed: Session) -> None:
+    answers = iter([False, *[True] * 100])
+
+    class RunsOut(Deadline):
+        @property
+        def expired(self) -> bool:
+            return next(answers)
+
+    timed.plan.options.__dict__["last_begin"] = RunsOut(0)
+    assert [timed.run(row).conclusion for row in ROWS[:2]] == [Conclusion.PROVEN, Conclusion.SKIPPED]
+
+
+@pytest.mark.usefixtures("played_by")
 def test_a_row_that_had_begun_is_played_with_its_control(timed: Session, played_by: Callable[[Player], None]) -> None:
     def slow(row: Scenario, host: Host, evidence: EvidenceStore) -> PlayedSide:
         time_over(timed.plan.options)
