@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -47,3 +48,17 @@ def test_it_is_understood_on_a_machine_without_xen() -> None:
     facts = parse_facts(sections)
     assert {str(bdf) for bdf in facts.functions} == {path.name for path in Path("/sys/bus/pci/devices").iterdir()}
     assert set(facts.blocks) == {path.name for path in Path("/sys/class/block").iterdir()}
+    assert not facts.missing("users")
+
+
+@pytest.mark.parametrize("ends", ["exit 0", "exit 127", "kill -KILL $$"])
+def test_a_search_for_open_devices_that_did_not_end_is_no_answer(tmp_path: Path, ends: str) -> None:
+    """A file on a mount whose server is gone holds find(1) up: it is killed, and nobody knows who has what open."""
+    timeout = tmp_path / "timeout"
+    timeout.write_text(f"#!/bin/sh\necho block special file 8:0 /proc/1/fd/3\n{ends}\n")
+    timeout.chmod(0o755)
+    place = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", str(_PROGRAM), "@facts"], capture_output=True, timeout=FOREVER, env=place)  # noqa: S603, S607
+    told = split(done.stdout, "@facts")["users"].decode().splitlines()
+    assert len(told) == 2
+    assert [line for line in told if line.startswith("missing ")]

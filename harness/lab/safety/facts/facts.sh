@@ -194,15 +194,21 @@ for char in /sys/dev/char/*; do
     cd /
 done
 section users # KIND NUMBER PROGRAM: who has a device open; terminals, null, zero and the like are left out
-find -L /proc/[0-9]*/fd -maxdepth 1 \( -type b -o -type c \) -exec stat -L -c '%F %t:%T %n' {} + 2>/dev/null |
+timeout -s KILL 20 sh -c 'command -v find >/dev/null && {
+    find -L /proc/[0-9]*/fd -maxdepth 1 \( -type b -o -type c \) -exec stat -L -c "%F %t:%T %n" {} +
+    echo ended # a file whose server is gone holds find up
+}' 2>/dev/null | {
+    ended=
     while read -r kind _ _ number place; do
         case $number in 1:* | 5:* | 88:* | 89:* | 8[a-f]:*) [ "$kind" = character ] && continue ;; esac
+        [ "$kind" = ended ] && ended=yes && continue
         place=${place#*/proc/}
         program=
         { read -r program <"/proc/${place%%/*}/comm"; } 2>/dev/null
         printf '%s %s %s\n' "$kind" "$number" "${program:-unknown}"
-    done | sort -u
-command -v find >/dev/null 2>&1 || echo "missing find"
+    done
+    [ "$ended" ] || echo "missing find, or it did not end"
+} | sort -u
 section majors
 whole /proc/devices
 section modules # DRIVER MODULE: its own, those it stands on, and all that stand on it
