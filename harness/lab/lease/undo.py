@@ -22,7 +22,7 @@ from harness.model.address import Bdf
 from harness.model.change import Change, ChangeKind, Ledger
 from harness.mutants.livepatching import NAME
 from harness.transport.base import Command, CommandResult, Script, Transport
-from harness.xen.keys.xl_output import parse_list
+from harness.xen.keys.xl_output import DomainRow, parse_list
 from harness.xen.toolstack.xl import REMOTE_RUN, XlToolstack
 
 _SECONDS = 60.0
@@ -211,6 +211,7 @@ class Undo:
     def reset(self, device: str, method: str) -> None:
         """One reset of the device by one of the kernel's methods. What the write says proves nothing, the registers are
         read afterwards. DeviceTaken."""
+        self._note_domids()
         self._owners = owners.ask(self.transport, self.domids)
         for wanted in self.touched.baselines:
             if wanted.device == device:
@@ -223,8 +224,17 @@ class Undo:
             )
 
     def others(self) -> list[str]:
-        """The domains on the host that run and are none of ours, by name. RestoreFailed when Xen does not say."""
-        return sorted(name for name, domid in self._domains().items() if domid and name not in self.touched.domains)
+        """The domains on the host that run and are none of ours, by name. RestoreFailed when Xen does not say.
+
+        One without a name is a guest whose name xenstore does not tell, unless it is ours or Xen has taken it apart.
+        """
+        self._note_domids()
+        there = [row for row in self._rows() if row.domid and row.name not in self.touched.domains]
+        return sorted(
+            f"d{row.domid}, which has no name" if row.zombie else row.name
+            for row in there
+            if not row.zombie or not (row.dying or row.domid in self.domids)
+        )
 
     def still_there(self) -> list[str]:
         """The addresses at which there still is the device that was found there: no other may be reset or bound."""
@@ -233,7 +243,7 @@ class Undo:
     def _our_domains(self) -> dict[str, int]:
         if not self.touched.domains:
             return {}
-        return {name: domid for name, domid in self._domains().items() if name in self.touched.domains and domid != 0}
+        return {row.name: row.domid for row in self._rows() if row.name in self.touched.domains and row.domid != 0}
 
     def _zombies(self) -> list[int]:
         """Of our domains, those that are dead and not gone: a device may be theirs still."""
@@ -244,20 +254,26 @@ class Undo:
         return [row.domid for row in rows if row.zombie and row.domid in self.domids]
 
     def _note_domids(self) -> None:
-        """The numbers that our domains had, as their creation noted them on the host: a zombie has no name."""
+        """The numbers that our domains had, as their creation noted them on the host: a zombie has no name.
+
+        A number is nobody's for good: Xen gives it away again, from 1 on in each boot. Whose name it has now is its.
+        """
         noted = self.transport.run(Script(f"cat {REMOTE_RUN}/*.domids 2>/dev/null"), deadline=self._deadline)
         self.domids |= {int(word) for word in noted.text.split() if re.fullmatch(r"[1-9][0-9]{0,4}", word)}
+        if self.domids:
+            named = {row.domid: row.name for row in self._rows() if not row.zombie}
+            self.domids -= {domid for domid, name in named.items() if name not in self.touched.domains}
 
-    def _domains(self) -> dict[str, int]:
-        """All that are not zombies, dom0 too. RestoreFailed when this is Xen and does not say."""
+    def _rows(self) -> tuple[DomainRow, ...]:
+        """All domains, dom0 too. RestoreFailed when this is Xen and does not say."""
         seen = self.transport.run(["xl", "list"], deadline=self._deadline)
         if not seen.ok:
             hypervisor = self.transport.run(["cat", "/sys/hypervisor/type"], deadline=self._deadline)
             if hypervisor.text.strip() == "xen":
                 told = seen.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {seen.status}"]
                 raise RestoreFailed(f"{self.transport.name}: whether our domains are gone, xl does not say: {told[0]}")
-            return {}  # no Xen in this boot: no domain either
-        return {row.name: row.domid for row in parse_list(seen.text, file="xl list") if not row.zombie}
+            return ()  # no Xen in this boot: no domain either
+        return parse_list(seen.text, file="xl list")
 
     def _device(self, wanted: Baseline) -> None:
         seen = self._read(wanted)

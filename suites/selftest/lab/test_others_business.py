@@ -357,3 +357,52 @@ def test_a_leak_of_ours_is_still_one(fake_host: FakeLab) -> None:
         visit.put_back()
     (fake_host.fake.root / "proc/self/mounts").write_text("")
     visit.end()
+
+
+class TestANumberIsGivenAwayAgain:
+    """Xen's numbers of domains wrap, and begin anew in each boot: that of a guest of ours may be bob's by now."""
+
+    def number(self, visit: Lease, lab: FakeLab) -> int:
+        """That of our guest, which is gone."""
+        (found,) = (one.domid for one in lab.fake.domains.values() if one.name == "maskall-a")
+        visit.domids.add(found)
+        run(lab.transport(), ["xl", "destroy", "maskall-a"], changes=True)
+        return found
+
+    def test_his_device_is_not_taken(self, fake_host: FakeLab) -> None:
+        visit = arrive(fake_host)
+        borrow(visit)
+        fake_host.fake._next_domid = number = self.number(visit, fake_host)
+        (fake_host.fake.root / "etc/bob.cfg").write_text(f'name="bob"\npci=["{NIC}"]\n')
+        run(fake_host.transport(), ["xl", "create", "/etc/bob.cfg"], changes=True)
+        fake_host.fake.executed.clear()
+        climb = give_back(visit, power=FakePower())
+        assert climb is not None and "in use by others" in climb.told
+        visit.end()
+        assert fake_host.fake.functions[str(NIC)].owner == f"d{number}"
+        assert not fake_host.fake.ran("xl|tee|setpci|modprobe"), "nothing was touched"
+
+    def test_his_guest_is_no_leak_of_ours(self, fake_host: FakeLab) -> None:
+        before = fake_host.fake.state()
+        visit = arrive(fake_host)
+        borrow(visit)
+        number = self.number(visit, fake_host)
+        fake_host.fake.domains[number] = Domain("bob", number)
+        fake_host.fake.xenstore |= {f"/local/domain/0/backend/vif/{number}/0/frontend": "", "/local/domain/9/name": ""}
+        assert give_back(visit, power=FakePower()) is None
+        visit.end()
+        assert fake_host.fake.state()["functions"] == before["functions"]
+        assert fake_host.fake.domains[number].name == "bob" and fake_host.fake.boots == 1
+
+
+def test_no_reboot_under_a_guest_whose_name_is_not_told(fake_host: FakeLab) -> None:
+    """Where xenstore is silent `xl list` calls every domain (null): only one that Xen has taken apart is dead."""
+    visit = arrive(fake_host)
+    borrow(visit)
+    fake_host.fake.zombies = True  # one of ours would need a reboot
+    fake_host.fake.domains[9] = Domain("(null)", 9)
+    climb = give_back(visit, power=FakePower())
+    assert climb is not None and not climb.restored
+    assert "d9, which has no name" in climb.told
+    visit.end()
+    assert fake_host.fake.boots == 1
