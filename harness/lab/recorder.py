@@ -67,6 +67,9 @@ class Recorder:
             raise LockHeld(
                 f"the console of {self.host} is being read already", hint=f"see who has {self.lock}"
             ) from None
+        except OSError as error:  # a file system over the network without locks
+            os.close(handle)
+            raise LabError(f"the console of {self.host} cannot be recorded: {error}") from error
         self._thread = threading.Thread(
             target=self._record, args=(handle,), name=f"console of {self.host}", daemon=True
         )

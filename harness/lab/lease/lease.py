@@ -125,7 +125,7 @@ class Lease:
             for line in adopt(left.entries, fenced, state, token=token):
                 notice(line)
         else:
-            _clear_away(fenced, state, left, wishes.journal, notice)
+            _clear_away(fenced, state, left, notice)
         journal = HostJournal(
             fenced,
             state,
@@ -315,16 +315,19 @@ def _keep_the_other(transport: Fenced, state: HostState, which: str, notice: Not
     if which == "controller":
         there = transport.run(["cat", f"{REMOTE_RUN}/journal.jsonl"], deadline=Deadline.after(CONNECT_SECONDS))
         name, other = ("journal-of-the-host", there.stdout) if there.ok else ("", b"")
-    elif which == "host" and state.journal.exists():
-        name, other = "journal-of-this-controller", state.journal.read_bytes()
+    elif which == "host":
+        try:
+            name, other = "journal-of-this-controller", state.journal.read_bytes()
+        except OSError:  # it is not there, or is why the other one was chosen
+            name = ""
     if name:
         with contextlib.suppress(LabError):
             notice(f"the other one is kept in {state.keep(f'{name}.jsonl', other)}")
 
 
-def _clear_away(transport: Fenced, state: HostState, left: Found, which: str, notice: Notice) -> None:
+def _clear_away(transport: Fenced, state: HostState, left: Found, notice: Notice) -> None:
     """Nothing is to be undone: journals that are closed, or that a reboot has closed, are put aside."""
-    if left.closed or (which == "controller" and is_dirty(transport)):
+    if left.closed or is_dirty(transport):  # one without a whole line has announced nothing
         close_remote(transport, left.closed or _fresh_run())
     if left.past:
         notice(f"{transport.name} has rebooted since: that has undone what was done; how its devices are now:")
@@ -332,12 +335,11 @@ def _clear_away(transport: Fenced, state: HostState, left: Found, which: str, no
             seen = baselines.read(transport, Bdf.parse(wanted.device))
             for line in wanted.differences(seen) or [f"{wanted.device} is as it was"]:
                 notice(line)
-    if state.journal.exists():
-        run = left.past[0].run if left.past else left.closed or _fresh_run()
-        try:
-            state.archive(f"{run}-{left.stale}" if left.stale else run)
-        except LabError as error:
-            notice(error.message)
+    run = left.past[0].run if left.past else left.closed or _fresh_run()
+    try:
+        state.archive(f"{run}-{left.stale}" if left.stale else run)
+    except LabError as error:
+        notice(error.message)
 
 
 def _fresh_run() -> str:

@@ -345,13 +345,14 @@ def _run_of(raw: bytes) -> str:
 
 
 def local(state: HostState) -> tuple[JournalLine, ...]:
-    """This controller's copy, whatever became of it. JournalDamaged."""
+    """This controller's copy, whatever became of it. JournalDamaged, LabError where it cannot be read."""
     try:
         data = state.journal.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        raise LabError(f"the journal {state.journal} cannot be read: {error.strerror}") from error
+        told = f"the journal {state.journal} cannot be read: {error.strerror}"
+        raise LabError(told, hint="maskall restore HOST --journal host goes by the host's copy alone") from error
     return _parsed(data, str(state.journal))
 
 

@@ -86,17 +86,23 @@ class HostState:
         """Within it no other process of this controller writes here. LockHeld when another one has taken the host over.
 
         Without a token only the former. On a disk that can only be read nobody writes, so there is nothing to lock.
+        NotRecorded where nothing can be written or locked for another reason: a folder of somebody else, a file system
+        over the network without locks (flock(2)).
         """
         try:
             private.folder(self.folder)
             handle = os.open(self.folder / "lock", os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
-                raise LabError(f"{self.folder}: {error.strerror}", hint=_REMEMBER) from error
+                raise NotRecorded(f"{self.folder}: {error.strerror}", hint=_REMEMBER) from error
             yield
             return
         try:
-            if not poll(lambda: _locked(handle), Deadline.after(_LOCK_SECONDS), every=0.05):
+            try:
+                locked = poll(lambda: _locked(handle), Deadline.after(_LOCK_SECONDS), every=0.05)
+            except OSError as error:
+                raise NotRecorded(f"{self.folder} cannot be locked: {error.strerror}", hint=_REMEMBER) from error
+            if not locked:
                 hint = f"is one of them stopped? see who has {self.folder / 'lock'} open"
                 raise LockHeld(f"{self.name}: another process of this controller writes its journal", hint=hint)
             holder = self._text("holder")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import io
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from harness.base.errors import LabError, MaskallError
+from harness.base.errors import ExitStatus, LabError, MaskallError, NotRecorded
 from harness.cli import main
 from harness.lab.lease.claim import look
 from harness.lab.lease.lease import Lease
@@ -30,8 +35,8 @@ def disk(tmp_path: Path) -> Iterator[FailingDisk]:
         yield made
 
 
-def restore(lab: FakeLab) -> int:
-    return main(["restore", NAME, "--inventory", str(lab.inventory), "--take-over", "a test"])
+def restore(lab: FakeLab, *words: str) -> int:
+    return main(["restore", NAME, "--inventory", str(lab.inventory), "--take-over", "a test", *words])
 
 
 def killed(lab: FakeLab) -> None:
@@ -54,6 +59,89 @@ def test_the_controllers_disk_takes_nothing(
     visit = Lease.begin(site(fake_host), FORCED, lambda _: None)
     assert not visit.left_behind, "its copy is told from one that counts"
     visit.end()
+
+
+def _a_file(state: Path) -> None:
+    shutil.rmtree(state)
+    state.touch()
+
+
+def _a_link_to_what_is_not_mounted(state: Path) -> None:
+    shutil.rmtree(state / "maskall")
+    (state / "maskall").symlink_to("/nonexistent/maskall")
+
+
+def _a_link_to_itself(state: Path) -> None:
+    shutil.rmtree(state)
+    state.symlink_to(state)
+
+
+def _of_somebody_else(state: Path) -> None:
+    (state / "maskall/hosts" / NAME / "journal.jsonl").unlink()
+    os.chown(state / "maskall/hosts" / NAME, 12345, -1)
+
+
+@pytest.mark.parametrize("broken", [_a_file, _a_link_to_what_is_not_mounted, _a_link_to_itself, _of_somebody_else])
+def test_its_state_is_not_where_it_should_be(
+    fake_host: FakeLab, tmp_path: Path, broken: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Going back remembers nothing here. A copy that cannot be read is told from one that is not there."""
+    if broken is _of_somebody_else and os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    before = fake_host.fake.state()
+    killed(fake_host)
+    broken(tmp_path / "controller")
+    if restore(fake_host) != 0:
+        assert "--journal host" in capsys.readouterr().err and broken is _a_link_to_itself
+        assert restore(fake_host, "--journal", "host") == 0
+    assert "nothing can be remembered" in capsys.readouterr().out
+    assert fake_host.fake.state() == before
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE])
+def test_its_state_can_no_longer_be_opened(
+    fake_host: FakeLab, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = fake_host.fake.state()
+    killed(fake_host)
+    plain = io.open
+
+    def opened(file: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401  (passed through)
+        if str(file).startswith(str(tmp_path / "controller")):
+            raise OSError(number, os.strerror(number))
+        return plain(file, *arguments, **named)
+
+    monkeypatch.setattr(io, "open", opened)
+    assert restore(fake_host) == ExitStatus.UNDECIDED
+    assert "--journal host goes by the host's copy alone" in capsys.readouterr().err
+    assert restore(fake_host, "--journal", "host") == 0
+    assert fake_host.fake.state() == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EIO])
+def test_its_file_system_has_no_locks(
+    fake_host: FakeLab, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NFS without its lock manager: nothing is begun, and everything is taken back."""
+    before = fake_host.fake.state()
+    killed(fake_host)
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(number, os.strerror(number))))
+    assert restore(fake_host) == 0
+    assert "cannot be locked" in capsys.readouterr().out
+    assert fake_host.fake.state() == before
+    visit = Lease.begin(site(fake_host), FORCED, lambda _: None)
+    with pytest.raises(NotRecorded, match="cannot be locked"):
+        visit.open_journal("a test")
+    visit.end()
+
+
+def test_a_journal_without_a_line_is_cleared_away(fake_host: FakeLab) -> None:
+    """Its writer died before the first line was whole: nothing was announced, so nothing was changed."""
+    visit = Lease.begin(site(fake_host), FORCED, lambda _: None)
+    die(visit)
+    (fake_host.fake.root / "run/maskall/journal.jsonl").touch()
+    assert restore(fake_host) == 0
+    assert look(fake_host.transport()) is None, "the host is free"
 
 
 def test_a_run_goes_back_when_the_disk_fills_up_under_it(fake_host: FakeLab, disk: FailingDisk) -> None:
