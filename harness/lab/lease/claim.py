@@ -255,6 +255,8 @@ class Claim:
         if not self.beating:
             if not self.transport.connected:
                 self.transport.connect(Deadline.after(_SECONDS))
+            if look(self.transport, self.run) is None:  # and which machine answers by now is not for us to ask
+                raise LabError(f"{self.transport.name} has no claim of ours any more: has it rebooted?")
             self.renew()
 
     def renew(self) -> None:

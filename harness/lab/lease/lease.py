@@ -15,6 +15,7 @@ from typing import Self
 
 from harness.base.deadline import Deadline
 from harness.base.errors import (
+    AnotherMachine,
     HostUnreachable,
     LabError,
     NotRecorded,
@@ -234,12 +235,23 @@ class Lease:
         """A link that is alive and to the host as it is in this boot, with the claim still ours."""
         boot = self._boot_now()
         if boot != self.journal.boot_id:
+            self._refuse_another_machine()
             self.notice(f"{self.site.name} has rebooted: what was changed is gone, as is the claim")
             self.claim.renew()
             self.journal.boot_id = self.transport.boot = boot
             self.journal.settle()
         elif not self.claim.beating:
             self.claim.renew()
+
+    def _refuse_another_machine(self) -> None:
+        """AnotherMachine when a clone answers in place of ours, before anything is written there: host keys are copied
+        along with a disk, and an address or a name may lead to either."""
+        other = self.machine.told_from(machine(self.transport, self.site.host_key_fingerprint))
+        if other:
+            raise AnotherMachine(
+                f"{self.site.name}: another machine answers at its address now: {other}",
+                hint="nothing was changed there; what was changed on the first one is still on record",
+            )
 
     def _boot_now(self) -> str:
         """The boot_id, over a new link when the old one turns out to be dead: a link is not heard breaking."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.errors import DeviceTaken, RestoreFailed
+from harness.base.errors import DeviceTaken, LabError, RestoreFailed
 from harness.base.progress import PlainProgress
+from harness.host.guest import CREATE
 from harness.lab.lease import owners
 from harness.lab.lease.ladder import Rung
 from harness.lab.lease.lease import Lease
@@ -406,3 +407,24 @@ def test_no_reboot_under_a_guest_whose_name_is_not_told(fake_host: FakeLab) -> N
     assert "d9, which has no name" in climb.told
     visit.end()
     assert fake_host.fake.boots == 1
+
+
+def test_a_clone_that_answers_in_the_middle_of_a_run_is_not_touched(fake_host: FakeLab) -> None:
+    """It has our disk, with the same host keys: its name had two addresses, or another machine got the address."""
+    visit = arrive(fake_host)
+    borrow(visit)
+    fake_host.fake.reboot()
+    board_id = fake_host.fake.root / "sys/class/dmi/id/product_uuid"
+    board_id.parent.mkdir(parents=True, exist_ok=True)
+    board_id.write_text("4c4c4544-0042-4a10-8056-b4c04f575931\n")
+    run(fake_host.transport(), ["xl", "pci-assignable-add", str(NIC)], changes=True)  # somebody's there
+    fake_host.fake.executed.clear()
+    power = FakePower()
+    with pytest.raises(LabError, match="no claim of ours"):
+        visit.journal.about_to(CREATE.to(guest="maskall-b"))
+    climb = give_back(visit, power=power)
+    assert climb is not None and "another machine answers" in climb.told
+    assert [one.rung for one in climb.tried] == [Rung.RECONNECT, Rung.QUARANTINE]
+    visit.end()
+    assert fake_host.fake.executed == [] and power.orders == []
+    assert not (fake_host.fake.root / "run/maskall/claim").exists(), "not even claimed"
