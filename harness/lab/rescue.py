@@ -35,12 +35,15 @@ def arrive(site: Site, wishes: ClaimOptions, notice: Callable[[str], None]) -> L
     try:
         return Lease.begin(site, wishes, notice)
     except HostUnreachable as error:  # as long as a boot may take
-        power = site.power() if site.entry.allow_reboot else None
+        if not site.entry.allow_reboot:
+            raise
         why = "" if error.why is Unreachable.SILENT else error.why.value
         why = why or _no_power(site, wishes)
-        if power is None or why:
-            if power is not None:
-                notice(f"{site.name} is not power cycled: {why}")
+        if why:
+            notice(f"{site.name} is not power cycled: {why}")
+            raise
+        power = site.power()
+        if power is None:
             raise
         notice(f"{error.message}; a run of ours is not undone there, so it is power cycled")
     power.cycle(Deadline.after(site.entry.boot_seconds))

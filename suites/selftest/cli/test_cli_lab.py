@@ -119,3 +119,33 @@ def test_a_host_that_does_not_answer(
     inventory.write_text(fake_host.text.replace(f"port: {fake_host.wire.port}", "port: 1"))
     assert main(["doctor", NAME, "--inventory", str(inventory)]) == ExitStatus.UNDECIDED
     assert "no ssh at 127.0.0.1" in capsys.readouterr().err
+
+
+class TestASecretThatIsNotHere:
+    """Another user's shell, or another controller: neither a console nor a power switch is needed to go back."""
+
+    def dirty(self, lab: FakeLab, tmp_path: Path, console: str) -> Path:
+        visit = arrive(lab)
+        borrow(visit)
+        die(visit)
+        controller = f"power: {{kind: ipmi, address: 192.0.2.9, user: lab, password: 'env:NO_SUCH'}}\n    {console}"
+        inventory = tmp_path / "with_power.yaml"
+        inventory.write_text(lab.text.replace("    devices:", f"    {controller}\n    devices:"))
+        return inventory
+
+    def restore(self, inventory: Path) -> int:
+        return main(["restore", NAME, "--inventory", str(inventory), "--take-over", "it is dead"])
+
+    def test_that_of_its_console(self, fake_host: FakeLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        before = fake_host.fake.state()
+        assert self.restore(self.dirty(fake_host, tmp_path, "console: {kind: ipmi}")) == ExitStatus.OK
+        assert "its console is not recorded: the secret env:NO_SUCH is not set" in capsys.readouterr().out
+        assert fake_host.fake.state() == before
+
+    def test_that_of_its_power(self, fake_host: FakeLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        inventory = self.dirty(fake_host, tmp_path, "")
+        fake_host.fake.zombies = True  # only a reboot ends it
+        assert self.restore(inventory) == ExitStatus.OK
+        assert "cannot be switched off and on: the secret env:NO_SUCH is not set" in capsys.readouterr().out
+        assert fake_host.fake.boots == 2
+        assert fake_host.fake.functions[board.NIC].bound == "e1000e"
