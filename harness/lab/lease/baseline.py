@@ -100,9 +100,12 @@ class Baseline:
 
 
 def _settings(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and _SETTING.fullmatch(" ".join(map(str, pair))) for pair in value
-    )
+    return isinstance(value, list) and all(map(_setting, value))
+
+
+def _setting(pair: object) -> bool:
+    match = _SETTING.fullmatch(" ".join(map(str, pair))) if isinstance(pair, list) else None
+    return match is not None and [*match.groups()] == pair
 
 
 _FIELDS: Mapping[str, Field] = {
@@ -140,23 +143,19 @@ def read(transport: Transport, device: Bdf) -> Baseline:
 def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
     """Accepted format: the sections of baseline.sh."""
     text = {name: data.decode("utf-8", "replace").strip() for name, data in sections.items()}
-    if not text["ids"]:
-        return Baseline(str(device), "", None, None, "", "", "", None, None, 0, False)
-    try:
-        space = ConfigSpace(bytes.fromhex(text["config"].replace("\n", " ")), "config")
-    except ValueError as error:
-        raise ParseError(str(error), file="config", expected="hexadecimal bytes") from error
-    capability = None if space.gone else space.msix
+    ids = [word.removeprefix("0x") for word in text["ids"].split()]
+    space = _config(text["config"]) if ids else None
+    capability = space.msix if space else None
     override = text["driver_override"]
     found = Baseline(
         device=str(device),
-        who=f"{' '.join(word.removeprefix('0x') for word in text['ids'].split())} {_way(text['path'])}",
+        who=" ".join([*ids, _way(text["path"])]) if ids else "",
         driver=text["driver"].rpartition("/")[2] or None,
         driver_override=None if override in ("", "(null)") else override,
         power_control=text["power_control"],
         reset_method=text["reset_method"],
         numvfs=text["sriov_numvfs"],
-        command=None if space.gone else space.command.value,
+        command=space.command.value if space else None,
         msix_control=capability.control.value if capability else None,
         pciback_slot=str(device) in text["slots"].split(),
         interfaces_up=len(_RUNNING.findall(text["interfaces"])),
@@ -166,6 +165,15 @@ def parse(device: Bdf, sections: Mapping[str, bytes]) -> Baseline:
     if odd is not None:
         raise ParseError(f"{odd} of {device}", file="baseline", expected="what the kernel shows there")
     return found
+
+
+def _config(said: str) -> ConfigSpace | None:
+    """None: nobody answers."""
+    try:
+        space = ConfigSpace(bytes.fromhex(said), "config")
+    except ValueError as error:
+        raise ParseError(str(error), file="config", expected="hexadecimal bytes") from error
+    return None if space.gone else space
 
 
 def _known_settings(said: str) -> Iterator[tuple[str, str]]:

@@ -24,11 +24,6 @@ class Rung(enum.Enum):
     QUARANTINE = "leave it alone, claimed and marked"
 
     @property
-    def disturbs_others(self) -> bool:
-        """Everybody on the host feels it, so that the inventory must allow it."""
-        return self in (Rung.REBOOT, Rung.POWER_CYCLE)
-
-    @property
     def needs_link(self) -> bool:
         """It is done over ssh."""
         return self in (Rung.UNDO, Rung.DEVICE_RESET, Rung.DESTROY, Rung.REBOOT)
@@ -43,11 +38,16 @@ class Offer:
     resets_devices: bool
 
     def allows(self, rung: Rung) -> bool:
-        if rung is Rung.POWER_CYCLE:
-            return self.allow_reboot and self.has_power
-        if rung is Rung.REBOOT:
-            return self.allow_reboot
-        return rung is not Rung.DEVICE_RESET or self.resets_devices
+        """What everybody on the host feels, the inventory must allow."""
+        match rung:
+            case Rung.DEVICE_RESET:
+                return self.resets_devices
+            case Rung.REBOOT:
+                return self.allow_reboot
+            case Rung.POWER_CYCLE:
+                return self.allow_reboot and self.has_power
+            case _:
+                return True
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Rescued:
 
     rung: Rung
     ok: bool
-    told: str
+    told: str = "done"
 
 
 @dataclass
@@ -123,11 +123,11 @@ def climb(
             actions[rung]()
             if rung is not Rung.QUARANTINE:
                 verify()
-            done.tried.append(Rescued(rung, True, "done"))
+            done.tried.append(Rescued(rung, True))
         except (HostKeyMismatch, LockHeld, DeviceTaken, JournalDamaged) as error:
             done.tried.append(Rescued(rung, False, str(error)))
             actions[Rung.QUARANTINE]()
-            done.tried.append(Rescued(Rung.QUARANTINE, True, "done"))
+            done.tried.append(Rescued(Rung.QUARANTINE, True))
         except LabError as error:
             done.tried.append(Rescued(rung, False, str(error)))
         if done.tried[-1].ok:

@@ -61,7 +61,7 @@ class Leftovers:
     @property
     def zombies(self) -> list[str]:
         """Domains that are dead and not gone."""
-        return sorted(one.name for one in self.things if one.kind == "domain" and one.name.startswith("zombie "))
+        return sorted(one.name for one in self.things if str(one).startswith("domain zombie "))
 
     def more_than(self, before: Leftovers, ours: Ours) -> tuple[list[str], list[str]]:
         """What is there more often than before, one line each, in words for a person: what is tied to us, and the rest.
@@ -126,7 +126,7 @@ def _things(text: Mapping[str, str]) -> Iterator[Leftover]:
             addresses = frozenset(re.findall(FUNCTION, match[2]))
             yield Leftover("dom0 irq", f"{match[1]} {re.sub(r'[0-9]+', 'N', match[2])}".strip(), addresses)
     for line in text["processes"].splitlines():
-        _, name, command = [*line.split(" ", 2), "", ""][:3]
+        name, _, command = line.partition(" ")[2].partition(" ")
         if name:
             yield Leftover("process", name, _served(command))
     if "IRQ information:" in text["irqs"]:

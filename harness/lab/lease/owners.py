@@ -53,9 +53,8 @@ class Owners:
     def refuse(self, device: str) -> None:
         """DeviceTaken when Xen has given it to a domain that is none of ours. Where Xen said nothing of it, xenstore
         must: `unless_taken`."""
-        owner = self.by_device.get(device, "d0")
-        number = owner.removeprefix("d")
-        if number.isdecimal() and int(number) != 0 and int(number) not in self.ours:
+        number = self.by_device.get(device, "").removeprefix("d")
+        if number.isdecimal() and int(number) not in {0, *self.ours}:
             raise _taken(device, f"domain {number} has it")
 
     def unless_taken(self, command: Command, device: str) -> Script:

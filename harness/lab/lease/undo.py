@@ -102,7 +102,7 @@ class Undo:
     rebooted: bool = False  # since the baselines were read: a device may have moved, and is as the boot left it
     domids: set[int] = field(default_factory=set)
     lent: str = ""  # build-id of the hypervisor that this visit has booted, and goes on with
-    _owners: owners.Owners = field(default_factory=lambda: owners.Owners({}, frozenset()))
+    _owners: owners.Owners = field(init=False)
     _unwritten: bool = False
     _kept: set[str] = field(default_factory=set)
     _toolstack: XlToolstack = field(init=False)
@@ -120,11 +120,10 @@ class Undo:
         self.destroy_domains()
         self._forget_the_dead()
         if self.touched.livepatched:
-            self._announce(Change(ChangeKind.LIVEPATCH, NAME, "take the livepatch away", "nothing: this is the undo"))
+            self._announce(ChangeKind.LIVEPATCH, NAME, "take the livepatch away")
             take_away(self.transport)
         if self._booted:
-            undo = "nothing: this is the undo"
-            self._announce(Change(ChangeKind.PERSISTENT, ownxen.CUSTOM, "remove what booted another hypervisor", undo))
+            self._announce(ChangeKind.PERSISTENT, ownxen.CUSTOM, "remove what booted another hypervisor")
             ownxen.take_away(self.transport)
         changed = [wanted for wanted in self.touched.baselines if self._differs(wanted, self._read(wanted))]
         if changed:
@@ -156,11 +155,11 @@ class Undo:
 
     @staticmethod
     def _differs(wanted: Baseline, seen: Baseline) -> bool:
-        return bool(wanted.differences(seen)) or next(wanted.drift(seen), None) is not None
+        return bool([*wanted.differences(seen), *wanted.drift(seen)])
 
     def _unload(self, module: str) -> None:
         text = f"unload {module}"
-        self._announce(Change(ChangeKind.MODULE, module, text, "nothing: this is the undo"))
+        self._announce(ChangeKind.MODULE, module, text)
         done = self.transport.run(Script(_UNLOAD), deadline=self._deadline, changes=True)
         if done.status == _HOLDS:
             self._kept.add(module)
@@ -192,7 +191,7 @@ class Undo:
         """Those the journal names, and no others."""
         for name, domid in self._our_domains().items():
             self.domids.add(domid)
-            self._announce(Change(ChangeKind.DOMAIN, name, f"destroy {name} (d{domid})", "nothing: this is the undo"))
+            self._announce(ChangeKind.DOMAIN, name, f"destroy {name} (d{domid})")
             self._toolstack.destroy(domid, self._deadline)
             for wanted in self.touched.baselines:
                 self._toolstack.await_gone(domid, Bdf.parse(wanted.device), Deadline.after(GONE_SECONDS))
@@ -205,7 +204,7 @@ class Undo:
         for domid, name in sorted(set(_NAMED.findall(listed.text))):
             if int(domid) in self.domids and name in self.touched.domains:
                 text = f"make xenstore forget pciback's part in {name} (d{domid}), if that is gone"
-                self._announce(Change(ChangeKind.DOMAIN, name, text, "nothing: this is the undo"))
+                self._announce(ChangeKind.DOMAIN, name, text)
                 self.transport.run(Script(FORGET.format(domid=domid)), deadline=self._deadline, changes=True)
 
     def reset(self, device: str, method: str) -> None:
@@ -243,15 +242,13 @@ class Undo:
     def _our_domains(self) -> dict[str, int]:
         if not self.touched.domains:
             return {}
-        return {row.name: row.domid for row in self._rows() if row.name in self.touched.domains and row.domid != 0}
+        return {row.name: row.domid for row in self._rows() if row.domid and row.name in self.touched.domains}
 
     def _zombies(self) -> list[int]:
         """Of our domains, those that are dead and not gone: a device may be theirs still."""
         if not self.domids:
             return []
-        seen = self.transport.run(["xl", "list"], deadline=self._deadline)
-        rows = parse_list(seen.text, file="xl list") if seen.ok else ()
-        return [row.domid for row in rows if row.zombie and row.domid in self.domids]
+        return [row.domid for row in self._rows() if row.zombie and row.domid in self.domids]
 
     def _note_domids(self) -> None:
         """The numbers that our domains had, as their creation noted them on the host: a zombie has no name.
@@ -270,8 +267,8 @@ class Undo:
         if not seen.ok:
             hypervisor = self.transport.run(["cat", "/sys/hypervisor/type"], deadline=self._deadline)
             if hypervisor.text.strip() == "xen":
-                told = seen.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {seen.status}"]
-                raise RestoreFailed(f"{self.transport.name}: whether our domains are gone, xl does not say: {told[0]}")
+                told = _last_line(seen)
+                raise RestoreFailed(f"{self.transport.name}: whether our domains are gone, xl does not say: {told}")
             return ()  # no Xen in this boot: no domain either
         return parse_list(seen.text, file="xl list")
 
@@ -279,14 +276,10 @@ class Undo:
         seen = self._read(wanted)
         if seen.who != wanted.who:  # gone, or another device: not ours to touch
             return
-        if wanted.differences(seen):
-            self._driver(wanted, seen)
-            seen = self._read(wanted)
-        if wanted.differences(seen):
-            self._attributes(wanted, seen)
-            self._registers(wanted)
-            seen = self._read(wanted)
-        self._settings(wanted, seen)
+        self._driver(wanted, seen)
+        self._attributes(wanted)
+        self._registers(wanted)
+        self._settings(wanted)
 
     def _driver(self, wanted: Baseline, seen: Baseline) -> None:
         device = wanted.device
@@ -308,7 +301,8 @@ class Undo:
         if wanted.driver is not None and self._read(wanted).driver is None:
             self._write(device, f"{_DRIVERS}/{wanted.driver}/bind", device)
 
-    def _attributes(self, wanted: Baseline, seen: Baseline) -> None:
+    def _attributes(self, wanted: Baseline) -> None:
+        seen = self._read(wanted)
         for name, before, now in (
             ("power/control", wanted.power_control, seen.power_control),
             ("reset_method", wanted.reset_method, seen.reset_method),
@@ -339,8 +333,9 @@ class Undo:
             command = ["setpci", "-s", wanted.device, value]
             self._change(ChangeKind.CONFIG, wanted.device, f"write {value} of {wanted.device}", command)
 
-    def _settings(self, wanted: Baseline, seen: Baseline) -> None:
+    def _settings(self, wanted: Baseline) -> None:
         """What a driver that is bound anew has set back: MTU, MAC, features, queues, schedulers."""
+        seen = self._read(wanted)
         names = dict(seen.settings)
         for name, before, _ in wanted.drift(seen):
             thing, *setting = name.split(" ")
@@ -363,16 +358,16 @@ class Undo:
 
     def _change(self, kind: ChangeKind, device: str, text: str, command: Command, stdin: bytes = b"") -> None:
         """One step with a device, made by a shell that asks first whether somebody else has the device by now."""
-        self._announce(Change(kind, device, text, "nothing: this is the undo"))
+        self._announce(kind, device, text)
         asking = self._owners.unless_taken(command, device)
         done = self.transport.run(asking, deadline=self._deadline, changes=True, stdin=stdin)
         if not owners.refuse_taken(done, device).ok:
             self.notice(f"{text}: {_last_line(done)}")
 
-    def _announce(self, change: Change) -> None:
+    def _announce(self, kind: ChangeKind, subject: str, text: str) -> None:
         """Going back needs no line of its own: what is on record already says where to."""
         try:
-            self.ledger.about_to(change)
+            self.ledger.about_to(Change(kind, subject, text, "nothing: this is the undo"))
         except NotRecorded as error:
             if not self._unwritten:
                 self.notice(f"going back without writing it down: {error.message}")

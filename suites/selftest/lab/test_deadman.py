@@ -127,6 +127,43 @@ def test_systemd_is_told_how_exact_the_timer_is() -> None:
     assert "--timer-property=AccuracySec=1s --on-active=60" in link.executed[0].shown
 
 
+@pytest.mark.parametrize(("driver", "may", "told"), [("nvme", False, "nvme 0"), (None, True, "'' 1")])
+def test_the_action_is_told_the_driver_and_whether_it_may_reboot(driver: str | None, may: bool, told: str) -> None:
+    link = FakeTransport("box", connected=True, commands={".*": Reply()})
+    file = DeadMan(connected, may_reboot=may).arm(link, DEVICE, driver)  # type: ignore[arg-type]
+    (sent,) = link.executed
+    assert f"set -- /bin/sh /run/maskall/deadman.sh {file} {DEVICE} {told}\n" in sent.shown.replace("""'"'"'""", "'")
+    assert sent.stdin == deadman._ACTION.read_bytes()
+
+
+def test_all_of_it_is_sent_as_a_change_and_the_new_link_closed() -> None:
+    """So that it is fenced, and never sent twice."""
+    old, new = (FakeTransport("box", connected=True, commands={".*": Reply()}) for _ in range(2))
+    timer = DeadMan(lambda: new)
+    with timer.guarding(old, DEVICE, "nvme"):  # type: ignore[arg-type]
+        pass
+    deadman.disarm_all(old)  # type: ignore[arg-type]
+    assert [one.changes for one in old.executed] == [True, True]
+    assert [one.changes for one in new.executed] == [True]
+    assert not new.connected and old.connected
+    unit = re.search(r"--unit=(maskall-deadman-[0-9a-f]{8}) ", old.executed[0].shown)
+    assert unit and f"systemctl stop {unit[1]}.timer" in new.executed[0].shown
+
+
+@pytest.mark.parametrize("armed", [True, False])
+def test_a_timer_that_cannot_be_armed_prevents_the_step(armed: bool) -> None:
+    link = FakeTransport(
+        "box", connected=True, commands={".*": Reply(stderr=b"No space left\n", status=0 if armed else 1)}
+    )
+    done = False
+    try:
+        with DeadMan(lambda: link).guarding(link, DEVICE, "nvme"):  # type: ignore[arg-type]
+            done = True
+    except LabError as error:
+        assert "No space left" in str(error)
+    assert done is armed
+
+
 def test_it_is_disarmed_or_strikes_and_never_both(tmp_path: Path) -> None:
     run, sysfs = tmp_path / "run", tmp_path / "sys"
     device = sysfs / "devices" / str(DEVICE)

@@ -31,19 +31,7 @@ OURS = Ours(frozenset({"0000:04:00.0"}), frozenset({"maskall-a"}), frozenset({3}
 
 
 def seen(**changed: bytes) -> Leftovers:
-    sections = {
-        "boot_id": b"1b4e28ba\n",
-        "domains": LIST,
-        "assignable": b"",
-        "owners": b"",
-        "backends": b'/local/domain/0/backend = ""\n',
-        "mounts": b"/dev/vda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n",
-        "interrupts": INTERRUPTS,
-        "processes": b"77 xenconsoled /usr/sbin/xenconsoled\n",
-        "domids": b"",
-        "irqs": (DATA / "nvme_assignable.debugkey_i.txt").read_bytes(),
-    }
-    return leftovers.parse({**sections, **changed})
+    return leftovers.parse({**SAID, **changed})
 
 
 def test_a_host_that_did_not_change_has_no_leaks() -> None:
@@ -105,9 +93,88 @@ def test_one_more_of_the_same_is_counted() -> None:
     assert leaks == ["process qemu-dm (2 instead of 1)"]
 
 
-def test_a_missing_section_is_no_empty_one() -> None:
-    with pytest.raises(ParseError, match="no section"):
-        leftovers.parse({"boot_id": b"x"})
+SAID = {
+    "boot_id": b"1b4e28ba\n",
+    "domains": LIST,
+    "assignable": b"",
+    "owners": b"",
+    "backends": b'/local/domain/0/backend = ""\n',
+    "mounts": b"/dev/vda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n",
+    "interrupts": INTERRUPTS,
+    "processes": b"77 xenconsoled /usr/sbin/xenconsoled\n",
+    "domids": b"",
+    "irqs": (DATA / "nvme_assignable.debugkey_i.txt").read_bytes(),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_a_missing_section_is_no_empty_one(name: str) -> None:
+    with pytest.raises(ParseError, match=f"no section {name};"):
+        leftovers.parse({one: said for one, said in SAID.items() if one != name})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("domains", b"x"), ("assignable", b"x"), ("irqs", b"(XEN) IRQ information:\n(XEN)  IRQ: 1 x\n")]
+)
+def test_an_answer_of_another_form_is_named_by_its_section(name: str, said: bytes) -> None:
+    with pytest.raises(ParseError) as raised:
+        seen(**{name: said})
+    assert raised.value.file == name
+
+
+@pytest.mark.parametrize(
+    ("changed", "ties"),
+    [
+        ({"domains": LIST + b"(null)   3     0     1     --p--d      12.4\n"}, {"d3"}),
+        ({"assignable": b"0000:04:00.0\n"}, {"0000:04:00.0"}),
+        ({"owners": b'/libxl/pci/0000-04-00-0/domid = "3"\n'}, {"0000:04:00.0", "d3"}),
+        ({"backends": b'/local/domain/0/backend/pci/3/0 = ""\n'}, {"d3"}),
+        ({"mounts": b"tmpfs /run/maskall/saved tmpfs rw 0 0\n"}, {"/run/maskall"}),
+        ({"mounts": b"tmpfs\n"}, set[str]()),
+        ({"interrupts": b" 60: 1  xen-pirq  -msi-x  pciback[0000:04:00.0]\n"}, {"0000:04:00.0"}),
+        (
+            {"processes": b"812 qemu-dm qemu -xen-domid 9 -name maskall-a -D /run/maskall/log\n"},
+            {"maskall-a", "d9", "/run/maskall"},
+        ),
+        ({"processes": b"812 xl\n\n"}, set[str]()),
+    ],
+)
+def test_what_a_leftover_belongs_to(changed: dict[str, bytes], ties: set[str]) -> None:
+    """Each tie by itself makes it ours."""
+    nothing = dict.fromkeys(SAID, b"") | {"domains": LIST}
+    before, found = seen(**nothing), seen(**nothing | changed)
+    new = found.things.keys() - before.things.keys()
+    assert {tie for one in new for tie in one.ties if not tie.startswith("zombie")} == ties
+    for tie in ties - {"/run/maskall"}:
+        number = tie.removeprefix("d")
+        ours = Ours(domids=frozenset({int(number)})) if number.isdecimal() else Ours(frozenset({tie}), frozenset({tie}))
+        assert found.more_than(before, ours)[0], tie
+
+
+@pytest.mark.parametrize(("name", "ours"), [("bob", False), ("maskall-a", True), ("(null)", True)])
+def test_a_number_that_lives_under_another_name_is_no_tie(name: str, ours: bool) -> None:
+    row = f"{name}   3   512     1     -b----      12.4\n"
+    changed = {"domains": LIST + row.encode(), "backends": b'/local/domain/0/backend/pci/3/0 = ""\n'}
+    told = [f"domain {name.replace('(null)', 'zombie 3')}", "xenstore backend pci of domain 3"]
+    assert seen(**changed).more_than(seen(), OURS) == ((told, []) if ours else ([], told))
+
+
+def test_leftovers_are_told_in_the_order_of_their_words() -> None:
+    processes = b"".join(b"1 qemu-dm qemu -name %s\n" % name for name in (b"maskall-a", b"maskall-b", b"maskall-b"))
+    mounts = b"a /run/maskall/b x\na /run/maskall/a x\na /home x\na /boot x\n"
+    leaks, others = seen(processes=processes, mounts=mounts).more_than(seen(), OURS)
+    assert leaks == ["mount /run/maskall/a", "mount /run/maskall/b", "process qemu-dm"]
+    assert others == ["mount /boot", "mount /home", "process qemu-dm (2 instead of 0)"]
+
+
+def test_the_dead_of_a_host_are_told_by_number() -> None:
+    dead = b"(null)   7     0     1     --p--d      12.4\n(null)   3     0     1     --p--d      12.4\n"
+    assert seen(domains=LIST + dead).zombies == ["zombie 3", "zombie 7"]
+    assert seen().zombies == []
+
+
+def test_numbers_of_our_domains_are_those_that_were_noted() -> None:
+    assert seen(domids=b"3 17\n005 x -1 123456\n").domids == {3, 17, 5}
 
 
 def test_the_program_runs_without_xen_too() -> None:

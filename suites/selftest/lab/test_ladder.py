@@ -24,6 +24,7 @@ from harness.base.errors import (
 from harness.lab.lease.ladder import Climb, Offer, Rescued, Rung, climb, next_rung
 
 ALL = Offer(allow_reboot=True, has_power=True, resets_devices=True)
+FELT_BY_ALL = {Rung.REBOOT, Rung.POWER_CYCLE}
 NOTHING = Offer(allow_reboot=False, has_power=False, resets_devices=False)
 
 
@@ -34,6 +35,7 @@ class Bench:
         self.cured_by = cured_by
         self.broken = broken or {}
         self.events: list[str] = []
+        self.said: list[str] = []
         self.link = True
         self.silent = False
         self.dies_at: Rung | None = None  # from this rung on nothing answers
@@ -47,7 +49,7 @@ class Bench:
             linked=lambda: self.link,
             silent=lambda: self.silent,
             evidence=evidence or (lambda rung: self.events.append(f"evidence {rung.name}")),
-            notice=lambda _: None,
+            notice=self.said.append,
         )
 
     def _do(self, rung: Rung) -> None:
@@ -62,6 +64,36 @@ class Bench:
         self.events.append("verify")
         if not self.well:
             raise RestoreFailed("not as before")
+
+
+def offers() -> list[Offer]:
+    return [Offer(*leave) for leave in itertools.product([False, True], repeat=3)]
+
+
+@pytest.mark.parametrize("offer", offers(), ids=str)
+@pytest.mark.parametrize("dead", [False, True])
+def test_the_inventory_says_what_may_be_tried_in_vain(offer: Offer, dead: bool) -> None:
+    """On a host that answers and gets no better, and on one that is silent."""
+    bench = Bench()
+    bench.link, bench.silent = not dead, dead
+    wanted = [
+        Rung.RECONNECT,
+        *([] if dead else [Rung.UNDO]),
+        *([Rung.DEVICE_RESET] if offer.resets_devices and not dead else []),
+        *([] if dead else [Rung.DESTROY]),
+        *([Rung.REBOOT] if offer.allow_reboot and not dead else []),
+        *([Rung.POWER_CYCLE] if offer.allow_reboot and offer.has_power and dead else []),
+        Rung.QUARANTINE,
+    ]
+    assert [one.rung for one in bench.climb(offer).tried] == wanted
+    assert bench.said == [rung.value for rung in wanted]
+
+
+def test_what_was_tried_is_told_on_one_line() -> None:
+    climbed = Bench({Rung.UNDO}, {Rung.RECONNECT: LabError("no route")}).climb()
+    assert climbed.told == "make a new connection: no route; undo by the journal: done"
+    left = Bench({Rung.UNDO}, {Rung.RECONNECT: LockHeld("bob's")}).climb()
+    assert left.told == "make a new connection: bob's; leave it alone, claimed and marked: done"
 
 
 @pytest.mark.parametrize("cure", [rung for rung in Rung if rung is not Rung.QUARANTINE])
@@ -85,7 +117,7 @@ def test_what_is_not_allowed_is_left_out_and_the_end_is_quarantine() -> None:
 
 def test_power_without_leave_to_reboot_is_no_leave() -> None:
     rungs = {one.rung for one in Bench().climb(Offer(allow_reboot=False, has_power=True, resets_devices=True)).tried}
-    assert not {rung for rung in rungs if rung.disturbs_others}
+    assert not rungs & FELT_BY_ALL
 
 
 def test_power_is_for_no_host_that_answers() -> None:
@@ -126,13 +158,16 @@ def test_somebody_elses_machine_is_not_climbed_on(error: LabError) -> None:
     done = Bench({Rung.UNDO}, {Rung.RECONNECT: error}).climb()
     assert [one.rung for one in done.tried] == [Rung.RECONNECT, Rung.QUARANTINE]
     assert not done.restored
+    assert not Climb().restored, "nothing was tried yet"
 
 
 def test_evidence_that_cannot_be_taken_stops_nothing() -> None:
     def full(rung: Rung) -> None:
         raise EvidenceError("disk full")
 
-    assert Bench({Rung.UNDO}).climb(evidence=full).restored
+    bench = Bench({Rung.UNDO})
+    assert bench.climb(evidence=full).restored
+    assert bench.said[0] == "no evidence before 'make a new connection': disk full"
 
 
 def test_a_quarantine_that_cannot_be_written_ends_the_climb() -> None:
@@ -154,7 +189,7 @@ def test_the_next_rung_is_always_allowed_and_new(tried: list[Rung], offer: Offer
     assert rung not in tried
     assert offer.allows(rung)
     assert linked or not rung.needs_link
-    assert offer.allow_reboot or not rung.disturbs_others
+    assert offer.allow_reboot or rung not in FELT_BY_ALL
     assert rung is not Rung.POWER_CYCLE or (silent and not linked)
 
 

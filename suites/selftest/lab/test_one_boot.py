@@ -14,7 +14,16 @@ from typing import cast
 
 import pytest
 
-from harness.base.errors import HostUnreachable, LabError, MaskallError, RestoreFailed, SafetyRefusal, UsageError
+from harness.base.errors import (
+    CommandFailed,
+    HostUnreachable,
+    LabError,
+    MaskallError,
+    ParseError,
+    RestoreFailed,
+    SafetyRefusal,
+    UsageError,
+)
 from harness.base.progress import PlainProgress
 from harness.lab.lease import ownxen
 from harness.lab.lease.entry import FIRST, JournalLine, What
@@ -272,7 +281,8 @@ def test_what_takes_it_away_leaves_what_is_others(tmp_path: Path, ours: bool) ->
         one.write_text("x")
     tool, said = tmp_path / "grub-editenv", tmp_path / "said"
     tool.write_text(
-        f'#!/bin/sh\n[ "$2" = list ] && echo next_entry={"maskall-xen" if ours else "x"} || echo "$@" >>{said}\n'
+        f'#!/bin/sh\n[ "$1" = {tmp_path}/boot/grub/grubenv ] || exit 1\n'
+        f'[ "$2" = list ] && echo next_entry={"maskall-xen" if ours else "x"} || echo "$@" >>{said}\n'
     )
     tool.chmod(0o755)
     script = ownxen._TAKE_AWAY.replace("/boot", f"{tmp_path}/boot")
@@ -280,6 +290,33 @@ def test_what_takes_it_away_leaves_what_is_others(tmp_path: Path, ours: bool) ->
         subprocess.run(["/bin/sh", "-c", script], check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})  # noqa: S603
         assert (custom.exists(), file.exists(), kept.exists()) == (not ours, False, True)
         assert "unset next_entry" in said.read_text() if ours else not said.exists()
+
+
+class TestWhatIsThere:
+    """Asked by whoever comes to a host, from whatever controller."""
+
+    def link(self, said: bytes, status: int = 0) -> FakeTransport:
+        return FakeTransport("box", connected=True, commands={".*": Reply(said, b"x\n", status)})
+
+    def test_those_that_are_left_are_known_by_their_files(self) -> None:
+        said = f"/boot/maskall-xen-{OURS}.gz\n/boot/maskall-xen-x.gz\n/boot/maskall-xen-{STOCK * 8}.gz\n"
+        assert ownxen.left(self.link(said.encode())) == {OURS, STOCK * 8}
+        assert ownxen.build_ids([PATH]) == {OURS}
+        with pytest.raises(CommandFailed):
+            ownxen.left(self.link(b"", status=1))
+
+    def test_the_one_that_runs_is_what_xl_says(self) -> None:
+        assert ownxen.running(self.link(XL_INFO)) == "0123"
+        assert ownxen.running(self.link(XL_INFO, status=1)) == ""
+        with pytest.raises(ParseError, match=r"^xl info:"):
+            ownxen.running(self.link(b"x\n"))
+
+    def test_taking_it_away_is_sent_as_a_change_and_must_succeed(self) -> None:
+        link = self.link(b"")
+        ownxen.take_away(link)
+        assert [one.changes for one in link.executed] == [True]
+        with pytest.raises(CommandFailed):
+            ownxen.take_away(self.link(b"", status=1))
 
 
 class TestUndo:

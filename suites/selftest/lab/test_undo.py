@@ -297,18 +297,6 @@ class TestSettings:
         assert any(f"{setting} is" in line and f"was {value}" in line for line in heard), "the fake ip(8) refuses"
         assert fake_host.fake.boots == 1
 
-    def test_offloads_queues_and_schedulers_by_their_own_tools(self, fake_host: FakeLab) -> None:
-        link = fake_host.transport()
-        seen = read(link, NIC)
-        named = (("net0 name", "eth1"), ("block0 name", "nvme2n1"))
-        kinds = (("net0 feature tso", "on"), ("net0 channels Combined", "4"), ("block0 scheduler", "bfq"))
-        now = replace(seen, settings=(*named, *((name, "off") for name, _ in kinds)))
-        book = Book(fake_host)
-        undo = Undo(link, book, touched(replace(seen, settings=(*named, *kinds))))
-        undo._settings(replace(seen, settings=(*named, *kinds)), now)
-        said = [change.text for change, _ in book.told]
-        assert said == ["set eth1 feature tso to on", "set eth1 channels Combined to 4", "set nvme2n1 scheduler to bfq"]
-
     def test_what_baseline_sh_prints_of_them(self, fake_host: FakeLab) -> None:
         found = dict(read(fake_host.transport(), NIC).settings)
         assert found["net0 name"] == "eth1" and found["net0 mtu"] == "1500"

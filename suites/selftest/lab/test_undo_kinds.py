@@ -126,6 +126,18 @@ class TestModule:
         self.undo(fake_host).reconcile(whole=True)
         assert fake_host.fake.executed == []
 
+    @pytest.mark.parametrize(("holds", "told"), [(True, "it holds"), (False, "it would seize")])
+    def test_one_that_others_need_stays_and_that_is_told(self, fake_host: FakeLab, holds: bool, told: str) -> None:
+        fake_host.fake.slots.add(str(PLURAL))
+        fake_host.fake.tree.pciback()
+        if holds:
+            XlToolstack(fake_host.transport()).make_assignable(PLURAL, soon()).check()
+        undo, heard = self.undo(fake_host), list[str]()
+        undo.notice = heard.append
+        undo.reconcile(whole=True)
+        assert "xen_pciback" in fake_host.fake.modules
+        assert len(heard) == 1 and heard[0].startswith(f"xen-pciback stays loaded: {told} {PLURAL}")
+
     def test_one_that_stays_loaded_is_named(self, fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("harness.lab.lease.undo._UNLOAD", "true\n")
         with pytest.raises(RestoreFailed, match="module xen-pciback is still loaded"):
