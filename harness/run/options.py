@@ -479,7 +479,7 @@ class RunOptions:
         """What is asked of a lab host. UsageError for an acceptance without a reason."""
         from harness.lab.lease.claim_options import ClaimOptions
 
-        return ClaimOptions(self.accepted, self.wait, self.take_over, reason)
+        return ClaimOptions(reason, self.accepted, self.wait, self.take_over)
 
 
 TABLE = table_of(RunOptions)

@@ -22,10 +22,10 @@ from harness.lab.lease.holder import Claimed, Holder, how_taken, parse, why_take
 from harness.transport.base import CommandResult, Script, Stream, Transport, quote
 from harness.xen.toolstack.xl import REMOTE_RUN
 
-BEAT = 5.0
+BEAT_SECONDS = 5.0
 _SECONDS = 20.0
+_POLL_SECONDS = 1.0
 _HELD, _BUSY, _DIRTY = 3, 4, 5
-_REASON = 160
 
 # A local user must not be able to lock the folder, or read the token in it: it is nobody's but root's. On a full disk
 # there is room for a symbolic link still (tmpfs keeps a short one in the inode), so a text may stand in one.
@@ -148,7 +148,6 @@ class Claim:
         *,
         owner: str,
         reason: str,
-        boot_id: str,
         wait: float = 0.0,
         take_over: str | None = None,
         notice: Callable[[str], None] = lambda _: None,
@@ -166,20 +165,20 @@ class Claim:
         def attempt() -> Claim | None:
             nonlocal told
             there = look(transport, run)
-            if there is not None and there.holder.owner != owner:
-                heard(there)
-            why = why_takeable(there, owner, take_over)
-            if there is not None and why is None:
-                if not told:
-                    notice(f"{transport.name} is used by {there.told}" + ("; waiting" if wait else ""))
-                    told = True
-                return None
             extra: dict[str, object] = {}
             if there is not None:
+                if there.holder.owner != owner:
+                    heard(there)
+                why = why_takeable(there, owner, take_over)
+                if why is None:
+                    if not told:
+                        notice(f"{transport.name} is used by {there.told}" + ("; waiting" if wait else ""))
+                        told = True
+                    return None
                 notice(f"taking {transport.name} from {there.told}: {why}")
                 extra = {"taken_from": there.holder.owner, "taken_because": why}
             since = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-            holder = Holder(owner, reason, since, boot_id, secrets.token_hex(8))
+            holder = Holder(owner, reason, since, secrets.token_hex(8))
             claim = cls(transport, holder, extra, run, heard, notice)
             try:
                 return claim if claim._put(there, even_alive=bool(take_over)) else None
@@ -187,7 +186,7 @@ class Claim:
                 claim.release()
                 raise
 
-        got = poll(attempt, deadline, every=1.0)
+        got = poll(attempt, deadline, every=_POLL_SECONDS)
         if got is None:
             there = look(transport, run)
             whom = there.told if there is not None else "somebody who came a moment earlier"
@@ -234,13 +233,13 @@ class Claim:
         self._stream = stream
 
         def beat() -> None:
-            while not stop.wait(BEAT):
+            while not stop.wait(BEAT_SECONDS):
                 try:
-                    stream.write(b"\n", Deadline.after(BEAT))
+                    stream.write(b"\n", Deadline.after(BEAT_SECONDS))
                 except LabError:  # the link is gone; whoever works over it hears so, and `renew` begins anew
                     return
 
-        stream.write(b"\n", Deadline.after(BEAT))
+        stream.write(b"\n", Deadline.after(BEAT_SECONDS))
         self._thread = threading.Thread(target=beat, name=f"claim on {self.transport.name}", daemon=True)
         self._thread.start()
 
@@ -280,7 +279,7 @@ class Claim:
         """End the heartbeat and leave the claim, which says why from now on: the host stays ours to whoever asks, until
         it grows stale. A host that has booted anew has no claim."""
         self._quiet()
-        self.holder = replace(self.holder, reason=inert(why)[:_REASON])
+        self.holder = replace(self.holder, reason=inert(why))
         with self._telling("stays, and cannot say why"):
             if not self.transport.connected:
                 raise HostUnreachable("there is no connection")

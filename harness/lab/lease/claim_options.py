@@ -12,10 +12,10 @@ from harness.base.errors import UsageError
 class ClaimOptions:
     """`accepted`: checks of the safety gate whose DENY is accepted, with the reason. `wait` in seconds."""
 
+    reason: str  # what the claim says the host is used for
     accepted: Mapping[str, str] = field(default_factory=dict)
     wait: int = 0
     take_over: str | None = None
-    reason: str = "maskall"  # what the claim says the host is used for
     journal: str = ""  # "host" or "controller": whose copy counts, where they do not agree or one is damaged
 
 

@@ -12,7 +12,7 @@ from typing import Self
 
 from harness.base.errors import AnotherMachine, JournalDamaged
 from harness.lab.lease.baseline import Baseline
-from harness.lab.lease.fields import MODULES, Field, number, prose, text, words
+from harness.lab.lease.fields import MODULES, Field, prose, text, words
 from harness.model.change import ChangeKind
 from harness.mutants.livepatching import NAME
 
@@ -108,7 +108,7 @@ def parse(data: bytes, file: str) -> tuple[JournalLine, ...]:
     *whole, _torn = data.split(b"\n")
     entries: list[JournalLine] = []
     for place, line in enumerate(whole, start=1):
-        entry = _entry(line)
+        entry = read_line(line)
         prev = entries[-1].hash if entries else FIRST
         if entry is None or entry.seq != place or entry.prev != prev:
             raise JournalDamaged(
@@ -119,8 +119,9 @@ def parse(data: bytes, file: str) -> tuple[JournalLine, ...]:
     return tuple(entries)
 
 
-def _entry(line: bytes) -> JournalLine | None:
-    """None unless it is, byte for byte, what `JournalLine.line` writes, and each field one that we can have written."""
+def read_line(line: bytes) -> JournalLine | None:
+    """None unless it is, byte for byte, what `JournalLine.line` writes, without its newline, and each field one that we
+    can have written."""
     try:
         found = json.loads(line)
         entry = JournalLine(
@@ -137,6 +138,7 @@ def _entry(line: bytes) -> JournalLine | None:
         return None
 
 
+_PROSE = prose(25_000)
 _SUBJECTS: Mapping[ChangeKind, Field] = {
     ChangeKind.DRIVER: words("bdf"),
     ChangeKind.CONFIG: words("bdf"),
@@ -146,9 +148,8 @@ _SUBJECTS: Mapping[ChangeKind, Field] = {
     ChangeKind.LIVEPATCH: text(NAME),
     ChangeKind.FILE: words("path"),
     ChangeKind.REBOOT: words("boot"),
-    ChangeKind.PERSISTENT: prose(20_000),  # names of packages; what is taken back stands in the backup's own manifest
+    ChangeKind.PERSISTENT: _PROSE,  # names of packages; what is taken back stands in the backup's own manifest
 }
-_PROSE = prose(25_000)
 _MACHINE: Mapping[str, Field] = {
     "host_key": text(r"(?:SHA256:[A-Za-z0-9+/]{43})?"),
     "machine_id": text(r"(?:[0-9a-f]{32})?"),
@@ -160,12 +161,10 @@ _PAYLOADS: Mapping[What, Mapping[str, Field]] = {
     What.RESTORED: {},
     What.QUARANTINED: {"reason": _PROSE},
 }
-_HEAD: Mapping[str, Field] = {
-    "seq": number(1_000_000),
+_HEAD: Mapping[str, Field] = {  # the others must be what the line before them says
     "at": words("at"),
     "boot_id": words("boot"),
     "run": words("run"),
-    "prev": words("hash"),
 }
 
 

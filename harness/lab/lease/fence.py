@@ -14,7 +14,7 @@ from harness.lab.lease.claim import Claim, script
 from harness.transport import files
 from harness.transport.base import Command, CommandResult, Script, Stream, Transport, quote
 
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 30
 """How long what was sent before may take to end, once somebody wants to go back."""
 
 _REFUSED, _RUNNING = 97, 98
@@ -40,9 +40,10 @@ cd {run} 2>/dev/null || exit 0
 [ -e work ] || exit 0
 exec 8<work
 flock -w {seconds} 8 && exit 0
+exec 8<&-
 for process in /proc/[0-9]*; do
-  [ "$process/fd/8" -ef work ] && [ "$process" != "/proc/$$" ] && tr '\\0\\n' '  ' <"$process/cmdline" | cut -c 1-120
-done 2>/dev/null
+  [ "$process/fd/8" -ef work ] && tr '\\0\\n' '  ' <"$process/cmdline" | cut -c 1-120
+done 2>/dev/null | head -n 3
 exit 98
 """
 
@@ -76,7 +77,7 @@ class Fenced:
             return self.link.run(command, deadline=deadline, stdin=stdin)
         done = self.link.run(self.fenced(command), deadline=deadline, changes=True, stdin=stdin)
         if done.status == _REFUSED:
-            self._refuse(done.stderr.decode("utf-8", "replace"))
+            self._refuse(done.stderr)
         return done
 
     def open_stream(self, command: Command, *, deadline: Deadline, changes: bool = False) -> Stream:
@@ -94,14 +95,13 @@ class Fenced:
         mark, boot = self._mark, quote([self.boot])
         return script(_FENCE, self.claim.run, self.claim.holder.token, mark=mark, boot=boot, change=change)
 
-    def wait_idle(self, seconds: float | None = None) -> None:
+    def wait_idle(self) -> None:
         """Until every change that was sent over any link, by whoever had the host, has ended. LabError names those
         that do not."""
-        limit = IDLE_SECONDS if seconds is None else seconds
-        program = script(_WAIT, self.claim.run, seconds=f"{max(1, round(limit))}")
-        done = self.link.run(program, deadline=Deadline.after(limit + 20))
+        program = script(_WAIT, self.claim.run, seconds=str(IDLE_SECONDS))
+        done = self.link.run(program, deadline=Deadline.after(IDLE_SECONDS + 20))
         if done.status == _RUNNING:
-            told = "; ".join(done.text.split("\n")[:3]).strip("; ") or "unknown"
+            told = done.text.strip().replace("\n", "; ") or "unknown"
             raise HostHung(
                 f"{self.name}: what was sent earlier still runs there: {told}",
                 hint="nothing is sent a second time while it does",
@@ -111,10 +111,10 @@ class Fenced:
     def _mark(self) -> str:
         return f"maskall-{self.claim.holder.token}:"
 
-    def _refuse(self, said: str) -> None:
+    def _refuse(self, said: bytes) -> None:
         for line in said.splitlines():
-            if line == f"{self._mark} rebooted":
+            if line == f"{self._mark} rebooted".encode():
                 raise LabError(f"{self.name} has rebooted by itself: boot_id is no longer {self.boot}")
-            if line.startswith(self._mark):
+            if line.startswith(self._mark.encode()):
                 hint = "somebody used --take-over; see its claim; nothing was changed"
                 raise LockHeld(f"{self.name} is no longer ours: its claim is gone or somebody else's", hint=hint)

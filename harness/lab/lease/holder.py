@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from harness.base.text import inert
 
@@ -18,18 +18,17 @@ class Holder:
     owner: str
     reason: str
     since: str
-    boot_id: str
     token: str
 
     def as_json(self, **more: object) -> bytes:
-        fields = {name: getattr(self, name) for name in ("owner", "reason", "since", "boot_id", "token")}
-        return json.dumps({**fields, **more}).encode() + b"\n"
+        return json.dumps({**asdict(self), **more}).encode() + b"\n"
 
     @property
     def short(self) -> str:
         """What of it fits into the name of a symbolic link, where a full disk takes no data."""
-        plain = (one.encode("ascii", "replace").decode() for one in (self.owner[:60], self.reason[:16], self.token))
-        return json.dumps(dict(zip(("owner", "reason", "token"), plain, strict=True)), separators=(",", ":"))
+        some = {"owner": self.owner[:60], "reason": self.reason[:16], "token": self.token}
+        plain = json.dumps(some, ensure_ascii=False, separators=(",", ":"))
+        return plain.encode("ascii", "replace").decode()
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,9 @@ class Claimed:
 
     holder: Holder
     age: float | None
-    heartbeat: str = ""  # as it stands there
-    digest: str = ""  # SHA-256 of the claim's file
-    dirty: bool = False  # a run's journal is there: it goes on, or has left what nobody has undone
+    heartbeat: str  # as it stands there
+    digest: str  # SHA-256 of the claim's file
+    dirty: bool  # a run's journal is there: it goes on, or has left what nobody has undone
 
     @property
     def live(self) -> bool:
@@ -57,15 +56,16 @@ def parse(text: str) -> Claimed | None:
 
     None: nobody has it. A claim that cannot be read is somebody's.
     """
-    claim, heartbeat, uptime, digest, journal = [*text.split("\n"), "", "", "", "", ""][:5]
+    lines = iter(text.split("\n"))
+    claim, heartbeat, uptime, digest, journal = (next(lines, "") for _ in range(5))
     if not claim.strip():
         return None
     try:
         found = json.loads(claim)
-        known = {"reason": "unknown", "since": "unknown", "boot_id": "", **found}
-        holder = Holder(*(inert(str(known[name]))[:200] for name in ("owner", "reason", "since", "boot_id", "token")))
+        known = {"reason": "unknown", "since": "unknown", **found}
+        holder = Holder(*(inert(str(known[field.name]))[:200] for field in fields(Holder)))
     except (ValueError, KeyError, TypeError, RecursionError):
-        holder = Holder("somebody whose claim cannot be read", "unknown", "unknown", "", claim.strip()[:64])
+        holder = Holder("somebody whose claim cannot be read", "unknown", "unknown", "")
     return Claimed(holder, _age(heartbeat, uptime), heartbeat, digest, journal == "journal")
 
 
@@ -78,10 +78,8 @@ def _age(heartbeat: str, uptime: str) -> float | None:
     return age if age >= 0 else None
 
 
-def why_takeable(there: Claimed | None, owner: str, take_over: str | None) -> str | None:
+def why_takeable(there: Claimed, owner: str, take_over: str | None) -> str | None:
     """Why a claim that is there may be replaced; None when it may not."""
-    if there is None:
-        return "nobody had it"
     if take_over:
         return take_over
     if there.holder.owner == owner and not there.live:

@@ -41,7 +41,6 @@ from harness.model.change import Change, ChangeKind
 from harness.xen.toolstack.xl import REMOTE_RUN
 
 CONNECT_SECONDS = 30.0
-Notice = Callable[[str], None]
 
 
 @dataclass
@@ -55,7 +54,7 @@ class Lease:
     claim: Claim
     machine: MachineIdentity
     journal: HostJournal
-    notice: Notice
+    notice: Callable[[str], None]
     before: Leftovers | None = None
     addresses: dict[tuple[str, ...], Bdf] = field(default_factory=dict)  # where each identity was found
     domids: set[int] = field(default_factory=set)  # of our domains, as far as they were met
@@ -63,7 +62,7 @@ class Lease:
     _left: str = ""  # why it stays claimed: it is in quarantine
 
     @classmethod
-    def begin(cls, site: Site, wishes: ClaimOptions, notice: Notice) -> Self:
+    def begin(cls, site: Site, wishes: ClaimOptions, notice: Callable[[str], None]) -> Self:
         """Connect and claim; what an earlier run left in its journal is taken over, not undone yet.
 
         HostUnreachable, HostKeyMismatch, LockHeld, JournalDamaged, AnotherMachine. A host with a journal that nobody
@@ -87,7 +86,6 @@ class Lease:
                 link,
                 owner=owner,
                 reason=wishes.reason,
-                boot_id=boot,
                 wait=wishes.wait,
                 take_over=wishes.take_over,
                 notice=notice,
@@ -111,7 +109,9 @@ class Lease:
             raise
 
     @classmethod
-    def _arrived(cls, site: Site, fenced: Fenced, state: HostState, wishes: ClaimOptions, notice: Notice) -> Self:
+    def _arrived(
+        cls, site: Site, fenced: Fenced, state: HostState, wishes: ClaimOptions, notice: Callable[[str], None]
+    ) -> Self:
         """The claim is ours: what is on record, and of which machine?"""
         token = fenced.claim.holder.token
         try:
@@ -321,7 +321,7 @@ class Lease:
             self.transport.close()
 
 
-def _keep_the_other(transport: Fenced, state: HostState, which: str, notice: Notice) -> None:
+def _keep_the_other(transport: Fenced, state: HostState, which: str, notice: Callable[[str], None]) -> None:
     """Of two journals one was chosen by hand: the other is evidence, and goes nowhere unseen."""
     name, other = "", b""
     if which == "controller":
@@ -337,7 +337,7 @@ def _keep_the_other(transport: Fenced, state: HostState, which: str, notice: Not
             notice(f"the other one is kept in {state.keep(f'{name}.jsonl', other)}")
 
 
-def _clear_away(transport: Fenced, state: HostState, left: Found, notice: Notice) -> None:
+def _clear_away(transport: Fenced, state: HostState, left: Found, notice: Callable[[str], None]) -> None:
     """Nothing is to be undone: journals that are closed, or that a reboot has closed, are put aside."""
     if left.closed or is_dirty(transport):  # one without a whole line has announced nothing
         close_remote(transport, left.closed or _fresh_run())

@@ -29,6 +29,7 @@ from harness.lab.lease.entry import (
     open_part,
     parse,
     problem,
+    read_line,
 )
 from harness.lab.lease.state import HostState, append_durably
 from harness.model.change import Change
@@ -54,9 +55,9 @@ cd {run} && exec 9<. && flock -s -w 10 9 || exit 1
 [ -z {need} ] || mine || exit 7
 true >>journal.jsonl || exit 1
 last=; while IFS= read -r line || [ -n "$line" ]; do last=$line; done <journal.jsonl
-last=${{last##*'"hash":"'}}; last=${{last%%'"'*}}
+last=${{last##*'"hash":"'}}; last=${{last%%'"'*}}; last=${{last:-{first}}}
 [ "$last" = {this} ] && exit 0
-[ "${{last:-{first}}}" = {prev} ] || {{ echo "$last"; exit 9; }}
+[ "$last" = {prev} ] || {{ echo "$last"; exit 9; }}
 cat journal.jsonl - > journal.new && mv -f journal.new journal.jsonl || {{ rm -f journal.new; exit 1; }}
 """
 
@@ -76,8 +77,6 @@ for file in /etc/machine-id /sys/class/dmi/id/product_uuid; do
   echo
 done
 """
-
-Trace = Callable[[str], None]
 
 
 def machine(transport: Transport, host_key: str) -> MachineIdentity:
@@ -112,13 +111,9 @@ class HostJournal:
     entries: list[JournalLine] = field(default_factory=list)
     remote: str = REMOTE_RUN
     still_ours: Callable[[], None] = lambda: None
-    trace: Trace = lambda _: None
+    trace: Callable[[str], None] = lambda _: None
     token: str = ""
     local_token: str = ""  # what the state on this controller must be held with; empty: it could not be written there
-    _there: int = 0  # how many lines the host is known to have
-
-    def __post_init__(self) -> None:
-        self._there = len(self.entries)
 
     def about_to(self, change: Change) -> None:
         """Returns once the change is on record on both machines. LabError: do not make it."""
@@ -151,14 +146,12 @@ class HostJournal:
         self.trace(f"after host {what} {entry.seq}")
 
     def _send(self) -> None:
-        """All lines that the host may lack: an earlier one may have found its disk full, or its answer was lost."""
-        done = self._add(self.entries[self._there :])
-        last = done.text.strip()
-        ahead = [entry.seq for entry in self.entries[self._there : -1] if entry.hash == last]
-        if done.status == _OTHER and (ahead or not last):  # an empty one is nobody's: this boot had no room for it yet
-            done = self._add(self.entries[ahead[0] if ahead else 0 :])
+        """The new line; those before it too that the host lacks: an earlier one may have found its disk full."""
+        done = self._add(self.entries[-1:])
+        before, last = [entry.prev for entry in self.entries], done.text.strip()
+        if last in before:
+            done = self._add(self.entries[before.index(last) :])
         self._refuse(done)
-        self._there = len(self.entries)
 
     def _add(self, new: Sequence[JournalLine]) -> CommandResult:
         """The script adds them once, however often it is called, so a lost link is answered by asking again."""
@@ -196,20 +189,17 @@ class HostJournal:
     def settle(self) -> None:
         """Make both copies the same again, in a new boot of the host for instance. NotRecorded."""
         adopt(tuple(self.entries), self.transport, self.state, self.remote, self.local_token)
-        self._there = len(self.entries)
 
     def close(self) -> list[str]:
         """After a verified undo: close it on the host, remove what else of ours is there, put the controller's copy
         aside. What this controller's disk did not take is returned, a line each: it does no harm."""
         self.trace("before closing")
-        close_remote(self.transport, self.entries[0].run if self.entries else self.run, self.remote)
+        close_remote(self.transport, self.entries[0].run, self.remote)
         self.trace("between closing host and controller")
-        run = self.run
         self.entries.clear()
-        self._there = 0
         try:
             with self.state.ours(self.local_token):
-                self.state.archive(run)
+                self.state.archive(self.run)
         except LabError as error:
             return [f"{error.message}: its copy stays, and is told from one that counts by what the host says"]
         return []
@@ -313,7 +303,7 @@ def adopt(
     deadline = Deadline.after(_SECONDS)
     path = f"{remote}/journal.jsonl"
     there = transport.run(["cat", path], deadline=deadline)
-    if there.ok and there.stdout == data:
+    if there.stdout == data:
         return left
     try:
         transport.run(["mkdir", "-p", remote], deadline=deadline, changes=True).check()
@@ -328,7 +318,8 @@ def _keep(entries: tuple[JournalLine, ...], data: bytes, state: HostState) -> No
         raw = state.journal.read_bytes() if state.journal.exists() else b""
         if raw == data:
             return
-        if not data.startswith(raw[: raw.rfind(b"\n") + 1]):
+        whole, _, _torn = raw.rpartition(b"\n")
+        if not data.startswith(whole):
             state.archive(f"{_run_of(raw)}-superseded")
         private.folder(state.folder)
         private.write_durably(state.journal, data)
@@ -338,10 +329,9 @@ def _keep(entries: tuple[JournalLine, ...], data: bytes, state: HostState) -> No
 
 def _run_of(raw: bytes) -> str:
     """The run of a journal that may be damaged."""
-    try:
-        return parse(raw[: raw.find(b"\n") + 1], "journal")[0].run
-    except (JournalDamaged, IndexError):
-        return "damaged"
+    first, *_ = raw.split(b"\n")
+    entry = read_line(first)
+    return entry.run if entry is not None else "damaged"
 
 
 def local(state: HostState) -> tuple[JournalLine, ...]:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 30.0
 """After this a person wants to know that somebody is waited for."""
 
-BOOT_PATIENCE = 1.0
-"""How many of the inventory's `boot_seconds` a host gets to answer."""
-
 
 @dataclass(frozen=True)
 class Site:
@@ -66,7 +63,7 @@ class Site:
     @property
     def patience(self) -> float:
         """The seconds that a silent host gets, which may be booting by itself."""
-        return self.entry.boot_seconds * BOOT_PATIENCE
+        return self.entry.boot_seconds
 
     def reach(self, link: SshTransport, notice: Callable[[str], None]) -> None:
         """Connect. Where nobody answers, or refuses because sshd has not begun yet, a boot's time is waited, and told.

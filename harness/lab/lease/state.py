@@ -54,24 +54,13 @@ class HostState:
         """Put the journal of a run that is closed aside; what is there of that name already stays."""
         with _disk(self.journal):
             if self.journal.exists():
-                aside = private.folder(self.folder / "journals")
-                for number in range(1, 1000):
-                    target = aside / _leaf(f"{run}.jsonl" if number == 1 else f"{run}-{number}.jsonl")
-                    if not target.exists():
-                        self.journal.rename(target)
-                        return
+                self.journal.rename(_unused(private.folder(self.folder / "journals"), f"{run}.jsonl"))
 
     def new_file(self, name: str) -> Path:
         """The path of a file of this run that does not exist yet, its folder made. `name` is no path."""
         folder = self.folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
-        path = folder / _leaf(name)
-        with _disk(path):
-            private.folder(folder)
-            number = 1
-            while path.exists():
-                number += 1
-                path = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
-        return path
+        with _disk(folder):
+            return _unused(private.folder(folder), name)
 
     def keep(self, name: str, data: bytes) -> Path:
         """Store what a host answered before anybody parses it. Nothing is written over."""
@@ -99,7 +88,7 @@ class HostState:
             return
         try:
             try:
-                locked = poll(lambda: _locked(handle), Deadline.after(_LOCK_SECONDS), every=0.05)
+                locked = poll(lambda: _locked(handle), Deadline.after(_LOCK_SECONDS))
             except OSError as error:
                 raise NotRecorded(f"{self.folder} cannot be locked: {error.strerror}", hint=_REMEMBER) from error
             if not locked:
@@ -127,7 +116,7 @@ class HostState:
                 private.folder(self.folder)
                 private.write_durably(self.folder / "heard", owner.encode())
         except OSError as error:
-            log.warning("%s: %s", self.folder / "heard", error.strerror)
+            log.warning("%s: whose claim was seen last is not written down: %s", self.folder, error.strerror)
 
     @property
     def heard(self) -> str:
@@ -201,6 +190,15 @@ def _locked(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _unused(folder: Path, name: str) -> Path:
+    """The path of this name, with a number where there is one already."""
+    path, number = folder / _leaf(name), 1
+    while path.exists():
+        number += 1
+        path = folder / f"{Path(name).stem}-{number}{Path(name).suffix}"
+    return path
 
 
 def _leaf(name: str) -> str:

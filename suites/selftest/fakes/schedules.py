@@ -260,10 +260,10 @@ class Schedule:
                 if boot.strip("'") != f"boot {host.boot}":
                     return 8, b""
                 lines = host.files.get(f"{RUN}/journal.jsonl", b"")
-                last = lines.splitlines()[-1].rpartition(b'"hash":"')[2][:64].decode() if lines else ""
+                last = lines.splitlines()[-1].rpartition(b'"hash":"')[2][:64].decode() if lines else ledger.FIRST
                 if last == this:
                     return 0, b""
-                if (last or ledger.FIRST) != prev:
+                if last != prev:
                     return 9, last.encode()
                 host.files[f"{RUN}/journal.jsonl"] = lines + stdin
             case "close":

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +17,14 @@ from hypothesis import strategies as st
 
 from harness.base.deadline import poll
 from harness.base.errors import LabError, LockHeld
+from harness.lab.lease import claim as claims
 from harness.lab.lease.claim import Claim, look, owner_of
-from harness.lab.lease.holder import STALE, Claimed, Holder, parse
+from harness.lab.lease.holder import STALE, Holder, parse
 from suites.selftest.fakes.faketransport import FakeTransport
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.patience import FOREVER, soon
+
+HOLDER = Holder("ada@box", "a test", "noon", "t1")
 
 
 @pytest.fixture
@@ -35,9 +41,7 @@ class Taker:
     def take(self, owner: str = "ada@box", reason: str = "a test", **more: object) -> Claim:
         transport = LocalTransport()
         transport.connect(soon())
-        claim = Claim.take(
-            transport, owner=owner, reason=reason, boot_id="b1", run=self.run, notice=self.notices.append, **more
-        )  # type: ignore[arg-type]
+        claim = Claim.take(transport, owner=owner, reason=reason, run=self.run, notice=self.notices.append, **more)  # type: ignore[arg-type]
         self.held.append(claim)
         return claim
 
@@ -57,8 +61,9 @@ def taker(run: str) -> Iterator[Taker]:
 
 
 def test_it_beats_by_itself(taker: Taker, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.lab.lease.claim.BEAT", 0.02)
-    taker.take()
+    monkeypatch.setattr("harness.lab.lease.claim.BEAT_SECONDS", 0.02)
+    thread = taker.take()._thread
+    assert thread is not None and thread.daemon, "it keeps no interpreter alive"
     heart, seen = Path(run) / "heartbeat", set[str]()
     assert poll(lambda: seen.add(heart.read_text()) or len(seen) > 3, soon(), every=0.005)  # type: ignore[func-returns-value]
 
@@ -83,7 +88,7 @@ def test_what_was_given_back_is_not_taken_again(taker: Taker, run: str) -> None:
 
 def test_a_heartbeat_ends_at_once(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> None:
     """And not when it would have to beat again."""
-    monkeypatch.setattr("harness.lab.lease.claim.BEAT", FOREVER)
+    monkeypatch.setattr("harness.lab.lease.claim.BEAT_SECONDS", FOREVER)
     claim = taker.take()
     claim.release()
     assert poll(lambda: not claim.beating, soon())
@@ -93,7 +98,7 @@ def test_a_heartbeat_ends_at_once(taker: Taker, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_claim_that_is_renewed_has_one_heartbeat(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.lab.lease.claim.BEAT", FOREVER)
+    monkeypatch.setattr("harness.lab.lease.claim.BEAT_SECONDS", FOREVER)
     claim = taker.take()
     before = claim._stream
     claim.renew()
@@ -103,14 +108,38 @@ def test_a_claim_that_is_renewed_has_one_heartbeat(taker: Taker, monkeypatch: py
 
 def test_why_it_cannot_say_why_it_stays_is_told_in_plain_words() -> None:
     told: list[str] = []
-    holder = Holder("ada@box", "a test", "noon", "b1", "t1")
-    Claim(FakeTransport("box"), holder, {}, notice=told.append).let_go("a test")
+    Claim(FakeTransport("box"), HOLDER, {}, notice=told.append).let_go("a test")
     assert told == ["our claim on box stays, and cannot say why: there is no connection"]
 
 
-def test_a_claim_is_stale_once_its_time_is_over() -> None:
-    holder = Holder("ada@box", "a test", "noon", "b1", "t1")
-    assert [Claimed(holder, age).live for age in (STALE - 1, STALE, None)] == [True, False, False]
+@pytest.mark.parametrize(("silent", "live"), [(0.0, True), (59.0, True), (60.0, False), (61.0, False)])
+def test_a_claim_is_stale_after_a_minute(silent: float, live: bool) -> None:
+    there = parse(f"{HOLDER.as_json().decode().strip()}\n100.00\n{100 + silent}\nd1\n")
+    assert there is not None and there.live is live
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "5", '"ada"', "[]", '{"reason": "r"}', '{"owner": "ada"}', '{"token": "t"}', "{"]
+)
+def test_whose_claim_it_is_may_be_unknown_and_it_is_a_claim(text: str) -> None:
+    there = parse(f"{text}\n100.00\n101.00\nd1\njournal\n")
+    assert there is not None and (there.live, there.digest, there.dirty) == (True, "d1", True)
+    assert there.told.startswith("somebody whose claim cannot be read since unknown (unknown; ")
+
+
+def test_what_a_claim_says_is_cut_and_plain() -> None:
+    said = {"owner": "o" * 300, "reason": "\x1b[2J", "token": "t1"}
+    there = parse(f"{json.dumps(said)}\n100.00\n101.00\nd1\n")
+    assert there is not None and there.told.startswith(f"{'o' * 200} since unknown (\\x1b[2J; ")
+
+
+def test_a_claim_is_one_line_that_a_person_can_read(taker: Taker, run: str) -> None:
+    claim = taker.take()
+    line, rest = (Path(run) / "claim").read_text().split("\n")
+    found = json.loads(line)
+    assert rest == "" and found.keys() == {"owner", "reason", "since", "token"}
+    assert (found["owner"], found["reason"], found["token"]) == ("ada@box", "a test", claim.holder.token)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", found["since"])
 
 
 def test_where_a_claim_cannot_be_put_is_no_host_of_somebody_else(taker: Taker, tmp_path: Path) -> None:
@@ -140,6 +169,7 @@ def test_a_live_claim_is_nobody_elses_and_says_whose(taker: Taker) -> None:
         with pytest.raises(LockHeld, match=r"used by ada@box since .* \(a test; last heard of \d+ s ago\)") as raised:
             taker.take(owner)
         assert raised.value.hint == "--wait SECONDS, or ask them; --take-over REASON"
+        assert str(raised.value).startswith(taker.notices[-1][:40]) and "waiting" not in taker.notices[-1]
     (Path(taker.run) / "journal.jsonl").unlink()
 
 
@@ -156,8 +186,7 @@ def test_who_has_it_is_heard_of_before_it_is_asked_for(taker: Taker) -> None:
 
 
 def test_how_long_ago_is_said_in_seconds() -> None:
-    holder = Holder("ada@box", "a test", "noon", "b1", "t1")
-    there = parse(f"{holder.as_json().decode().strip()}\n100.10\n107.40\nd1\n")
+    there = parse(f"{HOLDER.as_json().decode().strip()}\n100.10\n107.40\nd1\n")
     assert there is not None and there.told == "ada@box since noon (a test; last heard of 7 s ago)"
 
 
@@ -229,6 +258,23 @@ def test_waiting_ends_when_the_host_is_free(taker: Taker, monkeypatch: pytest.Mo
     assert "waiting" in notices[0]
 
 
+def test_who_waits_says_so_once(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> None:
+    taker.take("bob@box")
+    monkeypatch.setattr(claims, "poll", lambda probe, *_, **__: next(filter(None, (probe() for _ in range(3))), None))
+    with pytest.raises(LockHeld):
+        taker.take(wait=FOREVER)
+    assert [one.partition(" since")[0] for one in taker.notices] == ["localhost is used by bob@box"]
+    assert taker.notices[0].endswith("; waiting")
+
+
+def test_who_comes_a_moment_too_late_is_told_what_to_do(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one came, of whom nothing is there any more when it is asked who that was."""
+    monkeypatch.setattr(Claim, "_put", lambda *_, **__: False)
+    with pytest.raises(LockHeld, match="used by somebody who came a moment earlier") as raised:
+        taker.take()
+    assert raised.value.hint == "--wait SECONDS, or ask them; --take-over REASON"
+
+
 def test_of_many_takers_exactly_one_wins(taker: Taker, run: str) -> None:
     for round_ in range(3):
         won: list[Claim] = []
@@ -272,4 +318,19 @@ def test_whatever_stands_there_is_somebodys_or_nobodys(text: str) -> None:
 def test_a_ci_job_is_the_same_owner_each_time() -> None:
     job = {"CI_JOB_NAME": "msix", "CI_PROJECT_PATH": "lab/xen", "CI_JOB_ID": "1", "USER": "runner"}
     assert owner_of(job) == owner_of({**job, "CI_JOB_ID": "2"}) == "lab/xen:msix"
-    assert owner_of({"USER": "ada"}).startswith("ada@")
+
+
+@pytest.mark.parametrize(
+    ("environment", "owner"),
+    [
+        ({"CI_JOB_NAME": "msix"}, "ci:msix"),
+        ({"CI_JOB_NAME": "msix", "CI_PROJECT_PATH": "lab/xen", "USER": "runner"}, "lab/xen:msix"),
+        ({"GITHUB_JOB": "msix", "GITHUB_REPOSITORY": "lab/xen", "USER": "runner"}, "lab/xen:msix"),
+        ({"JOB_NAME": "msix", "JENKINS_URL": "https://ci.example/", "USER": "jenkins"}, "https://ci.example/:msix"),
+        ({"USER": "ada"}, f"ada@{socket.gethostname()}"),
+        ({"USER": "root", "SUDO_USER": "ada"}, f"ada@{socket.gethostname()}"),
+        ({}, f"uid{os.getuid()}@{socket.gethostname()}"),
+    ],
+)
+def test_who_claims(environment: dict[str, str], owner: str) -> None:
+    assert owner_of(environment) == owner

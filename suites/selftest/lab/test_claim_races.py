@@ -19,7 +19,7 @@ from harness.lab.lease import claim as claims
 from harness.lab.lease.claim import Claim, look
 from harness.lab.lease.holder import STALE, Holder
 from harness.transport.base import Command, CommandResult
-from suites.selftest.fakes.localtransport import LocalTransport
+from suites.selftest.fakes.localtransport import LocalStream, LocalTransport
 from suites.selftest.fakes.patience import FOREVER, soon
 
 HERE = LocalTransport("xenbox1")
@@ -37,12 +37,15 @@ def run(tmp_path: Path) -> Path:
 class Broken(LocalTransport):
     """The next so many programs find a link that is broken."""
 
+    connected = True
+
     def __init__(self, times: int) -> None:
         super().__init__("xenbox1")
         self.times, self.connections = times, 0
 
     def connect(self, deadline: Deadline) -> None:
         self.connections += 1
+        self.connected = True
 
     def run(self, command: Command, **more: Any) -> CommandResult:  # noqa: ANN401
         self.times -= 1
@@ -52,12 +55,12 @@ class Broken(LocalTransport):
 
 
 def take(run: Path, owner: str = "ci", take_over: str | None = None) -> Claim:
-    return Claim.take(HERE, owner=owner, reason="a test", boot_id="b1", run=str(run), take_over=take_over)
+    return Claim.take(HERE, owner=owner, reason="a test", run=str(run), take_over=take_over)
 
 
 def fresh(run: Path, token: str, owner: str = "ci") -> Claim:
     """One that is not put yet."""
-    return Claim(HERE, Holder(owner, "a test", "now", "b1", token), {}, str(run))
+    return Claim(HERE, Holder(owner, "a test", "now", token), {}, str(run))
 
 
 def dead(run: Path, owner: str = "ci") -> None:
@@ -140,6 +143,21 @@ class TestTaking:
         assert (run / "claim").read_bytes() == text
         take(run, take_over="it is garbage").release()
 
+    def test_one_that_is_at_work_there_is_waited_for(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Who holds the lock and does not let go is one who has the host, and no fault of the host's."""
+        monkeypatch.setattr(claims, "_TAKE", claims._TAKE.replace("-w 10", "-n"))
+        run.mkdir()
+        folder = os.open(run, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with pytest.raises(LockHeld, match="somebody who came a moment earlier"):
+            take(run)
+        os.close(folder)
+
+    def test_without_a_token_nothing_is_anybodys(self, run: Path) -> None:
+        for token, status in (("", 1), ("e" * 16, 1), ("d" * 16, 0)):
+            dead(run)
+            assert HERE.run(claims.script("cd {run} && mine", str(run), token), deadline=soon()).status == status
+
     def test_a_claim_that_cannot_beat_is_given_back(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def lost(self: Claim) -> None:
             raise HostUnreachable("gone")
@@ -165,8 +183,77 @@ class TestHolding:
         assert claim.beating
         claim._stream.close()  # type: ignore[union-attr]
         assert poll(lambda: not claim.beating, soon())
+        assert claim._thread is not None and claim._thread.is_alive(), "it was not asked to write since"
         claim.check()
         assert claim.beating
+
+    def test_one_without_a_stream_or_a_writer_does_not_beat(self, run: Path, claim: Claim) -> None:
+        other = fresh(run, "e" * 16)
+        assert not other.beating
+        other._thread = threading.current_thread()
+        assert not other.beating
+        other._stream, other._thread = claim._stream, None
+        assert not other.beating
+
+    def test_who_cannot_write_any_more_gives_up(self, run: Path, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The link is gone: nobody beats into nothing, and whoever asks makes it anew."""
+        monkeypatch.setattr(claims, "BEAT_SECONDS", 0.01)
+        claim.renew()
+        stream, thread = claim._stream, claim._thread
+        assert isinstance(stream, LocalStream) and thread is not None
+        stream._process.kill()
+        thread.join(FOREVER)
+        assert not thread.is_alive()
+
+    def test_renewed_it_beats_at_once_and_says_what_it_said(
+        self, run: Path, claim: Claim, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(claims, "BEAT_SECONDS", FOREVER)
+        claim._quiet()
+        silent(run, STALE + 1)
+        before = (run / "claim").stat()
+        claim.renew()
+        assert poll(lambda: (there := look(HERE, str(run))) and there.live, soon())
+        assert (run / "claim").stat().st_ino == before.st_ino, "it was not written again"
+
+    def test_over_a_link_that_was_lost_it_connects_first(self, claim: Claim) -> None:
+        claim._stream.close()  # type: ignore[union-attr]
+        assert poll(lambda: not claim.beating, soon())
+        for connected, times in ((True, 0), (False, 1)):
+            claim.transport = link = Broken(0)
+            link.connected = connected
+            claim._stop.set()
+            claim._thread.join(FOREVER)  # type: ignore[union-attr]
+            claim.check()
+            assert link.connections == times and claim.beating
+
+    def test_somebody_who_came_while_it_was_looked_for(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The host has booted anew, and between the look and the new claim another one is there."""
+        assert fresh(run, "e" * 16, "bob")._put()
+        before = (run / "claim").read_bytes()
+        monkeypatch.setattr(claims, "look", lambda *_: None)
+        mine = fresh(run, "f" * 16)
+        with pytest.raises(LockHeld, match="taken by somebody else meanwhile"):
+            mine.renew()
+        assert not mine.beating and (run / "claim").read_bytes() == before
+
+    @pytest.mark.parametrize("connected", [True, False])
+    @pytest.mark.parametrize("there", [True, False])
+    def test_taken_over_it_hears_by_whom(self, run: Path, claim: Claim, connected: bool, there: bool) -> None:
+        """Where that can be asked; None would say that the host is ours."""
+        heard = list[object]()
+        claim.heard = lambda there: heard.append(there and there.holder.owner)
+        assert fresh(run, "e" * 16, "bob")._put(look(HERE, str(run)), even_alive=True)
+        claim._stream.write(b"\n")  # type: ignore[union-attr]
+        assert poll(lambda: claim._stream.ended, soon())  # type: ignore[union-attr]
+        if not there:
+            (run / "claim").unlink()
+        claim.transport = link = Broken(0 if connected else 9)
+        link.connected = connected
+        with pytest.raises(LockHeld, match="taken from us"):
+            claim.check()
+        assert heard == (["bob"] if connected and there else [])
+        claim.transport = HERE
 
     def test_nor_does_a_stream_count_that_nobody_writes_to(self, claim: Claim) -> None:
         """A half-open link: the writer has given up, the stream never heard of an end."""
@@ -249,10 +336,9 @@ class TestReleasing:
 
     def test_it_does_so_where_there_is_no_room_for_more(self, run: Path, claim: Claim) -> None:
         """tmpfs keeps a link of up to 127 bytes in its inode."""
-        claim.holder = Holder("é" + "o" * 200, "a test", "now", "b1", "0123456789abcdef")
         claim._quiet()
         (run / "claim").unlink()
-        claim.holder = replace(claim.holder, reason="in quarantine: a domain did not end")
+        claim.holder = replace(claim.holder, owner="é" + "o" * 200, reason="in quarantine: a domain did not end")
         assert len(claim.holder.short.encode()) < 128
         (run / "claim").symlink_to(claim.holder.short)
         there = look(HERE, str(run))

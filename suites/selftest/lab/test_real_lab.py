@@ -133,7 +133,7 @@ def test_a_run_on_a_refused_device_is_one_line_and_changes_nothing(
 
 def test_a_check_that_does_not_exist_cannot_be_accepted(fake_host: FakeLab, said: io.StringIO) -> None:
     with pytest.raises(UsageError, match="msi"):
-        opened(fake_host, said, wishes=ClaimOptions(accepted(["msi=fine"])))
+        opened(fake_host, said, wishes=ClaimOptions("a self-test", accepted(["msi=fine"])))
     assert look(fake_host.transport()) is None
 
 
@@ -292,7 +292,7 @@ def test_a_text_that_is_not_stock_again_is_a_quarantine(
 
 
 def test_facts_name_the_host_and_what_was_accepted(fake_host: FakeLab, said: io.StringIO) -> None:
-    lab = opened(fake_host, said, wishes=ClaimOptions(accepted(["reset=it is known to hang"])))
+    lab = opened(fake_host, said, wishes=ClaimOptions("a self-test", accepted(["reset=it is known to hang"])))
     facts = lab.facts()
     assert facts["host"] == NAME
     assert "nested" not in facts

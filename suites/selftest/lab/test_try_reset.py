@@ -35,7 +35,7 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tried(lab: FakeLab, *accept: str, name: str = "nic0") -> list[ResetTrial]:
     progress = PlainProgress(io.StringIO())
-    real = RealLab.opened(site(lab), [name], ClaimOptions(accepted(list(accept)), reason="a self-test"), progress)
+    real = RealLab.opened(site(lab), [name], ClaimOptions("a self-test", accepted(list(accept))), progress)
     try:
         return try_resets(real, name, progress)
     finally:

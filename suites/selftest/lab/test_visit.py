@@ -161,8 +161,10 @@ def test_two_controllers_at_once(fake_host: FakeLab, tmp_path: Path, monkeypatch
     visit = arrive(fake_host)
     borrow(visit)
     another_controller(tmp_path, monkeypatch)
+    told = list[str]()
     with pytest.raises(LockHeld, match="a self-test"):
-        Lease.begin(visit.site, WISHES, lambda _: None)
+        Lease.begin(visit.site, WISHES, told.append)
+    assert len(told) == 1 and "is used by" in told[0] and "waiting" not in told[0]
     assert fake_host.fake.state()["domains"] == {0: "Domain-0", 1: "maskall-a"}, "the first one's guest lives"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller"))
     visit.put_back()
