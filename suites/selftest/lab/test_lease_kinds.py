@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.base.errors import AnotherMachine, JournalDamaged
 from harness.lab.lease.baseline import Baseline
-from harness.lab.lease.entry import FIRST, JournalLine, What
+from harness.lab.lease.entry import FIRST, JournalLine, MachineIdentity, What, merge, of_machine, parse
 from harness.lab.lease.fields import Field, number, numbers, prose, text, words
 from harness.lab.lease.holder import parse as parse_claim
 from harness.lab.lease.ledger import Found, adopt, found
 from harness.lab.lease.state import HostState
+from harness.model.change import ChangeKind
 from suites.selftest.fakes.localtransport import LocalTransport
 
 HERE = LocalTransport("xenbox1")
@@ -175,3 +177,147 @@ def test_a_maskall_that_somebody_left_may_be_gone(before: int | None, now: int |
 def test_what_a_field_of_a_journal_may_hold(field: Field, fits: list[object], others: list[object]) -> None:
     assert [value for value in fits if not field(value)] == []
     assert [value for value in others if field(value) is not False] == []
+
+
+LINE = JournalLine(1, "2026-01-02T03:04:05Z", "b1", "20260102-030405-abcdef", What.RESTORED, {}, FIRST)
+BDF = (["0000:02:00.0"], ["", "02:00.0", "xen-pciback", "0000:02:00.0/..", None])
+SUBJECTS: dict[ChangeKind, tuple[list[object], list[object]]] = {
+    ChangeKind.DRIVER: BDF,
+    ChangeKind.CONFIG: BDF,
+    ChangeKind.RESET: BDF,
+    ChangeKind.DOMAIN: (["maskall-a"], ["", "bob", "Domain-0", "maskall-a; reboot", 7, None]),
+    ChangeKind.MODULE: (["xen-pciback"], ["", "e1000e", None]),
+    ChangeKind.LIVEPATCH: (["maskall-control"], ["", "maskall", "bobs", None]),
+    ChangeKind.FILE: (["/run/maskall", "/run/maskall/guest/a"], ["", "/etc/passwd", "/run/maskall/../x", None]),
+    ChangeKind.REBOOT: ([NOW, "xenbox1"], ["a/b", "$(reboot)", None]),
+    ChangeKind.PERSISTENT: (["/boot/xen.gz", "p" * 25_000], ["p" * 25_001, "a\nb", None]),
+}
+SEEN = replace(WAS, who="8086 10d3 8086 a01f 0000:00:1c.1/00.0").as_payload()
+PAYLOADS: dict[What, tuple[list[dict[str, object]], list[dict[str, object]]]] = {
+    What.OPENED: (
+        [
+            {"owner": "ada@box", "reason": "a test"},
+            {"owner": "", "reason": "r" * 25_000},
+            {
+                "host_key": "SHA256:" + "A" * 43,
+                "machine_id": "0" * 32,
+                "product": "0" * 8 + "-0000" * 3 + "-" + "0" * 12,
+            },
+        ],
+        [
+            *[{"owner": 5}, {"reason": "r" * 25_001}, {"reason": "a\nb"}, {"undo": "x"}],
+            *[{"host_key": "SHA256:A"}, {"machine_id": "0" * 31}, {"product": "0" * 32}],
+        ],
+    ),
+    What.BASELINE: ([SEEN], [{}, {**SEEN, "driver": "../x"}, {**SEEN, "more": 1}]),
+    What.INTENT: (
+        [{"kind": "domain", "subject": "maskall-a", "text": "t", "undo": "u"}],
+        [
+            *[{}, {"kind": "x", "subject": "maskall-a"}, {"kind": "domain"}, {"subject": "maskall-a"}],
+            *[
+                {"kind": "domain", "subject": "maskall-a", **more}
+                for more in ({"text": "\n"}, {"undo": 5}, {"why": "x"})
+            ],
+        ],
+    ),
+    What.RESTORED: ([{}], [{"reason": "x"}]),
+    What.QUARANTINED: ([{}, {"reason": "it did not end"}], [{"reason": "a\nb"}, {"reason": None}, {"owner": "x"}]),
+}
+
+
+def refused(line: JournalLine) -> bool:
+    """Whether a journal that begins with this line is damaged, to who reads it."""
+    try:
+        assert parse(line.line, "j") == (line,)
+    except JournalDamaged as error:
+        assert str(error).startswith("j:1: ")
+        return True
+    return False
+
+
+@pytest.mark.parametrize("kind", list(ChangeKind))
+def test_what_each_kind_of_change_may_be_made_to(kind: ChangeKind) -> None:
+    """A journal is obeyed as root: what stands there is what a run can have written, or all of it is refused."""
+    lines = [
+        [
+            replace(LINE, what=What.INTENT, payload={"kind": str(kind), "subject": one, "text": "t", "undo": "u"})
+            for one in some
+        ]
+        for some in SUBJECTS[kind]
+    ]
+    assert [line.payload["subject"] for line in lines[0] if refused(line)] == []
+    assert [line.payload["subject"] for line in lines[1] if not refused(line)] == []
+
+
+@pytest.mark.parametrize("what", list(What))
+def test_what_each_line_may_hold(what: What) -> None:
+    fits, others = PAYLOADS[what]
+    assert [one for one in fits if refused(replace(LINE, what=what, payload=one))] == []
+    assert [one for one in others if not refused(replace(LINE, what=what, payload=one))] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fits", "others"),
+    [
+        ("at", ["", "2026-01-02T03:04:05Z"], ["yesterday", "2026-01-02T03:04:05.123456789Z"]),
+        ("boot_id", ["", NOW], ["a/b", "$(reboot)"]),
+        ("run", ["20260102-030405-abcdef"], ["", "../x", "a/b", "-x", "a b"]),
+    ],
+)
+def test_how_each_line_begins(name: str, fits: list[str], others: list[str]) -> None:
+    assert [one for one in fits if refused(replace(LINE, **{name: one}))] == []  # type: ignore[arg-type]
+    assert [one for one in others if not refused(replace(LINE, **{name: one}))] == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *["", "5", "[]", "{}", "null", "{", "[" * 100_000, LINE.line.decode().rstrip("\n") + " "],
+        *[LINE.line.decode().strip().replace('"payload":{}', f'"payload":{odd}') for odd in ("5", "null", "[1]")],
+        *[
+            LINE.line.decode().strip().replace(f'"{name}"', '"x"')
+            for name in ("seq", "at", "run", "what", "payload", "hash")
+        ],
+        LINE.line.decode().strip().replace('"restored"', '"burnt"'),
+    ],
+)
+def test_what_is_no_line(line: str) -> None:
+    with pytest.raises(JournalDamaged, match=r"^j:1: ") as raised:
+        parse(f"{line}\n".encode(), "j")
+    assert "--journal host|controller" in raised.value.hint
+
+
+US = MachineIdentity("SHA256:" + "A" * 43, "0" * 32, "01234567-0123-0123-0123-0123456789ab")
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (US, ""),
+        (replace(US, host_key=""), f"host key {US.host_key} and not none"),
+        (replace(US, machine_id="5" * 32), f"machine id {'0' * 32} and not {'5' * 32}"),
+        (MachineIdentity("", US.machine_id), f"host key {US.host_key} and not none, product {US.product} and not none"),
+    ],
+)
+def test_another_machine_is_told_by_what_differs(other: MachineIdentity, told: str) -> None:
+    opened = replace(LINE, what=What.OPENED, payload=US.as_payload())
+    lines = (opened, replace(LINE, seq=2, prev=opened.hash))
+    assert US.told_from(other) == told
+    if not told:
+        assert of_machine(lines, other, "j") == lines
+        return
+    with pytest.raises(AnotherMachine, match=r"^j: its first line speaks of another machine: ") as raised:
+        of_machine(lines, other, "j")
+    assert raised.value.message.endswith(told) and "--journal" in raised.value.hint
+
+
+def test_a_journal_that_does_not_say_of_which_machine_it_is_is_of_none() -> None:
+    assert of_machine((), US, "j") == ()
+    with pytest.raises(AnotherMachine, match=f"host key none and not {US.host_key}"):
+        of_machine((replace(LINE, payload=US.as_payload()),), US, "j")
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(0, 3), (3, 0), (1, 3), (3, 1), (3, 3)])
+def test_the_longer_of_two_copies_counts(ours: int, theirs: int) -> None:
+    whole = story("r1", "b1", "b1", "b1")
+    assert merge(whole[:ours], whole[:theirs]) == whole
