@@ -242,10 +242,12 @@ class TestNobodyElse:
         state = HostState("box", tmp_path / "box")
         kept = [state.keep("facts.txt", b"%d" % number) for number in range(5)]
         assert [path.read_bytes() for path in kept] == [b"0", b"1", b"2", b"3", b"4"]
+        assert [path.name for path in kept] == ["facts.txt", *(f"facts-{number}.txt" for number in range(2, 6))]
         for number in range(3):
             state.journal.write_bytes(b"%d" % number)
             state.archive("run1")
-        assert {path.read_bytes() for path in (state.folder / "journals").iterdir()} == {b"0", b"1", b"2"}
+        aside = {path.name: path.read_bytes() for path in (state.folder / "journals").iterdir()}
+        assert aside == {"run1.jsonl": b"0", "run1-2.jsonl": b"1", "run1-3.jsonl": b"2"}
 
 
 def test_a_damaged_journal_on_the_host_names_the_way_out(fake_host: FakeLab) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.base.errors import JournalDamaged, LabError, LockHeld
+from harness.base.errors import HarnessBug, JournalDamaged, LabError, LockHeld
 from harness.lab.lease import ledger as ledgers
 from harness.lab.lease import state as states
 from harness.lab.lease.entry import FIRST, JournalLine, What, merge, parse
@@ -198,6 +198,7 @@ class TestFinding:
             file.write(WHOLE[1].line[:40])
         entries = found(book.transport, state, book.remote).entries
         adopt(entries, book.transport, state, book.remote)
+        assert not (state.folder / "journals").exists(), "it is the same story"
         again = HostJournal(book.transport, state, "run2", book.boot_id, list(entries), book.remote)
         again.about_to(BIND)
         assert len(found(book.transport, state, book.remote).entries) == 2
@@ -240,6 +241,83 @@ def test_the_scripts_take_any_path(tmp_path: Path, state: HostState) -> None:
     book.about_to(BIND)
     assert len(found(book.transport, state, book.remote).entries) == 1
     assert ledgers.REMOTE_RUN == "/run/maskall"
+
+
+class TestThisController:
+    @pytest.mark.parametrize(
+        ("given", "where"),
+        [("/state", "/state/maskall"), ("", "/home/ada/.local/state/maskall"), ("x", "/home/ada/.local/state/maskall")],
+    )
+    def test_where_it_remembers(self, given: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A relative path is invalid (XDG base directory specification)."""
+        monkeypatch.setenv("HOME", "/home/ada")
+        monkeypatch.setenv("XDG_STATE_HOME", given)
+        assert HostState.of("box") == HostState("box", Path(where) / "hosts/box")
+
+    @pytest.mark.parametrize(
+        ("name", "there"), [("lock", ""), ("journal.jsonl", ""), ("lock", "a file"), ("journal.jsonl", "a file")]
+    )
+    def test_a_link_in_place_of_its_files_is_not_followed(
+        self, tmp_path: Path, state: HostState, name: str, there: str
+    ) -> None:
+        state.folder.mkdir()
+        outside = tmp_path / "outside"
+        if there:
+            outside.write_text(there)
+        (state.folder / name).symlink_to(outside)
+        with pytest.raises(LabError, match="Too many levels of symbolic links"):
+            journal(tmp_path, state).about_to(BIND)
+        assert (outside.read_text() if outside.exists() else "") == there
+
+    def test_nothing_of_it_stays_open(self, tmp_path: Path, state: HostState) -> None:
+        journal(tmp_path, state).about_to(BIND)
+        opened = [str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+        assert [path for path in opened if path.startswith(str(state.folder))] == []
+
+    def test_two_processes_write_one_after_the_other(
+        self, tmp_path: Path, state: HostState, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(states, "_LOCK_SECONDS", 0.0)
+        with state.ours(""), pytest.raises(LockHeld, match="box: another process of this controller") as raised:
+            journal(tmp_path, state).about_to(BIND)
+        assert str(state.folder / "lock") in raised.value.hint
+        journal(tmp_path, state).about_to(BIND)
+
+    @pytest.mark.parametrize(
+        ("behind", "refused"),
+        [
+            (b"", False),
+            (b'{"run":"r2"', False),  # torn, whoever wrote it
+            (b'{"run":"r1"}\n', False),
+            (b'{"run":"r1"}\n{"ru', False),
+            (b'{"run":"r2"}\n', True),
+            (b'{"run":"r1"}\n{"run":"r2"}\n', True),
+            (b'{"run":"r2"}\n{"run":"r1"}\n', True),
+        ],
+    )
+    def test_what_lies_behind_its_end(self, tmp_path: Path, behind: bytes, refused: bool) -> None:
+        """Ours was interrupted, and is written anew; a whole line of somebody else's is not written over."""
+        path = tmp_path / "journal.jsonl"
+        path.write_bytes(b"one\n" + behind)
+        if refused:
+            with pytest.raises(OSError, match="somebody else has written into it"):
+                states.append_durably(path, b"two\n", 4, b'"run":"r1"')
+            assert path.read_bytes() == b"one\n" + behind
+        else:
+            states.append_durably(path, b"two\n", 4, b'"run":"r1"')
+            assert path.read_bytes() == b"one\ntwo\n"
+
+    def test_words_that_are_no_text_are_told_nevertheless(self, state: HostState) -> None:
+        state.poison("a test")
+        for name in ("quarantined", "heard"):
+            (state.folder / name).write_bytes(b"\xff\n")
+        assert (state.quarantine, state.heard) == ("\ufffd", "\ufffd")
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a..b", "x\n", ".x", "-x", "x" * 122, "a\0b"])
+    def test_what_a_host_says_is_never_a_path(self, state: HostState, name: str) -> None:
+        with pytest.raises(HarnessBug, match="is no name for a file"):
+            state.keep(name, b"x")
+        assert not [path for path in state.folder.rglob("*") if path.is_file()]
 
 
 class TestQuarantine:

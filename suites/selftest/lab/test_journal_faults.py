@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.base.deadline import Deadline
-from harness.base.errors import HostUnreachable, JournalDamaged, LabError, LockHeld
+from harness.base.errors import HostUnreachable, JournalDamaged, LabError, LockHeld, NotRecorded
 from harness.lab.lease import state as states
 from harness.lab.lease.entry import FIRST, JournalLine, What, parse
 from harness.lab.lease.ledger import HostJournal, adopt, boot_id, close_remote, found
@@ -33,14 +33,23 @@ def state(tmp_path: Path) -> HostState:
 
 
 @pytest.fixture
-def link() -> FakeTransport:
-    """A link that breaks on request; what arrives is run for real on this machine."""
+def link(tmp_path: Path) -> Iterator[FakeTransport]:
+    """A link that breaks on request; what arrives is run for real on this machine. What changes it says so: else a link
+    that breaks in it would be read as "it was not done"."""
+    untold = list[str]()
+
+    def there() -> dict[Path, float]:
+        return {path: path.lstat().st_mtime_ns for path in tmp_path.glob("host*/**/*")}
 
     def really(executed: Executed) -> Reply:
+        before = there()
         done = HERE.run(["sh", "-c", executed.shown], deadline=soon(), stdin=executed.stdin)
+        if there() != before and not executed.changes:
+            untold.append(executed.shown)
         return Reply(done.stdout, done.stderr, done.status)
 
-    return FakeTransport("xenbox1", connected=True, commands={".*": really})
+    yield FakeTransport("xenbox1", connected=True, commands={".*": really})
+    assert untold == []
 
 
 @pytest.fixture
@@ -102,6 +111,70 @@ class TestTheLink:
         link.lose_link(cut)
         close_remote(link, "run1", book.remote)
         assert list(Path(book.remote).iterdir()) == []
+
+    def test_a_line_takes_one_program(self, book: HostJournal, link: FakeTransport) -> None:
+        for number in range(1, 4):
+            book.about_to(change(number))
+        assert len(link.executed) == 3
+        same(book, 1, 2, 3)
+
+    def test_what_the_host_lost_is_sent_again(self, book: HostJournal) -> None:
+        """Its copy says where it ends: there it goes on."""
+        host = Path(book.remote) / "journal.jsonl"
+        for number in range(1, 4):
+            book.about_to(change(number))
+        whole = host.read_bytes().splitlines(keepends=True)
+        for kept, number in ((whole[:0], 4), (whole[:1], 5), (whole[:2], 6)):
+            host.write_bytes(b"".join(kept))
+            book.about_to(change(number))
+            same(book, *range(1, number + 1))
+
+    def test_one_that_was_closed_begins_anew(self, book: HostJournal) -> None:
+        for number in (1, 2):
+            book.about_to(change(number))
+        book.run = "run2"
+        assert book.close() == []
+        assert [path.name for path in Path(f"{book.remote}-closed").iterdir()] == ["run1"], "as its first line says"
+        assert [path.name for path in (book.state.folder / "journals").iterdir()] == ["run2.jsonl"]
+        book.about_to(change(3))
+        same(book, 3)
+
+    @pytest.mark.parametrize(
+        ("stderr", "told"),
+        [
+            (b"", "status 1"),
+            (b"sh: one\ncat: No space left on device\n", "cat: No space left on device"),
+            (b"\xff\n", "\ufffd"),
+        ],
+    )
+    def test_why_the_host_took_no_line_is_told(self, state: HostState, stderr: bytes, told: str) -> None:
+        full = FakeTransport("xenbox1", connected=True, commands={".*": Reply(stderr=stderr, status=1)})
+        with pytest.raises(NotRecorded) as raised:
+            HostJournal(full, state, "run1", boot_id(HERE)).about_to(change(1))
+        assert raised.value.message == f"xenbox1: the journal /run/maskall/journal.jsonl cannot be written: {told}"
+        assert "was not made" in raised.value.hint
+
+    def test_what_no_journal_can_hold_is_not_recorded(self, book: HostJournal) -> None:
+        with pytest.raises(NotRecorded, match="subject of kind driver") as raised:
+            book.about_to(Change(ChangeKind.DRIVER, "the NIC", "bind it", "undo it"))
+        assert "was not made" in raised.value.hint
+        assert not book.state.journal.exists()
+
+    def test_its_points_are_told_by_name(self, book: HostJournal) -> None:
+        """Who stops a run between two writes asks for them."""
+        points = list[str]()
+        book.trace = points.append
+        book.about_to(change(1))
+        book.close()
+        assert points == [
+            *["before controller intent 1", "between controller and host intent 1", "after host intent 1"],
+            *["before closing", "between closing host and controller"],
+        ]
+
+    def test_a_host_that_booted_anew_and_no_line_to_tell_it(self, book: HostJournal, link: FakeTransport) -> None:
+        """An empty journal would be one that nobody has closed."""
+        book.settle()
+        assert not Path(book.remote).exists() and link.files == {}
 
 
 class TestTheClaim:
@@ -176,6 +249,32 @@ class TestFinding:
             file.write(b'{"seq":2,')
         assert len(found(HERE, book.state, book.remote).entries) == 1
         assert "being written when its writer died" in caplog.text
+
+    def test_a_whole_one_is_not_told_of(self, book: HostJournal, caplog: pytest.LogCaptureFixture) -> None:
+        book.about_to(change(1))
+        assert len(found(HERE, book.state, book.remote).entries) == 1
+        book.state.journal.write_bytes(b"")
+        assert len(found(HERE, book.state, book.remote).entries) == 1
+        assert "its last line" not in caplog.text
+
+    @pytest.mark.parametrize("which", ["host", "controller"])
+    def test_one_that_is_there_and_cannot_be_read_is_not_none(self, book: HostJournal, which: str) -> None:
+        book.about_to(change(1))
+        path = book.state.journal if which == "controller" else Path(book.remote) / "journal.jsonl"
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(LabError, match="Is a directory"):
+            found(HERE, book.state, book.remote)
+
+    @pytest.mark.parametrize(("size", "refused"), [(32 << 20, False), ((32 << 20) + 1, True)])
+    def test_one_is_read_up_to_a_size(self, state: HostState, tmp_path: Path, size: int, refused: bool) -> None:
+        state.folder.mkdir()
+        state.journal.write_bytes(b"x" * size)
+        if refused:
+            with pytest.raises(JournalDamaged, match=f"journal.jsonl: {size} bytes, more than any journal has"):
+                found(HERE, state, str(tmp_path / "host"))
+        else:
+            assert found(HERE, state, str(tmp_path / "host")).entries == ()
 
     def test_an_older_story_of_ours_is_put_aside_not_lost(self, book: HostJournal, tmp_path: Path) -> None:
         book.about_to(change(1))
