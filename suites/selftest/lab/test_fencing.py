@@ -9,7 +9,10 @@ import pytest
 from harness.base.errors import HostHung, JournalDamaged, LabError, LockHeld, UsageError
 from harness.cli import main
 from harness.lab.lease import fence
+from harness.lab.lease.claim import Claim
 from harness.lab.lease.deadman import DeadMan
+from harness.lab.lease.fence import Fenced
+from harness.lab.lease.holder import Holder
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.state import HostState
 from harness.model.change import Change, ChangeKind
@@ -18,7 +21,9 @@ from harness.transport.base import Command, Script
 from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
+from suites.selftest.fakes.faketransport import FakeTransport, Reply
 from suites.selftest.fakes.labrun import FORCED, NIC, arrive, borrow, controller, die, site
+from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.patience import soon
 
 __all__ = ["controller", "fake_host"]
@@ -100,6 +105,80 @@ class TestTheHost:
         second.put_back(whole=True)
         second.close_journal()
         second.end()
+
+
+class TestTheLink:
+    """What goes over it, and what is made of the answers."""
+
+    @staticmethod
+    def fenced(answer: Reply) -> tuple[Fenced, FakeTransport]:
+        link = FakeTransport("xenbox1", connected=True, commands={".*": answer}, streams={".*": bytes})
+        return Fenced(link, Claim(link, Holder("ci", "a test", "now", "t1"), {}), "b1"), link
+
+    def test_only_a_change_is_fenced_and_is_sent_as_one(self) -> None:
+        fenced, link = self.fenced(Reply())
+        fenced.run(["true"], deadline=soon(), stdin=b"1")
+        fenced.open_stream(["true"], deadline=soon())
+        fenced.run(["true"], deadline=soon(), changes=True, stdin=b"1")
+        fenced.open_stream(Script("true"), deadline=soon(), changes=True)
+        assert [one.shown for one in link.executed[:2]] == ["true", "true"]
+        assert all("\nmine || refuse lost\n" in one.shown and "\ntrue\n" in one.shown for one in link.executed[2:])
+        assert [one.changes for one in link.executed] == [False, False, True, True]
+        assert [one.stdin for one in link.executed] == [b"1", b"", b"1", b""]
+
+    @pytest.mark.parametrize(
+        ("status", "said", "error"),
+        [
+            (97, b"maskall-t1: rebooted\n", "^xenbox1 has rebooted by itself: boot_id is no longer b1"),
+            (97, b"\xff\nmaskall-t1: lost\n", "^xenbox1 is no longer ours: "),
+            (97, b"maskall-t1: busy", "^xenbox1 is no longer ours: "),
+            (97, b"maskall-t2: lost\n", ""),
+            (97, b"\xff", ""),
+            (1, b"maskall-t1: lost\n", ""),
+        ],
+    )
+    def test_the_fences_no_is_told_from_the_programs_own(self, status: int, said: bytes, error: str) -> None:
+        fenced, _ = self.fenced(Reply(stderr=said, status=status))
+        if error:
+            with pytest.raises(LabError, match=error) as raised:
+                fenced.run(["true"], deadline=soon(), changes=True)
+            assert isinstance(raised.value, LockHeld) is ("rebooted" not in error)
+        else:
+            assert fenced.run(["true"], deadline=soon(), changes=True).status == status
+
+    @pytest.mark.parametrize(
+        ("stdout", "told"), [(b"", "unknown"), (b"xl destroy 7\n", "xl destroy 7"), (b"a\nb\nc\n", "a; b; c")]
+    )
+    def test_what_still_runs_is_named(self, stdout: bytes, told: str) -> None:
+        fenced, _ = self.fenced(Reply(stdout, status=98))
+        with pytest.raises(HostHung) as raised:
+            fenced.wait_idle()
+        assert raised.value.message == f"xenbox1: what was sent earlier still runs there: {told}"
+        assert raised.value.hint
+        for status in (0, 1, 99):
+            self.fenced(Reply(stdout, status=status))[0].wait_idle()
+
+    def test_on_a_host_it_is_what_holds_the_lock_three_at_most(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And none of what asks."""
+        monkeypatch.setattr(fence, "IDLE_SECONDS", 0)
+        (tmp_path / "work").touch()
+        here = LocalTransport("xenbox1")
+        fenced = Fenced(here, Claim(here, Holder("ci", "a test", "now", "t1"), {}, str(tmp_path)), "b1")
+        fenced.wait_idle()
+        hold = f"exec 8>>{tmp_path}/work; flock -s 8; echo held; exec sleep {{}}"
+        held = []
+        for count in (1, 2, 5):
+            while len(held) < count:
+                held.append(here.open_stream(Script(hold.format(3600 + len(held))), deadline=soon()))
+                held[-1].read_until(b"held", soon())
+            with pytest.raises(HostHung) as raised:
+                fenced.wait_idle()
+            named = raised.value.message.partition("runs there: ")[2].split("; ")
+            assert len(named) == min(count, 3) and all(one.startswith("sleep 36") for one in named)
+        for one in held:
+            one.close()
 
 
 class TestThisController:
