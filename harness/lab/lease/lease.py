@@ -31,7 +31,17 @@ from harness.lab.lease.deadman import disarm_all
 from harness.lab.lease.entry import MachineIdentity, What
 from harness.lab.lease.fence import Fenced
 from harness.lab.lease.holder import Claimed
-from harness.lab.lease.ledger import Found, HostJournal, adopt, boot_id, close_remote, found, is_dirty, machine
+from harness.lab.lease.ledger import (
+    Found,
+    HostJournal,
+    adopt,
+    boot_id,
+    close_remote,
+    found,
+    is_dirty,
+    machine,
+    put_aside,
+)
 from harness.lab.lease.leftovers import Leftovers, Ours
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
@@ -323,23 +333,22 @@ class Lease:
 
 def _keep_the_other(transport: Fenced, state: HostState, which: str, notice: Callable[[str], None]) -> None:
     """Of two journals one was chosen by hand: the other is evidence, and goes nowhere unseen."""
-    name, other = "", b""
+    others = dict[str, bytes]()
     if which == "controller":
         there = transport.run(["cat", f"{REMOTE_RUN}/journal.jsonl"], deadline=Deadline.after(CONNECT_SECONDS))
-        name, other = ("journal-of-the-host", there.stdout) if there.ok else ("", b"")
-    elif which == "host":
-        try:
-            name, other = "journal-of-this-controller", state.journal.read_bytes()
-        except OSError:  # it is not there, or is why the other one was chosen
-            name = ""
-    if name:
+        if there.ok:
+            others["journal-of-the-host.jsonl"] = there.stdout
+    if which == "host":
+        with contextlib.suppress(OSError):  # it is not there, or is why the other one was chosen
+            others["journal-of-this-controller.jsonl"] = state.journal.read_bytes()
+    for name, data in others.items():
         with contextlib.suppress(LabError):
-            notice(f"the other one is kept in {state.keep(f'{name}.jsonl', other)}")
+            notice(f"the other one is kept in {state.keep(name, data)}")
 
 
 def _clear_away(transport: Fenced, state: HostState, left: Found, notice: Callable[[str], None]) -> None:
     """Nothing is to be undone: journals that are closed, or that a reboot has closed, are put aside."""
-    if left.closed or is_dirty(transport):  # one without a whole line has announced nothing
+    if is_dirty(transport):  # one that is closed, or without a whole line: it has announced nothing
         close_remote(transport, left.closed or _fresh_run())
     if left.past:
         notice(f"{transport.name} has rebooted since: that has undone what was done; how its devices are now:")
@@ -347,10 +356,9 @@ def _clear_away(transport: Fenced, state: HostState, left: Found, notice: Callab
             seen = baselines.read(transport, Bdf.parse(wanted.device))
             for line in wanted.differences(seen) or [f"{wanted.device} is as it was"]:
                 notice(line)
-    run = left.past[0].run if left.past else left.closed or _fresh_run()
     try:
-        state.archive(f"{run}-{left.stale}" if left.stale else run)
-    except LabError as error:
+        put_aside(state, left.stale)
+    except NotRecorded as error:
         notice(error.message)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -199,7 +200,7 @@ class HostJournal:
         self.entries.clear()
         try:
             with self.state.ours(self.local_token):
-                self.state.archive(self.run)
+                put_aside(self.state)
         except LabError as error:
             return [f"{error.message}: its copy stays, and is told from one that counts by what the host says"]
         return []
@@ -320,18 +321,21 @@ def _keep(entries: tuple[JournalLine, ...], data: bytes, state: HostState) -> No
             return
         whole, _, _torn = raw.rpartition(b"\n")
         if not data.startswith(whole):
-            state.archive(f"{_run_of(raw)}-superseded")
+            put_aside(state, "superseded")
         private.folder(state.folder)
         private.write_durably(state.journal, data)
     except OSError as error:
         raise NotRecorded(f"the journal {state.journal} cannot be written: {error.strerror}") from error
 
 
-def _run_of(raw: bytes) -> str:
-    """The run of a journal that may be damaged."""
-    first, *_ = raw.split(b"\n")
-    entry = read_line(first)
-    return entry.run if entry is not None else "damaged"
+def put_aside(state: HostState, why: str = "") -> None:
+    """This controller's copy, which may be damaged, under the name of its run. NotRecorded."""
+    entry = None
+    with contextlib.suppress(OSError):
+        first, *_ = state.journal.read_bytes().split(b"\n")
+        entry = read_line(first)
+    run = entry.run if entry is not None else "damaged"
+    state.archive(f"{run}-{why}" if why else run)
 
 
 def local(state: HostState) -> tuple[JournalLine, ...]:

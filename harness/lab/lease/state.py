@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.base import private
 from harness.base.deadline import Deadline, poll
-from harness.base.errors import HarnessBug, HostQuarantined, LabError, LockHeld, NotRecorded
+from harness.base.errors import HarnessBug, HostQuarantined, LockHeld, NotRecorded
 from harness.base.records import logger
 
 log = logger(__name__)
@@ -216,4 +216,4 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LabError(f"{path}: {error.strerror}", hint=_REMEMBER) from error
+        raise NotRecorded(f"{path}: {error.strerror}", hint=_REMEMBER) from error

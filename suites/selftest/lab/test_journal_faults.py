@@ -135,7 +135,7 @@ class TestTheLink:
         book.run = "run2"
         assert book.close() == []
         assert [path.name for path in Path(f"{book.remote}-closed").iterdir()] == ["run1"], "as its first line says"
-        assert [path.name for path in (book.state.folder / "journals").iterdir()] == ["run2.jsonl"]
+        assert [path.name for path in (book.state.folder / "journals").iterdir()] == ["run1.jsonl"]
         book.about_to(change(3))
         same(book, 3)
 
