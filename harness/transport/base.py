@@ -107,12 +107,21 @@ class CommandResult:
         """Standard output as text; bytes that are no UTF-8 are replaced."""
         return self.stdout.decode("utf-8", errors="replace")
 
+    @property
+    def complaint(self) -> str:
+        """The last line of its standard error, fit to be shown; where there is none, how it ended."""
+        return self._last_line or str(CommandEnd(self.status, self.signal))
+
+    @property
+    def _last_line(self) -> str:
+        lines = self.stderr.decode("utf-8", errors="replace").strip().splitlines()
+        return inert(lines[-1].strip()) if lines else ""
+
     def check(self) -> CommandResult:
         """Itself when the command succeeded; CommandFailed with the last line of its stderr otherwise."""
         if self.ok:
             return self
-        lines = self.stderr.decode("utf-8", errors="replace").strip().splitlines()
-        last = f": {inert(lines[-1].strip())}" if lines else ""
+        last = f": {self._last_line}" if self._last_line else ""
         raise CommandFailed(f"{self.host}: {CommandEnd(self.status, self.signal)}: {briefly(self.shown)}{last}")
 
 

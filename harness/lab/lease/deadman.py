@@ -95,7 +95,7 @@ class DeadMan:
         finally:
             link.close()
         if not done.ok:
-            raise LabError(f"{link.name}: {done.stderr.decode('utf-8', 'replace').strip()}", hint="see its kernel log")
+            raise LabError(f"{link.name}: {done.complaint}", hint="see its kernel log")
 
 
 def disarm_all(transport: Transport, run: str = REMOTE_RUN) -> None:

@@ -82,8 +82,7 @@ def ask(transport: Transport, ours: Collection[int]) -> Owners:
 def refuse_taken(done: CommandResult, device: str) -> CommandResult:
     """DeviceTaken when the shell found another owner."""
     if done.status == _TAKEN:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise _taken(device, lines[-1] if lines else "another domain has it")
+        raise _taken(device, done.complaint)
     return done
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from harness.base.deadline import Deadline
 from harness.base.errors import DeviceTaken, NotRecorded, RestoreFailed
-from harness.base.text import inert
 from harness.host.pciback import PCIBACK
 from harness.lab.lease import baseline as baselines
 from harness.lab.lease import owners, ownxen
@@ -21,7 +20,7 @@ from harness.lab.lease.livepatched import take_away
 from harness.model.address import Bdf
 from harness.model.change import Change, ChangeKind, Ledger
 from harness.mutants.livepatching import NAME
-from harness.transport.base import Command, CommandResult, Script, Transport
+from harness.transport.base import Command, Script, Transport
 from harness.xen.keys.xl_output import DomainRow, parse_list
 from harness.xen.toolstack.xl import REMOTE_RUN, XlToolstack
 
@@ -163,9 +162,9 @@ class Undo:
         done = self.transport.run(Script(_UNLOAD), deadline=self._deadline, changes=True)
         if done.status == _HOLDS:
             self._kept.add(module)
-            self.notice(f"{module} stays loaded: {_last_line(done)}")
+            self.notice(f"{module} stays loaded: {done.complaint}")
         elif not done.ok:
-            self.notice(f"{text}: {_last_line(done)}")
+            self.notice(f"{text}: {done.complaint}")
 
     def _verify(self, modules: Sequence[str]) -> None:
         differences = [f"domain {name} is still there" for name in sorted(self._our_domains())]
@@ -267,8 +266,8 @@ class Undo:
         if not seen.ok:
             hypervisor = self.transport.run(["cat", "/sys/hypervisor/type"], deadline=self._deadline)
             if hypervisor.text.strip() == "xen":
-                told = _last_line(seen)
-                raise RestoreFailed(f"{self.transport.name}: whether our domains are gone, xl does not say: {told}")
+                told = f"whether our domains are gone, xl does not say: {seen.complaint}"
+                raise RestoreFailed(f"{self.transport.name}: {told}")
             return ()  # no Xen in this boot: no domain either
         return parse_list(seen.text, file="xl list")
 
@@ -362,7 +361,7 @@ class Undo:
         asking = self._owners.unless_taken(command, device)
         done = self.transport.run(asking, deadline=self._deadline, changes=True, stdin=stdin)
         if not owners.refuse_taken(done, device).ok:
-            self.notice(f"{text}: {_last_line(done)}")
+            self.notice(f"{text}: {done.complaint}")
 
     def _announce(self, kind: ChangeKind, subject: str, text: str) -> None:
         """Going back needs no line of its own: what is on record already says where to."""
@@ -387,8 +386,3 @@ class Undo:
     @property
     def _deadline(self) -> Deadline:
         return Deadline.after(_SECONDS)
-
-
-def _last_line(done: CommandResult) -> str:
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return inert(lines[-1]) if lines else f"status {done.status}"

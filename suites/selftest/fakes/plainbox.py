@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from harness.base.errors import NotRecorded
-from harness.lab.lease import owners
+from harness.lab.lease import owners, ownxen
 from harness.model.address import Bdf
 from harness.model.change import Change
 from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
@@ -35,6 +35,7 @@ class PlainBox:
     command: int = 0x0006
     msix: int = 0x0004
     silent: bool = False
+    dies_of_reset: bool = False
     ids: str = "0x8086\n0x10d3\n0x8086\n0xa01f"
     path: str = f"/sys/devices/pci0000:00/0000:00:1c.1/{NIC}"
     up: dict[str, bool] = field(default_factory=lambda: {"eth1": True})
@@ -80,6 +81,7 @@ class PlainBox:
             ("*.domids" in text, lambda: Reply(self.domids.encode())),
             ("/libxl/pci" in text, Reply),  # waits until a domain is gone
             (words == ["xl", "list"], self._list),
+            (words == ["xl", "info"], lambda: Reply(status=1)),
             (words[:1] == ["xenstore-ls"], lambda: Reply(self.xenstore.encode())),
             (words[:2] == ["cat", "/sys/hypervisor/type"], lambda: Reply(self.hypervisor.encode())),
             (words[:2] == ["ls", f"{DEVICE}/net"], lambda: Reply("\n".join(self.up).encode())),
@@ -124,6 +126,8 @@ class PlainBox:
             words = ["modprobe", "-r", "xen-pciback"]
         elif "xenstore-rm" in text:
             words = text.split()[-2:]
+        elif "grub-editenv" in text or "maskall: boots" in text:
+            words = ["rm", ownxen.CUSTOM]
         elif text:
             words = shlex.split(text.rpartition("exec ")[2])
         value = stdin.decode().removesuffix("\n")
@@ -189,5 +193,6 @@ class PlainBox:
                 self.method = value
             case "reset":
                 self.msix &= ~_MASKALL
+                self.silent = self.silent or self.dies_of_reset
             case setting:
                 self.settings[f"block0 {setting}"] = value

@@ -100,6 +100,11 @@ def test_what_no_kernel_shows_is_refused(changed: dict[str, str], told: str) -> 
         read(**changed)
 
 
+def test_bytes_that_are_no_text_are_refused_as_anything_else() -> None:
+    with pytest.raises(ParseError, match=r"^baseline: driver_override of"):
+        parse(NIC, {name: value.encode() for name, value in SAID.items()} | {"driver_override": b"e1000e\xff"})
+
+
 @pytest.mark.parametrize(
     "found",
     [

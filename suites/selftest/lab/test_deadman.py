@@ -147,6 +147,7 @@ def test_all_of_it_is_sent_as_a_change_and_the_new_link_closed() -> None:
     assert [one.changes for one in new.executed] == [True]
     assert not new.connected and old.connected
     unit = re.search(r"--unit=(maskall-deadman-[0-9a-f]{8}) ", old.executed[0].shown)
+    assert " nvme 0\n" in old.executed[0].shown, "without leave it does not reboot"
     assert unit and f"systemctl stop {unit[1]}.timer" in new.executed[0].shown
 
 

@@ -159,6 +159,11 @@ def test_a_number_that_lives_under_another_name_is_no_tie(name: str, ours: bool)
     assert seen(**changed).more_than(seen(), OURS) == ((told, []) if ours else ([], told))
 
 
+def test_bytes_that_are_no_text_are_somebodys() -> None:
+    told = ["mount /m\N{REPLACEMENT CHARACTER}"]
+    assert seen(mounts=SAID["mounts"] + b"x /m\xff ext4\n").more_than(seen(), OURS) == ([], told)
+
+
 def test_leftovers_are_told_in_the_order_of_their_words() -> None:
     processes = b"".join(b"1 qemu-dm qemu -name %s\n" % name for name in (b"maskall-a", b"maskall-b", b"maskall-b"))
     mounts = b"a /run/maskall/b x\na /run/maskall/a x\na /home x\na /boot x\n"

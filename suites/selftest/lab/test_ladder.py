@@ -94,6 +94,7 @@ def test_what_was_tried_is_told_on_one_line() -> None:
     assert climbed.told == "make a new connection: no route; undo by the journal: done"
     left = Bench({Rung.UNDO}, {Rung.RECONNECT: LockHeld("bob's")}).climb()
     assert left.told == "make a new connection: bob's; leave it alone, claimed and marked: done"
+    assert [one.ok for one in climbed.tried] == [one.ok for one in left.tried] == [False, True]
 
 
 @pytest.mark.parametrize("cure", [rung for rung in Rung if rung is not Rung.QUARANTINE])
@@ -155,7 +156,9 @@ def test_a_link_that_comes_back_opens_the_lower_rungs() -> None:
     ],
 )
 def test_somebody_elses_machine_is_not_climbed_on(error: LabError) -> None:
-    done = Bench({Rung.UNDO}, {Rung.RECONNECT: error}).climb()
+    bench = Bench({Rung.UNDO}, {Rung.RECONNECT: error})
+    done = bench.climb()
+    assert bench.events == ["evidence RECONNECT", "RECONNECT", "QUARANTINE"]
     assert [one.rung for one in done.tried] == [Rung.RECONNECT, Rung.QUARANTINE]
     assert not done.restored
     assert not Climb().restored, "nothing was tried yet"

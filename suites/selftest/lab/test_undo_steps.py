@@ -35,8 +35,12 @@ def undone(
 ) -> list[str]:
     """Put back; what a person was told."""
     said: list[str] = []
-    touched = Touched(frozenset(domains), frozenset(modules), baselines)
-    Undo(box.link, box, touched, said.append, rebooted, set() if domids is None else domids).reconcile(whole=whole)
+    undo = Undo(box.link, box, Touched(frozenset(domains), frozenset(modules), baselines), said.append)
+    if rebooted:
+        undo.rebooted = True
+    if domids is not None:
+        undo.domids = domids
+    undo.reconcile(whole=whole)
     return said
 
 
@@ -153,6 +157,12 @@ class TestWhatDoesNotGoBack:
             ({}, {"msix": 0x4004}, "msix control is 0x4004, was 0x0004", []),
             ({}, {"silent": True}, "command is none, was 0x0006", []),
             ({"driver": ""}, {"driver": "", "silent": True}, "command is none, was 0x0006", []),
+            (
+                {"driver": ""},
+                {"driver": "", "msix": 0x4004, "dies_of_reset": True},
+                "command is none, was 0x0006",
+                ["tee D/reset 1"],
+            ),
             ({"silent": True}, {}, "command is 0x0006, was none", []),
             ({}, {"ids": ""}, f"{NIC} is not there", []),
             ({}, {"ids": "0x8086\n0x10d3\n0x8086\n0x0000"}, f"another device is at {NIC} now", []),
@@ -256,6 +266,13 @@ class TestDomains:
         undo = Undo(box.link, box, Touched(frozenset(GUEST)))
         undo.reset(str(NIC), "flr")
         assert undo.domids == {4, 5}
+
+
+def test_what_booted_another_hypervisor_goes_with_a_word_of_it() -> None:
+    box = PlainBox()
+    Undo(box.link, box, Touched(booted=frozenset({"ab" * 10}))).reconcile(whole=True)
+    assert box.sent == ["rm /boot/grub/custom.cfg"]
+    assert box.told == [("persistent", "/boot/grub/custom.cfg", "remove what booted another hypervisor", 0)]
 
 
 class TestModules:
