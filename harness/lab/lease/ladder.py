@@ -112,7 +112,7 @@ def climb(
     the climb at once: whatever is there is not ours to touch.
     """
     done = Climb()
-    while True:
+    for _ in Rung:
         rung = next_rung(done, offer, linked=linked(), silent=silent())
         try:
             evidence(rung)
@@ -130,7 +130,6 @@ def climb(
             done.tried.append(Rescued(Rung.QUARANTINE, True))
         except LabError as error:
             done.tried.append(Rescued(rung, False, str(error)))
-        if done.tried[-1].ok:
-            return done
-        if done.tried[-1].rung is Rung.QUARANTINE:  # not even that could be written down
-            return done
+        if done.tried[-1].ok or done.tried[-1].rung is Rung.QUARANTINE:  # if only in vain
+            break
+    return done

@@ -41,7 +41,7 @@ class PlainBox:
     up: dict[str, bool] = field(default_factory=lambda: {"eth1": True})
     settings: dict[str, str] = field(default_factory=dict)
     domains: dict[int, str] = field(default_factory=lambda: {0: "Domain-0"})
-    nameless: set[int] = field(default_factory=set)  # that live, and xenstore does not tell their names
+    states: dict[int, str] = field(default_factory=dict)  # where another than of the living, or of the nameless dead
     zombies: bool = False  # what is destroyed does not go
     domids: str = ""  # as creation noted them
     xenstore: str = ""
@@ -94,9 +94,9 @@ class PlainBox:
         if self.xl:
             return Reply(stderr=self.xl.encode(), status=1)
         rows = "".join(
-            f"{name:<40} {domid} 128 1 {'--p--d' if name == '(null)' else '-b----'} 1.0\n"
+            f"{name:<40} {domid} 128 1 {self.states.get(domid, '--p--d' if name == '(null)' else '-b----')} 1.0\n"
             for domid, name in self.domains.items()
-        ) + "".join(f"{'(null)':<40} {domid} 128 1 -b---- 1.0\n" for domid in sorted(self.nameless))
+        )
         return Reply(f"Name ID Mem VCPUs State Time(s)\n{rows}".encode())
 
     def _sections(self, text: str) -> Reply:

@@ -256,8 +256,8 @@ class TestDomains:
 
     def test_others_are_those_that_would_die_in_a_reboot(self) -> None:
         """One whose name xenstore does not tell is somebody's, unless it is ours or dead."""
-        box = PlainBox(domains={0: "Domain-0", 4: "maskall-a", 9: "bob", 8: "ada", 5: "(null)"}, domids="6 7")
-        box.nameless = {6, 11}
+        names = {0: "Domain-0", 4: "maskall-a", 9: "bob", 8: "ada", 5: "(null)", 6: "(null)", 11: "(null)"}
+        box = PlainBox(domains=names, domids="6 7", states={6: "-b----", 8: "---s-d", 11: "-b----"})
         undo = Undo(box.link, box, Touched(frozenset(GUEST)))
         assert undo.others() == ["ada", "bob", "d11, which has no name"]
 
