@@ -116,10 +116,8 @@ def _things(text: Mapping[str, str]) -> Iterator[Leftover]:
         match = re.match(r"/local/domain/0/backend/(\w+)/([1-9]\d*)/(\d+) ", line)
         if match:
             yield Leftover("xenstore backend", f"{match[1]} of domain {match[2]}", frozenset({f"d{match[2]}"}))
-    for line in text["mounts"].splitlines():
-        words = line.split()
-        if len(words) > 1:
-            yield Leftover("mount", words[1], _paths(words[1]))
+    for place in re.findall(r"^\S+ (\S+) ", text["mounts"], re.MULTILINE):
+        yield Leftover("mount", place, _paths(place))
     for line in text["interrupts"].splitlines():
         match = re.match(r" *\d+: (?: *\d+)+ +(\S+)(?: +\S*-\S*)? +(.*)", line)
         if match:

@@ -167,6 +167,7 @@ class TestWhatDoesNotGoBack:
             ({}, {"ids": ""}, f"{NIC} is not there", []),
             ({}, {"ids": "0x8086\n0x10d3\n0x8086\n0x0000"}, f"another device is at {NIC} now", []),
             ({}, {"path": f"/sys/devices/pci0000:00/0000:00:1d.0/{NIC}"}, f"another device is at {NIC} now", []),
+            ({}, {"ids": "0x1b36\n0x0010\n0x1af4\n0x1100", "driver": "nvme"}, f"another device is at {NIC} now", []),
         ],
     )
     def test_it_is_named_and_nothing_is_tried_in_vain(self, was: Left, now: Left, told: str, steps: list[str]) -> None:

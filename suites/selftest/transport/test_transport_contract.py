@@ -75,10 +75,12 @@ class TestEveryTransport:
     def test_tells_an_exit_status(self, any_transport: Transport) -> None:
         result = any_transport.run(Script("exit 3"), deadline=soon())
         assert (result.status, result.signal, result.ok) == (3, None, False)
+        assert result.complaint == "status 3"
 
     def test_tells_a_signal_from_a_status(self, any_transport: Transport) -> None:
         result = any_transport.run(Script("kill -KILL $$"), deadline=soon())
         assert (result.status, result.signal, result.ok) == (None, "KILL", False)
+        assert result.complaint == "killed by SIGKILL"
 
     def test_keeps_the_streams_apart(self, any_transport: Transport) -> None:
         result = any_transport.run(Script("echo out; echo err >&2"), deadline=soon())
@@ -96,6 +98,7 @@ class TestEveryTransport:
 
     def test_check_shows_the_last_words(self, any_transport: Transport) -> None:
         result = any_transport.run(Script("echo first >&2; echo last words >&2; exit 4"), deadline=soon())
+        assert result.complaint == "last words"
         with pytest.raises(CommandFailed, match=r"status 4: sh -c .*: last words$") as caught:
             result.check()
         assert any_transport.name in str(caught.value) and "\n" not in str(caught.value)
