@@ -133,9 +133,10 @@ def read_line(line: bytes) -> JournalLine | None:
             payload=dict(found["payload"]),
             prev=str(found["prev"]),
         )
-        return entry if entry.line == line + b"\n" and not problem(entry) else None
+        sound = entry.line == line + b"\n" and not problem(entry)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    return entry if sound else None
 
 
 _PROSE = prose(25_000)

@@ -212,7 +212,9 @@ class TestThisController:
 
 class TestOneCopyIsDamaged:
     @pytest.mark.parametrize("copy", ["host", "controller"])
-    def test_the_other_is_chosen_by_hand(self, fake_host: FakeLab, copy: str) -> None:
+    def test_the_other_is_chosen_by_hand(
+        self, fake_host: FakeLab, copy: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         before = fake_host.fake.state()
         visit = arrive(fake_host)
         borrow(visit)
@@ -228,6 +230,18 @@ class TestOneCopyIsDamaged:
         assert fake_host.fake.state() == before
         kept = [path.read_bytes() for path in HostState.of(NAME).folder.rglob("*.jsonl")]
         assert damaged in kept, "it is evidence"
+        told = capsys.readouterr().out
+        assert f"/journal-of-{'the-host' if copy == 'controller' else 'this-controller'}.jsonl" in told
+
+    @pytest.mark.parametrize("copy", ["host", "controller"])
+    def test_where_there_is_none_none_is_kept(
+        self, fake_host: FakeLab, copy: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = fake_host.fake.state()
+        assert main(["restore", NAME, "--inventory", str(fake_host.inventory), "--journal", copy]) == 0
+        assert "is kept in" not in capsys.readouterr().out
+        assert fake_host.fake.state() == before
+        assert not list(HostState.of(NAME).folder.rglob("journal*"))
 
     def test_a_copy_of_another_machine_is_put_aside_by_hand(self, fake_host: FakeLab) -> None:
         visit = arrive(fake_host)
@@ -254,7 +268,9 @@ class TestRebooted:
             next(one for one in fake_host.fake.boot_functions if one.bdf == board.NIC).driver = driver
             fake_host.fake.reboot()
             assert main(words) == 0
-            assert told in capsys.readouterr().out
+            out = capsys.readouterr().out
+            assert told in out and "has rebooted since: that has undone what was done" in out
+            assert (HostState.of(NAME).folder / "journals" / f"{visit.journal.run}-rebooted.jsonl").exists()
 
 
 class TestSentOnce:

@@ -144,6 +144,59 @@ def test_a_journal_without_a_line_is_cleared_away(fake_host: FakeLab) -> None:
     assert look(fake_host.transport()) is None, "the host is free"
 
 
+def test_what_is_not_written_down_is_told(fake_host: FakeLab, disk: FailingDisk) -> None:
+    killed(fake_host)
+    run = HostState.of(NAME).journal.read_bytes().partition(b'"run":"')[2].partition(b'"')[0].decode()
+    HostState.of(NAME).poison("a test")
+    disk.fails(lambda _: errno.ENOSPC)
+    told = list[str]()
+    visit = Lease.begin(site(fake_host), FORCED, told.append)
+    visit.put_back(whole=True)
+    visit.close_journal()
+    visit.end()
+    for part in (
+        "nothing can be remembered",
+        "is not written down: ",
+        "its copy stays",
+        "still counts as in quarantine",
+    ):
+        assert [line for line in told if part in line and "No space left" in line], part
+    told.clear()
+    Lease.begin(site(fake_host), FORCED, told.append).end()
+    assert any(line == f"{HostState.of(NAME).journal}: No space left on device" for line in told), "it is still there"
+    disk.fails(None)
+    Lease.begin(site(fake_host), FORCED, told.append).end()
+    assert [path.name for path in (HostState.of(NAME).folder / "journals").iterdir()] == [f"{run}-closed.jsonl"]
+
+
+def test_so_is_a_copy_that_another_controller_cannot_keep(
+    fake_host: FakeLab, disk: FailingDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(fake_host)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "controller/another"))
+    disk.fails(lambda _: errno.ENOSPC)
+    told = list[str]()
+    visit = Lease.begin(site(fake_host), FORCED, told.append)
+    with pytest.raises(NotRecorded, match="No space left"):
+        visit.journal.about_to(_change())
+    assert any(line.startswith("the journal ") and "No space left" in line for line in told)
+    visit.end()
+    assert look(fake_host.transport()) is None
+
+
+def test_one_that_is_no_longer_full_holds_the_journal_of_who_came_while_it_was(
+    fake_host: FakeLab, disk: FailingDisk
+) -> None:
+    """Who holds the state there could not be noted: that an earlier process did counts no more."""
+    killed(fake_host)
+    disk.fails(lambda _: errno.ENOSPC)
+    visit = Lease.begin(site(fake_host), FORCED, lambda _: None)
+    disk.fails(None)
+    visit.journal.about_to(_change())
+    visit.end()
+    assert not HostState.of(NAME).journal.exists()
+
+
 def test_a_run_goes_back_when_the_disk_fills_up_under_it(fake_host: FakeLab, disk: FailingDisk) -> None:
     before = fake_host.fake.state()
     visit = arrive(fake_host)
@@ -167,6 +220,7 @@ def test_the_hosts_memory_disk_is_full(fake_host: FakeLab) -> None:
     visit.put_back(whole=True)
     assert any("without writing it down" in line for line in told)
     visit.close_journal()
+    assert any("that it is restored is not written down" in line for line in told)
     visit.end()
     fake_host.fake.full = False
     assert fake_host.fake.state() == before

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.base.errors import AnotherMachine, JournalDamaged
+from harness.base.errors import AnotherMachine, JournalDamaged, UsageError
 from harness.lab.lease.baseline import Baseline
+from harness.lab.lease.claim_options import accepted
 from harness.lab.lease.entry import FIRST, JournalLine, MachineIdentity, What, merge, of_machine, parse
 from harness.lab.lease.fields import Field, number, numbers, prose, text, words
 from harness.lab.lease.holder import parse as parse_claim
-from harness.lab.lease.ledger import Found, adopt, found
+from harness.lab.lease.ledger import Found, adopt, found, put_aside
 from harness.lab.lease.state import HostState
 from harness.model.change import ChangeKind
 from suites.selftest.fakes.localtransport import LocalTransport
@@ -97,6 +99,21 @@ def test_what_is_put_aside_has_a_name(
     assert adopt(NEW, HERE, state, str(remote)) == []
     assert {path.name: path.read_bytes() for path in (state.folder / "journals").iterdir()} == {f"{name}.jsonl": raw}
     assert (remote / "journal.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_put_aside_stays_and_that_is_told(state: HostState, remote: Path) -> None:
+    kept(state, OLD)
+    (state.folder / "journals").touch()
+    told = adopt(NEW, HERE, state, str(remote))
+    assert len(told) == 1 and "Not a directory" in told[0]
+    assert state.journal.read_bytes() == b"".join(one.line for one in OLD)
+    assert (remote / "journal.jsonl").read_bytes() == b"".join(one.line for one in NEW)
+
+
+def test_one_that_cannot_be_read_is_put_aside_too(state: HostState) -> None:
+    state.journal.mkdir(parents=True)
+    put_aside(state)
+    assert [path.name for path in (state.folder / "journals").iterdir()] == ["damaged.jsonl"]
 
 
 def test_the_torn_beginning_of_a_first_line_is_no_story(state: HostState, remote: Path) -> None:
@@ -285,6 +302,52 @@ def test_what_is_no_line(line: str) -> None:
     with pytest.raises(JournalDamaged, match=r"^j:1: ") as raised:
         parse(f"{line}\n".encode(), "j")
     assert "--journal host|controller" in raised.value.hint
+
+
+TWO = story("r1", "b1", "b1")
+
+
+@pytest.mark.parametrize(
+    ("lines", "place"),
+    [
+        ((replace(TWO[0], seq=0),), 1),
+        ((replace(TWO[0], seq=2),), 1),
+        ((replace(TWO[0], prev="1" * 64),), 1),
+        ((TWO[0], replace(TWO[1], seq=3)), 2),
+        ((TWO[0], replace(TWO[1], prev=FIRST)), 2),
+        ((TWO[0], TWO[1], TWO[1]), 3),
+    ],
+)
+def test_each_line_follows_the_one_before_it(lines: tuple[JournalLine, ...], place: int) -> None:
+    """Each of them is sound by itself."""
+    with pytest.raises(JournalDamaged, match=rf"^j:{place}: "):
+        parse(b"".join(line.line for line in lines), "j")
+
+
+def test_a_journal_that_an_earlier_version_has_written_is_read() -> None:
+    """What it left on a host is taken back by whoever comes next."""
+    kept = parse((Path(__file__).parents[1] / "data/journal.jsonl").read_bytes(), "j")
+    assert [str(line.what) for line in kept] == ["opened", "baseline", "intent", "quarantined", "restored"]
+    assert MachineIdentity.from_payload(kept[0].payload) == US
+    assert Baseline.from_payload(kept[1].payload).driver == "e1000e"
+    assert (kept[2].payload["kind"], kept[2].payload["subject"]) == ("driver", "0000:02:00.0")
+
+
+@pytest.mark.parametrize(
+    ("option", "found"),
+    [
+        ("siblings=both are ours", {"siblings": "both are ours"}),
+        (" a = b=c ", {"a": "b=c"}),
+        *[(odd, None) for odd in ("", "siblings", "siblings=", "siblings= ", "=ours", " =ours", "=")],
+    ],
+)
+def test_a_check_is_accepted_for_a_reason(option: str, found: dict[str, str] | None) -> None:
+    if found is not None:
+        assert accepted([option, "reset=known"]) == {**found, "reset": "known"}
+        return
+    with pytest.raises(UsageError, match=re.escape(repr(option))) as raised:
+        accepted(["reset=known", option])
+    assert "--accept" in raised.value.hint
 
 
 US = MachineIdentity("SHA256:" + "A" * 43, "0" * 32, "01234567-0123-0123-0123-0123456789ab")

@@ -16,7 +16,9 @@ from harness.lab.lease.claim import look
 from harness.lab.lease.entry import What
 from harness.lab.lease.holder import STALE
 from harness.lab.lease.lease import Lease
+from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
+from harness.transport.ssh import SshTransport
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.labrun import FORCED, NIC, WISHES, arrive, baseline, borrow, controller, die, give_back, site
 
@@ -57,6 +59,119 @@ def test_a_hypervisor_that_an_earlier_run_left_is_a_change_of_ours(
     die(visit)
 
 
+@pytest.mark.parametrize(("dirty", "allowed"), [(False, False), (True, True), (True, False)])
+def test_nobody_looks_for_one_where_none_may_be_or_another_run_is_undone_first(
+    fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch, dirty: bool, allowed: bool
+) -> None:
+    there = site(fake_host)
+    if dirty:
+        visit = arrive(fake_host)
+        die(visit)
+    monkeypatch.setattr(ownxen, "left", lambda _: pytest.fail("it is asked for"))
+    lent = replace(there, entry=there.entry.model_copy(update={"allow_persistent": allowed}))
+    visit = Lease.begin(lent, FORCED, lambda _: None)
+    assert visit.left_behind is dirty
+    visit.end()
+
+
+def test_a_hosts_words_are_plain(fake_host: FakeLab) -> None:
+    told = list[str]()
+    visit = Lease.begin(site(fake_host), WISHES, told.append)
+    visit.notice("\x1b[2Jgone\n")
+    assert told[-1] == "\\x1b[2Jgone\\x0a"
+    visit.end()
+
+
+def test_who_does_not_get_the_host_leaves_no_link(
+    fake_host: FakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a controller knows afterwards who had it."""
+    made, plain = list[SshTransport](), Site.transport
+
+    def transport(there: Site) -> SshTransport:
+        made.append(plain(there))
+        return made[-1]
+
+    monkeypatch.setattr(Site, "transport", transport)
+    visit = arrive(fake_host)
+    owner = visit.claim.holder.owner
+    another_controller(tmp_path, monkeypatch)
+    monkeypatch.setenv("SUDO_USER", "bob")
+    with pytest.raises(LockHeld):
+        Lease.begin(visit.site, WISHES, lambda _: None)
+    assert [link.connected for link in made] == [True, False]
+    assert HostState.of(NAME).heard.startswith(f"{owner} since ")
+    give_back(visit)
+    visit.end()
+    Lease.begin(visit.site, WISHES, lambda _: None).end()
+    assert HostState.of(NAME).heard == ""
+    assert not any(link.connected for link in made)
+
+
+def test_what_is_on_record_once_is_not_written_twice(fake_host: FakeLab) -> None:
+    fake_host.fake.modules.discard("xen_pciback")
+    fake_host.fake.tree.modules()
+    visit = arrive(fake_host)
+    for _ in range(2):
+        visit.remember(NIC)
+        visit.load_module("xen-pciback")
+    assert [one.what for one in visit.journal.entries] == [What.OPENED, What.BASELINE, What.INTENT]
+    assert fake_host.fake.ran("modprobe xen-pciback") == 1
+    visit.put_back()
+    assert "xen_pciback" in fake_host.fake.modules, "the next scenario needs it"
+    visit.end()
+    assert "xen_pciback" not in fake_host.fake.modules
+
+
+def test_each_journal_of_a_stay_is_a_run_of_its_own(fake_host: FakeLab) -> None:
+    """The host notes which run is closed: another one must not pass for it."""
+    visit = arrive(fake_host)
+    runs = set[str]()
+    for _ in range(3):
+        runs.add(visit.journal.run)
+        visit.put_back(whole=True)
+        visit.close_journal()
+        visit.open_journal("the next one")
+    assert len(runs) == 3
+    visit.end()
+
+
+def test_a_stay_whose_heartbeat_ended_beats_again(fake_host: FakeLab) -> None:
+    visit = arrive(fake_host)
+    visit.claim._quiet()
+    assert not visit.claim.beating
+    visit.put_back()
+    assert visit.claim.beating
+    visit.end()
+
+
+def test_a_quarantine_is_on_record_everywhere(fake_host: FakeLab) -> None:
+    told = list[str]()
+    visit = Lease.begin(site(fake_host), WISHES, told.append)
+    visit.open_journal("a test")
+    visit.quarantine("it did not end " + "x" * 30_000)
+    last = visit.journal.entries[-1]
+    assert last.what is What.QUARANTINED and str(last.payload["reason"]).startswith("it did not end x")
+    assert len(str(last.payload["reason"])) == 2000
+    assert "it did not end" in HostState.of(NAME).quarantine
+    visit.end()
+    there = look(fake_host.transport())
+    assert there is not None and there.holder.reason.startswith("in quarantine: it did not end")
+    assert not any("not on record" in line for line in told)
+
+
+def test_where_it_cannot_be_is_told(fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = list[str]()
+    visit = Lease.begin(site(fake_host), WISHES, told.append)
+    visit.open_journal("a test")
+    fake_host.fake.full = True
+    visit.quarantine("a test")
+    assert "a test" in HostState.of(NAME).quarantine
+    assert any("not on record everywhere" in line and "No space left" in line for line in told)
+    fake_host.fake.full = False
+    visit.end()
+
+
 def test_who_only_looks_ends_no_quarantine_and_sends_nothing(fake_host: FakeLab) -> None:
     visit = Lease.begin(site(fake_host), WISHES, lambda _: None)
     HostState.of(NAME).poison("a test")
@@ -91,25 +206,31 @@ def test_a_full_disk_on_the_host_prevents_the_change(fake_host: FakeLab) -> None
     assert fake_host.fake.state() == before
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, RuntimeError, LabError])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        *[(kind("it does not end"), "it does not end") for kind in (SystemExit, RuntimeError, LabError)],
+        (KeyboardInterrupt(), "KeyboardInterrupt()"),
+    ],
+)
 def test_whatever_breaks_its_end_off_is_a_quarantine(
-    fake_host: FakeLab, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    fake_host: FakeLab, error: BaseException, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the host would be free, and not as it was."""
     visit = arrive(fake_host)
     borrow(visit)
 
     def broken_off(*_: object, **__: object) -> None:
-        raise kind("a domain that does not end")
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(Lease, "put_back", broken_off)
-        with pytest.raises(kind):
+        with pytest.raises(type(error)):
             visit.end()
     there = look(fake_host.transport())
     assert there is not None and there.dirty
-    assert there.holder.reason == "in quarantine: the end of the visit: a domain that does not end"
-    assert "does not end" in HostState.of(NAME).quarantine
+    assert there.holder.reason == f"in quarantine: the end of the visit: {told}"
+    assert told in HostState.of(NAME).quarantine
     again = Lease.begin(visit.site, FORCED, lambda _: None)
     again.put_back(whole=True)
     again.close_journal()
