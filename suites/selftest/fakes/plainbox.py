@@ -75,6 +75,7 @@ class PlainBox:
         text = words[2] if words[:2] == ["sh", "-c"] else ""
         if executed.changes:
             return self._change(text, words, executed.stdin)
+        modules = [[f"/sys/module/{module}"] for module in self.modules]
         known: list[tuple[bool, Callable[[], Reply]]] = [
             ("set -- @" in text, lambda: self._sections(text)),
             (text == owners._ASK, lambda: Reply(self.key_q.encode(), status=0 if self.hypervisor else 95)),
@@ -82,10 +83,10 @@ class PlainBox:
             ("/libxl/pci" in text, Reply),  # waits until a domain is gone
             (words == ["xl", "list"], self._list),
             (words == ["xl", "info"], lambda: Reply(status=1)),
-            (words[:1] == ["xenstore-ls"], lambda: Reply(self.xenstore.encode())),
-            (words[:2] == ["cat", "/sys/hypervisor/type"], lambda: Reply(self.hypervisor.encode())),
-            (words[:2] == ["ls", f"{DEVICE}/net"], lambda: Reply("\n".join(self.up).encode())),
-            (words[:2] == ["test", "-d"], lambda: Reply(status=int(words[2].rpartition("/")[2] not in self.modules))),
+            (words == ["xenstore-ls", "-f", "/local/domain/0/backend/pci"], lambda: Reply(self.xenstore.encode())),
+            (words == ["cat", "/sys/hypervisor/type"], lambda: Reply(self.hypervisor.encode())),
+            (words == ["ls", f"{DEVICE}/net"], lambda: Reply("\n".join(self.up).encode())),
+            (words[:2] == ["test", "-d"], lambda: Reply(status=int(words[2:] not in modules))),
         ]
         (answer,) = [answer for fits, answer in known if fits]
         return answer()

@@ -55,6 +55,12 @@ STEPS: dict[str, tuple[Left, Left, list[str]]] = {
         [f"xl pci-assignable-remove {NIC}"],
     ),
     "with pciback, as it was": (pciback := {"driver": "pciback", "slot": True}, pciback, []),
+    "with pciback by its override": (
+        {},
+        {"driver": "pciback", "override": "pciback"},
+        [REMOVE, "tee D/driver_override "],
+    ),
+    "with pciback, as it was, and power management": (pciback, pciback | {"power": "auto"}, ["tee D/power/control on"]),
     "with no driver and seized": ({}, {"driver": "", "slot": True}, [REMOVE]),
     "with its driver and seized": ({}, {"slot": True}, [RELEASE]),
     "with pciback and no xl": ({}, {**pciback, "broken": {"xl"}}, [REMOVE, RELEASE, UNBIND, BIND]),
@@ -159,7 +165,7 @@ class TestWhatDoesNotGoBack:
             ({"driver": ""}, {"driver": "", "silent": True}, "command is none, was 0x0006", []),
             (
                 {"driver": ""},
-                {"driver": "", "msix": 0x4004, "dies_of_reset": True},
+                {"driver": "", "msix": 0x4004, "command": 0, "dies_of_reset": True},
                 "command is none, was 0x0006",
                 ["tee D/reset 1"],
             ),
