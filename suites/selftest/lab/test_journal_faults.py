@@ -158,6 +158,8 @@ class TestTheLink:
         with pytest.raises(NotRecorded, match="subject of kind driver") as raised:
             book.about_to(Change(ChangeKind.DRIVER, "the NIC", "bind it", "undo it"))
         assert "was not made" in raised.value.hint
+        with pytest.raises(NotRecorded, match="cannot hold this: what for"):
+            book.record(What.QUARANTINED, {"what for": "a test"})
         assert not book.state.journal.exists()
 
     def test_its_points_are_told_by_name(self, book: HostJournal) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,7 +28,9 @@ from harness.lab.lease import ownxen
 from harness.lab.lease.claim import look
 from harness.lab.lease.claim_options import ClaimOptions, accepted
 from harness.lab.lease.lease import Lease
+from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
+from harness.lab.power.qmp import QmpPower
 from harness.lab.real import RealLab
 from harness.xen.toolstack.xl import XlToolstack
 from suites.selftest.fakes.fakehost import board
@@ -58,6 +61,52 @@ ASKED = ClaimOptions(reason="a self-test")
 
 def opened(lab: FakeLab, said: io.StringIO, *names: str, wishes: ClaimOptions = ASKED) -> RealLab:
     return RealLab.opened(site(lab), list(names) or ["nic0"], wishes, PlainProgress(said))
+
+
+class TestTheInventory:
+    """What it says of one host, in one hand."""
+
+    @pytest.fixture
+    def there(self, fake_host: FakeLab) -> Site:
+        fake_host.inventory.write_text(fake_host.text + "  nested: {kind: nested, devices: []}\n")
+        return Site.find(fake_host.inventory, NAME)
+
+    def test_a_host_that_is_made_and_thrown_away_is_none_of_a_lab(self, there: Site) -> None:
+        with pytest.raises(UsageError, match=r"^nested is no machine of a lab") as raised:
+            Site.find(there.inventory, "nested")
+        assert raised.value.hint == f"hosts of kind lab in {there.inventory}: {NAME}"
+
+    def test_its_devices_are_those_that_are_named_each_once(self, there: Site) -> None:
+        entry = there.entry
+        for wanted, names in (
+            ([], ["nic0", "disk0"]),
+            (["disk0"], ["disk0"]),
+            (["disk0", "nic0", "disk0"], ["disk0", "nic0"]),
+        ):
+            found = there.devices(wanted)
+            assert list(found) == names
+            assert all(found[name] is entry.devices[name] for name in names)
+            told = [(one.name, one.kind, one.endings, one.reset_effective) for one in there.candidates(wanted)]
+            assert told == [(one, found[one].driver, frozenset({"E3"}), True) for one in names]
+
+    def test_none_is_ever_guessed(self, there: Site) -> None:
+        with pytest.raises(UsageError, match=f"{there.inventory}: {NAME} has no device 'nic1'") as raised:
+            there.devices(["disk0", "nic1"])
+        assert raised.value.hint == "did you mean 'nic0'?"
+        bare = replace(there, entry=there.entry.model_copy(update={"devices": {}}))
+        with pytest.raises(UsageError, match=f"{there.inventory}: {NAME} lends no device") as raised:
+            bare.devices()
+        assert "`devices`" in raised.value.hint
+
+    def test_its_power_lies_beside_the_inventory(self, there: Site) -> None:
+        assert there.power() is None
+        entry = there.entry.model_copy(update={"power": QmpPower(kind="qmp", socket="monitor.sock")})
+        power = replace(there, entry=entry).power()
+        assert power is not None
+        assert power.name == f"{NAME} (qmp {there.inventory.parent / 'monitor.sock'})"
+
+    def test_a_silent_host_gets_the_time_of_one_boot(self, there: Site) -> None:
+        assert there.patience == there.entry.boot_seconds == 300
 
 
 @pytest.fixture
