@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.base.deadline import Deadline, poll
-from harness.base.errors import HostUnreachable, LockHeld, OutcomeUnknown
+from harness.base.errors import HostUnreachable, LabError, LockHeld, OutcomeUnknown
 from harness.lab.lease import claim as claims
 from harness.lab.lease.claim import Claim, look
 from harness.lab.lease.holder import STALE, Holder
@@ -227,6 +227,16 @@ class TestHolding:
             claim.check()
             assert link.connections == times and claim.beating
 
+    def test_on_a_machine_without_a_claim_none_is_put(self, run: Path, claim: Claim) -> None:
+        """It has booted anew, or is another one: whose claim it is is asked before the next change."""
+        claim._stream.close()  # type: ignore[union-attr]
+        assert poll(lambda: not claim.beating, soon())
+        for file in run.iterdir():
+            file.unlink()
+        with pytest.raises(LabError, match="xenbox1 has no claim of ours any more"):
+            claim.check()
+        assert list(run.iterdir()) == []
+
     def test_somebody_who_came_while_it_was_looked_for(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The host has booted anew, and between the look and the new claim another one is there."""
         assert fresh(run, "e" * 16, "bob")._put()
@@ -288,9 +298,13 @@ class TestReleasing:
         releasing.join(FOREVER)
         assert (run / "claim").read_text() == "another's"
 
-    def test_it_leaves_nothing(self, run: Path) -> None:
-        take(run).release()
+    def test_it_leaves_nothing_and_needs_no_word(self, run: Path) -> None:
+        claim, told = take(run), list[str]()
+        claim.notice = told.append
+        claim.let_go("a test")
+        claim.release()
         assert poll(lambda: not run.exists(), soon())
+        assert told == []
 
     def test_a_host_that_is_gone_keeps_it_until_it_is_stale(self, run: Path, claim: Claim) -> None:
         claim.transport, told = Broken(9), list[str]()
