@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.base import private
 from harness.base.errors import AnotherMachine, JournalDamaged, UsageError
 from harness.lab.lease.baseline import Baseline
 from harness.lab.lease.claim_options import accepted
@@ -65,7 +66,9 @@ GOES_ON = story("r1", NOW, NOW)
         ((), CLOSED, Found(closed="r1")),
         (OLD, NEW, Found(NEW, stale="superseded")),
         (story("r1", "b1", "b1"), NEW, None),  # of the boot in which theirs began: two stories
+        (story("r1", NOW), story("r2", NOW), None),
         (CLOSED, story("r2", NOW), Found(story("r2", NOW), stale="superseded")),
+        (OLD, story("r2", NOW, NOW, last=What.RESTORED), Found(stale="superseded", closed="r2")),
     ],
 )
 def test_what_is_found_of_two_copies(
@@ -84,6 +87,28 @@ def test_what_is_found_of_two_copies(
             found(HERE, state, str(remote))
     else:
         assert found(HERE, state, str(remote)) == expected
+
+
+@pytest.mark.parametrize(
+    ("theirs", "which", "expected"),
+    [
+        ((), "", Found(stale="closed")),
+        ((), "controller", Found(GOES_ON)),
+        (GOES_ON[:1], "", Found(GOES_ON)),
+        (story("r2", NOW), "", Found(story("r2", NOW), stale="superseded")),
+        (story("r2", NOW), "controller", Found(GOES_ON)),
+        (story("r2", NOW), "host", Found(story("r2", NOW))),
+    ],
+)
+def test_what_is_found_where_the_host_says_that_ours_is_closed(
+    state: HostState, remote: Path, theirs: tuple[JournalLine, ...], which: str, expected: Found
+) -> None:
+    kept(state, GOES_ON)
+    if theirs:
+        (remote / "journal.jsonl").write_bytes(b"".join(one.line for one in theirs))
+    private.folder(Path(f"{remote}-closed"))
+    (Path(f"{remote}-closed") / "r1").touch()
+    assert found(HERE, state, str(remote), which) == expected
 
 
 @pytest.mark.parametrize(
