@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,58 @@ def test_disarming_too_late_is_told(tmp_path: Path) -> None:
         armed(tmp_path / "run")[0].unlink()
 
 
+@dataclass
+class Struck:
+    """A host whose timer has run out, in a folder; pciback has the device. `programs`: texts for sh."""
+
+    folder: Path
+    bound: str = "pciback"
+    back: bool = True  # its driver takes it
+    programs: dict[str, str] = field(default_factory=dict)
+    xen: bool = True
+
+    def act(self, driver: str, allowed: str, shell: tuple[str, ...] = ("/bin/sh",)) -> None:
+        run, self.sysfs, programs = (self.folder / name for name in ("run", "sys", "bin"))
+        device, hypervisor = self.sysfs / "devices" / str(DEVICE), self.folder / "type"
+        for folder in (
+            run,
+            device,
+            programs,
+            *(self.sysfs / f"drivers/{one}" for one in ("nvme", "pciback", "vfio-pci")),
+        ):
+            folder.mkdir(parents=True)
+        (run / "deadman.1").touch()
+        (device / "driver_override").write_text("(null)\n")
+        if self.bound:
+            (device / "driver").symlink_to(self.sysfs / "drivers" / self.bound)
+        if self.xen:
+            hypervisor.write_text("xen\n")
+        # what the kernel does when a driver takes the device
+        look = f"echo ../drivers/{driver if self.back else 'pciback'}"
+        words = {"reboot": f'echo "$@" >{self.folder}/rebooted', "readlink": look, **self.programs}
+        for name, text in words.items():
+            (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+            (programs / name).chmod(0o755)
+        text = deadman._ACTION.read_text().replace("/sys/bus/pci", str(self.sysfs)).replace("timeout 20", "timeout 1")
+        text = text.replace("/dev/kmsg", f"{self.folder}/kmsg").replace("/sys/hypervisor/type", str(hypervisor))
+        argv = [*shell, "-c", text, "deadman", str(run / "deadman.1"), str(DEVICE), driver, allowed]
+        env = {"PATH": f"{programs}:{os.environ['PATH']}"}
+        subprocess.run(argv, env=env, check=False, capture_output=True, timeout=FOREVER)  # noqa: S603
+        assert not (run / "deadman.1").exists()
+
+    @property
+    def touched(self) -> bool:
+        return any((self.sysfs / "drivers").glob("*/*"))
+
+    @property
+    def rebooted(self) -> bool:
+        return (self.folder / "rebooted").exists()
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "kmsg").read_text()
+
+
 @pytest.mark.parametrize(
     ("driver", "bound", "allowed", "reboots"),
     [
@@ -94,30 +147,62 @@ def test_disarming_too_late_is_told(tmp_path: Path) -> None:
 def test_the_action_rebinds_and_reboots_only_if_that_failed_and_may(
     tmp_path: Path, driver: str, bound: bool, allowed: str, reboots: bool
 ) -> None:
-    run, sysfs, programs = (tmp_path / name for name in ("run", "sys", "bin"))
-    device = sysfs / "devices" / str(DEVICE)
-    for folder in (run, device, sysfs / "drivers/nvme", sysfs / "drivers/pciback", programs):
-        folder.mkdir(parents=True)
-    (run / "deadman.1").touch()
-    (device / "driver").symlink_to(sysfs / "drivers/pciback")
-    reboot = programs / "reboot"
-    reboot.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/rebooted\n')
-    # what the kernel does when a driver takes the device
-    look = programs / "readlink"
-    look.write_text(f"#!/bin/sh\necho ../drivers/{(driver or '') if bound else 'pciback'}\n")
-    for program in (reboot, look):
-        program.chmod(0o755)
-    text = deadman._ACTION.read_text().replace("/sys/bus/pci", str(sysfs)).replace("/dev/kmsg", str(tmp_path / "kmsg"))
-    subprocess.run(  # noqa: S603
-        ["/bin/sh", "-c", text, "deadman", str(run / "deadman.1"), str(DEVICE), driver, allowed],
-        env={"PATH": f"{programs}:{os.environ['PATH']}"}, check=False, capture_output=True, timeout=FOREVER,
-    )  # fmt: skip
-    assert not (run / "deadman.1").exists()
-    assert (sysfs / "drivers/pciback/unbind").read_text() == f"{DEVICE}\n"
+    host = Struck(tmp_path, back=bound, xen=False)
+    host.act(driver, allowed)
+    assert (host.sysfs / "drivers/pciback/unbind").read_text() == f"{DEVICE}\n"
     if driver:
-        assert (sysfs / "drivers/nvme/bind").read_text() == f"{DEVICE}\n"
-    assert (tmp_path / "rebooted").exists() is reboots
-    assert "dead-man timer" in (tmp_path / "kmsg").read_text()
+        assert (host.sysfs / "drivers/nvme/bind").read_text() == f"{DEVICE}\n"
+    assert host.rebooted is reboots
+    assert "dead-man timer" in host.said
+
+
+LISTED = "Name ID Mem VCPUs State Time(s)\nDomain-0 0 1024 2 r----- 9.0\nmaskall-a 3 128 1 -b---- 1.0\n"
+SHELLS: list[tuple[str, ...]] = [(shell,) for shell in ("dash", "bash", "ksh", "zsh") if shutil.which(shell)]
+SHELLS += [("busybox", "sh")] if shutil.which("busybox") else []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("xl", "reboots"),
+    [
+        (f"printf '{LISTED}'", True),
+        (f"printf '{LISTED}(null) 4 0 1 --p--d 1.0\n'", True),
+        (f"printf '{LISTED}bob 5 128 1 -b---- 1.0\n'", False),
+        (f"printf '{LISTED}(null) 5 128 1 -b---- 1.0\n'", False),
+        ("exit 1", False),
+        ("sleep 60", False),
+    ],
+    ids=["alone", "a zombie", "bob", "somebody without a name", "silent", "hangs"],
+)
+def test_it_reboots_under_nobodys_guest(tmp_path: Path, xl: str, reboots: bool, shell: tuple[str, ...]) -> None:
+    host = Struck(tmp_path, back=False, programs={"xl": xl, "xenstore-read": "exit 1"})
+    host.act("nvme", "1", shell)
+    assert host.rebooted is reboots
+    assert ("not rebooted" in host.said) is not reboots
+
+
+@pytest.mark.parametrize(
+    ("bound", "programs"),
+    [
+        ("nvme", {}),
+        ("vfio-pci", {}),
+        ("pciback", {"xenstore-read": "echo 5", "xl": "exit 0"}),
+        ("pciback", {"xenstore-read": "echo 5", "xl": "exit 1"}),
+        ("pciback", {"xenstore-read": "sleep 60", "xl": "sleep 60"}),
+    ],
+    ids=["never taken", "another driver", "a domain", "xl is silent", "xenstored is dead"],
+)
+def test_a_device_that_is_not_ours_to_move_stays(tmp_path: Path, bound: str, programs: dict[str, str]) -> None:
+    host = Struck(tmp_path, bound, programs=programs)
+    host.act("nvme", "1")
+    assert not host.touched and not host.rebooted
+    assert "dead-man timer" in host.said
+
+
+def test_a_note_of_a_domain_that_is_gone_is_nobodys(tmp_path: Path) -> None:
+    host = Struck(tmp_path, programs={"xenstore-read": "echo 5", "xl": "[ $# -eq 1 ]"})
+    host.act("nvme", "0")
+    assert (host.sysfs / "drivers/nvme/bind").read_text() == f"{DEVICE}\n"
 
 
 def test_systemd_is_told_how_exact_the_timer_is() -> None:
