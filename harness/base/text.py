@@ -28,6 +28,12 @@ def inert(text: str) -> str:
     return "".join(_escape(c) if unicodedata.category(c) in _UNSHOWABLE else c for c in text)
 
 
+def whole(text: str) -> int | None:
+    """The number from 0 on that a program printed, in ASCII and of 18 digits at most; None for anything else: int()
+    fails on some of what str.isdigit lets pass, and on thousands of digits."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
 def storable(text: str) -> str:
     """`text` with lone surrogates escaped, the one thing JSON in UTF-8 cannot hold; all else is kept exactly."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from harness.base.errors import EmulatorFault, ParseError
+from harness.base.text import whole
 from harness.evidence.store import Files
 from harness.guest.exercise import parse_exercise
 from harness.model.address import Bdf
@@ -254,10 +255,11 @@ def _xen(device: Bdf, files: Files, *, lossy: bool) -> XenView | None:
 def _domains(files: Files) -> DomainView:
     raw, data = files.read("xl_list.txt")
     owner = _text(files.read("owner_domid.txt")[1]).strip()
-    told = owner.isdecimal() or "couldn't read path" in owner  # the one word of xenstore-read for what is not there
+    # the one word of xenstore-read for what is not there
+    told = whole(owner) is not None or "couldn't read path" in owner
     return DomainView(
         names={row.domid: row.name for row in parse_list(_text(data), file=raw.path)},
-        device_owner=int(owner) if owner.isdecimal() else None,
+        device_owner=whole(owner),
         raw=raw,
         owner_unread="" if told else owner.partition("\n")[0] or "nothing",
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.base.errors import LabError, ParseError
+from harness.base.text import whole
 from harness.lab.inventory.models import LabEntry
 from harness.lab.lease.holder import Claimed
 from harness.lab.safety.facts.facts import HostFacts
@@ -99,7 +100,7 @@ def _rings(commandline: str, cpus: str, dom0: str) -> str:
     No question: a smaller one loses lines, and what rests on them is UNDECIDED. `dom0`: the command line of its kernel.
     """
     wanted = 1 << 20
-    while wanted < 4 * _KEYS_PER_CPU * (int(cpus) if cpus.isdecimal() else 8):
+    while wanted < 4 * _KEYS_PER_CPU * (whole(cpus[:9]) or 8):
         wanted *= 2
     told = [_ring("conring_size", commandline, wanted, "Xen's default may not hold one dump of the debug keys")]
     told.append(_ring("log_buf_len", dom0, 1 << 20, "the kernel's default may be 128 KiB"))

@@ -21,6 +21,7 @@ _SECTIONS = (
     *("boot_id", "domains", "assignable", "owners", "backends", "mounts", "interrupts", "processes", "domids", "irqs"),
 )
 _RUN = "/run/maskall"
+_INTERRUPT = re.compile(r" *[0-9]+:(?: +[0-9]+)+ +(\S+)(?: +[^\s-]*-\S*)? +(.*)")
 SECONDS = 30.0
 
 
@@ -119,7 +120,7 @@ def _things(text: Mapping[str, str]) -> Iterator[Leftover]:
     for place in re.findall(r"^\S+ (\S+) ", text["mounts"], re.MULTILINE):
         yield Leftover("mount", place, _paths(place))
     for line in text["interrupts"].splitlines():
-        match = re.match(r" *\d+: (?: *\d+)+ +(\S+)(?: +\S*-\S*)? +(.*)", line)
+        match = _INTERRUPT.match(line)
         if match:
             addresses = frozenset(re.findall(FUNCTION, match[2]))
             yield Leftover("dom0 irq", f"{match[1]} {re.sub(r'[0-9]+', 'N', match[2])}".strip(), addresses)
@@ -138,7 +139,7 @@ def _things(text: Mapping[str, str]) -> Iterator[Leftover]:
 
 def _served(command: str) -> frozenset[str]:
     """The domains and paths that a command line names: qemu's `-xen-domid 5 -name maskall-a`, `xl create PATH`."""
-    numbers = re.findall(r"(?:-xen-domid|-domid|xenconsole) +(?:--\S+ +)*(\d{1,5})\b", command)
+    numbers = re.findall(r"(?:-xen-domid|-domid|xenconsole) +(?:--\S+ +){0,9}(\d{1,5})\b", command)
     return frozenset(re.findall(r"\bmaskall-[a-z0-9-]+", command)) | {f"d{one}" for one in numbers} | _paths(command)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.base.deadline import Deadline
 from harness.base.errors import DeviceTaken, ParseError
+from harness.base.text import whole
 from harness.model.address import Bdf
 from harness.transport.base import Command, CommandResult, Script, Transport, quote
 from harness.xen.keys.debugkeys import parse_pci_devices
@@ -53,8 +54,8 @@ class Owners:
     def refuse(self, device: str) -> None:
         """DeviceTaken when Xen has given it to a domain that is none of ours. Where Xen said nothing of it, xenstore
         must: `unless_taken`."""
-        number = self.by_device.get(device, "").removeprefix("d")
-        if number.isdecimal() and int(number) not in {0, *self.ours}:
+        number = whole(self.by_device.get(device, "").removeprefix("d"))
+        if number and number not in self.ours:
             raise _taken(device, f"domain {number} has it")
 
     def unless_taken(self, command: Command, device: str) -> Script:

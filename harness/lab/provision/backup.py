@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError, ParseError, RestoreFailed
+from harness.base.text import whole
 from harness.lab.provision.job import BASE
 from harness.transport.base import Script, Transport, quote
 
@@ -73,7 +74,7 @@ def parse_manifest(text: str) -> BackupManifest:
         sound = found["format"] == FORMAT and all(_sound(file) for file in files)
         sound = sound and all(isinstance(one, str) and one.startswith("/") for one in parsed.folders)
         sound = sound and all(_NAME.fullmatch(name) for name in parsed.packages)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ParseError(f"{type(error).__name__}: {error}", file=f"{BASE}/manifest.json", expected="ours") from error
     if not sound:
         raise ParseError("not as it was written", file=f"{BASE}/manifest.json", expected=f"format {FORMAT}")
@@ -96,8 +97,9 @@ def parse_kept(text: str) -> tuple[tuple[Kept, ...], tuple[str, ...]]:
     folders: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split(" ", 5)
-        if words[0] == "file" and len(words) == 6 and words[1].isdigit() and _SHA256.fullmatch(words[4]):
-            files.append(Kept(words[5], words[4], words[2], words[3], int(words[1])))
+        copy = whole(words[1]) if words[0] == "file" and len(words) == 6 else None
+        if copy is not None and _SHA256.fullmatch(words[4]):
+            files.append(Kept(words[5], words[4], words[2], words[3], copy))
         elif line.startswith("absent /"):
             files.append(Kept(line.removeprefix("absent ")))
         elif line.startswith("nofolder /"):

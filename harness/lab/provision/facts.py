@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.base.errors import ParseError
+from harness.base.text import whole
 from harness.lab.packages import parse_packages
 from harness.lab.provision.backup import parse_manifest
 from harness.lab.provision.menu import Menu, parse_environment, parse_menu
@@ -17,6 +18,8 @@ SECTIONS = (
     *("os-release", "boot_id", "architecture", "kernel", "kernels", "cmdline", "hypervisor", "xl_info"),
     *("boot", "loader", "menu", "grubenv", "half", "space", "packages", "files", "backup"),
 )
+_LONGEST = 4096
+"""Characters of a line of os-release(5): shlex takes the square of their number."""
 _SHA256 = re.compile(r"\\?([0-9a-f]{64})  (/.*)")
 
 
@@ -143,20 +146,21 @@ def _sizes(text: str) -> dict[str, int]:
     """Accepted format: a file's name and its bytes, a line each."""
     found: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        name, _, size = line.rpartition(" ")
-        if line and not (name and size.isdecimal()):
+        name, _, printed = line.rpartition(" ")
+        size = whole(printed)
+        if line and (not name or size is None):
             raise ParseError(f"{line!r}", file="kernels", line=number, expected="a name and its bytes")
-        if line:
-            found[name] = int(size)
+        if size is not None:
+            found[name] = size
     return found
 
 
 def _by_first_word(text: str) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, list[str]] = {}
     for word, _, rest in (line.strip().partition(" ") for line in text.splitlines()):
         if rest.strip():
-            found[word] = (*found.get(word, ()), rest.strip())
-    return found
+            found.setdefault(word, []).append(rest.strip())
+    return {word: tuple(rests) for word, rests in found.items()}
 
 
 def _one_word(text: Mapping[str, str], name: str) -> str:
@@ -170,7 +174,7 @@ def _assignments(text: str) -> dict[str, str]:
     """os-release(5): NAME=value as a shell reads it."""
     found: dict[str, str] = {}
     for line in text.splitlines():
-        name, equals, value = line.strip().partition("=")
+        name, equals, value = line.strip()[:_LONGEST].partition("=")
         if equals and re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
             try:
                 found[name] = " ".join(shlex.split(value))
@@ -192,8 +196,9 @@ def _space(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in text.splitlines()[1:]:
         words = line.split(maxsplit=5)
-        if len(words) == 6 and words[3].isdigit():
-            found[words[5]] = int(words[3]) // 1024
+        free = whole(words[3]) if len(words) == 6 else None
+        if free is not None:
+            found[words[5]] = free // 1024
     if not found:
         raise ParseError("no file system", file="space", expected="df -Pk")
     return found

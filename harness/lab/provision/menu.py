@@ -10,6 +10,11 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.base.text import whole
+
+_ENTRIES = ("menuentry", "submenu")
+_LONGEST = 4096
+"""Characters of an entry's first line: shlex takes the square of their number."""
 _ID = ("$menuentry_id_option", "--id")
 _LINUX = re.compile(r"(?:linux|linux16|linuxefi)\s+(\S+)")
 _XEN = re.compile(r"(?:multiboot2?|xen_hypervisor)\s+(\S+)")
@@ -61,11 +66,11 @@ class Menu:
             found.append("it was not written by grub-mkconfig, and would be written over")
         if "${next_entry}" not in self.text:
             found.append("it does not look at next_entry, so that nothing can be booted once")
-        if re.search(r"^\s*blscfg\b", self.text, re.MULTILINE):
+        if re.search(r"^[ \t]*blscfg\b", self.text, re.MULTILINE):
             found.append("its entries come from somewhere else (blscfg)")
-        if re.search(r"^\s*set superusers=", self.text, re.MULTILINE):
+        if re.search(r"^[ \t]*set superusers=", self.text, re.MULTILINE):
             found.append("it asks for a password (superusers)")
-        if re.search(r"^\s*set timeout=-1\b", self.text, re.MULTILINE):
+        if re.search(r"^[ \t]*set timeout=-1\b", self.text, re.MULTILINE):
             found.append("it waits for somebody to choose (timeout -1)")
         return found
 
@@ -78,7 +83,8 @@ class Menu:
             wanted = word.replace(">>", ">")
             if level is None:
                 return None
-            numbered = level[int(wanted)] if wanted.isdecimal() and int(wanted) < len(level) else None
+            number = whole(wanted)
+            numbered = level[number] if number is not None and number < len(level) else None
             found = numbered or next((one for one in level if one.known_as(wanted)), None)
             if found is None:
                 return None
@@ -131,10 +137,11 @@ def parse_menu(text: str) -> Menu:
     default = ""
     for line in map(str.strip, text.splitlines()):
         if line.endswith("{") and not line.startswith("#"):
-            stack.append((line.split(maxsplit=1)[0], _words(line[:-1]), [], []))
+            word = line.split(maxsplit=1)[0]
+            stack.append((word, _words(line[:-1]) if word in _ENTRIES else [], [], []))
         elif line == "}" and stack:
             word, header, entries, body = stack.pop()
-            if word in ("menuentry", "submenu") and len(header) > 1:
+            if word in _ENTRIES and len(header) > 1:
                 place = next((opened[2] for opened in reversed(stack) if opened[0] == "submenu"), root)
                 place.append(_entry(header, tuple(entries) if word == "submenu" else None, body))
         elif stack:
@@ -158,7 +165,7 @@ def _first(pattern: re.Pattern[str], body: Sequence[str]) -> str:
 
 def _words(header: str) -> list[str]:
     try:
-        return shlex.split(header)
+        return shlex.split(header) if len(header) <= _LONGEST else []
     except ValueError:
         return []
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import CommandFailed, HostHung, LabError
 from harness.base.records import logger
+from harness.base.text import whole
 from harness.model.address import Bdf
 from harness.model.guestspec import GuestSpec
 from harness.transport.base import CommandEnd, CommandResult, Stream, Transport, lost_link, quote
@@ -190,7 +191,7 @@ class LibvirtToolstack(OnHost):
         found = self._ordered(
             ["domid", name], lambda connection: f"{connection.lookupByName(name).ID()}\n", deadline, changes=False
         )
-        return int(found.text) if found.ok and found.text.strip().isdecimal() else None
+        return whole(found.text.strip()) if found.ok else None
 
     def close(self) -> None:
         if self._link is not None:

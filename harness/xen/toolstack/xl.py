@@ -9,6 +9,7 @@ from typing import Protocol
 
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError
+from harness.base.text import whole
 from harness.model.address import Bdf
 from harness.model.guestspec import GuestSpec
 from harness.transport.base import CommandResult, Script, Stream, Transport, quote
@@ -244,7 +245,7 @@ class XlToolstack(OnHost):
 
     def domid(self, name: str, deadline: Deadline) -> int | None:
         found = self._transport.run(["xl", "domid", name], deadline=deadline)
-        return int(found.text) if found.ok and found.text.strip().isdecimal() else None
+        return whole(found.text.strip()) if found.ok else None
 
     def close(self) -> None:
         """Nothing is held."""

@@ -182,6 +182,20 @@ def test_numbers_of_our_domains_are_those_that_were_noted() -> None:
     assert seen(domids=b"3 17\n005 x -1 123456\n").domids == {3, 17, 5}
 
 
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("interrupts", b" 1: " + b"1" * 5000),
+        ("interrupts", b" 1: 0 x " + b"-" * 1_000_000),
+        ("processes", b"1 xl " + b"xenconsole --" * 400_000),
+    ],
+    ids=["digits", "dashes", "options"],
+)
+def test_no_line_takes_more_time_than_it_is_long(section: str, said: bytes) -> None:
+    """Digits without an end were tried in all ways to part them: two to the power of their number."""
+    assert not seen(**{section: said}).zombies
+
+
 def test_the_program_runs_without_xen_too() -> None:
     transport = LocalTransport()
     transport.connect(soon())

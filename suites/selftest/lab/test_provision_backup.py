@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from harness.base.errors import CommandFailed, LabError, ParseError
 from harness.lab.provision import backup
-from harness.lab.provision.backup import BackupManifest, Kept, differences, forget, parse_manifest, put_back, take
+from harness.lab.provision.backup import (
+    BackupManifest,
+    Kept,
+    differences,
+    forget,
+    parse_kept,
+    parse_manifest,
+    put_back,
+    take,
+)
 from suites.selftest.fakes.localtransport import LocalTransport
 
 HOST = LocalTransport()
@@ -77,6 +86,12 @@ def test_a_folder_that_somebody_uses_now_stays(base: Path, etc: Path) -> None:
     (path.parent / "theirs").touch()
     forget(HOST, manifest)
     assert (path.parent / "theirs").exists() and not base.exists()
+
+
+@pytest.mark.parametrize("number", ["\u00b2", "9" * 5000, "-1", ""], ids=["superscript", "long", "negative", "none"])
+def test_a_number_that_is_none_is_refused(number: str) -> None:
+    with pytest.raises(ParseError):
+        parse_kept(f"file {number} 644 0:0 {'a' * 64} /etc/x")
 
 
 def test_a_second_time_nothing_is_written_over(base: Path, etc: Path) -> None:

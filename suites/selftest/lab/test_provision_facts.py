@@ -45,6 +45,39 @@ def test_grub_is_there_as_a_whole_or_not(absent: str) -> None:
     assert not facts(boot=boot).grub
 
 
+DIGITS = b"9" * 5000
+
+
+@pytest.mark.parametrize("said", [DIGITS, "\u00b2".encode(), b"[" * 200_000], ids=["long", "superscript", "deep"])
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_number_that_is_none_is_refused_in_one_line(section: str, said: bytes) -> None:
+    """int() fails on some that str.isdigit lets pass, and on thousands of digits."""
+    menu = b'set default="%s"\nmenuentry a {\n}\n' % said
+    for line in (said, b"a %s" % said, b"head\n/dev/x 1 1 %s 1%% /\n" % said, menu):
+        try:
+            found = facts(**{section: line})
+            assert found.menu.back(found.environment) is None or section != "menu"
+            assert isinstance(found.ours, tuple)
+        except ParseError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("menu", b"\n" * 4_000_000),
+        ("menu", b"{" * 4_000_000),
+        ("menu", b"menuentry '" + b"a" * 4_000_000 + b"' {\n}\n"),
+        ("os-release", b"ID='" + b"a" * 4_000_000 + b"'\n"),
+        ("loader", b"a b\n" * 400_000),
+    ],
+    ids=["empty lines", "braces", "a title", "a name", "one word"],
+)
+def test_what_is_long_takes_no_square_of_its_length(section: str, said: bytes) -> None:
+    """It would take longer than a test may."""
+    assert isinstance(facts(**{section: said}).menu.oddities, list)
+
+
 def test_only_whole_packages_count() -> None:
     text = "a ii  1\nb rc  2\nc un  \nd hi  3\ne iU  4\nf iFR 4\ng iHR 4\nlibx:amd64 ii  5\n"
     assert parse_packages(text) == {"a": "1", "d": "3", "libx": "5"}, "half configured is not installed"
