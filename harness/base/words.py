@@ -18,7 +18,7 @@ from harness.base.errors import UsageError
 from harness.base.modelpath import HIDDEN
 
 _WORD = r"^[A-Za-z0-9_][A-Za-z0-9_.:@%/+-]*$"
-_ADDRESS = r"^[A-Za-z0-9_][A-Za-z0-9_.:%-]*$"
+_ADDRESS = r"^(?=[^.]{1,63}(\.[^.]{1,63})*\.?$)(?=.{1,253}$)([A-Za-z0-9_]|::)[A-Za-z0-9_.:%-]*$"
 _URL = r"^https?://[A-Za-z0-9\[][A-Za-z0-9.:\[\]_-]*(/[A-Za-z0-9._/-]*)?$"
 _LIBVIRT = (
     r"^[a-z][a-z0-9+]*://([A-Za-z0-9_][A-Za-z0-9_.-]*@)?([A-Za-z0-9_\[][A-Za-z0-9_.:\[\]-]*)?"
@@ -76,7 +76,7 @@ Word = Annotated[
 
 Address = Annotated[
     str,
-    AfterValidator(_matching(_ADDRESS, "a host name or an IP address, without user and port")),
+    AfterValidator(_matching(_ADDRESS, "a host name or an IP address, without user and port, not in brackets")),
     _as(_ADDRESS),
     Field(examples=["192.0.2.10"]),
 ]

@@ -184,7 +184,7 @@ class Endpoint:
         """Begin to connect, to the addresses of the name in turn."""
         try:
             found = socket.getaddrinfo(self.address, self.port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter where a label is no label (RFC 3490, ToASCII)
             told = f"{self.name}: cannot resolve {self.address!r}: {error}"
             raise HostUnreachable(told, why=Unreachable.NAME) from error
         family, kind, protocol, _, address = found[attempt % len(found)]

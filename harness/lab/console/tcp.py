@@ -46,8 +46,8 @@ class TcpSource:
     def attach(self) -> Iterator[Attached]:
         try:
             plug = socket.create_connection(self._address, timeout=_SECONDS)
-        except OSError as error:
-            raise LabError(f"{self.name}: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:
+            raise LabError(f"{self.name}: {getattr(error, 'strerror', None) or error}") from error
         with plug:
             plug.settimeout(None)
             for option, value in _KEEPALIVE.items():

@@ -169,6 +169,10 @@ def refusal(tmp_path: Path, old: str, new: str) -> tuple[str, str, str]:
         ("sudo: true", "sudo: 'yes'", "'yes'", "valid boolean, not 'yes'"),
         ("address: 192.0.2.10\n", "address: root@192.0.2.10\n", "root@", "without user and port"),
         ("address: 192.0.2.10\n", "address: -oProxyCommand=x\n", "-oProxy", "a host name or an IP address"),
+        ("address: 192.0.2.10\n", "address: xenbox1..lab\n", "xenbox1", "a host name or an IP address"),
+        ("address: 192.0.2.10\n", f"address: {'x' * 64}.lab\n", "xxx", "a host name or an IP address"),
+        ("address: 192.0.2.10\n", f"address: {'x.' * 127}x\n", "x.x", "a host name or an IP address"),
+        ("address: 192.0.2.10\n", "address: '[2001:db8::1]'\n", "'[2001", "not in brackets"),
         ("system: /redfish/v1/Systems/1", "system: Systems", "Systems", "for example /redfish/v1/Systems/1"),
         ('slot: "4"', "slot: 4", "4", "Input should be a valid string, not 4 (put it in quotes)"),
         ('"a0:36:9f:12:34:57"', "52:54:00:12:34:57", "52:54", "(put it in quotes)"),
@@ -229,6 +233,15 @@ def test_each_mistake_is_shown_where_it_stands(tmp_path: Path, old: str, new: st
 
 def test_several_problems_are_counted(tmp_path: Path) -> None:
     assert "(and 2 more)" in refusal(tmp_path, "allow_reboot: true", "a: 1\n    b: 1\n    c: 1")[0]
+
+
+@pytest.mark.parametrize("address", ["2001:db8::1", "'::1'", "fe80::1%eth0", "xenbox1.lab.", "x" * 63])
+def test_a_name_or_an_address_of_any_kind(tmp_path: Path, address: str) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text(TWO.replace("Box", address).replace("PORT", "23").replace("CONTROL", ""))
+    entry = load_inventory(path).host("a")
+    assert isinstance(entry, LabEntry)
+    assert entry.address == address.strip("'")
 
 
 TWO = """\
