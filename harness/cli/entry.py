@@ -37,7 +37,8 @@ class Terminated(KeyboardInterrupt):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line (default: this process's) and return the exit status."""
     _open_what_is_closed()
-    os.umask(os.umask(0o022) | 0o022)  # what is written is for its user alone to change, whatever the shell was told
+    # what is written is for its user to read and change, and for nobody else to change, whatever the shell was told
+    os.umask((os.umask(0o022) | 0o022) & 0o077)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a guest's bytes must not break a terminal that cannot show them
             stream.reconfigure(errors="backslashreplace")

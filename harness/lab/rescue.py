@@ -58,8 +58,9 @@ def _no_power(site: Site, wishes: ClaimOptions) -> str:
             return "no run of this controller is open there"
     except JournalDamaged as error:
         return error.message
-    if state.heard and not wishes.take_over:
-        return f"when it was heard of last it was used by {state.heard} (--take-over REASON, if you know better)"
+    heard = next(filter(None, (HostState.of(name).heard for name in (site.name, *site.also))), "")
+    if heard and not wishes.take_over:
+        return f"when it was heard of last it was used by {heard} (--take-over REASON, if you know better)"
     return ""
 
 

@@ -25,11 +25,13 @@ CONNECT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Site:
-    """`inventory` is the file the entry stands in; paths in the entry are relative to it."""
+    """`inventory` is the file the entry stands in; paths in the entry are relative to it. `also`: other names in it of
+    what has the same host key, so is the same machine by another address."""
 
     name: str
     entry: LabEntry
     inventory: Path
+    also: tuple[str, ...] = ()
 
     @classmethod
     def find(cls, inventory: Path, name: str | None) -> Site:
@@ -43,7 +45,12 @@ class Site:
                 f"{picked} is no machine of a lab: it is made and thrown away by the harness",
                 hint=f"hosts of kind lab in {inventory}: {', '.join(labs) or 'none'}",
             )
-        return cls(picked, entry, inventory)
+        also = [
+            name
+            for name, one in hosts.hosts.items()
+            if name != picked and isinstance(one, LabEntry) and one.host_key.split()[:2] == entry.host_key.split()[:2]
+        ]
+        return cls(picked, entry, inventory, tuple(also))
 
     def transport(self) -> SshTransport:
         """The ssh transport to it, not connected. UsageError for a bad key."""

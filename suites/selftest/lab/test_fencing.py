@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -303,8 +305,6 @@ class TestSentOnce:
 class TestNobodyElse:
     @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
     def test_modes_do_not_depend_on_umask(self, fake_host: FakeLab, umask: int) -> None:
-        import os
-
         before = os.umask(umask)
         try:
             visit = arrive(fake_host)
@@ -322,9 +322,22 @@ class TestNobodyElse:
         finally:
             os.umask(before)
 
-    def test_a_folder_of_somebody_else_is_not_used(self, fake_host: FakeLab, tmp_path: Path) -> None:
-        import os
+    def test_an_umask_that_takes_our_own_rights_is_not_obeyed(self, fake_host: FakeLab, tmp_path: Path) -> None:
+        """What was written could not be read again, and the host not be given back."""
+        visit = arrive(fake_host)
+        borrow(visit)
+        die(visit)
+        shutil.rmtree(tmp_path / "controller")
+        before = os.umask(0o777)
+        try:
+            command = ["restore", NAME, "--inventory", str(fake_host.inventory), "--take-over", "a test"]
+            assert main(command) == 0
+        finally:
+            os.umask(before)
+        state = [path for path in (tmp_path / "controller").rglob("*") if path.is_file()]
+        assert state and {path.stat().st_mode & 0o777 for path in state} == {0o600}
 
+    def test_a_folder_of_somebody_else_is_not_used(self, fake_host: FakeLab, tmp_path: Path) -> None:
         if os.geteuid() != 0:
             pytest.skip("only root gives files away")
         theirs = tmp_path / "controller/maskall/hosts" / NAME

@@ -190,6 +190,20 @@ class TestNobodyAnswers:
         assert power.orders == ["off", "on"]
         die(theirs)
 
+    def test_nor_when_it_was_heard_of_by_another_name(
+        self, dirty: FakeLab, power: FakePower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One machine that the inventory knows by two addresses."""
+        entry = dirty.text.partition("hosts:\n")[2].replace(NAME, "by_name").replace("127.0.0.1", "localhost")
+        inventory = tmp_path / "two.yaml"
+        inventory.write_text(dirty.text + entry)
+        theirs = taken_by_bob(dirty, tmp_path, monkeypatch)
+        assert main(["restore", "by_name", "--inventory", str(inventory)]) == ExitStatus.UNDECIDED
+        die(theirs)
+        dirty.hang()
+        assert restore(dirty, inventory=inventory) == ExitStatus.UNDECIDED
+        assert power.orders == []
+
     def test_nor_when_they_are_dead_by_now(
         self, dirty: FakeLab, power: FakePower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
