@@ -8,7 +8,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,9 @@ from harness.base.errors import CommandFailed, UsageError
 
 MOST = 256 << 20
 """Bytes that a program may say where no log file takes them."""
+
+_LOOK = 0.5
+"""Seconds between two looks at how much a program has said."""
 
 TAIL_LINES = 8
 """How many of the last lines of output an error repeats."""
@@ -132,11 +134,10 @@ def run(
     guarded = [find("setpriv"), "--pdeathsig", "TERM", "--", "/bin/sh", "-c", _GUARD, "guard", program, *argv[1:]]
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        # in memory: what it holds may be a password, which no disk is to see
-        source = stack.enter_context(os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b"))
+        source = stack.enter_context(_in_memory("stdin"))
         source.write(stdin.encode() if isinstance(stdin, str) else stdin or b"")
         source.seek(0)
-        # Plain files instead of pipes: no reader to starve, and a stray grandchild cannot keep us waiting for EOF.
+        # Files instead of pipes: no reader to starve, and a stray grandchild cannot keep us waiting for EOF.
         out, err = _outputs(stack, log, line)
         try:
             process = subprocess.Popen(  # noqa: S603 - list argv, never a shell line
@@ -152,20 +153,18 @@ def run(
             raise UsageError(f"cannot start: {line}: {error.strerror or error}") from error
         _running.add(process)
         try:
-            status = process.wait(timeout=deadline.remaining)
-        except subprocess.TimeoutExpired as expired:
-            end_group(process)
-            waited = time.monotonic() - started
-            message = f"no end after {waited:.0f} s: {line}{_tail(err)}"
-            raise CommandFailed(message, hint=_where(log)) from expired
+            status = _ended(process, deadline, () if log else (out, err))
+            if status is None:
+                end_group(process)
+                waited = time.monotonic() - started
+                raise CommandFailed(f"no end after {waited:.0f} s: {line}{_tail(err)}", hint=_where(log))
         except BaseException:
             end_group(process)
             raise
         finally:
             _running.discard(process)
-        for file in () if log else (out, err):
-            if file.seek(0, os.SEEK_END) > MOST:
-                raise CommandFailed(f"{argv[0]} says more than {MOST >> 20} MiB")
+        if not log and _says_too_much((out, err)):
+            raise CommandFailed(f"{argv[0]} says more than {MOST >> 20} MiB")
         done = Completed(
             argv=tuple(argv),
             status=status,
@@ -198,9 +197,28 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def _ended(process: subprocess.Popen[bytes], deadline: Deadline, outputs: Sequence[IO[bytes]]) -> int | None:
+    """Its status; None at the deadline. One that says too much is ended at once, and whoever looks hears so."""
+    while not deadline.expired:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=min(deadline.remaining, _LOOK))
+        if _says_too_much(outputs):
+            end_group(process)
+    return process.poll()
+
+
+def _says_too_much(outputs: Sequence[IO[bytes]]) -> bool:
+    return any(os.fstat(file.fileno()).st_size > MOST for file in outputs)
+
+
+def _in_memory(name: str) -> IO[bytes]:
+    """What is in it may be a password, which no disk is to see; and no full disk is in its way."""
+    return os.fdopen(os.memfd_create(name, os.MFD_CLOEXEC), "w+b")
+
+
 def _outputs(stack: contextlib.ExitStack, log: Path | None, line: str) -> tuple[IO[bytes], IO[bytes]]:
     if log is None:
-        return stack.enter_context(tempfile.TemporaryFile()), stack.enter_context(tempfile.TemporaryFile())
+        return stack.enter_context(_in_memory("stdout")), stack.enter_context(_in_memory("stderr"))
     log.parent.mkdir(parents=True, exist_ok=True)
     file = stack.enter_context(log.open("a+b"))
     file.write(f"$ {line}\n".encode())

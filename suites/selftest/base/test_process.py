@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.base import process
-from harness.base.deadline import poll
+from harness.base.deadline import Deadline, poll
 from harness.base.errors import CommandFailed, UsageError
 from harness.base.process import package_of, pasteable, run
 from suites.selftest.fakes.patience import Once, soon
@@ -47,6 +47,18 @@ def test_stdin_environment_and_folder(tmp_path: Path) -> None:
 
 def test_stdin_is_empty_by_default() -> None:
     assert run(["cat"], deadline=soon()).stdout == ""
+
+
+def test_what_it_says_is_on_no_disk() -> None:
+    """It may be a password, and a disk may be full."""
+    said = run(["readlink", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"], deadline=soon(), stdin="x")
+    assert [line.partition(":")[0] for line in said.stdout.splitlines()] == ["/memfd"] * 3
+
+
+def test_one_that_says_too_much_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "MOST", 1 << 20)
+    with pytest.raises(CommandFailed, match="yes says more than 1 MiB"):
+        run(["yes"], deadline=Deadline.after(60), check=False)
 
 
 def test_failure_shows_the_pasteable_line_and_the_tail() -> None:
