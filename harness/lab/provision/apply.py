@@ -47,6 +47,8 @@ def provision(visit: Lease, power: Power | None, progress: Progress) -> tuple[St
     if not steps:
         return ()
     survey.refuse_unsuited(name, facts)
+    if any(step.kind is StepKind.TRY for step in steps):
+        survey.refuse_guests(visit.transport, facts)
     visit.open_journal("provision")
     new = _fetch(visit, steps, progress)
     known = replace(parse_manifest(facts.backup), exact=None) if facts.backup else BackupManifest(facts.kernels)

@@ -44,6 +44,7 @@ def boot_once(visit: Lease, facts: SystemFacts, power: Power | None, progress: P
     """Boot the Xen entry once; the default stays what runs now, so any later reset leads back. LabError when it did."""
     name = visit.site.name
     entry, back = _way(name, facts)
+    survey.refuse_guests(visit.transport, facts)
     boot_entry_once(visit, entry, back, power, progress, "Xen, once")
     now = survey.read(visit.transport)
     if not now.dom0:

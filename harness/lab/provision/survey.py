@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.base.deadline import Deadline
-from harness.base.errors import SafetyRefusal, UsageError
+from harness.base.errors import LabError, SafetyRefusal, UsageError
+from harness.base.text import inert
 from harness.lab.inventory.models import LabEntry
 from harness.lab.provision.facts import SystemFacts, parse_facts
 from harness.lab.provision.plan import BY_HAND, describe, obstacles, plan
 from harness.lab.provision.wanted import ASKED, GRUB_FILE, MENU, MODULES_FILE, ProvisionGoal, wanted
 from harness.transport.base import Transport
 from harness.transport.sections import Keep, ask
+from harness.xen.keys.xl_output import parse_list
 
 _PROGRAM = Path(__file__).with_name("facts.sh")
 _SECONDS = 60.0
@@ -44,6 +46,22 @@ def refuse_unsuited(name: str, facts: SystemFacts) -> None:
     found = obstacles(facts, wanted_of(facts))
     if found:
         raise UsageError(f"{name} cannot be provisioned: {'; '.join(found)}", hint=BY_HAND)
+
+
+def refuse_guests(transport: Transport, facts: SystemFacts) -> None:
+    """A reboot would end them. SafetyRefusal with their names, LabError where Xen does not say."""
+    if not facts.dom0:
+        return
+    seen = transport.run(["xl", "list"], deadline=Deadline.after(_SECONDS))
+    if not seen.ok:
+        told = seen.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {seen.status}"]
+        raise LabError(
+            f"{transport.name}: whether it has guests, xl does not say: {inert(told[0])}",
+            hint="they would be rebooted away; mend xl, or shut them down and boot plain Linux by hand",
+        )
+    guests = [row.name for row in parse_list(seen.text, file="xl list") if row.domid != 0]
+    if guests:
+        raise SafetyRefusal(f"{transport.name} has guests: {', '.join(guests)}", hint="shut them down first")
 
 
 def plan_lines(facts: SystemFacts) -> list[str]:

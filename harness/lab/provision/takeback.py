@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from harness.base.deadline import Deadline
-from harness.base.errors import LabError, RestoreFailed, SafetyRefusal
+from harness.base.errors import LabError, RestoreFailed
 from harness.base.progress import Progress
-from harness.base.text import inert
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.ownxen import GRUBENV
 from harness.lab.power.base import Power
@@ -16,13 +15,11 @@ from harness.lab.provision import backup, survey
 from harness.lab.provision.apply import APT, XEN, make_menu
 from harness.lab.provision.backup import BackupManifest, Kept, parse_manifest
 from harness.lab.provision.boot import boot_anew, clear_environment
-from harness.lab.provision.facts import SystemFacts
 from harness.lab.provision.job import BASE, Job, run_job
 from harness.lab.provision.simulation import parse_simulation
 from harness.lab.provision.wanted import MENU
 from harness.model.change import Change, ChangeKind
 from harness.transport.base import quote
-from harness.xen.keys.xl_output import parse_list
 
 _ASK_SECONDS = 120.0
 _PURGE_SECONDS = 1800.0
@@ -41,7 +38,7 @@ def unprovision(visit: Lease, power: Power | None, progress: Progress) -> bool:
     if not facts.backup:
         return False
     manifest = parse_manifest(facts.backup)
-    _refuse_guests(visit, facts)
+    survey.refuse_guests(visit.transport, facts)
     if facts.half and (others := sorted({*facts.half} - {*manifest.packages})):
         told = ", ".join(others)
         raise LabError(f"{name}: dpkg has work left with {told}", hint="dpkg --configure -a, then call again")
@@ -132,22 +129,6 @@ def known(visit: Lease, packages: Sequence[str]) -> tuple[str, ...]:
 
 def _record(visit: Lease, subject: str, text: str) -> None:
     visit.journal.about_to(Change(ChangeKind.PERSISTENT, subject, text, _UNDO))
-
-
-def _refuse_guests(visit: Lease, facts: SystemFacts) -> None:
-    """A reboot into plain Linux would end them."""
-    if not facts.dom0:
-        return
-    seen = visit.transport.run(["xl", "list"], deadline=Deadline.after(_ASK_SECONDS))
-    if not seen.ok:
-        told = seen.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {seen.status}"]
-        raise LabError(
-            f"{visit.site.name}: whether it has guests, xl does not say: {inert(told[0])}",
-            hint="they would be rebooted away; mend xl, or shut them down and boot plain Linux by hand",
-        )
-    guests = [row.name for row in parse_list(seen.text, file="xl list") if row.domid != 0]
-    if guests:
-        raise SafetyRefusal(f"{visit.site.name} has guests: {', '.join(guests)}", hint="shut them down first")
 
 
 def _refuse_needed(visit: Lease, packages: Iterable[str]) -> None:

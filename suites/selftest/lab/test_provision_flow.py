@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from unittest.mock import Mock
 
 import pytest
 
 from harness.base.errors import HostUnreachable, LabError, RestoreFailed, SafetyRefusal, Unreachable
 from harness.base.progress import PlainProgress
 from harness.lab.lease.ownxen import GRUBENV
-from harness.lab.provision import boot
+from harness.lab.provision import apply, boot
 from harness.lab.provision.apply import provision
 from harness.lab.provision.menu import parse_menu
 from harness.lab.provision.takeback import unprovision
@@ -252,6 +253,26 @@ def test_guests_are_not_rebooted_away(system: FakeSystem) -> None:
     with pytest.raises(SafetyRefusal, match="guests: web"):
         unprovision(system.visit(), None, QUIET)
     assert "open unprovision" not in system.events
+
+
+@pytest.mark.parametrize("when", ["before it begins", "while it is at work"])
+def test_nor_by_an_interrupted_provisioning_that_is_continued(
+    system: FakeSystem, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Xen was booted once and somebody uses it; by a newer version of ours its options are others, to be tried."""
+    with monkeypatch.context() as interrupted, pytest.raises(LabError, match="power cut"):
+        interrupted.setattr(apply, "_make_default", Mock(side_effect=LabError("power cut")))
+        provision(system.visit(), None, QUIET)
+    system.transport.files[GRUB_FILE] = (b"an older version's", 0o644)
+    boots, guest = system.boots, "web                  3  1024     1     -b----      10.1\n"
+    visit = system.visit()
+    if when == "before it begins":
+        system.domains += guest
+    else:
+        visit.open_journal = lambda reason: setattr(system, "domains", system.domains + guest)  # type: ignore[method-assign]
+    with pytest.raises(SafetyRefusal, match="guests: web"):
+        provision(visit, None, QUIET)
+    assert system.boots == boots
 
 
 def test_nor_when_xl_does_not_say_whether_there_are_any(system: FakeSystem) -> None:
