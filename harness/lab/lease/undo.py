@@ -48,7 +48,7 @@ _HOLDS = 95
 
 # libxl waits in vain for the backend of a PV guest that has shut down by itself, which closed it, and leaves it behind.
 _BACKENDS = "/local/domain/0/backend/pci"
-_NAMED = re.compile(rf'^{_BACKENDS}/([1-9]\d{{0,4}})/\d+/domain = "([a-z0-9-]+)"$', re.MULTILINE | re.ASCII)
+_NAMED = re.compile(rf'^{_BACKENDS}/([1-9][0-9]{{0,4}})/[0-9]+/domain = "([a-z0-9-]+)"$', re.MULTILINE)
 # Only where xl can tell: a toolstack that does not answer has not said that the domain is gone.
 FORGET = f"xl list >/dev/null 2>&1 || exit\nxl list {{domid}} >/dev/null 2>&1 || exec xenstore-rm {_BACKENDS}/{{domid}}"
 _OF_ONE_BOOT = (ChangeKind.MODULE, ChangeKind.LIVEPATCH)

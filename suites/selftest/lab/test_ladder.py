@@ -161,7 +161,12 @@ def test_somebody_elses_machine_is_not_climbed_on(error: LabError) -> None:
     assert bench.events == ["evidence RECONNECT", "RECONNECT", "QUARANTINE"]
     assert [one.rung for one in done.tried] == [Rung.RECONNECT, Rung.QUARANTINE]
     assert not done.restored
-    assert not Climb().restored, "nothing was tried yet"
+
+
+@pytest.mark.parametrize("tried", [[], [Rescued(Rung.UNDO, False)], [Rescued(Rung.QUARANTINE, True)]])
+def test_a_host_is_restored_by_what_has_helped(tried: list[Rescued]) -> None:
+    assert not Climb(tried).restored
+    assert Climb([*tried, Rescued(Rung.DESTROY, True)]).restored
 
 
 def test_evidence_that_cannot_be_taken_stops_nothing() -> None:

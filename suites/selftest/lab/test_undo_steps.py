@@ -85,6 +85,7 @@ STEPS: dict[str, tuple[Left, Left, list[str]]] = {
     "with every bit that a driver leaves": ({"command": 0}, {"command": 0x0407}, [f"setpci -s {NIC} COMMAND=0:407"]),
     "without any of them": ({"command": 0x0547}, {"command": 0x0140}, [f"setpci -s {NIC} COMMAND=407:407"]),
     "with others": ({"command": 0x0006}, {"command": 0x0146}, []),
+    "with others and power management": ({}, {"command": 0x0146, "power": "auto"}, ["tee D/power/control on"]),
     "with MASKALL": ({"driver": ""}, {"driver": "", "msix": 0x4004}, ["tee D/reset 1"]),
     "without MASKALL, which was a fault": ({"msix": 0x4004}, {}, []),
     "with another reset and MASKALL": (
@@ -310,9 +311,9 @@ class TestModules:
 
 
 def test_where_nothing_can_be_written_down_that_is_told_once() -> None:
-    box = PlainBox(full=True, driver="", power="auto")
+    box = PlainBox(full=True, driver="", power="auto", method="bus")
     said = undone(box, seen(PlainBox()))
-    assert box.sent == [BIND, "tee D/power/control on"]
+    assert box.sent == [BIND, "tee D/power/control on", "tee D/reset_method pm"]
     assert said == ["going back without writing it down: No space left on device"]
 
 
