@@ -87,6 +87,11 @@ STEPS: dict[str, tuple[Left, Left, list[str]]] = {
     "with others": ({"command": 0x0006}, {"command": 0x0146}, []),
     "with others and power management": ({}, {"command": 0x0146, "power": "auto"}, ["tee D/power/control on"]),
     "with MASKALL": ({"driver": ""}, {"driver": "", "msix": 0x4004}, ["tee D/reset 1"]),
+    "with MASKALL, as it was, and power management": (
+        {"driver": "", "msix": 0x4004},
+        {"driver": "", "msix": 0x4004, "power": "auto"},
+        ["tee D/power/control on"],
+    ),
     "without MASKALL, which was a fault": ({"msix": 0x4004}, {}, []),
     "with another reset and MASKALL": (
         {"driver": ""},
@@ -378,3 +383,11 @@ def test_after_a_reboot_a_device_that_moved_is_told_only(now: Left) -> None:
     (said,) = undone(box, seen(PlainBox()), rebooted=True)
     assert said.startswith(f"{seen(PlainBox()).differences(seen(box))[0]}; the reboot has undone")
     assert box.sent == []
+
+
+def test_after_a_reboot_one_that_is_still_there_is_put_back_as_ever() -> None:
+    box = PlainBox(power="auto")
+    assert undone(box, seen(PlainBox()), rebooted=True) == []
+    assert box.sent == ["tee D/power/control on"]
+    with pytest.raises(RestoreFailed, match="power control is auto, was on"):
+        undone(PlainBox(power="auto", idle={"control"}), seen(PlainBox()), rebooted=True)
