@@ -91,14 +91,11 @@ def next_rung(climb: Climb, offer: Offer, *, linked: bool, silent: bool) -> Rung
     return Rung.QUARANTINE
 
 
-Action = Callable[[], None]
-
-
 def climb(
     offer: Offer,
-    actions: Mapping[Rung, Action],
+    actions: Mapping[Rung, Callable[[], None]],
     *,
-    verify: Action,
+    verify: Callable[[], None],
     linked: Callable[[], bool],
     silent: Callable[[], bool],
     evidence: Callable[[Rung], None],

@@ -178,6 +178,13 @@ def test_one_that_stays_is_no_host_put_back() -> None:
         one.undo().reconcile(whole=True)
 
 
+def test_both_of_ours_are_taken_away() -> None:
+    one = Host1()
+    one.xen.loaded |= {NAME: "APPLIED", COMPARISON: "APPLIED", "xsa-999": "APPLIED"}
+    take_away(one.transport)
+    assert one.xen.loaded == {"xsa-999": "APPLIED"}
+
+
 def test_what_is_not_there_is_taken_away_too() -> None:
     one = Host1()
     take_away(one.transport)
