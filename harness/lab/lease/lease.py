@@ -308,7 +308,6 @@ class Lease:
         try:
             self.put_back(whole=True)
         except (HostUnreachable, OutcomeUnknown):
-            self.transport.close()
             self.put_back(whole=True)
         self.close_journal()
 

@@ -298,7 +298,7 @@ def adopt(
     left: list[str] = []
     try:
         with state.ours(token):
-            _keep(entries, data, state)
+            _keep(data, state)
     except NotRecorded as error:
         left.append(error.message)
     deadline = Deadline.after(_SECONDS)
@@ -314,7 +314,7 @@ def adopt(
     return left
 
 
-def _keep(entries: tuple[JournalLine, ...], data: bytes, state: HostState) -> None:
+def _keep(data: bytes, state: HostState) -> None:
     try:
         raw = state.journal.read_bytes() if state.journal.exists() else b""
         if raw == data:
@@ -322,7 +322,6 @@ def _keep(entries: tuple[JournalLine, ...], data: bytes, state: HostState) -> No
         whole, _, _torn = raw.rpartition(b"\n")
         if not data.startswith(whole):
             put_aside(state, "superseded")
-        private.folder(state.folder)
         private.write_durably(state.journal, data)
     except OSError as error:
         raise NotRecorded(f"the journal {state.journal} cannot be written: {error.strerror}") from error

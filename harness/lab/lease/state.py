@@ -74,18 +74,14 @@ class HostState:
     def ours(self, token: str) -> Iterator[None]:
         """Within it no other process of this controller writes here. LockHeld when another one has taken the host over.
 
-        Without a token only the former. On a disk that can only be read nobody writes, so there is nothing to lock.
-        NotRecorded where nothing can be written or locked for another reason: a folder of somebody else, a file system
-        over the network without locks (flock(2)).
+        Without a token only the former. NotRecorded where nothing can be written or locked: a full disk, a folder of
+        somebody else, a file system over the network without locks (flock(2)).
         """
         try:
             private.folder(self.folder)
             handle = os.open(self.folder / "lock", os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
-                raise NotRecorded(f"{self.folder}: {error.strerror}", hint=_REMEMBER) from error
-            yield
-            return
+            raise NotRecorded(f"{self.folder}: {error.strerror}", hint=_REMEMBER) from error
         try:
             try:
                 locked = poll(lambda: _locked(handle), Deadline.after(_LOCK_SECONDS))
@@ -160,7 +156,6 @@ def append_durably(path: Path, data: bytes, at: int, mark: bytes) -> None:
     somebody else's and stays. What is only half written now is taken off again; no buffer of Python's may bring it back
     when the file is closed.
     """
-    private.folder(path.parent)
     new = not path.exists()
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:

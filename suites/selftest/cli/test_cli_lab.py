@@ -114,7 +114,7 @@ def test_a_host_that_does_not_answer(
     fake_host: FakeLab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.lab.lease.site.CONNECT_SECONDS", 0.3)
-    monkeypatch.setattr("harness.lab.lease.site.BOOT_PATIENCE", 0.03)
+    monkeypatch.setattr("harness.lab.lease.site.Site.patience", 0.3)
     inventory = fake_host.inventory
     inventory.write_text(fake_host.text.replace(f"port: {fake_host.wire.port}", "port: 1"))
     assert main(["doctor", NAME, "--inventory", str(inventory)]) == ExitStatus.UNDECIDED

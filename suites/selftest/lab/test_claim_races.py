@@ -278,8 +278,11 @@ class TestHolding:
         claim._stream.close()  # type: ignore[union-attr]
         other = take(run, "bob", take_over="it hangs")
         assert poll(lambda: not claim.beating, soon())
+        heard = list[object]()
+        claim.heard = lambda there: heard.append(there and there.holder.owner)
         with pytest.raises(LockHeld, match="taken by bob"):
             claim.check()
+        assert heard == ["bob"]
         other.release()
 
 

@@ -13,7 +13,7 @@ from harness.base.deadline import Deadline
 from harness.base.errors import HostUnreachable, JournalDamaged, LabError, LockHeld, NotRecorded
 from harness.lab.lease import state as states
 from harness.lab.lease.entry import FIRST, JournalLine, What, parse
-from harness.lab.lease.ledger import HostJournal, adopt, boot_id, close_remote, found
+from harness.lab.lease.ledger import HostJournal, adopt, boot_id, close_remote, found, is_dirty
 from harness.lab.lease.state import HostState
 from harness.model.change import Change, ChangeKind
 from suites.selftest.fakes.faketransport import Cut, Executed, FakeTransport, Reply
@@ -39,7 +39,8 @@ def link(tmp_path: Path) -> Iterator[FakeTransport]:
     untold = list[str]()
 
     def there() -> dict[Path, float]:
-        return {path: path.lstat().st_mtime_ns for path in tmp_path.glob("host*/**/*")}
+        found = [path for folder in tmp_path.glob("host*") for path in (folder, *folder.rglob("*"))]
+        return {path: path.lstat().st_mtime_ns for path in found}
 
     def really(executed: Executed) -> Reply:
         before = there()
@@ -258,6 +259,30 @@ class TestFinding:
         book.state.journal.write_bytes(b"")
         assert len(found(HERE, book.state, book.remote).entries) == 1
         assert "its last line" not in caplog.text
+
+    def test_what_is_the_same_already_is_not_written(self, book: HostJournal, link: FakeTransport) -> None:
+        book.about_to(change(1))
+        copies = book.state.journal, Path(book.remote) / "journal.jsonl"
+        before = [path.stat().st_ino for path in copies]
+        assert adopt(tuple(book.entries), link, book.state, book.remote) == []
+        assert [path.stat().st_ino for path in copies] == before
+        assert not link.executed[-1].changes
+
+    def test_a_host_without_a_folder_gets_one(self, book: HostJournal, link: FakeTransport) -> None:
+        book.about_to(change(1))
+        assert adopt(tuple(book.entries), link, book.state, f"{book.remote}2/run") == []
+        assert link.files[f"{book.remote}2/run/journal.jsonl"] == (book.state.journal.read_bytes(), 0o600)
+        assert Path(f"{book.remote}2/run").is_dir()
+
+    def test_a_host_that_does_not_say_is_not_clean(self, book: HostJournal, link: FakeTransport) -> None:
+        assert not is_dirty(link, book.remote)
+        book.about_to(change(1))
+        assert is_dirty(link, book.remote)
+        (Path(book.remote) / "journal.jsonl").write_bytes(b"")
+        assert is_dirty(link, book.remote), "a line may be on its way"
+        close_remote(link, "run1", book.remote)
+        link.close()
+        assert is_dirty(link, book.remote)
 
     @pytest.mark.parametrize("which", ["host", "controller"])
     def test_one_that_is_there_and_cannot_be_read_is_not_none(self, book: HostJournal, which: str) -> None:
