@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 
@@ -36,6 +37,18 @@ def new_file(path: Path, data: bytes) -> None:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def read_own(path: Path) -> bytes:
+    """A plain file that is ours or root's. OSError; PermissionError where it is somebody else's, or no file."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would keep us waiting
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise PermissionError(1, "is no plain file", str(path))
+        if status.st_uid not in (os.geteuid(), 0):
+            raise PermissionError(1, f"belongs to user {status.st_uid}", str(path))
+        return file.read()
 
 
 def write_durably(path: Path, data: bytes) -> None:

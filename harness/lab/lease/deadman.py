@@ -31,6 +31,7 @@ set -- /bin/sh {run}/deadman.sh {arguments}
 if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
   exec systemd-run --quiet --collect --unit={unit} --timer-property=AccuracySec=1s --on-active={seconds} "$@"
 fi
+command -v setsid >/dev/null || {{ echo "neither systemd-run nor setsid is there" >&2; exit 1; }}
 setsid sh -c 'sleep "$0"; exec "$@"' {seconds} "$@" </dev/null >/dev/null 2>&1 &
 """
 

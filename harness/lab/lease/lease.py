@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
 
+from harness.base import private
 from harness.base.deadline import Deadline
 from harness.base.errors import (
     AnotherMachine,
@@ -339,7 +340,7 @@ def _keep_the_other(transport: Fenced, state: HostState, which: str, notice: Cal
             others["journal-of-the-host.jsonl"] = there.stdout
     if which == "host":
         with contextlib.suppress(OSError):  # it is not there, or is why the other one was chosen
-            others["journal-of-this-controller.jsonl"] = state.journal.read_bytes()
+            others["journal-of-this-controller.jsonl"] = private.read_own(state.journal)
     for name, data in others.items():
         with contextlib.suppress(LabError):
             notice(f"the other one is kept in {state.keep(name, data)}")

@@ -316,7 +316,10 @@ def adopt(
 
 def _keep(data: bytes, state: HostState) -> None:
     try:
-        raw = state.journal.read_bytes() if state.journal.exists() else b""
+        try:
+            raw = private.read_own(state.journal) if state.journal.exists() else b""
+        except PermissionError:
+            raw = b"somebody else's\n"
         if raw == data:
             return
         whole, _, _torn = raw.rpartition(b"\n")
@@ -340,7 +343,7 @@ def put_aside(state: HostState, why: str = "") -> None:
 def local(state: HostState) -> tuple[JournalLine, ...]:
     """This controller's copy, whatever became of it. JournalDamaged, LabError where it cannot be read."""
     try:
-        data = state.journal.read_bytes()
+        data = private.read_own(state.journal)
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:

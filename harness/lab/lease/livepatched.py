@@ -35,6 +35,7 @@ set -- /bin/sh -c {strike}
 if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
   exec systemd-run --quiet --collect --on-active={seconds} "$@"
 fi
+command -v setsid >/dev/null || {{ echo "neither systemd-run nor setsid is there" >&2; exit 1; }}
 setsid sh -c 'sleep "$0"; exec "$@"' {seconds} "$@" </dev/null >/dev/null 2>&1 &
 """
 _ARMED = f"{REMOTE_RUN}/livepatch.armed-"

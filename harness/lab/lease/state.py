@@ -79,6 +79,9 @@ class HostState:
         """
         try:
             private.folder(self.folder)
+            for above in self.folder.parents:  # whoever can rename one of them can plant another
+                if above.is_relative_to(root()):
+                    private.folder(above)
             handle = os.open(self.folder / "lock", os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise NotRecorded(f"{self.folder}: {error.strerror}", hint=_REMEMBER) from error

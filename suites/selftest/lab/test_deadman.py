@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.base.deadline import poll
-from harness.base.errors import HostUnreachable, LabError
+from harness.base.errors import CommandFailed, HostUnreachable, LabError
 from harness.lab.lease import deadman
 from harness.lab.lease.deadman import DeadMan
 from harness.model.address import Bdf
@@ -248,6 +248,17 @@ def test_a_timer_that_cannot_be_armed_prevents_the_step(armed: bool) -> None:
     except LabError as error:
         assert "No space left" in str(error)
     assert done is armed
+
+
+def test_without_anything_that_could_run_it_nothing_risky_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("sh", "mkdir", "cat"):
+        (tmp_path / program).symlink_to(shutil.which(program) or "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    timer = DeadMan(connected, run=str(tmp_path / "run"))
+    with pytest.raises(CommandFailed, match="neither systemd-run nor setsid"), timer.guarding(connected(), DEVICE, "x"):
+        pytest.fail("the device was taken")
 
 
 def test_it_is_disarmed_or_strikes_and_never_both(tmp_path: Path) -> None:

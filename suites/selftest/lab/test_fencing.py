@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.base.errors import HostHung, JournalDamaged, LabError, LockHeld, UsageError
+from harness.base.errors import ExitStatus, HostHung, JournalDamaged, LabError, LockHeld, UsageError
 from harness.cli import main
 from harness.lab.lease import fence
 from harness.lab.lease.claim import Claim
@@ -336,6 +336,31 @@ class TestNobodyElse:
             os.umask(before)
         state = [path for path in (tmp_path / "controller").rglob("*") if path.is_file()]
         assert state and {path.stat().st_mode & 0o777 for path in state} == {0o600}
+
+    def test_a_folder_that_others_could_write_into_is_closed(self, fake_host: FakeLab, tmp_path: Path) -> None:
+        """Made by an older version under another umask, or by hand."""
+        above = [tmp_path / "controller/maskall", tmp_path / "controller/maskall/hosts"]
+        for folder in above:
+            folder.mkdir(parents=True)
+            folder.chmod(0o777)
+        Lease.begin(site(fake_host), FORCED, lambda _: None).end()
+        assert {folder.stat().st_mode & 0o022 for folder in above} == {0}
+
+    def test_a_journal_that_somebody_else_has_put_there_is_not_read(
+        self, fake_host: FakeLab, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        if os.geteuid() != 0:
+            pytest.skip("only root gives files away")
+        before = fake_host.fake.state()
+        visit = arrive(fake_host)
+        borrow(visit)
+        die(visit)
+        os.chown(HostState.of(NAME).journal, 12345, -1)
+        command = ["restore", NAME, "--inventory", str(fake_host.inventory), "--take-over", "a test"]
+        assert main(command) == ExitStatus.UNDECIDED
+        assert "--journal host" in capsys.readouterr().err
+        assert main([*command, "--journal", "host"]) == ExitStatus.OK
+        assert fake_host.fake.state() == before
 
     def test_a_folder_of_somebody_else_is_not_used(self, fake_host: FakeLab, tmp_path: Path) -> None:
         if os.geteuid() != 0:

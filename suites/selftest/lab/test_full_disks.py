@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -104,14 +103,14 @@ def test_its_state_can_no_longer_be_opened(
 ) -> None:
     before = fake_host.fake.state()
     killed(fake_host)
-    plain = io.open
+    plain = os.open
 
     def opened(file: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401  (passed through)
         if str(file).startswith(str(tmp_path / "controller")):
             raise OSError(number, os.strerror(number))
         return plain(file, *arguments, **named)
 
-    monkeypatch.setattr(io, "open", opened)
+    monkeypatch.setattr(os, "open", opened)
     assert restore(fake_host) == ExitStatus.UNDECIDED
     assert "--journal host goes by the host's copy alone" in capsys.readouterr().err
     assert restore(fake_host, "--journal", "host") == 0
