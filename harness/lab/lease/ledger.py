@@ -92,9 +92,13 @@ def machine(transport: Transport, host_key: str) -> MachineIdentity:
 
 
 def boot_id(transport: Transport) -> str:
-    """Which boot of the host this is (random(4))."""
+    """Which boot of the host this is (random(4)). LabError when it says more: a login that prints something itself."""
     command = ["cat", "/proc/sys/kernel/random/boot_id"]
-    return transport.run(command, deadline=Deadline.after(_SECONDS)).check().text.strip()
+    said = transport.run(command, deadline=Deadline.after(_SECONDS)).check().text.split()
+    if len(said) != 1:
+        told = f"{transport.name}: its boot_id is one word, and it says: {inert(' '.join(said))[:80]}"
+        raise LabError(told, hint="does the login print something there? It must not without a terminal (~/.bashrc)")
+    return said[0]
 
 
 @dataclass

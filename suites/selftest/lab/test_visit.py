@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -276,6 +277,21 @@ def test_who_is_broken_off_as_it_arrives_leaves_a_claim_that_says_so(
         Lease.begin(visit.site, FORCED, lambda _: None)
     there = look(fake_host.transport())
     assert there is not None and "is not undone" in there.told
+
+
+def test_a_login_that_prints_something_is_named_and_nothing_is_begun(fake_host: FakeLab) -> None:
+    """Root's ~/.bashrc says hello: the first line of each answer is none of ours."""
+    plain = fake_host.server.executor
+
+    def noisy(channel: Any, command: bytes) -> None:  # noqa: ANN401  (a channel of paramiko's)
+        channel.sendall(b"Welcome to xenbox1\x1b[2J\n")
+        plain(channel, command)
+
+    fake_host.server.executor = noisy
+    with pytest.raises(LabError, match=r"boot_id is one word, and it says: Welcome to xenbox1\\x1b\[2J") as raised:
+        Lease.begin(site(fake_host), FORCED, lambda _: None)
+    assert "login" in raised.value.hint
+    assert not (fake_host.fake.root / "run/maskall").exists()
 
 
 def test_two_controllers_at_once(fake_host: FakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
