@@ -274,6 +274,13 @@ class TestFinding:
         assert link.files[f"{book.remote}2/run/journal.jsonl"] == (book.state.journal.read_bytes(), 0o600)
         assert Path(f"{book.remote}2/run").is_dir()
 
+    def test_a_host_that_takes_no_copy_is_told(self, book: HostJournal, tmp_path: Path) -> None:
+        """Going back goes by the one that is here."""
+        book.about_to(change(1))
+        (tmp_path / "host2").touch()
+        told = adopt(tuple(book.entries), HERE, book.state, str(tmp_path / "host2"))
+        assert len(told) == 1 and "File exists" in told[0]
+
     def test_a_host_that_does_not_say_is_not_clean(self, book: HostJournal, link: FakeTransport) -> None:
         assert not is_dirty(link, book.remote)
         book.about_to(change(1))

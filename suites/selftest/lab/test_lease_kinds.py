@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from harness.base import private
-from harness.base.errors import AnotherMachine, JournalDamaged, UsageError
+from harness.base.errors import AnotherMachine, CommandFailed, JournalDamaged, UsageError
 from harness.lab.lease.baseline import Baseline
 from harness.lab.lease.claim_options import accepted
 from harness.lab.lease.entry import FIRST, JournalLine, MachineIdentity, What, merge, of_machine, parse
 from harness.lab.lease.fields import Field, number, numbers, prose, text, words
 from harness.lab.lease.holder import parse as parse_claim
-from harness.lab.lease.ledger import Found, adopt, found, put_aside
+from harness.lab.lease.ledger import Found, adopt, found, machine, put_aside
 from harness.lab.lease.state import HostState
 from harness.model.change import ChangeKind
+from suites.selftest.fakes.faketransport import FakeTransport, Reply
 from suites.selftest.fakes.localtransport import LocalTransport
 
 HERE = LocalTransport("xenbox1")
@@ -397,6 +398,25 @@ def test_another_machine_is_told_by_what_differs(other: MachineIdentity, told: s
     with pytest.raises(AnotherMachine, match=r"^j: its first line speaks of another machine: ") as raised:
         of_machine(lines, other, "j")
     assert raised.value.message.endswith(told) and "--journal" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "machine_id", "product"),
+    [
+        (f"{'A' * 32}\n\n{US.product.upper()}\n\n", "a" * 32, US.product),
+        (f"\n{US.product}\n\n", "", US.product),
+        (f"{US.machine_id}\n\n\n", US.machine_id, ""),
+        ("uninitialized\n\nNot Settable\n\n", "", ""),
+        (f"{US.machine_id}0\n\n{US.product}0\n\n", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_which_machine_answers(text: str, machine_id: str, product: str) -> None:
+    link = FakeTransport("xenbox1", connected=True, commands={".*": Reply(text.encode())})
+    assert machine(link, US.host_key) == MachineIdentity(US.host_key, machine_id, product)
+    link.commands = {".*": Reply(text.encode(), status=1)}
+    with pytest.raises(CommandFailed):
+        machine(link, US.host_key)
 
 
 def test_a_journal_that_does_not_say_of_which_machine_it_is_is_of_none() -> None:

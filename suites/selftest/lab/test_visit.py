@@ -19,6 +19,7 @@ from harness.lab.lease.holder import STALE
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.site import Site
 from harness.lab.lease.state import HostState
+from harness.transport.base import Command, CommandResult
 from harness.transport.ssh import SshTransport
 from suites.selftest.fakes.fakelab import NAME, FakeLab, fake_host
 from suites.selftest.fakes.labrun import FORCED, NIC, WISHES, arrive, baseline, borrow, controller, die, give_back, site
@@ -146,6 +147,25 @@ def test_a_stay_whose_heartbeat_ended_beats_again(fake_host: FakeLab) -> None:
     visit.end()
 
 
+def test_a_link_that_is_dead_and_does_not_say_so_is_made_anew(
+    fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visit = arrive(fake_host)
+    link, closed = visit.transport.link, list[bool]()
+    run, close = link.run, link.close
+
+    def dead(command: Command, **more: Any) -> CommandResult:  # noqa: ANN401
+        if not closed:
+            raise HostUnreachable("xenbox1: no answer")
+        return run(command, **more)
+
+    monkeypatch.setattr(link, "run", dead)
+    monkeypatch.setattr(link, "close", lambda: (closed.append(link.connected), close()))
+    visit.put_back()
+    assert closed[0], "it was not known to be dead"
+    visit.end()
+
+
 def test_a_quarantine_is_on_record_everywhere(fake_host: FakeLab) -> None:
     told = list[str]()
     visit = Lease.begin(site(fake_host), WISHES, told.append)
@@ -243,6 +263,8 @@ def test_whatever_breaks_its_end_off_is_a_quarantine(
 def test_a_link_that_breaks_at_its_end_is_made_anew(
     fake_host: FakeLab, monkeypatch: pytest.MonkeyPatch, lost: type[LabError]
 ) -> None:
+    fake_host.fake.modules.discard("xen_pciback")  # so that its end has more to do than that of a scenario
+    fake_host.fake.tree.modules()
     before = baseline(fake_host)
     visit = arrive(fake_host)
     borrow(visit)
