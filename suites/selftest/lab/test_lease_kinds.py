@@ -54,6 +54,7 @@ def remote(tmp_path: Path) -> Path:
 
 OLD, NEW, CLOSED = story("r1", "b0", "b0"), story("r2", "b1", NOW), story("r1", NOW, NOW, last=What.RESTORED)
 GOES_ON = story("r1", NOW, NOW)
+CLOSED_BY_ANOTHER = (GOES_ON[0], replace(CLOSED[1], run="r2", prev=GOES_ON[0].hash))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,7 @@ GOES_ON = story("r1", NOW, NOW)
         (CLOSED, (), Found(stale="closed")),
         (GOES_ON, GOES_ON[:1], Found(GOES_ON)),
         ((), CLOSED, Found(closed="r1")),
+        ((), CLOSED_BY_ANOTHER, Found(closed="r1")),
         (OLD, NEW, Found(NEW, stale="superseded")),
         (story("r1", "b1", "b1"), NEW, None),  # of the boot in which theirs began: two stories
         (story("r1", NOW), story("r2", NOW), None),
