@@ -19,6 +19,7 @@ from harness.lab.lease import claim as claims
 from harness.lab.lease.claim import Claim, look
 from harness.lab.lease.holder import STALE, Holder
 from harness.transport.base import Command, CommandResult
+from suites.selftest.fakes.faketransport import Executed, FakeTransport, Reply
 from suites.selftest.fakes.localtransport import LocalStream, LocalTransport
 from suites.selftest.fakes.patience import FOREVER, soon
 
@@ -321,6 +322,21 @@ class TestReleasing:
         ]
         claim.transport = HERE
 
+    def test_broken_off_it_is_told_and_stays(self, run: Path, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupted(*_: object, **__: object) -> CommandResult:
+            raise KeyboardInterrupt
+
+        claim.notice = (told := list[str]()).append
+        claim.transport = link = Broken(0)
+        monkeypatch.setattr(link, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            claim.release()
+        assert told == [
+            "our claim on xenbox1 could not be taken away, and grows stale there: it was broken off",
+        ]
+        assert (run / "claim").exists()
+        claim.transport = HERE
+
     def test_over_a_link_that_breaks_once_it_is_taken_away(self, run: Path, claim: Claim) -> None:
         claim.transport = Broken(1)
         claim.release()
@@ -384,6 +400,25 @@ class TestReleasing:
         with pytest.raises(OutcomeUnknown):
             take(run)
         assert look(HERE, str(run)) is None
+
+
+def test_what_changes_the_host_says_so(run: Path) -> None:
+    """Else a link that breaks in it would be read as "it was not done"."""
+    there, changed = list[list[str]](), list[bool]()
+
+    def really(executed: Executed) -> Reply:
+        done = HERE.run(["sh", "-c", executed.shown], deadline=soon(), stdin=executed.stdin)
+        there.append([(run / "claim").read_text() if run.exists() else ""])
+        changed.append(len(there) > 1 and there[-1] != there[-2])
+        return Reply(done.stdout, done.stderr, done.status)
+
+    link = FakeTransport("xenbox1", connected=True, commands={".*": really})
+    claim = replace(fresh(run, "e" * 16), transport=link)
+    look(link, str(run))
+    assert claim._put()
+    claim.let_go("in quarantine")
+    claim.release()
+    assert changed == [one.changes for one in link.executed] == [False, True, False, True, True]
 
 
 def test_a_release_waits_for_a_heartbeat_that_is_being_written(
