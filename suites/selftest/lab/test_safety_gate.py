@@ -267,6 +267,18 @@ def test_what_is_ours_or_lent_is_fine() -> None:
     assert level(decision("nic", back, mine=mine), "siblings") is Level.DENY, "given back, and at work again perhaps"
 
 
+def test_what_our_guest_left_in_msix_is_ours() -> None:
+    """MASKALL after a fault is what is looked for; at dom0's driver, or without our journal, nobody knows of whom."""
+    mine = frozenset({Bdf.parse(NIC)})
+    for driver, ours, expected in (
+        ("pciback", mine, Level.OK),
+        ("e1000e", mine, Level.DENY),
+        ("pciback", frozenset[Bdf](), Level.DENY),
+    ):
+        seen = facts(drivers=f"={NIC} {driver}\n", config="=" + config(NIC, 0xC004))
+        assert level(decision("nic", seen, mine=ours), "msix") is expected
+
+
 def test_a_display_beside_it_that_we_hold_is_idle() -> None:
     """At pciback nobody sees whether it is the boot display; what our journal answers for was looked at before."""
     beside = Bdf.parse("0000:02:00.1")

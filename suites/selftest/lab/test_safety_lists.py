@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from harness.lab.safety.checks.far import far
@@ -437,10 +439,65 @@ def test_consoles_that_are_on_no_serial_card(name: str) -> None:
 )
 def test_early_consoles_are_by_their_address_where_one_is_told(words: str, expected: Level) -> None:
     pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "070002")
+    seen = facts(pci=pci, config=with_bars(0xF0000000), cmdline=f"{words}\n")
+    assert levels(seen, "console") == [expected]
+
+
+def with_bars(*bars: int) -> str:
+    """A section `config` in which the card has these in its base address registers, one after the other."""
     dump = bytearray(256)
-    dump[0x10:0x14] = (0xF0000000).to_bytes(4, "little")
-    config = f"=function {NIC}\n" + "".join(f"{at:06x} {dump[at : at + 16].hex(' ')}\n" for at in range(0, 256, 16))
-    assert levels(facts(pci=pci, config=f"{config}000100\n", cmdline=f"{words}\n"), "console") == [expected]
+    struct.pack_into(f"<{len(bars)}I", dump, 0x10, *bars)
+    return (
+        f"=function {NIC}\n"
+        + "".join(f"{at:06x} {dump[at : at + 16].hex(' ')}\n" for at in range(0, 256, 16))
+        + "000100\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("bars", "at", "expected"),
+    [
+        ((0xE001,), "io,0xe000", Level.LETHAL),
+        ((0xE001,), "io,0xefff", Level.LETHAL),
+        ((0xE001,), "io,0xf000", Level.OK),
+        ((0xE001,), "io,0xdfff", Level.OK),
+        ((0xF0000008,), "mmio,0xf0000000", Level.LETHAL),
+        ((0xF0000008,), "mmio,0xf000ffff", Level.LETHAL),
+        ((0xF0000008,), "mmio,0xf0010000", Level.OK),
+        ((0xF000000C, 0x38), "mmio,0x38f0000000", Level.LETHAL),
+        ((0xF000000C, 0x38), "mmio,0xf0000000", Level.OK),
+        ((0, 0xF0000000), "mmio,0xf0000000", Level.LETHAL),
+        ((0, 0xF0000000), "mmio,0x800", Level.OK),
+    ],
+)
+def test_a_serial_card_is_at_its_ports_and_its_memory(bars: tuple[int, ...], at: str, expected: Level) -> None:
+    """PCI 3.0, 6.2.5.1: bit 0 says ports; bits 2:1 that the next one holds the upper half."""
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "070002")
+    seen = facts(pci=pci, config=with_bars(*bars), cmdline=f"earlycon=uart,{at}\n")
+    assert levels(seen, "console") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("bar", "expected"), [(0xE001, Level.LETHAL), (0x10000, Level.OK), (0xF0000000, Level.OK), (0, Level.OK)]
+)
+def test_xen_takes_a_card_of_ports_of_all_kinds_where_it_has_ports(bar: int, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "078000")
+    seen = facts(pci=pci, drivers="=", config=with_bars(bar), xen="xen_commandline : com1=115200,8n1,pci\n")
+    assert levels(seen, "console") == [expected]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [*("dbgp=ehci@pci{}", "earlyprintk=pciserial,{},115200", "earlycon=pciserial,{}", "console=pciserial,{}"),
+     *("com1=115200,8n1,{}", "com2=115200,8n1,{},0")],
+)  # fmt: skip
+def test_a_console_by_a_cards_address(words: str) -> None:
+    short = NIC.removeprefix("0000:")
+    section = "xen" if words.startswith(("com", "dbgp")) else "cmdline"
+    mark = "xen_commandline : " if section == "xen" else ""
+    for address, expected in ((short, Level.LETHAL), ("07:00.1", Level.OK)):
+        seen = facts(**{section: f"{mark}{words.format(address)}\n"})
+        assert max(levels(seen, "console")) is expected
 
 
 @pytest.mark.parametrize("words", ["console=com1 com1=115200,8n1,0xe000,17", "earlycon=uart,io,0xe000"])
@@ -499,7 +556,11 @@ def test_bridges_beside_a_card_are_used_by_nobody_themselves(driver: str) -> Non
     assert levels(facts(pci=pci, drivers=f"{beside} ntb_hw_amd\n"), "siblings") == [Level.DENY]
 
 
-@pytest.mark.parametrize("name", ["net", "ssh", "addresses", "routes", "routes6", "tables"])
+@pytest.mark.parametrize(
+    "name",
+    [*("net", "ssh", "addresses", "routes", "routes6", "tables", "ipsec"),
+     *("mounts", "block", "nvme", "iscsi", "backends", "layouts")],
+)  # fmt: skip
 def test_sections_the_network_is_judged_by(name: str) -> None:
     seen = facts(
         program="version 2\n", **{**dict.fromkeys(("tables", "consoles", "netconsole"), ""), name: "missing x\n"}

@@ -22,6 +22,7 @@ from suites.selftest.lab.test_safety_gate import (
     NIC_HOME,
     card,
     facts,
+    function,
 )
 from suites.selftest.lab.test_safety_holes import ISCSI, ask
 from suites.selftest.lab.test_safety_lists import levels
@@ -83,6 +84,34 @@ def test_interfaces_of_programs_explain_nothing_even_beside_open_vswitch(detail:
         routes="=x0 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n",
     )
     assert levels(fine, "network") == [Level.OK]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"chars": "", "users": ""}, Level.OK),
+        ({"chars": f"4:68 realpath {NIC_HOME}/tty/ttyS4\n", "users": "character 4:44 pppd\n"}, Level.LETHAL),
+        ({"chars": f"4:68 realpath {NIC_HOME}/tty/ttyS4\n", "users": "character 4:45 pppd\n"}, Level.OK),
+        ({"chars": ""}, Level.LETHAL),
+        ({"users": ""}, Level.LETHAL),
+        ({"chars": "missing x\n", "users": ""}, Level.LETHAL),
+        ({"chars": "", "users": "missing x\n"}, Level.LETHAL),
+    ],
+)
+@pytest.mark.parametrize("code", ["070002", "0c0330"])
+def test_a_line_of_ppp_begins_at_a_terminal_that_a_program_has_open(
+    told: dict[str, str], expected: Level, code: str
+) -> None:
+    """A card of serial ports, or one with a modem at its USB; where nobody tells who has what open it could be."""
+    seen = facts(
+        pci="=" + function(NIC, NIC_HOME, "8086:10d3", code),
+        drivers=f"={NIC} some\n",
+        net=f"={ETH0}{card('ppp0')}",
+        links="9: ppp0: <POINTOPOINT,UP> mtu 1400\\    link/ppp \\    ppp \n",
+        addresses="=9: ppp0    inet 192.0.2.1/24 x\n",
+        **told,
+    )
+    assert max(levels(seen, "network")) is expected
 
 
 def test_the_mac_stands_for_the_card() -> None:

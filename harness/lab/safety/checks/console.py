@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from harness.base.errors import ParseError
 from harness.lab.safety.checks import named
@@ -126,7 +127,7 @@ def _serial(function: Function) -> bool:
 
 def _multi_io(function: Function) -> bool:
     """A card of serial and parallel ports: pci_uart_config (xen/drivers/char/ns16550.c) takes it where it has ports."""
-    return function.kind == _MULTI_IO and function.driver is None and any(bar < _WINDOW for bar in _bars(function))
+    return function.kind == _MULTI_IO and function.driver is None and any(bar.ports for bar in _bars(function))
 
 
 def _where(options: str) -> str:
@@ -149,13 +150,18 @@ def _at(function: Function, facts: HostFacts, where: str, serial: bool) -> bool:
     bars = _bars(function)
     if not bars:
         return serial
-    near = [start for start in bars if start <= address < start + (_PORTS if start < 0x10000 else _WINDOW)]
-    others = (start for one in facts.functions.values() if one is not function for start in _bars(one))
+    near = [bar.start for bar in bars if address - bar.start in range(_PORTS if bar.ports else _WINDOW)]
+    others = (bar.start for one in facts.functions.values() if one is not function for bar in _bars(one))
     return bool(near) and not any(max(near) < start <= address for start in others)
 
 
-def _bars(function: Function) -> list[int]:
-    """Where its BARs are, I/O ports too; none when that cannot be read."""
+class _Bar(NamedTuple):
+    start: int
+    ports: bool  # I/O ports, not memory
+
+
+def _bars(function: Function) -> list[_Bar]:
+    """Where its BARs are; none when that cannot be read."""
     config = function.config
     if config is None:
         return []
@@ -164,9 +170,10 @@ def _bars(function: Function) -> list[int]:
         if config.header_type != 0:
             return []
         for index, value in enumerate(struct.unpack_from("<6I", config.data, 0x10)):
-            start = value & ~0x3 if value & 1 else config.bar_address(index)
+            ports = bool(value & 1)
+            start = value & ~0x3 if ports else config.bar_address(index)
             if start:
-                found.append(start)
+                found.append(_Bar(start, ports))
     except ParseError:
         return []
     return found
