@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,17 @@ def test_a_number_that_lives_under_another_name_is_no_tie(name: str, ours: bool)
     changed = {"domains": LIST + row.encode(), "backends": b'/local/domain/0/backend/pci/3/0 = ""\n'}
     told = [f"domain {name.replace('(null)', 'zombie 3')}", "xenstore backend pci of domain 3"]
     assert seen(**changed).more_than(seen(), OURS) == ((told, []) if ours else ([], told))
+
+
+def test_vectors_that_a_dead_guest_leaks_are_told() -> None:
+    """Xen does not say whose they were."""
+    guest = (DATA / "nvme_in_running_guest.debugkey_i.txt").read_bytes()
+    leaked = re.sub(rb"in-flight=0 d2:.*", b"mapped, unbound", guest)
+    count = len(re.findall(rb"PCI-MSI.* in-flight=0 d2:", guest))
+    told = seen(irqs=leaked).more_than(seen(irqs=guest), OURS)
+    assert told[0] == [] and len(told[1]) == 1 and count
+    found = re.fullmatch(r"Xen irq mapped, unbound(?: \((\d+) instead of (\d+)\))?", told[1][0])
+    assert found and int(found[1] or 1) - int(found[2] or 0) == count
 
 
 def test_bytes_that_are_no_text_are_somebodys() -> None:

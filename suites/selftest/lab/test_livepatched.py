@@ -80,9 +80,10 @@ def test_it_is_on_record_and_a_timer_runs_before_it_is_made() -> None:
     assert one.log[-1] == f"apply {NAME}"
     assert (made.place.where, made.place.address, made.after.hex()) == ("pci_reset_msix_state", RESET, "31c0c3")
     assert made.before.hex() == "530fb6"
+    one.log.clear()
     one.undo().reconcile(whole=True)
     assert one.xen.loaded == {}
-    assert one.log[-1] == "disarm"
+    assert (one.log[0], one.log[-1]) == (f"journal livepatch {NAME}", "disarm")
 
 
 @pytest.mark.parametrize(
