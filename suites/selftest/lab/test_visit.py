@@ -304,6 +304,7 @@ def test_who_is_broken_off_as_it_arrives_leaves_a_claim_that_says_so(
 def test_a_login_that_prints_something_is_named_and_nothing_is_begun(fake_host: FakeLab) -> None:
     """Root's ~/.bashrc says hello: the first line of each answer is none of ours."""
     plain = fake_host.server.executor
+    assert plain is not None
 
     def noisy(channel: Any, command: bytes) -> None:  # noqa: ANN401  (a channel of paramiko's)
         channel.sendall(b"Welcome to xenbox1\x1b[2J\n")
