@@ -126,6 +126,15 @@ def beside(base: Path, path: Path) -> Path:
         raise UsageError(f"{path}: no such home directory", hint="write the path out") from error
 
 
+def home(variable: str) -> Path:
+    """The user's home directory. UsageError where there is none, as for a container's user without a name; `variable`
+    of the environment makes it needless."""
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise UsageError("this user has no home directory", hint=f"set HOME or {variable}") from error
+
+
 def bounded(default: Any, low: int, high: int, description: str) -> Any:  # noqa: ANN401 - as Field itself
     """A whole number within limits, not a text that looks like one."""
     return Field(default, strict=True, ge=low, le=high, description=description)

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import CommandFailed, LabError, LockHeld, UsageError
+from harness.base.words import beside, home
 from harness.nested.manifest import CacheManifest, sync_tree
 
 VARIABLE = "MASKALL_CACHE"
@@ -60,10 +61,10 @@ def cache_root() -> Path:
     """$MASKALL_CACHE, else $XDG_CACHE_HOME/maskall, else ~/.cache/maskall."""
     own = os.environ.get(VARIABLE)
     if own:
-        return Path(own).expanduser().absolute()
+        return beside(Path(), Path(own))
     base = os.environ.get("XDG_CACHE_HOME")
     # The XDG specification says that a relative path is to be ignored.
-    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "maskall"
+    return (Path(base) if base and Path(base).is_absolute() else home("XDG_CACHE_HOME") / ".cache") / "maskall"
 
 
 class Cache:

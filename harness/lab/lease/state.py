@@ -16,6 +16,7 @@ from harness.base import private
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import HarnessBug, HostQuarantined, LockHeld, NotRecorded
 from harness.base.records import logger
+from harness.base.words import home
 
 log = logger(__name__)
 
@@ -24,9 +25,9 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")
 
 
 def root() -> Path:
-    """$XDG_STATE_HOME/maskall, by default ~/.local/state/maskall (XDG base directory specification)."""
+    """$XDG_STATE_HOME/maskall, by default ~/.local/state/maskall (XDG base directory specification). UsageError."""
     given = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+    base = Path(given) if given.startswith("/") else home("XDG_STATE_HOME") / ".local" / "state"
     return base / "maskall"
 
 

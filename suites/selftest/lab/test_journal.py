@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.base.errors import HarnessBug, JournalDamaged, LabError, LockHeld
+from harness.base.errors import HarnessBug, JournalDamaged, LabError, LockHeld, UsageError
 from harness.lab.lease import ledger as ledgers
 from harness.lab.lease import state as states
 from harness.lab.lease.entry import FIRST, JournalLine, What, merge, parse
 from harness.lab.lease.ledger import Found, HostJournal, adopt, boot_id, found
 from harness.lab.lease.state import HostState
 from harness.model.change import Change, ChangeKind
+from harness.nested.cache import cache_root
 from suites.selftest.fakes.faketransport import Cut, Executed, FakeTransport, Reply
 from suites.selftest.fakes.localtransport import LocalTransport
 from suites.selftest.fakes.patience import soon
@@ -253,6 +256,18 @@ class TestThisController:
         monkeypatch.setenv("HOME", "/home/ada")
         monkeypatch.setenv("XDG_STATE_HOME", given)
         assert HostState.of("box") == HostState("box", Path(where) / "hosts/box")
+
+    @pytest.mark.parametrize("which", [lambda: HostState.of("box"), cache_root])
+    def test_a_user_without_a_home_is_told_what_to_set(
+        self, which: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One of a container, by a number that passwd(5) does not have."""
+        for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "MASKALL_CACHE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(os, "getuid", lambda: 54321)
+        with pytest.raises(UsageError, match="no home directory") as raised:
+            which()
+        assert "set HOME or XDG_" in raised.value.hint
 
     @pytest.mark.parametrize(
         ("name", "there"), [("lock", ""), ("journal.jsonl", ""), ("lock", "a file"), ("journal.jsonl", "a file")]
