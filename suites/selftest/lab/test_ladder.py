@@ -181,6 +181,7 @@ def test_evidence_that_cannot_be_taken_stops_nothing() -> None:
 def test_a_quarantine_that_cannot_be_written_ends_the_climb() -> None:
     done = Bench(broken={Rung.QUARANTINE: LabError("disk full")}).climb(NOTHING)
     assert done.tried[-1] == Rescued(Rung.QUARANTINE, False, "disk full")
+    assert [one.rung for one in done.tried].count(Rung.QUARANTINE) == 1
     assert not done.restored
 
 
