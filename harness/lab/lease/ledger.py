@@ -32,6 +32,7 @@ from harness.lab.lease.entry import (
     problem,
     read_line,
 )
+from harness.lab.lease.fields import words
 from harness.lab.lease.state import HostState, append_durably
 from harness.model.change import Change
 from harness.transport.base import CommandResult, Script, Transport, quote
@@ -94,11 +95,11 @@ def machine(transport: Transport, host_key: str) -> MachineIdentity:
 def boot_id(transport: Transport) -> str:
     """Which boot of the host this is (random(4)). LabError when it says more: a login that prints something itself."""
     command = ["cat", "/proc/sys/kernel/random/boot_id"]
-    said = transport.run(command, deadline=Deadline.after(_SECONDS)).check().text.split()
-    if len(said) != 1:
-        told = f"{transport.name}: its boot_id is one word, and it says: {inert(' '.join(said))[:80]}"
+    said = transport.run(command, deadline=Deadline.after(_SECONDS)).check().text.strip()
+    if not words("boot")(said):
+        told = f"{transport.name}: its boot_id is one line, and it says: {inert(said)[:80]}"
         raise LabError(told, hint="does the login print something there? It must not without a terminal (~/.bashrc)")
-    return said[0]
+    return said
 
 
 @dataclass
@@ -123,8 +124,8 @@ class HostJournal:
     def about_to(self, change: Change) -> None:
         """Returns once the change is on record on both machines. LabError: do not make it."""
         self.still_ours()
-        words = {"subject": change.subject, "text": change.text, "undo": change.undo}
-        self.record(What.INTENT, {"kind": str(change.kind), **{name: inert(word) for name, word in words.items()}})
+        said = {"subject": change.subject, "text": change.text, "undo": change.undo}
+        self.record(What.INTENT, {"kind": str(change.kind), **{name: inert(word) for name, word in said.items()}})
 
     def record(self, what: What, payload: Mapping[str, object]) -> None:
         """Write one line on both machines. NotRecorded when either could not be written."""

@@ -311,7 +311,7 @@ def test_a_login_that_prints_something_is_named_and_nothing_is_begun(fake_host: 
         plain(channel, command)
 
     fake_host.server.executor = noisy
-    with pytest.raises(LabError, match=r"boot_id is one word, and it says: Welcome to xenbox1\\x1b\[2J") as raised:
+    with pytest.raises(LabError, match=r"boot_id is one line, and it says: Welcome to xenbox1\\x1b\[2J") as raised:
         Lease.begin(site(fake_host), FORCED, lambda _: None)
     assert "login" in raised.value.hint
     assert not (fake_host.fake.root / "run/maskall").exists()
