@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -39,6 +40,20 @@ def test_refused_devices_with_the_reason(capsys: pytest.CaptureFixture[str]) -> 
     assert "0000:77:00.0 is not touched\n    LETHAL identity: there is no function" in told.out
     assert "1 of 3 devices" in told.out
     assert "older program" in told.err
+
+
+@pytest.mark.parametrize(
+    ("version", "untold"),
+    [("2", "namespaces have built"), ("3", "by RDMA"), ("4", "pNFS"), ("5", "")],
+)
+def test_what_an_older_program_did_not_tell_is_said(
+    tmp_path: Path, version: str, untold: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "read.facts"
+    path.write_text(re.sub(r"(?m)^version \d$", f"version {version}", BENCH.read_text()))
+    main(["doctor", "--facts", str(path)])
+    told = capsys.readouterr().err
+    assert ("read by an older program" in told and untold in told) if untold else not told
 
 
 def test_accepted_refusals_count_as_on_a_host(capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,29 +79,20 @@ def _checked(data: bytes, path: str) -> Stored:
     return Stored(facts, tuple(_notes(facts, sections)))
 
 
+_UNTOLD = {
+    1: "who has a disk open, routes of other tables, and whether a disk without a signature is zero",
+    2: "what the kernel itself copies and encrypts with, and what other network namespaces have built on a card",
+    3: "who moves data by RDMA, what tc sends on, what the kernel serves of USB, with whom tunnels and DRBD speak, and what"
+    " guests that do not run are to have",
+    4: "of pNFS and of IPsec without an interface, nor perhaps of bridges of Open vSwitch, of what tc sends on below the"
+    " root, of cards that other network namespaces have, and of a TPM, a clock and a flash chip behind a function",
+}
+"""What a program of this version does not tell, of what the next one does."""
+
+
 def _notes(facts: HostFacts, sections: dict[str, bytes]) -> list[str]:
-    notes = []
-    if facts.version < 2:
-        notes.append(
-            "read by an older program: it does not tell who has a disk open, routes of other tables, and whether a disk"
-            " without a signature is zero"
-        )
-    elif facts.version < 3:
-        notes.append(
-            "read by an older program: it does not tell what the kernel itself copies and encrypts with, and what other"
-            " network namespaces have built on a card"
-        )
-    elif facts.version < 4:
-        notes.append(
-            "read by an older program: it does not tell who moves data by RDMA, what tc sends on, what the kernel"
-            " serves of USB, with whom tunnels and DRBD speak, and what guests that do not run are to have"
-        )
-    elif facts.version < NEWEST:
-        notes.append(
-            "read by an older program: it does not tell of pNFS and of IPsec without an interface, nor perhaps of"
-            " bridges of Open vSwitch, of what tc sends on below the root, of cards that other network namespaces have,"
-            " and of a TPM, a clock and a flash chip behind a function"
-        )
+    untold = _UNTOLD.get(facts.version)
+    notes = [f"read by an older program: it does not tell {untold}"] if untold else []
     strange = sorted(inert(name) for name in sections.keys() - SECTIONS)
     if strange:
         notes.append(f"nobody knows these sections, and nothing was made of them: {', '.join(strange)}")
