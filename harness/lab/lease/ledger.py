@@ -339,7 +339,7 @@ def put_aside(state: HostState, why: str = "") -> None:
     """This controller's copy, which may be damaged, under the name of its run. NotRecorded."""
     entry = None
     with contextlib.suppress(OSError):
-        first, *_ = state.journal.read_bytes().split(b"\n")
+        first, *_ = private.read_own(state.journal).split(b"\n")
         entry = read_line(first)
     run = entry.run if entry is not None else "damaged"
     state.archive(f"{run}-{why}" if why else run)
