@@ -82,10 +82,10 @@ def _checked(data: bytes, path: str) -> Stored:
 _UNTOLD = {
     1: "who has a disk open, routes of other tables, and whether a disk without a signature is zero",
     2: "what the kernel itself copies and encrypts with, and what other network namespaces have built on a card",
-    3: "who moves data by RDMA, what tc sends on, what the kernel serves of USB, with whom tunnels and DRBD speak, and what"
-    " guests that do not run are to have",
-    4: "of pNFS and of IPsec without an interface, nor perhaps of bridges of Open vSwitch, of what tc sends on below the"
-    " root, of cards that other network namespaces have, and of a TPM, a clock and a flash chip behind a function",
+    3: "who moves data by RDMA, what tc sends on, what the kernel serves of USB, with whom tunnels and DRBD speak, and"
+    " what guests that do not run are to have",
+    4: "of pNFS and of IPsec without an interface, nor perhaps of bridges of Open vSwitch, of what tc sends on below"
+    " the root, of cards that other network namespaces have, and of a TPM, a clock and a flash chip behind a function",
 }
 """What a program of this version does not tell, of what the next one does."""
 
