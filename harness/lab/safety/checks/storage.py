@@ -104,12 +104,10 @@ def _held(function: Function, stack: set[str], facts: HostFacts) -> Iterator[Fac
         block, lines = facts.blocks[name], looked.get(name, [])
         if block.attributes.get("partition"):
             yield block.lines[0]
-        elif _empty(block, function, facts):
-            continue
-        elif not lines:
-            yield facts.missing("signatures") or FactLine("signatures", 0, f"{name} was not looked at")
-        else:
+        elif not _empty(block, function, facts):
             yield from (line for line in lines if not blank(line.text, facts.version))
+            if not lines:
+                yield facts.missing("signatures") or FactLine("signatures", 0, f"{name} was not looked at")
 
 
 def _unknown_holders(function: Function, facts: HostFacts) -> Iterator[FactLine]:
