@@ -179,6 +179,13 @@ class TestTheLink:
         book.settle()
         assert not Path(book.remote).exists() and link.files == {}
 
+    def test_one_that_booted_anew_gets_all_lines(self, book: HostJournal, link: FakeTransport) -> None:
+        for number in (1, 2):
+            book.about_to(change(number))
+        (Path(book.remote) / "journal.jsonl").unlink()
+        book.settle()
+        assert link.files[f"{book.remote}/journal.jsonl"] == (book.state.journal.read_bytes(), 0o600)
+
 
 class TestTheClaim:
     def test_it_is_looked_at_in_the_same_breath(self, book: HostJournal) -> None:

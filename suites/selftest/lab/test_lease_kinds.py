@@ -421,6 +421,19 @@ def test_which_machine_answers(text: str, machine_id: str, product: str) -> None
         machine(link, US.host_key)
 
 
+@pytest.mark.parametrize("which", ["host", "controller"])
+def test_a_copy_of_another_machine_is_named(state: HostState, remote: Path, which: str) -> None:
+    lines = (replace(LINE, what=What.OPENED, payload=US.as_payload()),)
+    if which == "controller":
+        kept(state, lines)
+    else:
+        (remote / "journal.jsonl").write_bytes(lines[0].line)
+    path = str(state.journal) if which == "controller" else f"xenbox1:{remote}/journal.jsonl"
+    with pytest.raises(AnotherMachine) as raised:
+        found(HERE, state, str(remote), now=replace(US, product=""))
+    assert raised.value.message.startswith(f"{path}: ")
+
+
 def test_a_journal_that_does_not_say_of_which_machine_it_is_is_of_none() -> None:
     assert of_machine((), US, "j") == ()
     with pytest.raises(AnotherMachine, match=f"host key none and not {US.host_key}"):
