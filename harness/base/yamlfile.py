@@ -37,6 +37,9 @@ deep it goes into what somebody else wrote."""
 
 _NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 
+_OCTAL = re.compile(r"[-+]?0[0-7_]+$")
+"""022 is 18, and the device 0100 would be 64."""
+
 _SHOWN = 60  # characters of what was given that an error repeats at most
 
 
@@ -249,6 +252,10 @@ class _Builder:
         if node.tag in _NUMBERS and ":" in node.value:
             # 1:20 is 80 in YAML 1.1. Nobody means that, many a MAC address looks so, and reading a long one is slow.
             message, hint = "not a value: it looks like a number to the base 60", "put it in quotes"
+            raise self.document.error(message, YamlPlace.of(node.start_mark), hint=hint)
+        if node.tag in _NUMBERS and _OCTAL.match(node.value):
+            message = "not a value: YAML reads a number that begins with 0 to the base 8"
+            hint = "leave the 0 out, or put it in quotes"
             raise self.document.error(message, YamlPlace.of(node.start_mark), hint=hint)
         try:
             value = self.scalars.construct_object(node)

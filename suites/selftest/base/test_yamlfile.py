@@ -76,6 +76,9 @@ def test_good_file(tmp_path: Path) -> None:
         ("hosts: !!python/object/apply:os.system ['true']\n", "hosts"),
         ("hosts: 2001-99-99\n", ":1:8: not a value"),
         ("hosts: {<<: {a: []}}\n", "merge keys"),
+        (GOOD.replace("vectors: 65", "vectors: 065"), ":4:16: not a value: YAML reads a number that begins with 0"),
+        (GOOD.replace("vectors: 65", "vectors: -0_1"), ":4:16: not a value: YAML reads a number that begins with 0"),
+        (GOOD.replace("vectors: 65", "vectors: 1:05"), ":4:16: not a value: it looks like a number to the base 60"),
         ("a: 1\n---\nb: 2\n", ":2:1: not YAML"),
         ("comment: \x07\n", ":1:10: not YAML: a character"),
         (b"hosts: 1\ncomment: \xff\n", ":2: is not UTF-8 text"),
@@ -89,6 +92,14 @@ def test_wrong_file_is_one_line_with_its_place(tmp_path: Path, text: str | bytes
         load(tmp_path, text)
     assert f"lab.yaml{expected}" in str(caught.value) if expected.startswith(":") else expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0", 0), ("-0", 0), ("0x41", 65), ("0.5", 0.5), ('"065"', "065"), ("089", "089")]
+)
+def test_numbers_that_mean_one_thing(text: str, value: object) -> None:
+    """089 is a word to YAML: there is no 8 in what begins with 0."""
+    assert parse_yaml(f"a: {text}\n").data == {"a": value}
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
