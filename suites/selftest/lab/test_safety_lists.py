@@ -579,7 +579,19 @@ def test_sections_a_disk_is_judged_by(name: str) -> None:
     assert any(one.level is Level.LETHAL and one.evidence[:1] and one.evidence[0].text == "missing x" for one in found)
 
 
-@pytest.mark.parametrize("name", ["drivers", "owners", "backends", "chars", "users"])
+@pytest.mark.parametrize("kind", ["ocfs2", "gfs2", "gpfs"])
+def test_file_systems_on_a_disk_of_here_that_other_machines_write_to(kind: str) -> None:
+    """A file system of one machine stands on its disk alone, and nothing of it needs a card."""
+    for mounted, expected in ((kind, True), ("ext4", False)):
+        seen = facts(mounts=f"50 1 8:17 / /x rw - {mounted} /dev/sdb1 rw\n")
+        assert (Level.LETHAL in levels(seen, "network")) is expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*("drivers", "owners", "backends", "chars", "users"),
+     *("majors", "engines", "mapped", "modules", "attached", "meant")],
+)  # fmt: skip
 def test_sections_an_owner_is_judged_by(name: str) -> None:
     more = {one: "" for one in ("chars", "users")}
     assert Level.DENY in levels(facts(program="version 2\n", **{**more, name: "missing x\n"}), "owner")

@@ -10,10 +10,9 @@ from harness.lab.safety.checks.disks import FAR, FLASH, homeless
 from harness.lab.safety.checks.wires import is_address, is_loopback
 from harness.lab.safety.facts.facts import FactLine, HostFacts
 
-_FILE_SYSTEMS = {
-    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "afs", "coda", "ncpfs", "ocfs2", "gfs2", "lustre"),
-    *("beegfs", "orangefs", "pvfs2", "gpfs", "panfs", "davfs", "moosefs", "lizardfs", "quobyte", "weka", "wekafs"),
-}
+_SHARED = {"ocfs2", "gfs2", "gpfs"}
+"""On a disk that may be this machine's own, while machines agree over the network who writes. Other file systems of
+elsewhere are those that stand on no disk of here."""
 # FUSE programs that are known to keep their files on this machine; any other may be anywhere.
 _NEAR = {
     *("lxcfs", "gvfsd-fuse", "portal", "fuse-overlayfs", "snapfuse", "squashfuse", "mergerfs", "ntfs", "ntfs-3g"),
@@ -95,8 +94,7 @@ def _mounts(facts: HostFacts) -> Iterator[Far]:
         if kind == "fuse" and words[4:5] == ["/etc/pve"]:  # Proxmox's, which does not tell its name
             continue
         elsewhere = (
-            kind == "9p"
-            or program in _FILE_SYSTEMS
+            program in _SHARED
             or (program != kind and program not in _NEAR and not program.lower().endswith(".appimage"))
             or (words[2].startswith("0:") and program == kind and kind not in _HERE)
             or (bool(_SOURCE.match(source)) and kind not in ("zfs", "overlay", "autofs"))
