@@ -14,6 +14,7 @@ import pytest
 from harness.base.errors import HostUnreachable, JournalDamaged, LabError, LockHeld, MaskallError, OutcomeUnknown
 from harness.lab.lease import ownxen
 from harness.lab.lease.claim import look
+from harness.lab.lease.deadman import DeadMan
 from harness.lab.lease.entry import What
 from harness.lab.lease.holder import STALE
 from harness.lab.lease.lease import Lease
@@ -164,6 +165,31 @@ def test_a_link_that_is_dead_and_does_not_say_so_is_made_anew(
     visit.put_back()
     assert closed[0], "it was not known to be dead"
     visit.end()
+
+
+def test_after_a_reboot_the_host_is_claimed_again(fake_host: FakeLab) -> None:
+    told = list[str]()
+    visit = Lease.begin(site(fake_host), WISHES, told.append)
+    visit.open_journal("a test")
+    fake_host.fake.reboot()
+    visit.put_back()
+    there = look(fake_host.transport())
+    assert there is not None and there.holder.token == visit.claim.holder.token and visit.claim.beating
+    assert sum("has rebooted: what was changed is gone" in line for line in told) == 1
+    visit.end()
+    assert look(fake_host.transport()) is None
+
+
+def test_a_timer_that_a_dead_run_left_is_stopped(fake_host: FakeLab) -> None:
+    visit = arrive(fake_host)
+    borrow(visit)
+    DeadMan(visit.site.transport, may_reboot=True).arm(visit.transport, NIC, "e1000e")
+    die(visit)
+    fake_host.fake.executed.clear()
+    other = Lease.begin(site(fake_host), FORCED, lambda _: None)
+    other.put_back(whole=True)
+    assert fake_host.fake.ran("systemctl stop .*deadman") == 1
+    other.end()
 
 
 def test_a_quarantine_is_on_record_everywhere(fake_host: FakeLab) -> None:
