@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.base import process
-from harness.base.deadline import Deadline, poll
+from harness.base.deadline import poll
 from harness.base.errors import CommandFailed, UsageError
 from harness.base.process import package_of, pasteable, run
 from suites.selftest.fakes.patience import Once, soon
@@ -58,7 +58,7 @@ def test_what_it_says_is_on_no_disk() -> None:
 def test_one_that_says_too_much_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "MOST", 1 << 20)
     with pytest.raises(CommandFailed, match="yes says more than 1 MiB"):
-        run(["yes"], deadline=Deadline.after(60), check=False)
+        run(["yes"], deadline=soon(), check=False)
 
 
 def test_failure_shows_the_pasteable_line_and_the_tail() -> None:
