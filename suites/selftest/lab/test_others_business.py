@@ -421,7 +421,7 @@ def test_a_clone_that_answers_in_the_middle_of_a_run_is_not_touched(fake_host: F
     fake_host.fake.executed.clear()
     power = FakePower()
     # the first when its heartbeat has heard the link break already
-    with pytest.raises(LabError, match="no claim of ours|rebooted by itself"):
+    with pytest.raises(LabError, match=r"no claim of ours|rebooted by itself"):
         visit.journal.about_to(CREATE.to(guest="maskall-b"))
     climb = give_back(visit, power=power)
     assert climb is not None and "another machine answers" in climb.told
