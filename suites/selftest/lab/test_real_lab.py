@@ -76,6 +76,22 @@ class TestTheInventory:
             Site.find(there.inventory, "nested")
         assert raised.value.hint == f"hosts of kind lab in {there.inventory}: {NAME}"
 
+    def test_other_names_of_the_same_machine_have_its_host_key(self, fake_host: FakeLab) -> None:
+        """The comment of a key says nothing."""
+        entry, key = fake_host.text.partition("hosts:\n")[2], Site.find(fake_host.inventory, NAME).entry.host_key
+        same = (
+            entry.replace(f"  {NAME}:", "  same:").replace("127.0.0.1", "localhost").replace(key, f"{key} root@{NAME}")
+        )
+        other = (
+            entry.replace(f"  {NAME}:", "  other:")
+            .replace("127.0.0.1", "127.0.0.2")
+            .replace(key, f"{key[:-8]}AAAAAAAA")
+        )
+        fake_host.inventory.write_text(fake_host.text + same + other)
+        assert "root@" in same and key not in other
+        assert Site.find(fake_host.inventory, NAME).also == ("same",)
+        assert Site.find(fake_host.inventory, "other").also == ()
+
     def test_its_devices_are_those_that_are_named_each_once(self, there: Site) -> None:
         entry = there.entry
         for wanted, names in (
