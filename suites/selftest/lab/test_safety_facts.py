@@ -75,6 +75,12 @@ def test_config_space_that_is_not_whole_is_doubted(rows: list[str], why: str) ->
     assert found[Bdf.parse(DISK)].doubts == ()
 
 
+@pytest.mark.parametrize("rows", [whole(256)[:-1], [f"000000 {ONES}", "*", f"0000f0 {ROW}"]])
+def test_a_dump_without_an_end_is_doubted_from_its_last_row(rows: list[str]) -> None:
+    ((_, line),) = facts(config=dumped(*rows)).functions[Bdf.parse(NIC)].doubts
+    assert line.text == rows[-1]
+
+
 def test_tools_and_the_busybox_for_guests() -> None:
     seen = facts(tools="=/usr/sbin/xl\nod\nbusybox /usr/bin/busybox\nbusybox odd\nother /bin/sh\n")
     assert seen.busybox == ("/usr/bin/busybox",)

@@ -18,6 +18,7 @@ from suites.selftest.lab.test_safety_gate import (
     NIC,
     NIC_HOME,
     ROOT,
+    card,
     decision,
     facts,
     function,
@@ -577,6 +578,19 @@ def test_sections_a_disk_is_judged_by(name: str) -> None:
     seen = facts(program="version 2\n", **{**more, name: "missing x\n"})
     found = list(storage(seen.functions[Bdf.parse(DISK)], seen, Lending()))
     assert any(one.level is Level.LETHAL and one.evidence[:1] and one.evidence[0].text == "missing x" for one in found)
+
+
+@pytest.mark.parametrize(("state", "doubted"), [("free", False), ("busy", False), ("unknown EIO", True), ("", True)])
+def test_who_has_a_disk_for_himself_is_known_or_not(state: str, doubted: bool) -> None:
+    found = decision("disk", facts(exclusive=f"nvme1n1 {state}\n", program="version 2\n")).findings
+    assert any(one.reason.startswith("unknown: whether somebody has its disk") for one in found) is doubted
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("0x1002", Level.OK), ("0x1003", Level.DENY)])
+def test_an_address_counts_where_the_interface_is_up(flags: str, expected: Level) -> None:
+    net = f"={ETH0}" + card("eth1", f"{NIC_HOME}/net/", flags)
+    seen = facts(net=net, addresses="3: eth1    inet 198.51.100.1/24 x\n")
+    assert max(levels(seen, "network")) is expected
 
 
 @pytest.mark.parametrize("kind", ["ocfs2", "gfs2", "gpfs"])
