@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from harness.model.address import Bdf
 from harness.transport.base import Script
 from harness.xen.keys.xl_output import parse_list
 from harness.xen.toolstack.xl import XlToolstack
-from suites.selftest.fakes.fakehost.traps import Moment
+from suites.selftest.fakes.fakehost.traps import Lost, Moment
 from suites.selftest.fakes.fakelab import FakeLab, fake_host
 from suites.selftest.fakes.hostcalls import ADD, guest, run
 from suites.selftest.fakes.patience import soon
@@ -101,6 +102,16 @@ class TestFaults:
         fake_host.power_cycle()
         patient = fake_host.transport()
         assert "Domain-0" in run(patient, ["xl", "list"])
+
+    @pytest.mark.parametrize("over", [False, True])
+    def test_what_hangs_goes_on_unless_the_test_is_over(self, fake_host: FakeLab, over: bool) -> None:
+        """Its folders are gone then."""
+        fake, done = fake_host.fake, list[str]()
+        fake.hang(line="xl list")
+        (fake.end if over else fake.release)()
+        with pytest.raises(Lost) if over else contextlib.nullcontext():
+            fake.traps.around("xl list", lambda: done.append("listed"), changes=False, line=True)
+        assert done == ([] if over else ["listed"])
 
     def test_another_machine_answers(self, fake_host: FakeLab) -> None:
         link = fake_host.transport()

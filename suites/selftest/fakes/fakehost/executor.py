@@ -117,7 +117,7 @@ class Executor:
                 (folder / name).symlink_to(".absent")
 
     def stop(self) -> None:
-        self._host.release()
+        self._host.end()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -15,7 +15,7 @@ from typing import Any
 from suites.selftest.fakes.fakehost import board
 from suites.selftest.fakes.fakehost.function import PCIBACK, Function
 from suites.selftest.fakes.fakehost.state import State
-from suites.selftest.fakes.fakehost.traps import Moment, Trap, Traps
+from suites.selftest.fakes.fakehost.traps import Lost, Moment, Trap, Traps
 from suites.selftest.fakes.fakehost.tree import Tree
 
 
@@ -81,7 +81,7 @@ class FakeHost(State):
         self.on_reboot: list[Callable[[], None]] = []
         self.on_timer: Callable[[tuple[str, ...]], None] = lambda argv: None
         self.traps = Traps(lambda: self.boots)
-        self._stuck = threading.Event()
+        self._stuck, self._over = threading.Event(), False
         self._advanced = 0.0
         self.tree = Tree(self.root, self)
         self.tree.first()
@@ -223,11 +223,21 @@ class FakeHost(State):
 
     def hang(self, **where: Any) -> None:  # noqa: ANN401  (as for `trap`)
         """That program never ends, until the machine reboots."""
-        self.trap(lambda: self._stuck.wait(), **where)
+        self.trap(self._hang, **where)
+
+    def _hang(self) -> None:
+        self._stuck.wait()
+        if self._over:
+            raise Lost
 
     def release(self) -> None:
-        """End of the test: nothing hangs any more."""
+        """What hangs goes on."""
         self._stuck.set()
+
+    def end(self) -> None:
+        """Of the test: what hangs will never go on."""
+        self._over = True
+        self.release()
 
     # -- what tests look at ------------------------------------------------------------------------------------------
 
