@@ -244,6 +244,7 @@ def test_functions_nobody_can_make_out_on_the_root_bus(place: str, expected: Lev
 EVIDENCE = [
     ("nic", {"pci": f"{NIC} driver_override vfio-pci\n"}, f"(pci:0: {NIC} driver_override vfio-pci)"),
     ("nic", {"drivers": f"={NIC} pciback\n"}, f"(drivers:0: {NIC} pciback)"),
+    ("nic", {"pci": f"{NIC} sriov_numvfs 2\n"}, f"its virtual functions are enabled (pci:17: {NIC} sriov_numvfs 2)"),
     ("nic", {"config": "=" + config(NIC, 0xC004)}, f"(config:0: {NIC} MSI-X control c004)"),
     ("disk", {"signatures": "="}, "(signatures:0: nvme1n1 was not looked at)"),
     ("disk", {"signatures": "-"}, "(signatures:0: not read)"),
@@ -322,6 +323,21 @@ def test_a_guests_node_of_its_own_is_told_by_the_number_beside_it() -> None:
 def test_a_user_of_a_character_device_is_no_user_of_a_block_device(user: str, expected: Level) -> None:
     chars = f"225:5 realpath {NIC_HOME}/misc/card\n"
     assert level(decision("nic", facts(chars=chars, users=f"{user}\n")), "owner") == expected
+
+
+@pytest.mark.parametrize(("number", "expected"), [("f1:0", Level.DENY), ("f2:0", Level.OK)])
+def test_a_number_of_a_block_device_names_no_character_device(number: str, expected: Level) -> None:
+    """/proc/devices lists both kinds, each with numbers of its own."""
+    majors = "Character devices:\n241 somedrv\nBlock devices:\n242 somedrv\n"
+    seen = facts(drivers=f"={NIC} somedrv\n", majors=majors, chars="", users=f"character {number} infer\n")
+    assert level(decision("nic", seen), "owner") is expected
+
+
+def test_the_other_ends_are_of_one_name() -> None:
+    seen = facts(peers="drbd 192.0.2.7\nocfs2 192.0.2.8\ndrbd fd00::7\nodd\n")
+    assert [seen.peers(name) for name in ("drbd", "ocfs2", "odd", "gfs2")] == [
+        ("192.0.2.7", "fd00::7"), ("192.0.2.8",), (), ()
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("8086:10d3", Level.DENY), ("8086:10d4", Level.OK)])

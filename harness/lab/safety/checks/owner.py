@@ -49,11 +49,12 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     if function.driver in _PASSING:
         line = FactLine("drivers", 0, f"{function.bdf} {function.driver}")
         yield Finding("owner", Level.DENY, f"somebody else bound it to {function.driver}", (line,))
-    if function.override in _PASSING and function.driver not in _PASSING:
+        return
+    if function.override in _PASSING:
         line = FactLine("pci", 0, f"{function.bdf} driver_override {function.override}")
         yield Finding("owner", Level.DENY, f"somebody else means it for {function.override}", (line,))
     meant = tuple(line for key in ("cmdline", "meant") for line in facts.lines(key) if _meant(function, line.text))
-    if meant and function.driver not in _PASSING:
+    if meant:
         yield Finding("owner", Level.DENY, "somebody else means it for a guest or a program", meant)
 
 

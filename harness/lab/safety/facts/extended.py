@@ -6,15 +6,14 @@ from collections.abc import Iterator
 
 from harness.model.config import ConfigSpace
 
-_FIRST, _LEAST = 0x100, 12  # where they begin; bytes that each has which is asked for here
+_FIRST = 0x100  # where they begin
 
 
 def capabilities(config: ConfigSpace, wanted: int) -> Iterator[bytes]:
     """Each of this kind, from its header to the end of the config space; a list that runs in a circle ends."""
-    offset = _FIRST
-    for _ in range(len(config.data) // _LEAST):
-        if offset < _FIRST:
-            return
+    offset, seen = _FIRST, set[int]()
+    while offset >= _FIRST and offset not in seen:
+        seen.add(offset)
         header = int.from_bytes(config.data[offset : offset + 4], "little")
         if header & 0xFFFF == wanted:
             yield config.data[offset:]

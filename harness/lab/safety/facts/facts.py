@@ -69,7 +69,7 @@ class Function:
     subsystem: str
     code: str  # of its class: base class, subclass, programming interface, two hexadecimal digits each
     driver: str | None
-    override: str | None
+    override: str  # `(null)` or nothing where no driver is meant
     reset_methods: tuple[str, ...] | None  # None: the kernel is too old to tell them and a reset exists
     boot_vga: bool
     numvfs: int

@@ -136,7 +136,6 @@ def _functions(
         methods: tuple[str, ...] | None = tuple(values.get("reset_method", "").split())
         if "reset_method" not in values and values.get("reset"):
             methods = None
-        override = values.get("driver_override")
         vfs = values.get("sriov_numvfs", "0")
         found[bdf] = Function(
             bdf=bdf,
@@ -145,7 +144,7 @@ def _functions(
             subsystem=subsystem,
             code=_hex(values, "class", 6),
             driver=drivers[name][0].text.partition(" ")[2] if name in drivers else None,
-            override=None if override in (None, "(null)", "") else override,
+            override=values.get("driver_override", ""),
             reset_methods=methods,
             boot_vga=values.get("boot_vga") == "1",
             physfn=values.get("physfn", ""),
