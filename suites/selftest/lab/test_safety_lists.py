@@ -359,6 +359,21 @@ def test_drivers_that_lend_a_card(driver: str) -> None:
     assert (Level.LETHAL in levels(held, "network")) is (may or "pciback" in driver)
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        ("rd.qubes.hide_all_usb", "0c0330", Level.DENY),
+        ("rd.qubes.hide_all_usb", "020000", Level.OK),
+        ("rd.qubes.hide_all_usbx quiet", "0c0330", Level.OK),
+        (f"rd.qubes.hide_pci=00:02.0,{NIC[5:]}", "020000", Level.DENY),
+        ("rd.qubes.hide_pci=00:02.0", "020000", Level.OK),
+    ],
+)
+def test_what_qubes_hides_from_dom0_is_meant_for_its_guests(words: str, code: str, expected: Level) -> None:
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", code)
+    assert max(levels(facts(pci=pci, cmdline=f"{words}\n"), "owner")) is expected
+
+
 @pytest.mark.parametrize("code", ["020000", "028000", "020700", "0d1100", "0d8000", "0c0600"])
 def test_classes_that_carry_packets(code: str) -> None:
     seen = facts(pci="=" + function(NIC, NIC_HOME, "8086:10d3", code), net=f"={ETH0}")

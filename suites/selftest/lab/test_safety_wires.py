@@ -12,7 +12,7 @@ from harness.lab.safety.checks.far import far
 from harness.lab.safety.checks.finding import Lending, Level
 from harness.lab.safety.checks.network import check as network
 from harness.lab.safety.checks.wires import Route, Wires
-from harness.lab.safety.facts.facts import FactLine
+from harness.lab.safety.facts.facts import FactLine, HostFacts
 from harness.lab.safety.gate import decide, explain
 from harness.model.address import Bdf
 from suites.selftest.lab.test_safety_gate import (
@@ -103,15 +103,24 @@ def test_a_line_of_ppp_begins_at_a_terminal_that_a_program_has_open(
     told: dict[str, str], expected: Level, code: str
 ) -> None:
     """A card of serial ports, or one with a modem at its USB; where nobody tells who has what open it could be."""
-    seen = facts(
+    assert max(levels(over_ppp(code, drivers=f"={NIC} some\n", **told), "network")) is expected
+
+
+@pytest.mark.parametrize("code", ["070002", "0c0330"])
+def test_no_line_of_ppp_begins_at_what_nothing_drives(code: str) -> None:
+    for drivers, expected in (("=", Level.OK), (f"={NIC} some\n", Level.LETHAL)):
+        assert max(levels(over_ppp(code, drivers=drivers, users="missing x\n"), "network")) is expected
+
+
+def over_ppp(code: str, **more: str) -> HostFacts:
+    """Our session is on ppp0, of which nothing tells the card."""
+    return facts(
         pci="=" + function(NIC, NIC_HOME, "8086:10d3", code),
-        drivers=f"={NIC} some\n",
         net=f"={ETH0}{card('ppp0')}",
         links="9: ppp0: <POINTOPOINT,UP> mtu 1400\\    link/ppp \\    ppp \n",
         addresses="=9: ppp0    inet 192.0.2.1/24 x\n",
-        **told,
+        **more,
     )
-    assert max(levels(seen, "network")) is expected
 
 
 def test_the_mac_stands_for_the_card() -> None:
