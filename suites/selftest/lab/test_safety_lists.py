@@ -608,6 +608,22 @@ def test_an_address_counts_where_the_interface_is_up(flags: str, expected: Level
     assert max(levels(seen, "network")) is expected
 
 
+@pytest.mark.parametrize(("mounted", "expected"), [("fuse /dev/fuse", Level.OK), ("nfs4 store:/pve", Level.LETHAL)])
+def test_proxmoxs_own_files_are_of_here_and_others_at_their_place_are_not(mounted: str, expected: Level) -> None:
+    seen = facts(mounts=f"90 23 0:55 / /etc/pve rw - {mounted} rw\n")
+    assert max(levels(seen, "network")) is expected
+
+
+@pytest.mark.parametrize("driver", ["cdc_ether", ""])
+@pytest.mark.parametrize(("code", "carries"), [("0c0330", True), ("020000", True), ("070002", False)])
+def test_a_card_or_a_usb_controller_may_carry_us_where_no_interface_is_told(
+    code: str, carries: bool, driver: str
+) -> None:
+    drivers = f"={NIC} {driver}\n" if driver else "="
+    seen = facts(pci="=" + function(NIC, NIC_HOME, "8086:10d3", code), drivers=drivers, net="=missing x\n")
+    assert (Level.LETHAL in levels(seen, "network")) is (carries and bool(driver))
+
+
 @pytest.mark.parametrize("kind", ["ocfs2", "gfs2", "gpfs"])
 def test_file_systems_on_a_disk_of_here_that_other_machines_write_to(kind: str) -> None:
     """A file system of one machine stands on its disk alone, and nothing of it needs a card."""

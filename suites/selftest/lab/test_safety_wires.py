@@ -282,6 +282,17 @@ def test_interfaces_and_disks_that_stand_on_each_other() -> None:
     assert disks.stack(frozenset({"nvme1n1"})) == {"nvme1n1", "dm-0", "dm-1"}
 
 
+def test_a_disk_by_the_paths_of_its_node() -> None:
+    """The kernel writes `!` where a node's name has a slash (kobject_set_name_vargs)."""
+    block = "cciss!c0d0 dev 104:0\ndm-0 dm vg--a-data\nsda dev 8:0\n"
+    disks = Disks(facts(block=block, devlinks="/dev/disk/by-id/x -> ../../sda\n/dev/other node 68:0\n"))
+    for path, name in (
+        ("/dev/cciss/c0d0", "cciss!c0d0"), ("/dev/sda/", "sda"), ("/dev/mapper/vg--a-data", "dm-0"),
+        ("/dev/vg-a/data", "dm-0"), ("/dev/disk/by-id/x", "sda"), ("/dev/other", "cciss!c0d0"), ("/dev/sdb", None),
+    ):  # fmt: skip
+        assert disks.name(path) == name
+
+
 @pytest.mark.parametrize(
     ("network", "default"),
     [

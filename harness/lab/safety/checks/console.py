@@ -34,9 +34,9 @@ _USB_CONSOLE = re.compile(r"(?:ttyUSB|ttyACM|dbc|ttyDBC|xdbc|xhci|ehci|dbgp)\d*"
 def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
     """LETHAL: the boot display, or what Xen or Linux really use as console."""
     if function.boot_vga:
-        yield Finding("console", Level.LETHAL, "the display the machine booted with", function.lines[:1])
+        yield Finding("console", Level.LETHAL, "the display the machine booted with", function.where)
     if not function.code:
-        yield Finding("console", Level.DENY, "unknown: its class", function.lines[:1])
+        yield Finding("console", Level.DENY, "unknown: its class", function.where)
     gone = facts.missing("cmdline", "xen", "tty", "display")
     if gone:
         yield Finding("console", Level.DENY, "unknown: a command line or the host's consoles cannot be read", (gone,))
@@ -85,10 +85,10 @@ def _display(function: Function, facts: HostFacts) -> Iterator[Finding]:
         return
     told = any(" boot_vga " in line.text for line in function.lines)
     if function.kind == _VGA and not told:
-        yield Finding("console", Level.DENY, "unknown: whether it is the boot display", function.lines[:1])
+        yield Finding("console", Level.DENY, "unknown: whether it is the boot display", function.where)
     if function.kind in (_VGA, _OTHER_DISPLAY) and not any(one.boot_vga for one in facts.functions.values()):
         yield Finding(
-            "console", Level.DENY, "unknown: no other display is the one the machine booted with", function.lines[:1]
+            "console", Level.DENY, "unknown: no other display is the one the machine booted with", function.where
         )
 
 

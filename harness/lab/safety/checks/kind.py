@@ -30,7 +30,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
 
     DENY: a class that cannot be told, a function of which the host said two things, or a real-time clock.
     """
-    here = function.lines[:1]
+    here = function.where
     if not function.bdf.known_to_xen:
         text = "it is behind a controller that hides it (VMD): Xen has no name for its PCI domain"
         yield Finding("kind", Level.LETHAL, text, here)

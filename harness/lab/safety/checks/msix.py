@@ -19,7 +19,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         return
     config = function.config
     if config is None:
-        yield Finding("msix", Level.DENY, "unknown: its config space cannot be read", function.lines[:1])
+        yield Finding("msix", Level.DENY, "unknown: its config space cannot be read", function.where)
     elif config.gone:
         yield Finding("msix", Level.DENY, "it does not answer: its config space reads as all ones")
     elif (capability := config.msix) is None:

@@ -172,7 +172,7 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
     driven = bool(function.code) and function.driver not in _IDLE | _USERSPACE
     if not function.netdevs and _network(function) and driven and not _without_interface(function, facts):
         text = "unknown: a network card whose interface is not seen; a container may have it"
-        yield Finding("network", Level.DENY, text, function.lines[:1])
+        yield Finding("network", Level.DENY, text, function.where)
     away = tuple(wires.away(function))
     if away:
         yield Finding("network", Level.DENY, "another network namespace has an interface of it", away)

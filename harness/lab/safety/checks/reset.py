@@ -15,7 +15,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     if methods is None:
         yield Finding("reset", Level.WARN, "the kernel does not tell how it is reset", evidence)
     elif not methods:
-        yield Finding("reset", Level.DENY, "it has no reset method", evidence or function.lines[:1])
+        yield Finding("reset", Level.DENY, "it has no reset method", evidence or function.where)
     elif methods[0] == "pm":  # Linux ends at the first that says it worked (pci_reset_function); this may do nothing
         yield Finding("reset", Level.WARN, "its power state resets it, which may do nothing", evidence)
     else:

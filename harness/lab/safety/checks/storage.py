@@ -66,7 +66,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
             yield Finding("storage", Level.LETHAL, text, lost)
         if _stores(function) and not context.holds(function):
             text = "unknown: what is on a storage controller whose disks are not seen"
-            yield Finding("storage", Level.DENY, text, function.lines[:1])
+            yield Finding("storage", Level.DENY, text, function.where)
         return
     gone = facts.missing(*_NEEDED)
     if gone:

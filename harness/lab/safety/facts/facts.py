@@ -87,6 +87,11 @@ class Function:
     lines: tuple[FactLine, ...]
 
     @property
+    def where(self) -> tuple[FactLine, ...]:
+        """The line that tells its place, as evidence."""
+        return self.lines[:1]
+
+    @property
     def base(self) -> str:
         """Its base class; empty when that cannot be read."""
         return self.code[:2]
