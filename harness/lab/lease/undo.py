@@ -282,7 +282,7 @@ class Undo:
 
     def _driver(self, wanted: Baseline, seen: Baseline) -> None:
         device = wanted.device
-        if seen.driver != wanted.driver and (seen.driver == PCIBACK or seen.pciback_slot):
+        if wanted.driver not in (seen.driver, PCIBACK) and (seen.driver == PCIBACK or seen.pciback_slot):
             option = [] if wanted.driver is None else ["-r"]
             self._change(
                 ChangeKind.DRIVER,
@@ -291,8 +291,9 @@ class Undo:
                 ["xl", "pci-assignable-remove", *option, device],
             )
             seen = self._read(wanted)
-        if seen.pciback_slot and not wanted.pciback_slot:
-            self._write(device, f"{_DRIVERS}/{PCIBACK}/remove_slot", device)
+        if seen.pciback_slot != wanted.pciback_slot:  # pciback binds what it has in its list (pcistub_match)
+            slot = "new_slot" if wanted.pciback_slot else "remove_slot"
+            self._write(device, f"{_DRIVERS}/{PCIBACK}/{slot}", device)
         if seen.driver not in (wanted.driver, None):
             self._write(device, f"{_DRIVERS}/{seen.driver}/unbind", device)
         if seen.driver_override != wanted.driver_override:

@@ -174,10 +174,12 @@ class PlainBox:
         return None
 
     def _bound(self, folder: str, what: str) -> bool:
-        if what == "remove_slot":
-            self.slot = False
+        if what in ("new_slot", "remove_slot"):
+            self.slot = what == "new_slot"
         elif what == "unbind":
             self.driver = ""
+        elif folder.endswith("/pciback") and not self.slot and self.override != "pciback":
+            return True
         elif self.override in ("", folder.rpartition("/")[2]):
             self.driver = folder.rpartition("/")[2]
         else:

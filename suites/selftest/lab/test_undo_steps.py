@@ -17,6 +17,7 @@ from suites.selftest.fakes.plainbox import NIC, PlainBox
 
 REMOVE = f"xl pci-assignable-remove -r {NIC}"
 UNBIND, BIND, RELEASE = (f"tee P/{one} {NIC}" for one in ("pciback/unbind", "e1000e/bind", "pciback/remove_slot"))
+SEIZE, TAKEN = f"tee P/pciback/new_slot {NIC}", f"tee P/pciback/bind {NIC}"
 Left = dict[str, Any]
 
 
@@ -55,6 +56,8 @@ STEPS: dict[str, tuple[Left, Left, list[str]]] = {
         [f"xl pci-assignable-remove {NIC}"],
     ),
     "with pciback, as it was": (pciback := {"driver": "pciback", "slot": True}, pciback, []),
+    "with pciback before, now with no driver": (pciback, {"driver": "", "slot": True}, [TAKEN]),
+    "with pciback before, now given up": (pciback, {"driver": "", "slot": False}, [SEIZE, TAKEN]),
     "with pciback by its override": (
         {},
         {"driver": "pciback", "override": "pciback"},
