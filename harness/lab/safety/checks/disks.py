@@ -153,7 +153,7 @@ class Disks:
         """The block devices of a text: one path, or several with colons between. None for an unknown one."""
         if not text.startswith("/dev/") or text in ("/dev/root", "/dev/fuse") or text.startswith("/dev/shm"):  # noqa: S108
             return
-        one = self.name(text) or self.whole(text)
+        one = self.name(text)
         if one is not None:
             yield one
             return
