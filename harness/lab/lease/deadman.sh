@@ -20,10 +20,11 @@ if [ -e "$device/driver" ] && ! [ "$device/driver" -ef "$drivers/pciback" ]; the
     say "a driver that was not bound by us has $2, it stays there"
     exit 0
 fi
-# A toolstack that does not answer has not said that the domain is gone.
-owner=$(ask xenstore-read "/libxl/pci/$(echo "$2" | sed 's/[:.]/-/g')/domid") || [ $? -ne 124 ] || owner=unknown
+# Without an answer nobody has said that it is no domain's, or that the domain is gone.
+owner=$(ask xenstore-read "/libxl/pci/$(echo "$2" | sed 's/[:.]/-/g')/domid") || ask xenstore-list / >/dev/null ||
+    owner=$(grep -sx xen /sys/hypervisor/type)
 if [ -n "$owner" ] && { ask xl list "$owner" || ! ask xl list; } >/dev/null; then
-    say "domain $owner has $2 now, it stays there"
+    say "a domain has $2 now, or nobody says ($owner): it stays there"
     exit 0
 fi
 say "giving $2 back to ${3:-no driver}"

@@ -175,7 +175,7 @@ SHELLS += [("busybox", "sh")] if shutil.which("busybox") else []
     ids=["alone", "a zombie", "bob", "somebody without a name", "silent", "hangs"],
 )
 def test_it_reboots_under_nobodys_guest(tmp_path: Path, xl: str, reboots: bool, shell: tuple[str, ...]) -> None:
-    host = Struck(tmp_path, back=False, programs={"xl": xl, "xenstore-read": "exit 1"})
+    host = Struck(tmp_path, back=False, programs={"xl": xl, "xenstore-read": "exit 1", "xenstore-list": "exit 0"})
     host.act("nvme", "1", shell)
     assert host.rebooted is reboots
     assert ("not rebooted" in host.said) is not reboots
@@ -189,8 +189,14 @@ def test_it_reboots_under_nobodys_guest(tmp_path: Path, xl: str, reboots: bool, 
         ("pciback", {"xenstore-read": "echo 5", "xl": "exit 0"}),
         ("pciback", {"xenstore-read": "echo 5", "xl": "exit 1"}),
         ("pciback", {"xenstore-read": "sleep 60", "xl": "sleep 60"}),
+        ("pciback", {"xenstore-read": "exit 1", "xenstore-list": "exit 1", "xl": "exit 1"}),
+        ("pciback", {"xl": "exit 1"}),
+        ("pciback", {"xenstore-read": "echo 5", "xl": "exit 0", "timeout": "exit 127"}),
     ],
-    ids=["never taken", "another driver", "a domain", "xl is silent", "xenstored is dead"],
+    ids=[
+        *("never taken", "another driver", "a domain", "xl is silent", "xenstored is dead", "xenstored refuses"),
+        *("no xenstore-read", "no timeout"),
+    ],
 )
 def test_a_device_that_is_not_ours_to_move_stays(tmp_path: Path, bound: str, programs: dict[str, str]) -> None:
     host = Struck(tmp_path, bound, programs=programs)
