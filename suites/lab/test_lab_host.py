@@ -17,9 +17,12 @@ import pytest
 from harness.base.deadline import Deadline, poll
 from harness.base.errors import ExitStatus, LabError, LockHeld
 from harness.cli import main
+from harness.host.pciback import PCIBACK
 from harness.lab.inventory.models import DeviceEntry
+from harness.lab.lease import baseline as baselines
 from harness.lab.lease.baseline import Baseline
 from harness.lab.lease.claim_options import ClaimOptions
+from harness.lab.lease.deadman import DeadMan
 from harness.lab.lease.ladder import Rung
 from harness.lab.lease.lease import Lease
 from harness.lab.lease.site import Site
@@ -218,6 +221,30 @@ def test_the_link_breaks_at_the_bind(practice: Practice, site: Site, as_before: 
         visit.end()
     finally:
         wire.stop()
+
+
+def test_the_timer_strikes_at_what_no_domain_has_alone(site: Site, as_before: Baseline) -> None:
+    """Nobody disarms it, twice: while a guest has the device, and when the guest is gone."""
+    visit, address = arrive(site, DEVICE)
+    borrow(visit, DEVICE, address)
+    domid = visit.transport.run(["xl", "domid", "maskall-a"], deadline=Deadline.after(30)).check().text.strip()
+    timer = DeadMan(site.transport, seconds=1)
+
+    def struck(what: str) -> bool:
+        said = visit.transport.run(["dmesg"], deadline=Deadline.after(30)).check().text
+        return f"dead-man timer: {what}" in said
+
+    timer.arm(visit.transport, address, as_before.driver)
+    assert poll(
+        lambda: struck(f"a domain has {address} now, or nobody says ({domid}): it stays there"), Deadline.after(60)
+    )
+    assert baselines.read(visit.transport, address).driver == PCIBACK
+    visit.transport.run(["xl", "destroy", domid], deadline=Deadline.after(60), changes=True).check()
+    timer.arm(visit.transport, address, as_before.driver)
+    assert poll(lambda: struck(f"giving {address} back to {as_before.driver}"), Deadline.after(60))
+    assert poll(lambda: baselines.read(visit.transport, address).driver == as_before.driver, Deadline.after(60))
+    visit.put_back()
+    visit.end()
 
 
 def test_two_controllers(site: Site, as_before: Baseline) -> None:

@@ -28,7 +28,8 @@ if [ -n "$owner" ] && { ask xl list "$owner" || ! ask xl list; } >/dev/null; the
     exit 0
 fi
 say "giving $2 back to ${3:-no driver}"
-echo "$2" 2>/dev/null >"$device/driver/unbind"
+# By xl: it also takes the device from DOMID_IO, where its pci-assignable-add has put it and MSI and DMA are none of dom0's.
+ask xl pci-assignable-remove "$2" || { echo "$2" >"$device/driver/unbind"; } 2>/dev/null
 if [ -n "$3" ]; then
     echo "$3" >"$device/driver_override"
     echo "$2" >"$drivers/$3/bind"

@@ -205,6 +205,16 @@ def test_a_device_that_is_not_ours_to_move_stays(tmp_path: Path, bound: str, pro
     assert "dead-man timer" in host.said
 
 
+def test_what_xl_has_taken_xl_gives_back(tmp_path: Path) -> None:
+    """Bound by sysfs alone it stays DOMID_IO's (libxl__device_pci_assignable_remove): no MSI, no DMA, no link."""
+    xl = f'echo "$@" >>{tmp_path}/said'
+    host = Struck(tmp_path, programs={"xl": xl, "xenstore-read": "exit 1", "xenstore-list": "exit 0"})
+    host.act("nvme", "1")
+    assert (tmp_path / "said").read_text() == f"pci-assignable-remove {DEVICE}\n"
+    assert not (host.sysfs / "drivers/pciback/unbind").exists()
+    assert (host.sysfs / "drivers/nvme/bind").read_text() == f"{DEVICE}\n"
+
+
 def test_a_note_of_a_domain_that_is_gone_is_nobodys(tmp_path: Path) -> None:
     host = Struck(tmp_path, programs={"xenstore-read": "echo 5", "xl": "[ $# -eq 1 ]"})
     host.act("nvme", "0")
