@@ -187,10 +187,9 @@ class HostJournal:
         if done.status == _OTHER:
             raise JournalDamaged(f"{name}: somebody else wrote into {self.remote}/journal.jsonl")
         if not done.ok:
-            told = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {done.status}"]
             hint = "free some space on the host; the change was not made"
             file = f"{self.remote}/journal.jsonl"
-            raise NotRecorded(f"{name}: the journal {file} cannot be written: {inert(told[0])}", hint=hint)
+            raise NotRecorded(f"{name}: the journal {file} cannot be written: {done.complaint}", hint=hint)
 
     def settle(self) -> None:
         """Make both copies the same again, in a new boot of the host for instance. NotRecorded."""

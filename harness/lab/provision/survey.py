@@ -6,7 +6,6 @@ from pathlib import Path
 
 from harness.base.deadline import Deadline
 from harness.base.errors import LabError, SafetyRefusal, UsageError
-from harness.base.text import inert
 from harness.lab.inventory.models import LabEntry
 from harness.lab.provision.facts import SystemFacts, parse_facts
 from harness.lab.provision.plan import BY_HAND, describe, obstacles, plan
@@ -54,9 +53,8 @@ def refuse_guests(transport: Transport, facts: SystemFacts) -> None:
         return
     seen = transport.run(["xl", "list"], deadline=Deadline.after(_SECONDS))
     if not seen.ok:
-        told = seen.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {seen.status}"]
         raise LabError(
-            f"{transport.name}: whether it has guests, xl does not say: {inert(told[0])}",
+            f"{transport.name}: whether it has guests, xl does not say: {seen.complaint}",
             hint="they would be rebooted away; mend xl, or shut them down and boot plain Linux by hand",
         )
     guests = [row.name for row in parse_list(seen.text, file="xl list") if row.domid != 0]
