@@ -38,19 +38,22 @@ def site(practice: Practice) -> Site:
 def as_before(site: Site) -> Iterator[Baseline]:
     """How the device is; afterwards it must be the same, nothing may be left, and nobody may hold the host."""
 
-    def seen() -> tuple[Baseline, leftovers.Leftovers]:
+    def seen() -> tuple[Baseline, leftovers.Leftovers, list[str]]:
         link = link_to_site(site)
         try:
-            return baselines.read(link, Bdf.parse("0000:02:00.0")), leftovers.survey(link)
+            raw = leftovers.read(link, Deadline.after(30))
+            notes = [line for line in raw["owners"].decode().splitlines() if not line.endswith(' = ""')]
+            return baselines.read(link, Bdf.parse("0000:02:00.0")), leftovers.parse(raw), notes
         finally:
             link.close()
 
-    before, held = seen()
+    before, held, noted = seen()
     assert before.driver == "virtio-pci"
     yield before
     assert livepatches(site) == {}
-    after, holds = seen()
+    after, holds, notes = seen()
     assert before.differences(after) == []
+    assert notes == noted, "libxl's notes of the devices"
     assert holds.more_than(held, Ours(frozenset({before.device}), frozenset({"maskall-a"}))) == ([], [])
     link = link_to_site(site)
     try:

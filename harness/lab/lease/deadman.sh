@@ -29,7 +29,8 @@ if [ -n "$owner" ] && { ask xl list "$owner" || ! ask xl list; } >/dev/null; the
 fi
 say "giving $2 back to ${3:-no driver}"
 # By xl: it also takes the device from DOMID_IO, where its pci-assignable-add has put it and MSI and DMA are none of dom0's.
-ask xl pci-assignable-remove "$2" || { echo "$2" >"$device/driver/unbind"; } 2>/dev/null
+# -r: only then it forgets which driver it has taken it from (driver_path), as if it had never been assignable.
+ask xl pci-assignable-remove ${3:+-r} "$2" || { echo "$2" >"$device/driver/unbind"; } 2>/dev/null
 if [ -n "$3" ]; then
     echo "$3" >"$device/driver_override"
     echo "$2" >"$drivers/$3/bind"

@@ -210,9 +210,17 @@ def test_what_xl_has_taken_xl_gives_back(tmp_path: Path) -> None:
     xl = f'echo "$@" >>{tmp_path}/said'
     host = Struck(tmp_path, programs={"xl": xl, "xenstore-read": "exit 1", "xenstore-list": "exit 0"})
     host.act("nvme", "1")
-    assert (tmp_path / "said").read_text() == f"pci-assignable-remove {DEVICE}\n"
+    assert (tmp_path / "said").read_text() == f"pci-assignable-remove -r {DEVICE}\n"
     assert not (host.sysfs / "drivers/pciback/unbind").exists()
     assert (host.sysfs / "drivers/nvme/bind").read_text() == f"{DEVICE}\n"
+
+
+def test_what_had_no_driver_gets_none_by_xl(tmp_path: Path) -> None:
+    """libxl would bind what an older note of its own says."""
+    xl = f'echo "$@" >>{tmp_path}/said'
+    host = Struck(tmp_path, programs={"xl": xl, "xenstore-read": "exit 1", "xenstore-list": "exit 0"})
+    host.act("", "0")
+    assert (tmp_path / "said").read_text() == f"pci-assignable-remove {DEVICE}\n"
 
 
 def test_a_note_of_a_domain_that_is_gone_is_nobodys(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ _ANY = 0xFFFFFFFF  # PCI_ANY_ID
 _WORD = 4  # letters of a word that is no kind of device: `fb`, `snd`, `drm`
 _TERMINAL = re.compile(r"/(?:tty|wwan/\w+)/\w+$")
 _HANDED_OUT = re.compile(r"/(?:uio|vfio-dev)/\w+$")
+_NOTES = ("driver_path", "name")  # libxl's, of a device that is assignable: no domain has it by them (libxl_pci.c)
 _PASSING = {"pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic", "igb_uio"}
 
 
@@ -74,6 +75,10 @@ def used(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fin
         return
     if owners:
         yield Finding("owner", Level.DENY, "a domain owns it", owners)
+    noted = tuple(line for line in facts.lines("owners") if _note(function, line))
+    if noted and function.driver not in _PASSING:
+        told = "xl made it assignable and has not given it back: it may be in Xen's quarantine, without MSI and DMA"
+        yield Finding("owner", Level.WARN, told, noted)
     for level, reason, signs in (
         (Level.DENY, "a program has its memory mapped", mapped_of(function, facts)),
         (Level.LETHAL, "the kernel itself copies or encrypts with it, or could", _working(function, facts)),
@@ -90,11 +95,18 @@ def owners_of(function: Function, facts: HostFacts) -> list[FactLine]:
 
     libxl writes /libxl/pci/0000-04-00-0/domid; the backend keeps `dev-0 = "0000:04:00.0"`.
     """
-    key = str(function.bdf).replace(":", "-").replace(".", "-")
-    found = [line for line in facts.lines("owners") if f"/{key}/" in line.text]
+    found = [line for line in facts.lines("owners") if f"/{_key(function)}/" in line.text and not _note(function, line)]
     given = re.compile(rf'/backend/pci/\S+ = "{function.bdf}"')
     found += [line for line in facts.lines("backends") if given.search(line.text)]
     return found
+
+
+def _key(function: Function) -> str:
+    return str(function.bdf).replace(":", "-").replace(".", "-")
+
+
+def _note(function: Function, line: FactLine) -> bool:
+    return line.text.partition(" = ")[0] in {f"/libxl/pci/{_key(function)}/{name}" for name in _NOTES}
 
 
 def _working(function: Function, facts: HostFacts) -> Iterator[FactLine]:

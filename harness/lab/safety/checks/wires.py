@@ -132,13 +132,13 @@ class Wires:
 
     @cached_property
     def _legs(self) -> dict[str, set[str]]:
-        """Netback's end of a guest's card -> where the others of that guest are ports: it may send on by them."""
+        """Netback's end of a guest's card -> of what else its guest has ports: it may send on there."""
         found = {}
         for name, domain in self._guests.items():
             own = re.compile(rf"(?:vif|tap){domain}\.\d+(?:-emu)?")  # QEMU's too, as libxl or XAPI call them
-            others = {card for card in self.facts.interfaces if own.fullmatch(card)} - {name}
-            others |= {card for card, number in self._guests.items() if number == domain and card != name}
-            masters = set[str]().union(*(self._masters(card) for card in others))
+            ports = {card for card in self.facts.interfaces if own.fullmatch(card)}
+            ports |= {card for card, number in self._guests.items() if number == domain}
+            masters = set[str]().union(*(self._masters(card) for card in ports))
             found[name] = masters - self._masters(name)
         return found
 
