@@ -11,6 +11,7 @@ from harness.lab.inventory.models import DeviceEntry
 from harness.lab.safety.facts.facts import HostFacts
 from harness.lab.safety.facts.parse import parse_facts
 from harness.lab.safety.facts.resolve import resolve
+from harness.lab.safety.facts.wanted import find
 from harness.lab.safety.gate import Decision, Level, check_names, decide, explain, refuse_unknown
 from harness.model.address import Bdf
 from harness.model.identity import Identity
@@ -314,6 +315,24 @@ def test_a_device_is_told_by_every_mark_and_by_the_journal_once_its_driver_is_go
                 identity(id="8086:10d3", slot="4"))  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(NIC, NIC[5:], "8086:10d3", "8086:10D3", "id=8086:10d3", MAC, MAC.upper(), "0000:00:1c.1/00.0"),
+        *(f"id=8086:10d3,mac={MAC}", f"mac={MAC},id=8086:10d3", "slot=4,id=8086:10d3"),
+        *("path=0000:00:1c.1/00.0,id=8086:10d3", "subsystem=8086:a01f,id=8086:10d3,slot=4"),
+    ],
+)
+def test_the_words_that_mean_a_device(word: str) -> None:
+    board = facts(pci=f"{NIC} subsystem_vendor 0x8086\n{NIC} subsystem_device 0xa01f\n")
+    assert find(word, board) == Bdf.parse(NIC)
+
+
+@pytest.mark.parametrize("word", ["serial=S1,id=1b36:0010", "id=1b36:0010,serial=S1", "S1"])
+def test_the_words_that_mean_a_disk(word: str) -> None:
+    assert find(word, facts()) == Bdf.parse(DISK)
+
+
 def test_one_that_is_not_found_is_told_what_there_is() -> None:
     (lost,) = decision("nic", facts(net=f"={ETH0}")).findings
     assert (lost.check, lost.level) == ("identity", Level.LETHAL)
@@ -330,6 +349,9 @@ def test_one_that_is_not_found_is_told_what_there_is() -> None:
     twins = "".join(function(f"0000:02:00.{n}", NIC_HOME[:-1] + str(n), "8086:10d3", "020000") for n in range(1, 6))
     with pytest.raises(SafetyRefusal, match="several functions are 8086:10d3 with slot 4") as told:
         resolve(facts(pci=twins), identity(id="8086:10d3", slot="4"))
+    assert told.value.hint is not None and told.value.hint.count(" has ") == 4
+    with pytest.raises(SafetyRefusal, match="6 functions are 8086:10d3") as told:
+        find("8086:10d3", facts(pci=twins))
     assert told.value.hint is not None and told.value.hint.count(" has ") == 4
 
 

@@ -78,6 +78,8 @@ HOLES = [
      Level.LETHAL),
     ("card", "console", {"pci": serial_card("0c0320"), "xen": "xen_commandline : console=dbgp\n"}, Level.LETHAL),
     ("card", "console", {"pci": serial_card("0c0330"), "cmdline": "console=ttyUSB0\n"}, Level.LETHAL),
+    ("card", "console", {"pci": serial_card("0c0320"), "cmdline": "kgdbdbgp=0\n"}, Level.LETHAL),
+    ("card", "console", {"pci": serial_card("0c0330"), "cmdline": "kgdbdbgp=0\n"}, Level.OK),
     ("card", "console", {"pci": serial_card("0c0320"),
                          "xen": "xen_commandline : dbgp=xhci@pci00:14.0 console=dbgp\n"}, Level.OK),
     ("card", "console", {"pci": serial_card("038000")}, Level.DENY),

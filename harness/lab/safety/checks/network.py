@@ -102,7 +102,7 @@ def _holes(wires: Wires) -> Iterator[_Hole]:
     if gone:
         yield _Hole("what this machine stores elsewhere cannot be read", (gone,))
     if wires.strange:
-        yield _Hole("the host's addresses and routes are not understood", tuple(wires.strange[:3]))
+        yield _Hole("the host's addresses and routes are not understood", tuple(wires.strange))
     own, back = _own(wires), _back(wires)
     if not own:
         yield _Hole("on which interface our own session arrives", facts.lines("ssh"))

@@ -42,11 +42,11 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
             found.append(other)
     if found:
         words = ", ".join(f"{other.bdf} ({other.driver or 'no driver'})" for other in found[:4])
-        evidence = tuple(line for other in found[:3] for line in other.where)
+        evidence = tuple(line for other in found for line in other.where)
         yield Finding("siblings", Level.DENY, f"others share its slot or bridge: {words}", evidence)
     strange = [thing for thing in facts.strange if _near(thing, slot, shared, joined)]
     if strange:
-        evidence = tuple(thing.lines[0] for thing in strange[:3])
+        evidence = tuple(thing.lines[0] for thing in strange)
         yield Finding(
             "siblings", Level.DENY, "unknown: a function nobody can make out may share its slot or bridge", evidence
         )

@@ -14,7 +14,6 @@ from harness.lab.safety.facts.resolve import resolve, where_hidden
 from harness.model.address import Bdf
 from harness.model.identity import Identity
 
-_KEYS = ("id", "subsystem", "serial", "mac", "slot", "path")
 _HINT = "an address (0000:41:00.0), vendor:device, a MAC, a serial number, or id=8086:1521,mac=02:00:5e:00:00:41"
 
 
@@ -26,7 +25,7 @@ def find(word: str, facts: HostFacts) -> Bdf:
     """
     if not word.strip():
         raise UsageError("--device names no device", hint=_HINT)
-    if re.match(rf"(?:{'|'.join(_KEYS)})=", word):
+    if re.match(rf"(?:{'|'.join(Identity.model_fields)})=", word):
         return _identity(word, facts)
     if (address := _address(word)) is not None:
         if address not in facts.functions:
