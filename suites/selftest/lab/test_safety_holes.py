@@ -64,6 +64,10 @@ HOLES = [
     ("nic", "network", {"addresses": UP, "mounts": "9 1 0:50 / / rw - nfs4 198.51.100.9:/root rw\n"}, Level.LETHAL),
     ("nic", "network", {"addresses": UP, "block": ISCSI}, Level.LETHAL),
     ("nic", "network", {"mounts": "9 1 0:50 / / rw - nfs4 198.51.100.9:/root rw\n"}, Level.OK),
+    # the kernel's own messages go by an interface that nobody can place; a route alone is use, too
+    ("nic", "network", {"addresses": UP, "consoles": "netcon0 E\n", "netconsole": "t1 dev far0\n"}, Level.LETHAL),
+    ("nic", "network", {"addresses": UP, "consoles": "netcon0 E\n", "netconsole": "t1 dev eth0\n"}, Level.DENY),
+    ("nic", "network", {"routes": "eth1 000200C6 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"}, Level.DENY),
     # our session comes over a virtual function of it
     ("nic", "network", {"pci": function(VF, VF_HOME, "8086:10ed", "020000") + f"{VF} physfn {NIC_HOME}\n",
                         "net": card("eth9", f"{VF_HOME}/net/"), "addresses": "=9: eth9    inet 192.0.2.1/24 x\n"},

@@ -183,7 +183,12 @@ SERVERS = [
     ("cifs", "//192.0.2.9/share", "rw", ["192.0.2.9"]),
     ("cifs", "//store/share", "rw,addr=192.0.2.9", ["192.0.2.9"]),
     ("cifs", "//127.0.0.1/share", "rw", ["127.0.0.1"]),
-    ("cifs", "//127.0.0.1/share", "rw,port=4450", []),
+    *(
+        (kind, source, f"rw,port={port}", ["127.0.0.1"] if port == own else [])
+        for own, source, *served in ((2049, "127.0.0.1:/x", "nfs", "nfs4"), (445, "//127.0.0.1/x", "cifs", "smb3"))
+        for kind in served
+        for port in (445, 2049, 4450)
+    ),
     ("ceph", "192.0.2.9:6789,192.0.2.8:/volumes/csi-1/x,y:2", "rw", ["192.0.2.9", "192.0.2.8"]),
     ("ceph", "[2001:db8::9]:6789,[2001:db8::8]:/", "rw", ["2001:db8::9", "2001:db8::8"]),
     ("ceph", "store:6789:/", "rw", []),
