@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
+from pydantic import BeforeValidator, Field, RootModel, model_validator
 
 from harness.base.errors import ParseError
 from harness.base.strict import StrictModel
@@ -37,8 +37,6 @@ Seen = Annotated[Span, BeforeValidator(_span)]
 
 class KnownIssue(StrictModel):
     """One entry of known_issues.yaml: a defect with its document and where it was seen, or what lacks a fix."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     title: str
     scenarios: tuple[str, ...] = Field(min_length=1)  # globs over whole rows

@@ -92,6 +92,8 @@ def test_pass_is_lost_with_every_single_view(ending: str, follow_on: str) -> Non
         at = record.observations[place].checkpoint
         assert judgement.verdict is V.UNDECIDED, f"{at} {name}: {judgement.reason}"
         assert at in judgement.reason or "hazard" in judgement.reason
+        told = {(one.checkpoint, one.view) for one in judgement.checks if one.outcome is Outcome.MISSING}
+        assert (at, {"domains": "toolstack"}.get(name, name)) in told or "hazard" in judgement.reason
 
 
 @pytest.mark.parametrize(("ending", "follow_on"), ROWS)
@@ -226,6 +228,14 @@ def test_what_must_have_become_of_guest_a(ending: str, follow_on: str, mutation:
     mutation(record)
     assert judge(record).verdict is V.FAIL
     assert reason in judge(record).reason
+
+
+def test_a_refused_create_that_left_nothing_is_said_so() -> None:
+    told = [one for one in judge(good("E13", "F1")).checks if one.checkpoint is C4 and one.view == "toolstack"]
+    assert {(one.subject, one.seen) for one in told} >= {
+        ("domains called maskall-a", "none"),
+        ("libxl's owner of the device", "none"),
+    }
 
 
 @pytest.mark.parametrize(("ending", "follow_on"), [("E9", "F2"), ("E13", "F1")])

@@ -7,10 +7,12 @@ import pytest
 from harness.judge.judge import judge
 from harness.judge.judgement import Verdict
 from harness.model.config import MsixControl
+from harness.model.message import Meaning, Message, Origin
 from suites.selftest.fakes.goodrecord import (
     C2,
     C3,
     C4,
+    C5,
     IDLE,
     IDLE_MASKED,
     OTHER,
@@ -112,6 +114,24 @@ class TestResetWithoutEffect:
         judgement = judge(record)
         assert judgement.verdict is Verdict.FAIL
         assert judgement.reason.startswith("C5 toolstack: create: expected refused with -EBUSY, seen status 3: ")
+
+    def test_why_it_failed_may_be_among_the_lines_that_were_left_out(self) -> None:
+        """Then no refusal is seen: it is not known; one that is seen stays one, and a create that succeeded none."""
+        lost = Message(C4, Origin.XEN, Meaning.HARMLESS, "9 lines", hazard_marker()[1], loses=True)
+        silent, seen, created = refused(), refused(), good()
+        silent.markers = [hazard_marker()]
+        created.reset_effective = False
+        for record, expected in (
+            (silent, [("messages", "view", "present", "nothing")]),
+            (seen, [("toolstack", "create", "refused with -EBUSY", "refused with -EBUSY")]),
+            (created, [("toolstack", "create", "refused with -EBUSY", "status 0")]),
+        ):
+            record.messages = [lost]
+            told = [
+                one for one in judge(record).checks if one.checkpoint is C5 and one.view in ("toolstack", "messages")
+            ]
+            assert [(one.view, one.subject, one.expected, one.seen) for one in told] == expected
+        assert judge(silent).verdict is Verdict.UNDECIDED
 
     def test_a_working_reset_excuses_no_refusal(self) -> None:
         record = refused()

@@ -122,6 +122,16 @@ class TestWhoseMarkerOfWhichKind:
         assert [one.raw for one in judgement.checks if one.outcome is Outcome.MISSING] == [raw("log", 7)]
         assert [one for one in judgement.checks if one.view == "messages" and one.outcome is Outcome.MET] == []
 
+    @pytest.mark.parametrize("strict", [True, False])
+    def test_a_line_that_a_rule_describes_is_known_however_strict_one_is(self, strict: bool) -> None:
+        record = good("E1")
+        record.strict_messages = strict
+        meant = [meaning for meaning in Meaning if meaning is not Meaning.UNKNOWN]
+        record.messages = [Message(C4, Origin.XEN, one, f"a line {one}", raw("log", 7), name=one) for one in meant]
+        assert judge(record).verdict is Verdict.PASS
+        record.messages.append(Message(C4, Origin.XEN, Meaning.UNKNOWN, "what is this?", raw("log", 8)))
+        assert judge(record).verdict is (Verdict.FAIL if strict else Verdict.PASS)
+
     @pytest.mark.parametrize("ending", ["E1", "E24"])  # E24: the next guest works by its interrupt line
     def test_a_guest_that_says_nothing_is_named(self, ending: str) -> None:
         record = good(ending)

@@ -177,6 +177,33 @@ owner:
     assert forecast(tmp_path, owner).explains(judgement.checks) == ()
 
 
+@pytest.mark.parametrize(
+    ("pattern", "explained"),
+    [
+        ("at: C6, view: xen, subject: owner", True),
+        ("at: any, view: xen, subject: own*, seen: d0", True),
+        ("at: C6, view: xen, subject: owner, seen: d1", False),
+        ("at: C5, view: xen, subject: owner", False),
+        ("at: C6, view: hardware, subject: owner", False),
+        ("at: C6, view: xen, subject: irq *", False),
+    ],
+)
+def test_a_known_issue_is_told_by_moment_view_subject_and_what_was_seen(
+    tmp_path: Path, pattern: str, explained: bool
+) -> None:
+    issue = f"""\
+owner:
+  title: another owner
+  document: docs/findings/owner.md
+  scenarios: ["E14-*"]
+  stacks: [trixie]
+  violated: [{{{pattern}}}]
+"""
+    record = good()
+    view(C6, "xen", owner="d0")(record)
+    assert (forecast(tmp_path, issue).explains(judge(record).checks) == ("owner",)) is explained
+
+
 def test_a_missing_fix_is_foreseen_by_the_version() -> None:
     seen = foresee(scenario("E14", "F1"), OLD, registry(), known_issues())
     judgement = judge(masked())

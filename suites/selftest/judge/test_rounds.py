@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from harness.base.errors import UsageError
-from harness.judge.growth import COUNTERS, growth
+from harness.judge.growth import COUNTERS, FEWEST_ROUNDS, WARM_UP, growth
 from harness.judge.judge import judge
 from harness.judge.judgement import Outcome, Verdict
 from harness.report.results import Side
@@ -50,6 +50,14 @@ def test_growth_of_any_counter_is_a_failure(counter: object) -> None:
     assert judged.verdict is Verdict.FAIL
     assert judged.reason.startswith(f"C4 leaks: {title}: expected ")
     assert [check.subject for check in judged.checks if check.outcome is Outcome.VIOLATED] == [title]
+
+
+def test_the_fewest_rounds_that_can_be_judged_show_growth() -> None:
+    name = COUNTERS[0].name
+    readings = [{**COUNTS, name: 20 + number} for number in range(FEWEST_ROUNDS)]
+    assert growth(readings[:-1]) == ()
+    grown = growth(readings)[0]
+    assert (grown.first, grown.last) == (20 + WARM_UP, 20 + FEWEST_ROUNDS - 1)
 
 
 def test_a_guest_that_gets_no_interrupts_in_one_round_is_a_failure() -> None:

@@ -179,9 +179,8 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
     built = mine - function.netdevs
     linked = tuple(line for name in sorted(function.netdevs) for line in facts.interfaces[name].lines
                    if line.text.split(" ")[1] in ("master", "upper"))  # fmt: skip
-    if built or linked:
-        named = _some(built) or linked[0].text.rpartition(" ")[2]
-        yield Finding("network", Level.DENY, f"another interface is built on it: {named}", linked)
+    if built:
+        yield Finding("network", Level.DENY, f"another interface is built on it: {_some(built)}", linked)
     unread = sorted(name for name in function.netdevs if wires.flags(name) is None)
     if unread:
         yield Finding("network", Level.DENY, "unknown: whether its interface is up", _lines(facts, unread[0]))

@@ -89,14 +89,10 @@ class Wires:
                     found.setdefault(name, set()).add(lower)
         for name in self.ends:
             found.setdefault(name, set()).update(*self._ways(name))
-        for (
-            name,
-            lowers,
-        ) in (
-            found.items()
-        ):  # a pair of veth, or of patch ports: what comes to one end goes on where the other is a port
+        # a pair of veth, or of patch ports: what comes to one end goes on where the other is a port
+        for name, lowers in found.items():
             peers = [peer for peer in lowers if peer in self.facts.interfaces and name in found.get(peer, set())]
-            lowers |= set[str]().union(*(self._masters(peer) for peer in peers)) - {name}
+            lowers |= set[str]().union(*(self._masters(peer) for peer in peers))
         if _OVS in self.facts.interfaces and not self._bridges:  # any virtual one may be a port that does not tell
             for name, lowers in found.items():
                 if name not in (_OVS, "lo") and not lowers and self.virtual(name):
