@@ -189,7 +189,7 @@ def _drivers(lines: tuple[FactLine, ...]) -> dict[str, list[FactLine]]:
 
 def below(place: str, above: str) -> bool:
     """Whether one directory of sysfs is in another."""
-    return bool(place) and bool(above) and f"{place}/".startswith(f"{above}/")
+    return bool(above) and f"{place}/".startswith(f"{above}/")
 
 
 def _slot(slots: Mapping[str, str], chain: list[str]) -> str | None:
