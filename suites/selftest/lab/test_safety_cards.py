@@ -167,6 +167,17 @@ def test_how_far_behind_a_bar_an_address_is_its_own(bar: int, address: int, expe
         assert levels(seen, "console") == [expected]
 
 
+def test_a_hint_tells_what_was_found_where_something_was() -> None:
+    """Not what is of the same kind and elsewhere."""
+    at = ("0000:09:00.0", "0000:08:00.0")
+    twin, other = (function(one, f"{NIC_HOME}/{one}", "8086:10d3", "020000") for one in at)
+    seen = facts(pci=twin + other, net=card("eth8", f"{NIC_HOME}/{at[0]}/net/"))
+    with pytest.raises(SafetyRefusal, match="several functions are") as told:
+        resolve(seen, IDENTITIES["nic"])
+    assert told.value.hint is not None
+    assert [one in told.value.hint for one in at] == [True, False]
+
+
 @pytest.mark.parametrize("driver", ["", "pciback", "xen-pciback", "vfio-pci", "pci-stub", "e1000e"])
 def test_drivers_that_hide_a_mac(driver: str) -> None:
     """Then our journal is asked where it was, and a person is told to name the device by path."""
@@ -210,6 +221,23 @@ VIRTIO = [
     ("1af4:1043", "078000", "console", Level.LETHAL),
     ("1af4:1044", "078000", "console", Level.OK),
 ]
+
+
+@pytest.mark.parametrize(
+    ("identity", "mounted", "expected"),
+    [
+        *((one, "9p share rw,trans=virtio", True) for one in ("1af4:1009", "1af4:1049")),
+        *((one, "virtiofs share rw", False) for one in ("1af4:1009", "1af4:1049")),
+        *((one, "9p share rw,trans=fd", False) for one in ("1af4:1009", "1af4:1049")),
+        ("1af4:105a", "virtiofs share rw", True),
+        ("1af4:105a", "9p share rw,trans=virtio", False),
+    ],
+)
+def test_what_the_machine_below_shares_by_virtio(identity: str, mounted: str, expected: bool) -> None:
+    pci = "=" + function(NIC, NIC_HOME, identity, "018000")
+    seen = facts(pci=pci, net=f"={ETH0}", mounts=f"50 1 0:50 / /x rw - {mounted}\n")
+    found = decide_at(NIC, Bdf.parse(NIC), seen, Lending()).findings
+    assert any(one.check == "storage" and one.level is Level.LETHAL for one in found) is expected
 
 
 @pytest.mark.parametrize(("identity", "code", "check", "expected"), VIRTIO)

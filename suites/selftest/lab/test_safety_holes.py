@@ -42,6 +42,10 @@ VF_HOME = f"{NIC_HOME.rsplit('/', 1)[0]}/{VF}"
 ISCSI = "sda realpath /sys/devices/platform/host3/session1/target3:0:0/3:0:0:1/block/sda\nsda dev 8:0\n"
 
 
+ODD = "odd0 realpath /sys/devices/virtual/block/odd0\nodd0 dev 250:0\nodd0 size 8\n"
+ODD_MOUNT = "21 20 250:0 / /srv rw - ext4 /dev/odd0 rw\n"
+
+
 def serial_card(code: str) -> str:
     return "=" + function(NIC, NIC_HOME, "8086:10d3", code)
 
@@ -56,6 +60,16 @@ HOLES = [
     ("disk", "storage", {"signatures": "=nvme1n1 1 unreadable\n"}, Level.DENY),
     ("disk", "storage", {"signatures": "=nvme1n1 2 \n", "block": "nvme1n1 hidden 1\n"}, Level.OK),
     ("disk", "storage", {"signatures": "=\n", "block": "nvme1n1 hidden 1\n"}, Level.DENY),
+    # a disk that is its own, or one that is built on another
+    ("disk", "storage", {"block": f"={ROOT}{ODD}", "mounts": ODD_MOUNT}, Level.LETHAL),
+    ("disk", "storage", {"block": f"={ROOT}{ODD}odd0 slave vda\n", "mounts": ODD_MOUNT}, Level.DENY),
+    # partitions of what is built on it; a disk of cciss, whose name has a slash, by another name
+    ("disk", "storage", {"block": "nvme1n1 holder md7\nmd7 realpath /sys/devices/virtual/block/md7\nmd7 dev 9:7\n"
+                         "md7p1 realpath /sys/devices/virtual/block/md7/md7p1\nmd7p1 dev 259:7\nmd7p1 partition 1\n",
+                         "mounts": "21 20 259:7 / /srv rw - ext4 /dev/md7p1 rw\n"}, Level.LETHAL),
+    ("disk", "storage", {"block": f"cciss!c0d0 realpath {DISK_HOME}/block/cciss!c0d0\ncciss!c0d0 dev 104:0\n",
+                         "devlinks": "/dev/disk/by-id/odd -> ../../cciss/c0d0\n",
+                         "cmdline": "resume=/dev/disk/by-id/odd\n"}, Level.LETHAL),
     # a card that a container has
     ("card", "network", {"net": f"={ETH0}"}, Level.DENY),
     ("card", "network", {"net": "="}, Level.LETHAL),
@@ -67,6 +81,9 @@ HOLES = [
     # the kernel's own messages go by an interface that nobody can place; a route alone is use, too
     ("nic", "network", {"addresses": UP, "consoles": "netcon0 E\n", "netconsole": "t1 dev far0\n"}, Level.LETHAL),
     ("nic", "network", {"addresses": UP, "consoles": "netcon0 E\n", "netconsole": "t1 dev eth0\n"}, Level.DENY),
+    ("nic", "network", {"addresses": UP, "cmdline": "netconsole=@/02:00:5E:00:00:99,@192.0.2.9/\n"}, Level.LETHAL),
+    ("nic", "network", {"addresses": UP, "cmdline": "netconsole=@/02:00:5E:00:00:99,@192.0.2.9/\n",
+                        "net": "eth0 address 02:00:5e:00:00:99\n"}, Level.DENY),
     ("nic", "network", {"routes": "eth1 000200C6 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"}, Level.DENY),
     # our session comes over a virtual function of it
     ("nic", "network", {"pci": function(VF, VF_HOME, "8086:10ed", "020000") + f"{VF} physfn {NIC_HOME}\n",
@@ -74,6 +91,9 @@ HOLES = [
      Level.LETHAL),
     ("card", "console", {"pci": serial_card("070002"), "cmdline": "console=ttyS4,115200\n"}, Level.LETHAL),
     ("card", "console", {"pci": serial_card("078000"), "cmdline": "earlycon=uart8250,mmio,0xf7000000\n"}, Level.LETHAL),
+    ("card", "console", {"pci": serial_card("078000"), "consoles": "uart0 -W- (E)\n"}, Level.OK),
+    ("card", "console", {"pci": serial_card("078000"), "consoles": "odd0 -W- (E)\n"}, Level.DENY),
+    ("card", "console", {"pci": serial_card("070002"), "xen": "xen_commandline : com1=115200,8n1,irq=17\n"}, Level.OK),
     ("card", "console", {"pci": serial_card("070200"), "xen": "xen_commandline : com1=115200,8n1,0xe000,17\n"},
      Level.LETHAL),
     ("card", "console", {"pci": serial_card("070002"), "xen": "xen_commandline : com1=115200,8n1 console=com1\n"},
@@ -82,6 +102,10 @@ HOLES = [
      Level.LETHAL),
     ("card", "console", {"pci": serial_card("0c0320"), "xen": "xen_commandline : console=dbgp\n"}, Level.LETHAL),
     ("card", "console", {"pci": serial_card("0c0330"), "cmdline": "console=ttyUSB0\n"}, Level.LETHAL),
+    ("card", "console", {"pci": serial_card("0c0330"), "cmdline": "earlyprintk=keep,xdbc\n"}, Level.LETHAL),
+    ("card", "console", {"pci": serial_card("0c0320"), "cmdline": "earlyprintk=keep,xdbc\n"}, Level.OK),
+    ("card", "console", {"pci": serial_card("0c0320"), "xen": "xen_commandline : console=com1,vga,dbgp\n"},
+     Level.LETHAL),
     ("card", "console", {"pci": serial_card("0c0320"), "cmdline": "kgdbdbgp=0\n"}, Level.LETHAL),
     ("card", "console", {"pci": serial_card("0c0330"), "cmdline": "kgdbdbgp=0\n"}, Level.OK),
     ("card", "console", {"pci": serial_card("0c0320"),

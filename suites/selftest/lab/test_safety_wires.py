@@ -166,7 +166,9 @@ def test_addresses_and_routes_that_nobody_understands_are_a_hole(section: str, l
     ("section", "line"),
     [
         ("routes", "eth0 0000000A 00000000 0001 0 0 0 000000FF 0 0 0"),
+        ("routes", "eth0 0100000A 00000000 0001 0 0 0 000000FF 0 0 0"),
         ("routes6", SIX.replace(" 00 ", " 80 ", 1)),
+        ("routes6", SIX.replace("0", "1", 1).replace(" 00 ", " 02 ", 1)),
         ("tables", "10.0.0.0/8 dev eth0 proto kernel scope link src 192.0.2.1"),
         ("tables", "unicast 10.0.0.0/8 via 192.0.2.9 dev eth0 table 7"),
         ("tables", "fe80::/64 dev eth0 proto kernel metric 256 pref medium"),

@@ -89,6 +89,7 @@ def test_there_are_many_and_each_says_what_it_expects() -> None:
         ("roce-card-at-rest", "rdma", "mlx5_0 qp [ib_ipoib]", Level.OK),
         ("roce-card-at-rest", "rdma", "mlx5_0 qp [rpcrdma]", Level.DENY),
         ("soft-iwarp-on-the-onboard-card", "rdma", "missing rdma", Level.DENY),
+        *(("infiniband-without-an-interface", one, "missing x", Level.DENY) for one in ("rdma", "namespaces")),
     ],
 )
 def test_one_line_more_that_decides(name: str, section: str, line: str, verdict: Level, tmp_path: Path) -> None:
@@ -98,5 +99,8 @@ def test_one_line_more_that_decides(name: str, section: str, line: str, verdict:
     path.write_text(text.replace(f"@@ {section}\n", f"@@ {section}\n{line}\n"))
     wanted = read(name)[0]["wanted"]
     assert (
-        decided(wanted[-1] if name.startswith("roce") else wanted[0], stored.read(path).facts, wanted).level is verdict
+        decided(
+            wanted[-1] if name.startswith(("roce", "infiniband")) else wanted[0], stored.read(path).facts, wanted
+        ).level
+        is verdict
     )

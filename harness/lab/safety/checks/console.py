@@ -184,10 +184,10 @@ def _usb(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str]]
     if function.kind != _USB:
         return
     for line in _command_lines(facts):
-        for match in re.finditer(r"\b(?:dbgp|earlyprintk|console)=(ehci|xhci|dbgp|xdbc)(\S*)|\b(xdbc)\b", line.text):
-            kind, more = match[1] or match[3], match[2] or ""
-            named = re.search(r"@pci([0-9a-f:.]+)", more)
-            if named or (match[0].startswith("console") and "dbgp=" in line.text):
+        for option, kind, more in re.findall(
+            r"\b(dbgp|earlyprintk|console)=(?:[^\s=]*,)?(ehci|xhci|dbgp|xdbc)(\S*)", line.text
+        ):
+            if "@pci" in more or (option == "console" and "dbgp=" in line.text):
                 continue  # that it is named by its address is seen elsewhere; and `dbgp=` says where the port is
             if function.code[4:] == (_XHCI if kind in ("xhci", "xdbc") else _EHCI):
                 yield line, "the debug port of a USB controller is a console"

@@ -23,7 +23,7 @@ _VSOCK = {"1af4:1012", "1af4:1053", "15ad:0740"}  # virtio 1.2, 5.10: transition
 _RESTING = re.compile(r" \[(?:ib_core|ib_ipoib|\w+_ib)\]$")
 _IDLE = {None, "pci-stub", *_BORROWED}
 _NEEDED = ("net", "ssh", "addresses", "routes", "routes6", "tables", "ipsec")
-_STORES = ("mounts", "block", "nvme", "iscsi", "backends", "layouts")  # what `far` is told by
+_STORES = ("block", "nvme", "iscsi", "backends", "layouts")  # what `far` is told by
 
 
 @dataclass(frozen=True)

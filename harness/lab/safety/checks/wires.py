@@ -211,8 +211,7 @@ class Wires:
     def works(self, name: str) -> bool:
         """A card that is known to be up, and not known to have no cable."""
         flags = self.flags(name)
-        head = self.detail.get(name, "").partition(">")[0]
-        return flags is not None and bool(flags & _UP) and "NO-CARRIER" not in head
+        return flags is not None and bool(flags & _UP) and "NO-CARRIER" not in self.detail.get(name, "")
 
     def apart(self, names: Iterable[str]) -> Iterator[FactLine]:
         """Interfaces of other network namespaces (macvlan, ipvlan, VLAN) that name one of these below them by number.
