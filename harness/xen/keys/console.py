@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.model.address import FUNCTION, Bdf
@@ -46,25 +46,23 @@ def console_lines(text: str) -> tuple[ConsoleLine, ...]:
         (XEN) 27 >
     """
     lines: list[ConsoleLine] = []
-    broken: int | None = None  # index of the Xen message whose rest is still to come
-    rest_of = Origin.DOM0  # what that rest looks like: without a prefix it looks like dom0's
+    # where the Xen message stands whose rest is still to come, and what that looks like: like dom0's, without a prefix
+    broken: tuple[int, Origin] | None = None
     for number, raw in enumerate(text.split("\n"), 1):
         for origin, piece, torn in _pieces(raw.rstrip("\r")):
-            is_rest = broken is not None and origin is rest_of and bool(piece)
-            if broken is not None and is_rest:
-                lines[broken] = replace(lines[broken], text=lines[broken].text + piece)
-                broken = None
+            is_rest = False
+            if broken is not None and origin is broken[1] and piece:
+                begun = lines[broken[0]]
+                lines[broken[0]] = replace(begun, text=begun.text + piece)
+                broken, is_rest = None, True
             lines.append(ConsoleLine(number, piece, origin, is_rest))
             if torn is not None:
-                broken, rest_of = len(lines) - 1, torn
+                broken = len(lines) - 1, torn
     return tuple(lines)
 
 
 def _pieces(raw: str) -> Iterator[tuple[Origin, str, Origin | None]]:
     """The messages in one line, and for one that was torn apart what its rest will look like."""
-    if raw.count("(XEN)") == 1 and "<" not in raw and (whole := _XEN.match(raw)):  # nearly all: nothing to take apart
-        yield Origin.XEN, raw[whole.end() :], None
-        return
     guest = _GUEST.match(raw)
     if guest:
         yield Origin.GUEST, raw[guest.end() :], None
@@ -84,14 +82,14 @@ def _pieces(raw: str) -> Iterator[tuple[Origin, str, Origin | None]]:
             yield Origin.XEN, text, None if last else Origin.DOM0
 
 
-_DOMAIN = re.compile(r"(?:d|Dom|dom )(?:(-?[0-9]{1,5})|\[([A-Z]+)\]|(IO)(?::[0-9a-fA-F]+)?)")
+_DOMAIN = re.compile(r"(?:d|Dom|dom ?)(?:(-?[0-9]{1,5})|\[([A-Z]+)\]|(IO)(?::[0-9a-fA-F]+)?)")
 _SPECIAL = {"32753": "DomIO", "IO": "DomIO", "32754": "DomXEN", "XEN": "DomXEN"}  # DOMID_IO, DOMID_XEN: public/xen.h
 
 
 def domain_name(text: str) -> str | None:
     """One spelling for a domain: `d3`, `DomIO`, `DomXEN`; None when `text` is not a domain.
 
-    Accepted format: `d3`, `Dom3`, `dom 3`, `Dom32753`, `d[IO]`, `DomIO`, `DomIO:8008` (Xen `print_domain` and
+    Accepted format: `d3`, `Dom3`, `dom3`, `dom 3`, `Dom32753`, `d[IO]`, `DomIO`, `DomIO:8008` (Xen `print_domain` and
     `_dump_pci_devices`: the quarantine owner and the device's pseudo domid).
     """
     match = _DOMAIN.fullmatch(text)
@@ -136,7 +134,7 @@ def _assign_failed(line: ConsoleLine) -> Marker | None:
     if match is None:
         return None
     device = Bdf.parse(match["device"] or match["bare"] or match["given"])
-    who = domain_name((match["who"] or match["to"]).replace("dom", "d"))
+    who = domain_name(match["who"] or match["to"])
     error = int(match["error"] or match["why"])
     return Marker(MarkerKind.ASSIGN_FAILED, line.number, line.text, device, who, error=error)
 
@@ -227,24 +225,22 @@ def emulator_triple_fault(text: str, xen_text: range = XEN_VIRTUAL) -> EmulatorT
     `RIP:    e008:[<ffff82d04020abcd>]` and one `RFLAGS: 0000000000010002   CONTEXT: hvm guest (d8v0)`. None: no such
     fault in the text; a guest's own has a guest's address. `SymbolTable.text_range` is a narrower `xen_text`.
     """
-    fault: Marker | None = None
-    rip = left = 0
-    for line in console_lines(text):
-        if line.origin is not Origin.XEN:
-            continue
-        marker = _triple_fault(line)
-        if marker is not None:
-            fault, rip, left = marker, 0, _DUMP_LINES
-        if fault is None:
-            continue
-        left -= 1
+    lines = [line for line in console_lines(text) if line.origin is Origin.XEN]
+    for place, line in enumerate(lines):
+        fault = _triple_fault(line)
+        if fault is not None and fault.domain is not None:
+            rip = _guests_rip(lines[place : place + _DUMP_LINES], fault.domain)
+            if rip is not None and rip in xen_text:
+                return EmulatorTripleFault(fault.domain, rip, fault.line)
+    return None
+
+
+def _guests_rip(dump: Sequence[ConsoleLine], domain: str) -> int | None:
+    """Where the guest executed; None where the first dump in these lines is not of its state."""
+    rip = None
+    for line in dump:
         if match := _RIP.match(line.text):
             rip = int(match.group(1), 16)
         elif match := _CONTEXT.fullmatch(line.text.rstrip()):
-            context, domain = match.groups()
-            if context == "hvm guest" and domain == fault.domain and rip in xen_text:
-                return EmulatorTripleFault(domain, rip, fault.line)
-            fault = None
-        if left == 0:
-            fault = None
+            return rip if match.groups() == ("hvm guest", domain) else None
     return None

@@ -22,7 +22,6 @@ from harness.xen.keys.console import ConsoleLine, console_lines, domain_name
 HEADER = re.compile(r"(?:MSI information:|==== PCI devices ====|(?:Guest interrupt|IRQ) information:|'.' pressed -> )")
 """What begins the dump of a debug key."""
 
-_KEPT = 64  # dumps a key: those of a side, which is read while it is played and once more when it is judged
 _TORN_WITHIN = 3  # lines behind a torn row in which its rest may stand
 
 
@@ -54,27 +53,21 @@ class Form:
 
     def rows(self, lines: Sequence[ConsoleLine], file: str) -> Iterator[tuple[re.Match[str], ConsoleLine]]:
         """Each row with its first line. ParseError for a piece that belongs to no row."""
-        used: set[int] = set()
+        used: set[ConsoleLine] = set()
         for place, line in enumerate(lines):
             if line.origin is not Origin.XEN or line.is_rest or not self.piece.search(line.text):
                 continue
-            rest = next(
-                (
-                    other
-                    for other in range(place + 1, min(place + 1 + _TORN_WITHIN, len(lines)))
-                    if lines[other].origin is Origin.DOM0 and lines[other].text.strip()
-                ),
-                None,
-            )
-            whole = self.row.fullmatch(line.text + lines[rest].text.rstrip()) if rest is not None else None
-            if whole is not None and rest is not None:
+            match = self.row.fullmatch(line.text.rstrip())
+            behind = lines[place + 1 : place + 1 + _TORN_WITHIN]
+            rest = next((other for other in behind if other.origin is Origin.DOM0 and other.text.strip()), None)
+            if rest is not None and (whole := self.row.fullmatch(line.text + rest.text.rstrip())):
                 used.add(rest)
-            match = whole or self.row.fullmatch(line.text.rstrip())
+                match = whole
             if match is None:
                 raise ParseError(f"{line.text!r}", file=file, line=line.number, expected=self.expected)
             yield match, line
-        for place, line in enumerate(lines):
-            lost = line.origin is Origin.DOM0 and not line.is_rest and place not in used
+        for line in lines:
+            lost = line.origin is Origin.DOM0 and not line.is_rest and line not in used
             if lost and self.piece.search(line.text):
                 raise ParseError(
                     f"a piece of a row: {line.text!r}", file=file, line=line.number, expected=self.expected
@@ -109,7 +102,7 @@ MASKS = Form(
 )
 
 
-@functools.lru_cache(_KEPT)
+@functools.lru_cache(maxsize=64)  # of a side, which is read while it is played and once more when it is judged
 def parse_masks(text: str, *, file: str = "<text>") -> tuple[MaskRow, ...]:
     """Key M: the mask state of every MSI and MSI-X vector, in irq order. Empty when Xen has none.
 
@@ -157,7 +150,7 @@ DEVICES = Form(
 )
 
 
-@functools.lru_cache(_KEPT)
+@functools.lru_cache(maxsize=64)
 def parse_pci_devices(text: str, *, file: str = "<text>") -> tuple[PciRow, ...]:
     """Key Q: every PCI device Xen knows, its owner and the irqs of its MSI and MSI-X vectors.
 
@@ -236,7 +229,7 @@ IRQS = Form(
 )
 
 
-@functools.lru_cache(_KEPT)
+@functools.lru_cache(maxsize=64)
 def parse_irqs(text: str, *, file: str = "<text>") -> tuple[IrqRow, ...]:
     """Key i: every interrupt Xen has set up, and who handles it.
 
@@ -300,7 +293,7 @@ def parse_livepatches(text: str, *, file: str = "<text>") -> tuple[PatchedFuncti
     names = {line.number: match for line in lines if (match := _PATCH.match(line.text))}
     found = []
     for match, line in _PATCHED.rows(lines, file):
-        above = max((number for number in names if number < line.number), default=None)
+        above = max(names.keys() & range(line.number), default=None)
         if above is None:
             raise ParseError(f"{line.text!r}", file=file, line=line.number, expected="name=LIVEPATCH above it")
         of = names[above]

@@ -89,9 +89,9 @@ def has_fix(fix: Fix, version: str) -> Answer:
         seen = fix.product.parse(version)
     except ParseError:
         return Answer.UNKNOWN
+    if seen.branch > fix.first_fixed[0].branch:
+        return Answer.YES
     for release in fix.first_fixed:
         if release.branch == seen.branch:
             return reached(seen, release)
-    if seen.branch > fix.first_fixed[0].branch:
-        return Answer.YES
     return Answer.NO if fix.complete else Answer.UNKNOWN

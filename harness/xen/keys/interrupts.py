@@ -28,7 +28,7 @@ class InterruptRow:
     @property
     def irq(self) -> int | None:
         """The Linux irq number; None for the architecture's own rows (LOC, RES, ...)."""
-        return int(self.label) if self.label[0] in "0123456789" else None
+        return int(self.label) if self.label.isdecimal() else None
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,11 @@ def _parse_row(line: str, cpus: int, file: str, number: int) -> InterruptRow:
     if match is None:
         raise ParseError(f"{line!r}", file=file, line=number, expected=wanted)
     label, counters, description = match.group(1), match.group(2).split(), match.group(3) or ""
-    if label[0] in "0123456789" and not description:
+    if label.isdecimal() and not description:
         raise ParseError(f"{label} has no chip", file=file, line=number, expected=wanted)
     expected = 1 if label in _GLOBAL else cpus
     if len(counters) != expected:
         raise ParseError(f"{label} has {len(counters)} counters", file=file, line=number, expected=wanted)
-    if label[0] in "0123456789":
+    if label.isdecimal():
         label = str(int(label))
     return InterruptRow(label, sum(map(int, counters)), " ".join(description.split()), number)

@@ -17,11 +17,12 @@ from harness.xen.keys.xl_output import parse_info, parse_list
 def count(files: Mapping[str, bytes], device: Bdf) -> dict[str, int]:
     """The counters by name, from what harness/evidence/counts.sh printed. ParseError when a file cannot be read."""
     text = {name: data.decode("utf-8", "replace") for name, data in files.items()}
-    keys, listed = text["xl_dmesg.txt"], text["xl_list.txt"]
-    msi = [row for row in parse_irqs(keys, file="xl_dmesg.txt") if row.is_msi]
-    of_device = [row.irqs for row in parse_pci_devices(keys, file="xl_dmesg.txt") if row.device == device]
-    channels = parse_event_channels(keys, file="xl_dmesg.txt")
-    held = parse_domains(keys, file="xl_dmesg.txt")
+    log = "xl_dmesg.txt"
+    keys, listed = text[log], text["xl_list.txt"]
+    msi = [row for row in parse_irqs(keys, file=log) if row.is_msi]
+    of_device = [row.irqs for row in parse_pci_devices(keys, file=log) if row.device == device]
+    channels = parse_event_channels(keys, file=log)
+    held = parse_domains(keys, file=log)
     dead = [domain for domain in held if domain.dying]
     info = parse_info(text["xl_info.txt"], file="xl_info.txt")
     if info.total_memory_mib is None or info.outstanding_claims is None:
@@ -39,7 +40,7 @@ def count(files: Mapping[str, bytes], device: Bdf) -> dict[str, int]:
         "domains": len(parse_list(listed, file="xl_list.txt")),
         "dead_domains": len(dead),
         "dead_pages": sum(domain.pages for domain in dead),
-        "xen_memory_kib": info.total_memory_mib * 1024 - parse_free_memory(keys, file="xl_dmesg.txt"),
+        "xen_memory_kib": info.total_memory_mib * 1024 - parse_free_memory(keys, file=log),
         "claimed_pages": info.outstanding_claims,
         "irq_descriptors": len(text["irq_desc.txt"].splitlines()),
         "interrupt_rows": len(parse_interrupts(text["interrupts.txt"], file="interrupts.txt").by_irq),

@@ -29,9 +29,8 @@ class LspciDevice:
     access_denied: bool  # "<access denied>": run without root, nothing is known of the capabilities
     control_line: CommandRegister | None
     msix_line: MsixControl | None
-    file: str = "<text>"
-    msi_line: bool = False  # a capability MSI is listed
-    unlisted: str = ""  # why the capabilities that are listed may not be all
+    file: str
+    unlisted: str  # why the capabilities that are listed may not be all
 
     @property
     def command(self) -> CommandRegister:
@@ -68,15 +67,16 @@ _CAPABILITY = re.compile(r"\[([0-9a-f]{2,3})(?: v[0-9]+)?\] (\S.*)")
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Lines of standard output, each with its number. A complaint on standard error may stand in the middle of one."""
-    begun, first = "", 0
+    begun: tuple[int, str] | None = None
     for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
+        first, said = begun or (number, "")
         complaint = _STDERR.search(line)
         if complaint:
-            first = first if begun else number
-            begun += line[: complaint.start()]
+            said += line[: complaint.start()]
+            begun = (first, said) if said else None
         else:
-            yield (first if begun else number), begun + line.rstrip()
-            begun = ""
+            yield first, said + line.rstrip()
+            begun = None
 
 
 def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
@@ -98,15 +98,15 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
     driver: str | None = None
     command: CommandRegister | None = None
     msix: MsixControl | None = None
-    msi = gone = access_denied = ended = False
+    gone = access_denied = ended = False
     listed: bool | None = None  # whether the device says that it has capabilities
-    capabilities = 0
+    any_listed = False
     broken = ""
     for number, line in _lines(text):
         if not line:
-            ended = ended or address is not None
+            ended = address is not None
             continue
-        if not line.startswith(("\t", " ")):
+        if not line.startswith("\t"):
             header = _HEADER.fullmatch(line)
             if header is None:
                 raise ParseError(f"{line!r}", file=file, line=number, expected="a line as '04:00.0 class: name'")
@@ -127,8 +127,7 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
             capability = _CAPABILITY.fullmatch(rest)
             if capability is None:
                 raise ParseError(f"Capabilities: {rest}", file=file, line=number, expected="[offset] name")
-            capabilities += 1
-            msi = msi or capability[2].startswith("MSI: ")
+            any_listed = True
             if "MSI-X" in capability[2]:
                 msix = _parse_msix(rest, file, number)
             elif int(capability[1], 16) < 0x100 and not _KNOWN.match(capability[2]):
@@ -142,15 +141,15 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
         raise ParseError("no device in the output", file=file, expected="a line as '04:00.0 class: name'")
     if command is None and not gone:
         raise ParseError(f"no Control line for {address}", file=file, expected="the output of lspci -vvv")
-    unlisted = broken or _left_out(listed, capabilities, ended=ended)
-    return LspciDevice(address, driver, gone, access_denied, command, msix, file, msi, unlisted)
+    unlisted = broken or _left_out(listed, any_listed=any_listed, ended=ended)
+    return LspciDevice(address, driver, gone, access_denied, command, msix, file, unlisted)
 
 
-def _left_out(listed: bool | None, capabilities: int, *, ended: bool) -> str:
+def _left_out(listed: bool | None, *, any_listed: bool, ended: bool) -> str:
     """Why an unbroken list may not have all capabilities; empty if it has."""
     if listed is None:
         return "there is no Status line"
-    if listed and not capabilities:
+    if listed and not any_listed:
         return "no capability is listed, though Status says Cap+"
     return "the output is cut off" if listed and not ended else ""
 

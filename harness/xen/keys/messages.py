@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from harness.base.modelpath import misplaced
 from harness.base.strict import StrictModel
@@ -30,21 +30,21 @@ class Log(enum.StrEnum):
 
     def lines(self, text: str) -> Iterator[ConsoleLine]:
         """The lines of `text` that say something, without prefix and timestamp."""
-        if self is Log.DOM0:
-            for number, raw in enumerate(text.split("\n"), 1):
-                yield ConsoleLine(number, _STAMP.sub("", raw, count=1), Origin.DOM0)
-        else:
-            yield from (line for line in console_lines(text) if not line.is_rest)
+        said = console_lines(text) if self is Log.XEN else _kernel_lines(text)
+        return (line for line in said if not line.is_rest)
 
 
 _STAMP = re.compile(f"^{LINUX_STAMP}")
 # where a message of Xen's comes from: file and line (dprintk, a debug build), who called (gprintk), AMD's IOMMU
-_MOST_SEEN = 20_000  # lines that are kept with their rule
-_MOST_READ = 32  # texts: a run is judged, compared and checked by the same ones
 _SPOKEN = re.compile(
-    r"(?:[\w./-]{1,80}\.[ch][:#][0-9]{1,5}: ?)?(?:d(?:[0-9]{1,5}|\[[A-Z]+\])v(?:[0-9]{1,4}|\?) )?"
+    r"^(?:[\w./-]{1,80}\.[ch][:#][0-9]{1,5}: ?)?(?:d(?:[0-9]{1,5}|\[[A-Z]+\])v(?:[0-9]{1,4}|\?) )?"
     r"(?:AMD-Vi: (?:Warning: |Error: )?)?"
 )
+
+
+def _kernel_lines(text: str) -> Iterator[ConsoleLine]:
+    for number, raw in enumerate(text.split("\n"), 1):
+        yield ConsoleLine(number, _STAMP.sub("", raw), Origin.DOM0)
 
 
 def _expression(pattern: str) -> str:
@@ -115,12 +115,13 @@ class Rule(StrictModel):
 
     def fits(self, line: ConsoleLine) -> bool:
         """With or without what Xen puts in front of a message to say where it comes from."""
-        if line.origin is not self.origin:
+        return self.describes(line.origin, line.text)
+
+    def describes(self, origin: Origin, text: str) -> bool:
+        if origin is not self.origin:
             return False
-        if re.fullmatch(self.pattern, line.text):
-            return True
-        front = _SPOKEN.match(line.text) if self.origin is Origin.XEN else None
-        return bool(front and front.end() and re.fullmatch(self.pattern, line.text[front.end() :]))
+        bare = _SPOKEN.sub("", text) if origin is Origin.XEN else text
+        return any(re.fullmatch(self.pattern, said) for said in {text, bare})
 
     @property
     def spoken_by(self) -> str:
@@ -134,27 +135,17 @@ class Rules(StrictModel):
     continuations: dict[str, Continuation]
     causes: dict[str, str] = Field(default_factory=dict)  # in one sentence
     rules: dict[str, Rule]
-    _seen: dict[tuple[Origin, str], str | None] = PrivateAttr(default_factory=dict)
-    _read: dict[tuple[Log, str], tuple[Classified, ...]] = PrivateAttr(default_factory=dict)  # whole texts
+
+    def __hash__(self) -> int:
+        """What these very rules said of a text is kept."""
+        return id(self)
 
     def first(self, line: ConsoleLine) -> str | None:
-        """The name of the rule that counts for a line; boots of one host say the same, so what was found is kept."""
-        key = line.origin, line.text
-        if key not in self._seen:
-            if len(self._seen) >= _MOST_SEEN:
-                self._seen.clear()
-            self._seen[key] = next((name for name, rule in self.rules.items() if rule.fits(line)), None)
-        return self._seen[key]
-
-    def goes_on(self, name: str, line: ConsoleLine) -> bool:
-        """Whether `line` belongs to one that the rule `name` began."""
-        rule = self.rules[name]
-        known = self.continuations.get(rule.continues or "")
-        return known is not None and line.origin is rule.origin and known.has(line.text)
+        """The name of the rule that counts for a line."""
+        return _first(self, line.origin, line.text)
 
     @model_validator(mode="after")
-    def _each_can_match(self) -> Rules:
-        """A rule whose own example is not its own would never be seen to do anything."""
+    def _names_what_there_is(self) -> Rules:
         for name, rule in self.rules.items():
             if rule.continues is not None and rule.continues not in self.continuations:
                 hint = nearest(rule.continues, self.continuations)
@@ -162,6 +153,12 @@ class Rules(StrictModel):
             if rule.cause is not None and rule.cause not in self.causes:
                 hint = nearest(rule.cause, self.causes)
                 raise misplaced(f"there is no cause {rule.cause!r}; {hint}", "rules", name, "cause")
+        return self
+
+    @model_validator(mode="after")
+    def _each_can_match(self) -> Rules:
+        """A rule whose own example is not its own would never be seen to do anything."""
+        for name, rule in self.rules.items():
             for place, example in enumerate((rule.example, *rule.also)):
                 at = ("rules", name, "also", place - 1) if place else ("rules", name, "pattern")
                 seen = classify(example, rule.log, self)
@@ -171,6 +168,11 @@ class Rules(StrictModel):
                 if seen[0].name != name:
                     raise misplaced(f"never matches: {seen[0].name} takes its example first", *at)
         return self
+
+
+@functools.lru_cache(maxsize=20_000)  # boots of one host say the same
+def _first(rules: Rules, origin: Origin, text: str) -> str | None:
+    return next((name for name, rule in rules.rules.items() if rule.describes(origin, text)), None)
 
 
 @dataclass(frozen=True)
@@ -187,38 +189,30 @@ class Classified:
         return self.rule.meaning if self.rule else Meaning.UNKNOWN
 
 
+@functools.lru_cache(maxsize=32)  # a run is judged, compared and checked by the same texts
 def classify(text: str, log: Log, rules: Rules) -> tuple[Classified, ...]:
     """Every line of `text` that is not empty, by the first rule that fits; one without a rule is unknown.
 
     A line that goes on with what an earlier one began (a dump, a trace) is counted there, also when other messages came
     between; until another line of the same origin begins something.
     """
-    if (log, text) not in rules._read:
-        if len(rules._read) >= _MOST_READ:
-            rules._read.clear()
-        rules._read[log, text] = tuple(_classified(text, log, rules))
-    return rules._read[log, text]
-
-
-def _classified(text: str, log: Log, rules: Rules) -> list[Classified]:
     found: list[Classified] = []
-    begun: dict[Origin, int] = {}  # where in `found` the line stands that may go on
+    begun: dict[Origin, tuple[int, Continuation]] = {}  # where in `found` the line stands that may go on, and how
     for raw in log.lines(text):
-        text = raw.text.rstrip()
-        line = raw if text == raw.text else replace(raw, text=text)
+        line = replace(raw, text=raw.text.rstrip())
         if not line.text:
             continue
-        place = begun.get(line.origin)
-        head = found[place] if place is not None else None
-        if place is not None and head is not None and head.name and rules.goes_on(head.name, line):
-            found[place] = replace(head, more=head.more + 1)
-            continue
+        if line.origin in begun:
+            place, rest = begun[line.origin]
+            if rest.has(line.text):
+                found[place] = replace(found[place], more=found[place].more + 1)
+                continue
         name = rules.first(line)
         rule = rules.rules[name] if name else None
         if rule is not None and rule.continues:
-            begun[line.origin] = len(found)
+            begun[line.origin] = len(found), rules.continuations[rule.continues]
         found.append(Classified(line, name, rule))
-    return found
+    return tuple(found)
 
 
 def load_rules(path: Path) -> Rules:

@@ -25,7 +25,6 @@ BEGINS = {Log.XEN: re.compile(rb"Xen version [0-9]"), Log.DOM0: re.compile(rb"Li
 """What each says at the beginning of a boot."""
 COMMANDS: dict[Log, list[str]] = {Log.XEN: ["xl", "dmesg"], Log.DOM0: ["dmesg"]}
 _OPTIONS = {Log.XEN: "conring_size", Log.DOM0: "log_buf_len"}
-_DUMP_BYTES = 40 << 10  # of keys M, Q and i on eight cores
 _OF_KERNEL = re.compile(rb"\[ *[0-9]+\.[0-9]{6}\](?:\[ *[CT][0-9]+\])? |\*\* [0-9]+ printk messages dropped \*\*")
 _OF_XEN = re.compile(
     rb"\(XEN\) [^\n]*\(XEN\) [^\n]*\n(?![(\[])[^\n]*\n"  # torn by another message, and its rest (see console.py)
@@ -67,8 +66,10 @@ def gained(log: Log, before: bytes | None, now: bytes) -> Gain:
 
 def _overlap(before: bytes, now: bytes) -> bytes:
     """The longest end of `before` that `now` begins with."""
+    if len(now) < _PROBE:
+        return b""
     probe = now[:_PROBE]
-    place = before.find(probe) if len(probe) == _PROBE else -1
+    place = before.find(probe)
     while place >= 0:
         if now.startswith(before[place:]):
             return before[place:]
@@ -97,20 +98,21 @@ def recorded(
     """
     stream = _Stream.of(log, console)
     first = next((one for one in marks(log, now) if before is None or one.group() not in before), None)
-    end = stream.text.rfind(first.group()) if first else -1
-    alone = marks(log, stream.text[: max(end, 0)] if before is None else before)
-    if first is None or end < 0 or not alone:
+    if first is None or first.group() not in stream.text:
+        return None
+    end = stream.text.rindex(first.group())
+    alone = marks(log, stream.text[:end] if before is None else before)
+    if not alone:
         return None
     if before is None:
-        begin = stream.text.rfind(b"\n", 0, alone[-1].start()) + 1
+        begin = stream.text[: alone[-1].start()].rfind(b"\n") + 1
     else:
-        rest = before[alone[-1].start() :]
-        begin = stream.text.rfind(rest, 0, end)
-        if begin < 0:
+        _, known, behind = stream.text[:end].rpartition(before[alone[-1].start() :])
+        if not known:
             return None
-        begin += len(rest)
-    seen, held = stream.text[begin:end], now[: first.start()]
-    held = held[held.find(b"\n") + 1 :]  # the first line of a ring may be cut
+        begin = end - len(behind)
+    seen = stream.text[begin:end]
+    held = now[: first.start()].partition(b"\n")[2]  # the first line of a ring may be cut
     raw_begin, raw_end = stream.raw(begin), stream.raw(end)
     agree = seen.endswith(held) or held.endswith(seen)
     torn = log is Log.DOM0 and _TORN.search(console, raw_begin, raw_end)
@@ -182,6 +184,6 @@ def advice(log: Log, now: bytes, gain: bytes) -> str:
     Four times the most of them, 1 MiB at least.
     """
     wanted = 1 << 20
-    while wanted < 4 * max(len(now), len(gain), _DUMP_BYTES):
+    while wanted < 4 * max(len(now), len(gain)):
         wanted *= 2
     return f"it holds {-(-len(now) // 1024)} KiB; boot with {_OPTIONS[log]}={wanted >> 20}M"

@@ -59,6 +59,21 @@ def test_lines_are_numbered_in_their_own_file() -> None:
     assert [one.checkpoint for one in found] == [C3, C6, C6, C6]
 
 
+def test_of_a_boot_only_symptoms_count() -> None:
+    said = HARMLESS + MASKALL + "(XEN) odd\n"
+    parts = [
+        LogPart(C1, raw("C1"), "(XEN) boot\n"),
+        LogPart(C3, raw("C3"), said, boot=True),
+        LogPart(C4, raw("C4"), said),
+    ]
+    assert at(read_log(parts, Log.XEN, RULES, ())) == [
+        ("maskall-set", "raw/C3:2"),
+        ("hvm-context-saved", "raw/C4:1"),
+        ("maskall-set", "raw/C4:2"),
+        (None, "raw/C4:3"),
+    ]
+
+
 @pytest.mark.parametrize("cut", [1, 5, 20, len(MASKALL) - 1])
 def test_a_line_that_was_cut_in_two_is_one(cut: int) -> None:
     found = read("(XEN) boot\n", HARMLESS + MASKALL[:cut], MASKALL[cut:] + HARMLESS)

@@ -28,6 +28,17 @@ def test_a_guest_says_all_of_its_line(said: list[str]) -> None:
     assert one.origin is Origin.GUEST
 
 
+def test_the_rest_of_a_message_is_found_behind_an_empty_line() -> None:
+    found = console_lines("(XEN) one (XEN) another\n\nrest\nroot\n")
+    assert [one.text for one in found if one.origin is Origin.XEN] == ["one rest", "another"]
+    assert [one.text for one in found if not one.is_rest] == ["one rest", "another", "", "root", ""]
+
+
+def test_a_level_within_another_message_hides_nothing_of_what_follows() -> None:
+    found = console_lines("(XEN) MSIs < <1>uart (XEN) d1v0 save: CPU\n")
+    assert (Origin.XEN, "d1v0 save: CPU") in [(one.origin, one.text) for one in found if not one.is_rest]
+
+
 @pytest.mark.parametrize("then", ["", "(XEN) d1v0 save: CPU"])
 def test_the_death_of_dom0_is_heard_also_before_a_word_of_xen(then: str) -> None:
     [marker] = find_markers(f"[   12.3] Kernel panic - not syncing: Fatal exception{then}\n")

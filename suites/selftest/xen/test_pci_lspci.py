@@ -54,13 +54,13 @@ def test_device_that_is_gone() -> None:
 
 
 STATUS = "\tStatus: Cap+ 66MHz- UDF- FastB2B- ParErr- DEVSEL=fast >TAbort- <TAbort- <MAbort- >SERR- <PERR- INTx-\n"
+EXPRESS = "\tCapabilities: [80] Express (v2) Endpoint, IntMsgNum 0\n"
 MSI = "\tCapabilities: [d0] MSI: Enable- Count=1/1 Maskable- 64bit+\n"
 
 
 def test_device_without_msix_and_without_driver() -> None:
-    device = parse_lspci(HEADER + CONTROL + STATUS + MSI + "\n")
+    device = parse_lspci(HEADER + CONTROL + STATUS + MSI + EXPRESS + "\n")
     assert device.msix is None
-    assert device.msi_line
     assert device.driver is None
     assert parse_lspci(HEADER + CONTROL + STATUS.replace("Cap+", "Cap-")).msix is None
 
@@ -85,6 +85,12 @@ def test_a_broken_list_of_extended_capabilities_hides_no_msix() -> None:
     assert parse_lspci(HEADER + CONTROL + STATUS + MSI + "\tCapabilities: [100 v1] <chain broken>\n\n").msix is None
 
 
+@pytest.mark.parametrize("count", [1, 2048])
+def test_as_many_vectors_as_there_can_be(count: int) -> None:
+    msix = parse_lspci(f"{HEADER}{CONTROL}\tCapabilities: [40] MSI-X: Enable- Count={count} Masked-\n").msix
+    assert msix == MsixControl(count - 1)
+
+
 def test_details_of_a_capability_are_not_the_device() -> None:
     assert parse_lspci(HEADER + CONTROL + "\t\tControl: Port+\n").command == CommandRegister(2)
 
@@ -99,7 +105,9 @@ def test_details_of_a_capability_are_not_the_device() -> None:
         (HEADER + CONTROL.replace("Mem+", "Mem?"), "a sign on each"),
         (HEADER + CONTROL.replace(" FastB2B-", ""), "a sign on each"),
         (HEADER + CONTROL + "\tCapabilities: [40] MSI-X: Enable- Count=0 Masked-\n", "Count=1"),
+        (HEADER + CONTROL + "\tCapabilities: [40] MSI-X: Enable- Count=2049 Masked-\n", "Count=1"),
         (HEADER + CONTROL + "\tCapabilities: [40] MSI-X: Enable- Count=2 Masked?\n", "Masked"),
+        (HEADER + CONTROL + "  Status: Cap+\n", "04:00.0 class: name"),
     ],
 )
 def test_not_understood(text: str, message: str) -> None:
@@ -111,6 +119,16 @@ def test_error_names_file_and_line() -> None:
     with pytest.raises(ParseError, match=r"^C4/lspci\.txt:2: ") as caught:
         parse_lspci(HEADER + "\tControl: Mem+\n", file="C4/lspci.txt")
     assert (caught.value.file, caught.value.line) == ("C4/lspci.txt", 2)
+
+
+def test_lines_are_counted_with_the_complaints_between_them() -> None:
+    said = f"pcilib: a warning\n{HEADER}\tControl: I/O- pcilib: another\nlspci: and one more\nMem+\n"
+    with pytest.raises(ParseError, match="Control: I/O- Mem") as caught:
+        parse_lspci(said)
+    assert caught.value.line == 3
+    with pytest.raises(ParseError, match="a second device") as caught:
+        parse_lspci(f"pcilib: a warning\n{HEADER}pcilib: another\n{HEADER}")
+    assert caught.value.line == 4
 
 
 @given(damaged([captured(name) for name in every("lspci.txt")]))

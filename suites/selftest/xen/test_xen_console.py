@@ -55,7 +55,11 @@ def test_no_other_captured_log_has_a_marker(name: str) -> None:
         ("cannot mask IRQ 45: masking MSI-X on Dom32753's 0000:04:00.0", "MASKALL_SET", "DomIO", NVME),
         ("cannot mask IRQ 45: masking MSI-X on d[IO]'s 0000:04:00.0", "MASKALL_SET", "DomIO", NVME),
         ("cannot mask IRQ 45: masking MSI-X on d3's 0000:04:00.0", "MASKALL_SET", "d3", NVME),
+        ("cannot disable IRQ 45: masking MSI-X on 0000:04:00.0", "MASKALL_SET", None, NVME),
         ("[2026-11-23 07:00:00] d3: assign (0000:04:00.0) failed (-16)", "ASSIGN_FAILED", "d3", NVME),
+        ("d3: assign 0000:04:00.0 failed (-16)", "ASSIGN_FAILED", "d3", NVME),
+        ("assign 0000:04:00.0 to dom3 failed (-16)", "ASSIGN_FAILED", "d3", NVME),
+        ("assign 0000:04:00.0 to Dom3 failed (-16)", "ASSIGN_FAILED", "d3", NVME),
         (
             "0000:04:00.0: unexpected initial MSI-X state (MASKALL=1, ENABLE=0), fixing",
             "INITIAL_STATE_FIXED",
@@ -73,6 +77,9 @@ def test_no_other_captured_log_has_a_marker(name: str) -> None:
 def test_markers_of_xen(line: str, kind: str, domain: str | None, device: Bdf | None) -> None:
     (marker,) = find_markers(f"(XEN) nothing\n(XEN) {line}\n")
     assert (marker.kind, marker.domain, marker.device, marker.line) == (MarkerKind[kind], domain, device, 2)
+    assert (marker.irq, marker.error) == {"MASKALL_SET": (45, None), "ASSIGN_FAILED": (None, -16)}.get(
+        kind, (None,) * 2
+    )
     assert marker.kind.is_host_crash == (kind == "XEN_PANIC")
     assert find_markers(line) == (), "not without Xen's prefix"
     assert find_markers(f"(d3) (XEN) {line}\n(d3) {line}") == (), "not from a guest"
@@ -119,12 +126,14 @@ def test_interrupted_message_keeps_its_line_and_its_rest() -> None:
     [
         ("d0", "d0"),
         ("Dom7", "d7"),
+        ("dom7", "d7"),
         ("dom 7", "d7"),
         ("Dom32753", "DomIO"),
         ("d32753", "DomIO"),
         ("d[IO]", "DomIO"),
         ("DomIO", "DomIO"),
         ("DomIO:8008", "DomIO"),
+        ("d32754", "DomXEN"),
         ("d[XEN]", "DomXEN"),
         ("d[IDLE]", "d[IDLE]"),
         ("guest", None),
@@ -146,6 +155,8 @@ def test_emulator_fault_is_recognised() -> None:
     [
         ("ffff82d04020abcd", "0000000000100028"),  # a guest's own fault, as 32-bit code
         ("ffff82d04020abcd", "ffffffff8100712e"),  # or in its kernel
+        ("ffff82d04020abcd", "ffff82cfffffffff"),  # or right beside Xen
+        ("ffff82d04020abcd", "ffff82d100000000"),
         ("hvm guest (d8v0)", "hypervisor (d8v0)"),  # Xen's own state
         ("hvm guest (d8v0)", "pv guest (d8v0)"),
         ("hvm guest (d8v0)", "hvm guest (d9v0)"),  # another guest's dump
@@ -170,10 +181,18 @@ def test_emulator_fault_within_the_known_text_only() -> None:
     assert emulator_triple_fault(TRIPLE_FAULT, range(0xFFFF82D040300000, 0xFFFF82D040400000)) is None
 
 
+@pytest.mark.parametrize("rip", [0xFFFF82D000000000, 0xFFFF82D0FFFFFFFF])
+def test_emulator_fault_at_each_end_of_xen(rip: int) -> None:
+    fault = emulator_triple_fault(TRIPLE_FAULT.replace("ffff82d04020abcd", f"{rip:x}"))
+    assert fault is not None and fault.rip == rip
+
+
 def test_dump_far_behind_the_fault_is_another_ones() -> None:
+    """A fault and its dump are sixteen lines of Xen's; a guest may talk as much as it likes."""
     first, rest = TRIPLE_FAULT.split("\n", 1)
-    assert emulator_triple_fault(first + "\n" + "(XEN) noise\n" * 5 + rest) is not None
-    assert emulator_triple_fault(first + "\n" + "(XEN) noise\n" * 40 + rest) is None
+    others = "(XEN) noise\n" * 10 + "(d8) (XEN) noise\n" * 40
+    assert emulator_triple_fault(f"{first}\n{others}{rest}") is not None
+    assert emulator_triple_fault(f"{first}\n{others}(XEN) noise\n{rest}") is None
 
 
 def test_the_dump_of_a_fault_ends_with_its_context() -> None:

@@ -95,6 +95,10 @@ class TestLivepatches:
         (row,) = parse_livepatches(self.CONTROL.replace("(96) with ffff82d0405b5000 (3)", f"(4) with {0:016x} (4)"))
         assert (row.old_size, row.new, row.new_size) == (4, 0, 4)
 
+    def test_each_of_two_has_its_own_functions(self) -> None:
+        text = self.CONTROL + self.CONTROL[self.CONTROL.index("(XEN)  name=") :].replace("maskall-control", "another")
+        assert [row.livepatch for row in parse_livepatches(text)] == ["maskall-control", "another"]
+
     def test_another_dump_ends_it(self) -> None:
         assert parse_livepatches(f"{self.CONTROL}(XEN) 'h' pressed -> showing keys\n{self.ROW}") == (self.HERE,)
 
@@ -250,6 +254,15 @@ def test_interleaved_lines_and_carriage_returns() -> None:
     noisy = M_HEADER + "(XEN) d4v0: upcall vector f3\n(d2)  MSI-X   45 forged\nlogin: root\n" + M_ROW
     rows = parse_masks(noisy.replace("\n", "\r\n"))
     assert [(row.irq, row.line) for row in rows] == [(44, 5)]
+
+
+def test_the_rest_of_a_row_stands_within_three_lines() -> None:
+    begun, rest = M_ROW[:40], M_ROW[40:]
+    between = "\n(XEN) d4v0: upcall vector f3\n(d2) word\n"
+    assert parse_masks(M_HEADER + begun + between + rest) == parse_masks(M_HEADER + M_ROW)
+    for text in (begun + between + "(d2) word\n" + rest, rest + begun + "\n"):
+        with pytest.raises(ParseError):
+            parse_masks(M_HEADER + text)
 
 
 def test_guest_cannot_add_rows_or_start_a_dump() -> None:

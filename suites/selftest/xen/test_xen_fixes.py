@@ -12,6 +12,7 @@ from harness.base.errors import InventoryError, ParseError
 from harness.host.stacks import stacks
 from harness.xen.keys.fixes import Fix, Product, has_fix, registry
 from harness.xen.keys.version import Answer, Version, parse_linux, parse_span, parse_xen, reached
+from harness.xen.keys.xl_output import parse_info
 
 YES, NO, UNKNOWN = Answer
 NUMBERS = st.integers(0, 99)
@@ -44,6 +45,7 @@ def test_xen_versions(text: str, version: Version) -> None:
         ("6.1.0-41-amd64", Version(6, 1)),
         ("5.15.0-91-generic", Version(5, 15)),
         ("4.19.48", Version(4, 19, 48)),
+        ("6.1.147-1-amd64", Version(6, 1, 147)),
         ("6.6.0-rc1", Version(6, 6, 0, before=True)),
         ("5.14.0-427.13.1.el9_4.x86_64", Version(5, 14)),
     ],
@@ -153,6 +155,15 @@ def test_what_the_stacks_are_expected_to_lack() -> None:
         assert lacking[name] == commits, name
 
 
+def test_each_product_has_its_version_among_the_facts_of_a_host() -> None:
+    rows = (f"{key} : {value}\n" for key, value in {"xen_version": "4.20.5", "release": "6.12.57"}.items())
+    facts = parse_info("".join(rows) + "virt_caps :\nxen_commandline :\nbuild_id :\n").facts
+    assert {one.called: str(one.parse(facts[one.fact])) for one in Product} == {
+        "Xen": "4.20.5",
+        "dom0's Linux": "6.12.57",
+    }
+
+
 GOOD = """\
 913751d7af:
   title: t
@@ -172,6 +183,8 @@ GOOD = """\
         ('"4.18.0"', '"4.18.1"', "ends in .0"),
         ('"4.18.0"', "4.18", "in quotes"),
         ('"4.18.0"', '"4.18"', "not a release"),
+        ('"4.18.0"', '"4.18.0-1"', "not a release"),
+        ('"4.18.0"', '"next"', "not a release"),
         ('"4.18.0"', '"4.18.0-rc1"', "not a release"),
         ('"4.18.0"', '"4.18.0-pre"', "not a release"),
         ("913751d7af", "xyz", "pattern"),
@@ -187,6 +200,13 @@ def test_a_malformed_registry_is_refused_with_its_place(tmp_path: Path, old: str
     with pytest.raises(InventoryError, match=r"bad\.yaml:\d") as caught:
         registry(path)
     assert told in str(caught.value)
+
+
+def test_a_branch_that_is_not_named_has_no_fix_unless_the_entry_is_incomplete(tmp_path: Path) -> None:
+    for name, more, answer in (("whole", "", NO), ("part", "  complete: false\n", UNKNOWN)):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(GOOD + more)
+        assert has_fix(registry(path)["913751d7af"], "4.16.5") is answer
 
 
 @pytest.mark.parametrize(

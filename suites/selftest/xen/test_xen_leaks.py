@@ -115,8 +115,11 @@ INFO = b"xen_version : 4.20\nvirt_caps :\nxen_commandline :\nbuild_id :\nrelease
     [
         ("xenstore.txt", b"", "no node"),
         ("xenstore.txt", b"xenstore-ls: could not access", "no node"),
+        ("xenstore.txt", b'tool = ""', "no node"),
+        ("xenstore.txt", b"/tool", "no node"),
         ("processes.txt", b"ps: not found", "no process"),
         ("xl_info.txt", INFO + b"total_memory : 2559\n", "outstanding_claims"),
+        ("xl_info.txt", INFO + b"outstanding_claims : 0\n", "total_memory"),
         ("xl_info.txt", b"total_memory : 2559\noutstanding_claims : 0\n", "xen_version missing"),
         ("xl_dmesg.txt", b"(XEN) nothing\n", "debug key"),
         ("xl_list.txt", b"", "header"),
@@ -124,5 +127,6 @@ INFO = b"xen_version : 4.20\nvirt_caps :\nxen_commandline :\nbuild_id :\nrelease
 )
 def test_a_section_that_cannot_be_read_is_refused(file: str, content: bytes, expected: str) -> None:
     files = {**files_of("4.20/no_guest_alive"), file: content}
-    with pytest.raises(ParseError, match=expected):
+    with pytest.raises(ParseError, match=expected) as caught:
         count(files, NVME)
+    assert caught.value.file == file

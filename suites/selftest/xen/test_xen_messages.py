@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.base.errors import InventoryError
 from harness.model.message import Meaning, Origin
 from harness.xen.keys.messages import Classified, Log, catalogue, classify, load_rules
-from harness.xen.keys.messages_table import BEGIN, END, table, with_table
+from harness.xen.keys.messages_table import BEGIN, END, publish, table, with_table
 from suites.selftest.fakes.hostile import CAPTURED
 
 RULES = catalogue()
@@ -192,6 +192,7 @@ def refused(tmp_path: Path, text: str) -> str:
         ("class: harmless", "class: harmless\n    fails: true", "9:12", "only a symptom can fail"),
         ("reason: f", "reason: f\n    continues: rowz", "12:16", "did you mean 'rows'?"),
         ("reason: f", "reason: f\n    cause: link", "12:12", "there is no cause 'link'"),
+        ("reason: f", "reason: f\n    question: 7", "12:15", "less than or equal to 6"),
         ("reason: f", "reasn: f", "11:5", "did you mean 'reason'?"),
         ("' row 1'", "' rov 1'", "4:14", "nothing under lines matches ' rov 1'"),
         ("\\d+']", "\\d+', ' no']", "3:25", "matches no line of the example"),
@@ -215,6 +216,14 @@ def test_a_rule_that_comes_too_late_is_refused(tmp_path: Path) -> None:
 def test_the_rules_of_the_example_are_good(tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text(RULE)
     assert list(load_rules(tmp_path / "good.yaml").rules) == ["first"]
+
+
+def test_what_other_rules_said_of_a_text_does_not_count() -> None:
+    line = "(XEN) cannot mask IRQ 42: masking MSI-X on Dom1's 0000:04:00.0\n"
+    fewer = {name: rule for name, rule in RULES.rules.items() if name != "maskall-set"}
+    others = RULES.model_copy(update={"rules": fewer})
+    for rules, name in ((RULES, "maskall-set"), (others, None), (RULES, "maskall-set")):
+        assert [one.name for one in classify(line, Log.XEN, rules)] == [name]
 
 
 def test_what_dmesg_sets_in_goes_on() -> None:
@@ -241,6 +250,17 @@ def test_the_published_table_is_of_these_rules() -> None:
     assert with_table(f"before\n{BEGIN}old\n{END}after\n", RULES) == f"before\n{BEGIN}\n{table(RULES)}\n{END}after\n"
     with pytest.raises(ValueError, match="no place for the table"):
         with_table("page", RULES)
+
+
+def test_the_table_is_put_where_the_old_one_was(tmp_path: Path) -> None:
+    page = tmp_path / "messages.md"
+    page.write_text(f"before\n{BEGIN}old\n{END}after\n")
+    publish(page)
+    assert page.read_text() == f"before\n{BEGIN}\n{table(RULES)}\n{END}after\n"
+
+
+def test_a_bar_does_not_end_a_cell_of_the_table() -> None:
+    assert "| c | this \\| that |\n" in table(RULES.model_copy(update={"causes": {"c": "this | that"}}))
 
 
 def test_each_rule_names_the_functions_that_print_it() -> None:

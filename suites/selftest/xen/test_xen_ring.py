@@ -75,6 +75,8 @@ def test_the_console_gives_back_exactly_what_is_lost(seed: int, more: int, size:
         assert not _marked(log, before) or not _marked(log, now)
     else:
         assert found.data == truth
+        whole = now if log is Log.DOM0 else now.partition(b"\n")[2]
+        assert found.lines == max(truth.count(b"\n") - whole.count(b"\n"), 0)
         assert found.raw in talk.recording()
 
 
@@ -118,11 +120,29 @@ class TestNotWhole:
         assert recorded(Log.XEN, before, now, console[: console.rindex(b"samples=")]) is None
         assert recorded(Log.XEN, before, now, console[first + 20 :]) is None
         assert recorded(Log.XEN, b"(XEN) nothing of its kind\n", now, console) is None
+        assert recorded(Log.XEN, before, mark(9999).encode(), console) is None
+        assert recorded(Log.XEN, None, mark(9999).encode(), console) is None
 
     def test_a_console_that_says_something_else_than_the_ring(self, turned: tuple[bytes, bytes, bytes]) -> None:
         before, now, console = turned
         at = console.rindex(b"(XEN) line")
         assert recorded(Log.XEN, before, now, console[:at] + b"(XEN) another\r\n" + console[at:]) is None
+
+
+def test_what_the_console_shows_to_be_all_is_not_lost() -> None:
+    """The ring has lost the last line that is alone, and nothing else: no line is on the console alone."""
+    alike, last, new = "(XEN) a line of a dump\n", mark(1), f"(XEN) new\n{mark(2)}"
+    now = (alike * 3)[5:] + new
+    found = recorded(Log.XEN, (last + alike * 3).encode(), now.encode(), (last + alike * 3 + new).encode())
+    assert found is not None
+    assert (found.data.decode(), found.lines) == (new, 0)
+
+
+def test_a_recording_that_begins_with_the_last_line_that_is_known() -> None:
+    known, lost, new = (f"[    {second}.000001] message {second}\n".encode() for second in range(3))
+    found = recorded(Log.DOM0, known, new, known + lost + new)
+    assert found is not None
+    assert (found.raw, found.data, found.lines) == (lost, lost + new, 1)
 
 
 def test_a_dump_that_no_ring_holds_is_taken_from_its_mark_on() -> None:
@@ -167,6 +187,24 @@ def test_the_longest_end_is_looked_for_behind_a_beginning_that_is_alike() -> Non
     alike = b"(XEN) what each reading of a ring that turns by whole dumps may begin with\n"
     last = mark(1).encode()
     assert gained(Log.XEN, alike + b"(XEN) x\n" + alike + last, alike + last + b"(XEN) new\n") == Gain(b"(XEN) new\n")
+
+
+def test_a_ring_may_begin_in_the_middle_of_a_line_of_signs() -> None:
+    last, new = mark(1).encode(), b"(XEN) new\n"
+    before = b"(XEN) " + b"=" * 80 + b"\n" + last
+    for left in (66, 67):
+        assert gained(Log.XEN, before, b"=" * left + b"\n" + last + new) == Gain(new), left
+
+
+@pytest.mark.parametrize("length", [63, 64])
+def test_what_is_too_short_to_be_known_again_is_taken_for_new(length: int) -> None:
+    before = b"(XEN) " + b"." * 80 + b"\n" + mark(1).encode()
+    gain = gained(Log.XEN, before, before[-length:])
+    assert (gain.data, bool(gain.lost)) == ((before[-length:], True) if length < 64 else (b"", False))
+
+
+def test_four_times_as_much_as_came_is_advised() -> None:
+    assert advice(Log.DOM0, b"." * 1024, b"." * (1 << 20)) == "it holds 1 KiB; boot with log_buf_len=4M"
 
 
 @pytest.mark.parametrize(("kib", "wanted"), [(1, 1), (256, 1), (257, 2), (512, 2), (2048, 8)])

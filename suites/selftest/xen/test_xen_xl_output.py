@@ -62,10 +62,10 @@ def test_captured_list_of_a_running_guest() -> None:
 
 def test_captured_zombie() -> None:
     rows = parse_list(captured("zombie_beside_new_guest.xl_list.txt"))
-    assert [(row.domid, row.zombie, row.dying) for row in rows] == [
-        (0, False, False),
-        (3, True, True),
-        (4, False, False),
+    assert [(row.domid, row.zombie, row.dying, row.paused) for row in rows] == [
+        (0, False, False, False),
+        (3, True, True, True),
+        (4, False, False, False),
     ]
 
 
@@ -140,9 +140,13 @@ def test_long_list_reads_every_part_of_an_address() -> None:
         long_list(c_info={"type": "pv", "name": None}),
         long_list(pcidevs={}),
         long_list(pcidevs=[{"bus": 256}]),
+        long_list(pcidevs=[{"domain": 1 << 32}]),
+        long_list(pcidevs=[{"dev": 32}]),
+        long_list(pcidevs=[{"func": 8}]),
         long_list(pcidevs=[{"dev": "3"}]),
         long_list(pcidevs=[{"func": True}]),
         long_list().replace('"domid": 1, ', ""),
+        long_list().replace('"domid": 1, ', '"domid": 32768, '),
     ],
 )
 def test_long_list_not_understood(text: str) -> None:
@@ -193,6 +197,11 @@ def test_what_is_not_printed_is_unknown_and_not_nothing() -> None:
     info = parse_info(INFO)
     assert info.total_memory_mib is None and info.outstanding_claims is None
     assert info.facts == {"xen_version": "4.20", "xen_build_id": "unknown", "xen_commandline": "", "kernel": "unknown"}
+
+
+def test_what_is_printed_identifies_the_host() -> None:
+    facts = parse_info("xen_version : 4.20\nvirt_caps :\nxen_commandline : a b\nbuild_id : c0\nrelease : 6.1\n").facts
+    assert facts == {"xen_version": "4.20", "xen_build_id": "c0", "xen_commandline": "a b", "kernel": "6.1"}
 
 
 @pytest.mark.parametrize("name", every("xl_info.txt"))
