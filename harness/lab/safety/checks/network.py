@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.lab.safety.checks.far import Far, far
 from harness.lab.safety.checks.finding import Finding, Lending, Level
-from harness.lab.safety.checks.owner import mapped_of, owners_of, terminals_of
+from harness.lab.safety.checks.owner import mapped_of, owners_of, passing, terminals_of
 from harness.lab.safety.checks.wires import Wires, is_address, link_local
 from harness.lab.safety.facts.facts import FactLine, Function, HostFacts
 
@@ -18,10 +18,9 @@ _INFINIBAND, _USB = "0c06", "0c03"
 _BLUETOOTH = "0d11"  # its links are told by themselves
 _FABRICS = {_INFINIBAND, "0207", "0208"}  # whose cards may have no interface: InfiniBand, Omni-Path
 _BORROWED = {"pciback", "xen-pciback"}
-_USERSPACE = {"vfio-pci", "uio_pci_generic", "igb_uio"}  # a program may run the card: DPDK, SPDK
 _VSOCK = {"1af4:1012", "1af4:1053", "15ad:0740"}  # virtio 1.2, 5.10: transitional and modern; VMware's VMCI
 _RESTING = re.compile(r" \[(?:ib_core|ib_ipoib|\w+_ib)\]$")
-_IDLE = {None, "pci-stub", *_BORROWED}
+_IDLE = {None, "pci-stub", "pci-pf-stub", *_BORROWED}  # a program may run a card at vfio or uio: DPDK, SPDK
 _NEEDED = ("net", "ssh", "addresses", "routes", "routes6", "tables", "ipsec")
 _STORES = ("block", "nvme", "iscsi", "backends", "layouts")  # what `far` is told by
 
@@ -169,7 +168,7 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
     gone = facts.missing("net")
     if gone and not function.netdevs and function.base != _STORAGE:
         yield Finding("network", Level.DENY, "unknown: the host's network interfaces cannot be read", (gone,))
-    driven = bool(function.code) and function.driver not in _IDLE | _USERSPACE
+    driven = bool(function.code) and function.driver is not None and not passing(function.driver)
     if not function.netdevs and _network(function) and driven and not _without_interface(function, facts):
         text = "unknown: a network card whose interface is not seen; a container may have it"
         yield Finding("network", Level.DENY, text, function.where)

@@ -33,7 +33,8 @@ _WORD = 4  # letters of a word that is no kind of device: `fb`, `snd`, `drm`
 _TERMINAL = re.compile(r"/(?:tty|wwan/\w+)/\w+$")
 _HANDED_OUT = re.compile(r"/(?:uio|vfio-dev)/\w+$")
 _NOTES = ("driver_path", "name")  # libxl's, of a device that is assignable: no domain has it by them (libxl_pci.c)
-_PASSING = {"pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic", "igb_uio"}
+# What hands a function on to a guest or a program; vfio has variants for some kinds (drivers/vfio/pci).
+_PASSING = re.compile(r"(?:xen-)?pciback|pci-(?:pf-)?stub|uio_pci_generic|igb_uio|(?:[\w-]+[-_])?vfio[-_]pci")
 
 
 def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Finding]:
@@ -47,11 +48,11 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     yield from used(function, facts, context)
     if function.bdf in context.ours:
         return
-    if function.driver in _PASSING:
+    if passing(function.driver):
         line = FactLine("drivers", 0, f"{function.bdf} {function.driver}")
         yield Finding("owner", Level.DENY, f"somebody else bound it to {function.driver}", (line,))
         return
-    if function.override in _PASSING:
+    if passing(function.override):
         line = FactLine("pci", 0, f"{function.bdf} driver_override {function.override}")
         yield Finding("owner", Level.DENY, f"somebody else means it for {function.override}", (line,))
     meant = tuple(line for key in ("cmdline", "meant") for line in facts.lines(key) if _meant(function, line.text))
@@ -76,7 +77,7 @@ def used(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fin
     if owners:
         yield Finding("owner", Level.DENY, "a domain owns it", owners)
     noted = tuple(line for line in facts.lines("owners") if _note(function, line))
-    if noted and function.driver not in _PASSING:
+    if noted and not passing(function.driver):
         told = "xl made it assignable and has not given it back: it may be in Xen's quarantine, without MSI and DMA"
         yield Finding("owner", Level.WARN, told, noted)
     for level, reason, signs in (
@@ -88,6 +89,11 @@ def used(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fin
     ):
         if found := tuple(signs):
             yield Finding("owner", level, reason, found)
+
+
+def passing(driver: str | None) -> bool:
+    """Whether this is a driver that does nothing with a function but hand it on."""
+    return bool(_PASSING.fullmatch(driver or ""))
 
 
 def owners_of(function: Function, facts: HostFacts) -> list[FactLine]:
