@@ -181,9 +181,13 @@ class Wires:
         return self.facts.interfaces.get(name)
 
     def virtual(self, name: str) -> bool:
-        """Made by a program or a hypervisor; xen-netfront's is below /sys/devices/vif-0. Unknown ones count."""
+        """Made by a program or a hypervisor, or of another machine by USB/IP. Unknown ones count.
+
+        That of xen-netfront is below /sys/devices/vif-0.
+        """
         card = self.card(name)
-        return card is None or not card.place or card.place.startswith(("/sys/devices/virtual/", "/sys/devices/vif-"))
+        made = ("/sys/devices/virtual/", "/sys/devices/vif-", "/sys/devices/platform/vhci_hcd.")
+        return card is None or not card.place or card.place.startswith(made)
 
     def flags(self, name: str) -> int | None:
         """None when they cannot be read."""
