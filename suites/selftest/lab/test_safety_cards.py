@@ -414,3 +414,60 @@ def test_what_a_sibling_that_is_lent_is_used_for(code: str, more: dict[str, str]
     entry = DeviceEntry.model_validate({"identity": IDENTITIES["nic"], "driver": "nvme", "endings": ()})
     found = decide("nic", entry, seen, ours=frozenset(), lent=lent)
     assert (level(found, "siblings") >= Level.DENY) is (expected is Level.DENY), found.findings
+
+
+BOARD = "ttyS0 realpath /sys/devices/pnp0/00:01/tty/ttyS0\n"
+
+
+@pytest.mark.parametrize(("code", "name"), [("0c0330", "ttyUSB0"), ("0c0330", "ttyACM1"), ("070002", "ttyS9")])
+@pytest.mark.parametrize(
+    ("told", "driver", "expected"),
+    [
+        ({"tty": BOARD}, "some", Level.OK),
+        ({"tty": BOARD}, "", Level.LETHAL),
+        ({"tty": BOARD}, "pciback", Level.LETHAL),
+        ({"tty": BOARD}, "xen-pciback", Level.LETHAL),
+        ({"tty": BOARD}, "pci-stub", Level.LETHAL),
+        ({"tty": BOARD}, "uio_pci_generic", Level.LETHAL),
+        ({"tty": ""}, "some", Level.LETHAL),
+        ({}, "some", Level.LETHAL),
+        ({"tty": f"{BOARD}missing x\n"}, "some", Level.LETHAL),
+        ({"tty": BOARD, "consoles": "NAME -W- (E) 188:0\n"}, "some", Level.LETHAL),
+    ],
+)
+def test_a_console_that_is_asked_for_and_is_not_there(
+    code: str, name: str, told: dict[str, str], driver: str, expected: Level
+) -> None:
+    """The command line still asks for it; what no driver of Linux has may have been its device."""
+    told = {key: text.replace("NAME", name) for key, text in told.items()}
+    seen = facts(
+        pci="=" + function(NIC, NIC_HOME, "8086:10d3", code),
+        drivers=f"={NIC} {driver}\n" if driver else "=",
+        cmdline=f"= ro console={name},115200\n",
+        **told,
+    )
+    assert max(levels(seen, "console")) is expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("speakup.synth=dectlk speakup_dectlk.dev=ttyS4", Level.LETHAL),
+        ("speakup_apollo.dev=ttyS4", Level.LETHAL),
+        ("speakup_dectlk.dev=ttyS0", Level.OK),
+        ("speakup_dectlk.ser=4", Level.OK),
+        ("xspeakup_dectlk.dev=ttyS4", Level.OK),
+    ],
+)
+def test_a_synthesizer_that_reads_the_screen(words: str, expected: Level) -> None:
+    tty = f"{BOARD}ttyS4 realpath {NIC_HOME}/tty/ttyS4\n"
+    seen = facts(pci="=" + function(NIC, NIC_HOME, "8086:10d3", "070002"), cmdline=f"= ro {words}\n", tty=tty)
+    assert levels(seen, "console") == [expected]
+
+
+def test_a_network_card_by_usbip_stands_on_a_card_nobody_knows() -> None:
+    usb = card("eth5", "/sys/devices/platform/vhci_hcd.0/usb5/5-1/5-1:1.0/net/")
+    for more, expected in ((usb, Level.LETHAL), (usb.replace("vhci_hcd.0", "xhci-hcd.0"), Level.OK)):
+        routes = "=eth5 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+        seen = facts(net=more, addresses="=9: eth5    inet 192.0.2.1/24 x\n", routes=routes)
+        assert levels(seen, "network")[0] is expected

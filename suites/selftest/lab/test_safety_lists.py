@@ -351,7 +351,13 @@ def test_disks_of_elsewhere(name: str) -> None:
     assert levels(facts(block=f"{block}0\n"), "network") == [Level.OK]
 
 
-@pytest.mark.parametrize("driver", ["pciback", "xen-pciback", "vfio-pci", "pci-stub", "uio_pci_generic", "igb_uio"])
+@pytest.mark.parametrize(
+    "driver",
+    [
+        *("pciback", "xen-pciback", "vfio-pci", "pci-stub", "pci-pf-stub", "uio_pci_generic", "igb_uio"),
+        *("qat_vfio_pci", "mlx5_vfio_pci", "hisi-acc-vfio-pci", "nvgrace-gpu-vfio-pci", "xe-vfio-pci"),
+    ],
+)
 def test_drivers_that_lend_a_card(driver: str) -> None:
     """As owner; as an idle card; and as one that a program may drive while the session cannot be explained."""
     seen = facts(net=f"={ETH0}", drivers=f"={NIC} {driver}\n")
@@ -360,7 +366,7 @@ def test_drivers_that_lend_a_card(driver: str) -> None:
     over = facts(pci=f"{NIC} driver_override {driver}\n")
     assert levels(over, "owner") == [Level.DENY]
     lost = facts(net=f"={ETH0}", drivers=f"={NIC} {driver}\n", ssh="=")
-    may = driver in ("vfio-pci", "uio_pci_generic", "igb_uio")
+    may = "vfio" in driver or "uio" in driver
     assert (Level.LETHAL in levels(lost, "network")) is may
     held = facts(net=f"={ETH0}", drivers=f"={NIC} {driver}\n", ssh="=", owners='/libxl/pci/0000-02-00-0/domid = "2"\n')
     assert (Level.LETHAL in levels(held, "network")) is (may or "pciback" in driver)
@@ -440,6 +446,10 @@ def test_drivers_of_serial_ports_whatever_the_class(driver: str) -> None:
         "efifb0",
         "smh0",
         "sbi0",
+        "earlyvga0",
+        "earlyser0",
+        "earlydbg0",
+        "earlyxdbc0",
         "ttyS0",
     ],
 )

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from harness.base.errors import ParseError
 from harness.lab.safety.checks import named
 from harness.lab.safety.checks.finding import Finding, Lending, Level
+from harness.lab.safety.checks.owner import passing
 from harness.lab.safety.facts.facts import PCI_PATH, FactLine, Function, HostFacts
 
 _VGA, _DISPLAY, _OTHER_DISPLAY = "0300", "03", "0380"
@@ -26,8 +27,10 @@ _PORTS, _WINDOW = 0x1000, 0x10000  # how far behind a BAR's start (ports, memory
 # Consoles that are no PCI serial card: Xen's, the display, a board's own UART, memory, the network.
 _ELSEWHERE = re.compile(
     r"(?:hvc|xvc|tty|ttyAMA|ttySAC|ttymxc|ttyLP|ttyPS|ttyUL|ttySC|ttyMV|ttyTHS|ttyMSM|ttyHV|sclp|pstore|ramoops|netcon|"
-    r"netcon_ext|xenboot|drm_log|ttynull|braille|ttyprintk|efifb|smh|sbi)-?\d*|none|null|ttyS0|vga|com\d?|"
+    r"netcon_ext|xenboot|drm_log|ttynull|braille|ttyprintk|efifb|smh|sbi|early(?:vga|ser|dbg|xdbc))-?\d*|none|null|"
+    r"ttyS0|vga|com\d?|"
 )
+_WORDS = r"console|earlyprintk|earlycon|kgdboc|speakup_\w+\.dev"  # of Linux, behind which a terminal is named
 _USB_CONSOLE = re.compile(r"(?:ttyUSB|ttyACM|dbc|ttyDBC|xdbc|xhci|ehci|dbgp)\d*")
 
 
@@ -66,12 +69,15 @@ def _command_lines(facts: HostFacts) -> list[FactLine]:
 
 
 def _named(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
-    """Consoles in use (/proc/consoles) and those that Linux's command line asks for, without their options."""
+    """Consoles in use (/proc/consoles) and those that Linux's command line asks for, without their options.
+
+    Speakup reads the screen aloud by a device whose port the kernel itself has (admin-guide/spkguide.txt).
+    """
     for line in facts.lines("consoles"):
         if not line.text.startswith("missing "):
             yield line, line.text.split()[0]
     for line in facts.lines("cmdline"):
-        for match in re.finditer(r"(?:^|\s)(?:console|earlyprintk|earlycon|kgdboc)=(?:kms,|kbd,)*(\S*)", line.text):
+        for match in re.finditer(rf"(?:^|\s)(?:{_WORDS})=(?:kms,|kbd,)*(\S*)", line.text):
             if re.search(r",0x[0-9a-f]", match[1]):  # by its address: `_uarts`
                 continue
             for name in match[1].split(",")[:2]:
@@ -197,6 +203,8 @@ def _usb(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str]]
         if not re.match(r"ttyUSB|ttyACM|ttyDBC", name):
             continue
         home = _home(facts, name)
+        if home is None and _nowhere(function, facts, line):
+            continue
         if home is None or str(function.bdf) in PCI_PATH.findall(home.text):
             yield line, "a console hangs on a USB controller"
 
@@ -208,12 +216,22 @@ def _terminals(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine,
         if home is not None:
             if str(function.bdf) in PCI_PATH.findall(home.text):
                 yield line, f"the console {name} is on it"
-        elif re.fullmatch(r"ttyS[1-9]\d*", name) and _serial(function):
+        elif re.fullmatch(r"ttyS[1-9]\d*", name) and _serial(function) and not _nowhere(function, facts, line):
             yield line, f"a serial port, and the serial console {name} is in use"
         elif re.fullmatch(r"lp\d+", name) and function.kind == _PARALLEL:
             yield line, f"a parallel port, and the console {name} is in use"
         elif re.fullmatch(r"hvc[1-9]\d*", name) and function.id in _VIRTIO_CONSOLE:
             yield line, f"a console of a virtual machine, and {name} is in use"
+
+
+def _nowhere(function: Function, facts: HostFacts, line: FactLine) -> bool:
+    """Whether a terminal that is not there is asked for by the command line alone, and this function could not have it.
+
+    What no driver of Linux has may have been its device when the machine started.
+    """
+    told = bool(facts.lines("tty")) and facts.missing("tty") is None
+    driven = function.driver is not None and not passing(function.driver)
+    return line.section == "cmdline" and told and driven
 
 
 def _home(facts: HostFacts, name: str) -> FactLine | None:
