@@ -102,6 +102,7 @@ HOLES = [
      Level.LETHAL),
     ("card", "console", {"pci": serial_card("0c0320"), "xen": "xen_commandline : console=dbgp\n"}, Level.LETHAL),
     ("card", "console", {"pci": serial_card("0c0330"), "cmdline": "console=ttyUSB0\n"}, Level.LETHAL),
+    ("card", "console", {"pci": serial_card("0c0330"), "cmdline": "kgdboc=kms,kbd,115200,ttyUSB0\n"}, Level.LETHAL),
     ("card", "console", {"pci": serial_card("0c0330"), "cmdline": "earlyprintk=keep,xdbc\n"}, Level.LETHAL),
     ("card", "console", {"pci": serial_card("0c0320"), "cmdline": "earlyprintk=keep,xdbc\n"}, Level.OK),
     ("card", "console", {"pci": serial_card("0c0320"), "xen": "xen_commandline : console=com1,vga,dbgp\n"},

@@ -80,7 +80,7 @@ def _named(facts: HostFacts) -> Iterator[tuple[FactLine, str]]:
         for match in re.finditer(rf"(?:^|\s)(?:{_WORDS})=(?:kms,|kbd,)*(\S*)", line.text):
             if re.search(r",0x[0-9a-f]", match[1]):  # by its address: `_uarts`
                 continue
-            for name in match[1].split(",")[:2]:
+            for name in match[1].split(","):
                 if not re.fullmatch(r"\d+[a-z]?\d*|keep|efi|xen|serial|pciserial|0x[0-9a-f]+|on|io|mmio\w*", name):
                     yield line, name
 
