@@ -63,6 +63,8 @@ HOLES = [
     # a disk that is its own, or one that is built on another
     ("disk", "storage", {"block": f"={ROOT}{ODD}", "mounts": ODD_MOUNT}, Level.LETHAL),
     ("disk", "storage", {"block": f"={ROOT}{ODD}odd0 slave vda\n", "mounts": ODD_MOUNT}, Level.DENY),
+    *(("disk", "storage", {"block": f"={ROOT}{ODD}", "mounts": ODD_MOUNT, "drivers": f"={DISK} {driver}\n"}, Level.DENY)
+      for driver in ("pciback", "xen-pciback", "pci-stub", "vfio-pci", "igb_uio")),
     # partitions of what is built on it; a disk of cciss, whose name has a slash, by another name
     ("disk", "storage", {"block": "nvme1n1 holder md7\nmd7 realpath /sys/devices/virtual/block/md7\nmd7 dev 9:7\n"
                          "md7p1 realpath /sys/devices/virtual/block/md7/md7p1\nmd7p1 dev 259:7\nmd7p1 partition 1\n",
@@ -85,6 +87,9 @@ HOLES = [
     ("nic", "network", {"addresses": UP, "cmdline": "netconsole=@/02:00:5E:00:00:99,@192.0.2.9/\n",
                         "net": "eth0 address 02:00:5e:00:00:99\n"}, Level.DENY),
     ("nic", "network", {"routes": "eth1 000200C6 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"}, Level.DENY),
+    # a program that has the memory of a card of the network mapped may send by it, by another it does not
+    *(("card", "network", {"pci": serial_card(code), "net": f"={ETH0}", "ssh": "=",
+                           "mapped": f"{NIC_HOME}/resource0\n"}, expected) for code, expected in (("020000", Level.LETHAL), ("120000", Level.OK))),
     # our session comes over a virtual function of it
     ("nic", "network", {"pci": function(VF, VF_HOME, "8086:10ed", "020000") + f"{VF} physfn {NIC_HOME}\n",
                         "net": card("eth9", f"{VF_HOME}/net/"), "addresses": "=9: eth9    inet 192.0.2.1/24 x\n"},

@@ -184,6 +184,15 @@ def test_those_that_are_understood_are_none(section: str, line: str) -> None:
     assert ask("card", facts(**{section: f"{line}\n"})).allowed({})
 
 
+@pytest.mark.parametrize(("bits", "expected"), [(64, Level.LETHAL), (48, Level.LETHAL), (96, Level.DENY)])
+def test_the_most_specific_way_is_taken_be_it_a_route_or_the_net_of_an_address(bits: int, expected: Level) -> None:
+    """Two of one length are two ways."""
+    address = "9: eth1    inet6 2001:db8::1/64 scope global \\\n"
+    route = f"20010db8{'0' * 24} {bits:02x} {SIX.partition(' 00 ')[2]}\n"
+    mounted = "50 1 0:50 / /x rw - nfs4 [2001:db8::9]:/x rw,addr=2001:db8::9\n"
+    assert max(levels(facts(addresses=address, routes6=route, mounts=mounted), "network")) is expected
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [("host3 netdev eth1", [("eth1",)]), ("host3 netdev (null)", [()]), ("host4 netdev eth1", [()])],

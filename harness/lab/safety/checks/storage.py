@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from harness.lab.safety.checks.disks import FAR, Disks, homeless
 from harness.lab.safety.checks.far import DIRECT
 from harness.lab.safety.checks.finding import Finding, Lending, Level
-from harness.lab.safety.checks.owner import drivers_of, owners_of
+from harness.lab.safety.checks.owner import drivers_of, owners_of, passing
 from harness.lab.safety.facts.facts import FactLine, Function, HostFacts, Thing
 
 _NEEDED = ("devlinks", "btrfs", "mounts", "swaps", "zpool", "backends", "cmdline", "users")
@@ -17,7 +17,6 @@ _FIBRE_CHANNEL, _SD = "0c04", "0805"
 # Adapters of file systems of the machine below (virtio 1.2, 5.11 and 5.19): which mount goes over which is not told.
 _VIRTIOFS, _NINE = re.compile(r" - virtiofs "), re.compile(r" - 9p .*\btrans=virtio\b")
 _SHARES = {"1af4:105a": _VIRTIOFS, "1af4:1009": _NINE, "1af4:1049": _NINE}
-_IDLE = {None, "pciback", "xen-pciback", "pci-stub", "vfio-pci"}  # no driver of theirs makes a disk here
 _NO_MEDIUM = "unknown No medium found"  # ENOMEDIUM; a CD drive keeps the size of the disc that was in it
 _SAMPLES = 5  # of a disk, each a row and `*` when it is zero: see facts.sh
 
@@ -59,9 +58,10 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         level = Level.LETHAL if _stores(function) else Level.DENY
         yield Finding("storage", level, "unknown: the host's block devices cannot be read", (gone,))
     if not function.blocks:
+        works = function.driver is not None and not passing(function.driver)
         homes = {name for name, block in facts.blocks.items() if homeless(block) and not FAR.match(name)}
         lost = tuple(dict.fromkeys(line for line, name in disks.uses if name in disks.stack(frozenset(homes))))
-        if lost and function.base == _STORAGE and function.driver not in _IDLE and not context.holds(function):
+        if lost and function.base == _STORAGE and works and not context.holds(function):
             text = "unknown: of which controller a disk in use is, and it could be this one"
             yield Finding("storage", Level.LETHAL, text, lost)
         if _stores(function) and not context.holds(function):
