@@ -471,3 +471,45 @@ def test_a_network_card_by_usbip_stands_on_a_card_nobody_knows() -> None:
         routes = "=eth5 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
         seen = facts(net=more, addresses="=9: eth5    inet 192.0.2.1/24 x\n", routes=routes)
         assert levels(seen, "network")[0] is expected
+
+
+def capability(kind: int, after: int = 0) -> str:
+    """A config space of one capability, or of two."""
+    data = bytearray(256)
+    data[0:8], data[0x34] = bytes.fromhex("86 80 d3 10 06 04 10 00".replace(" ", "")), 0x50
+    data[0x50:0x52], data[0x60:0x62] = bytes([1, 0x60]), bytes([kind, after])
+    rows = [f"{at:06x} {data[at : at + 16].hex(' ')}" for at in range(0, 256, 16)]
+    return "\n".join([f"function {NIC}", *rows, "000100", ""])
+
+
+ROOT_BUS = f"/sys/devices/pci0000:00/{NIC}"
+BARE = ("", capability(0x10))  # how it is reset, and what it has
+
+
+@pytest.mark.parametrize(
+    ("home", "code", "told", "expected"),
+    [
+        (ROOT_BUS, "080100", BARE, Level.LETHAL),
+        (NIC_HOME, "080100", BARE, Level.OK),
+        (ROOT_BUS, "088000", BARE, Level.LETHAL),
+        (ROOT_BUS, "110100", BARE, Level.LETHAL),
+        (ROOT_BUS, "118000", BARE, Level.OK),
+        (ROOT_BUS, "020000", BARE, Level.OK),
+        (NIC_HOME, "088000", BARE, Level.OK),
+        (ROOT_BUS, "088000", ("flr", BARE[1]), Level.OK),
+        (ROOT_BUS, "088000", ("unknown", BARE[1]), Level.OK),
+        (ROOT_BUS, "088000", ("", capability(0x05)), Level.OK),
+        (ROOT_BUS, "088000", ("", capability(0x11)), Level.OK),
+        (ROOT_BUS, "088000", ("", capability(0x10, 0x50)), Level.OK),  # a circle
+        (ROOT_BUS, "088000", ("", f"function {NIC}\n000000 {' '.join(['ff'] * 16)}\n*\n000100\n"), Level.OK),
+        (ROOT_BUS, "088000", ("", ""), Level.DENY),
+    ],
+)
+def test_registers_of_the_machine_itself(home: str, code: str, told: tuple[str, str], expected: Level) -> None:
+    """What has a class of many kinds is the machine's own where it is on a root bus and nobody could work with it."""
+    pci = function(NIC, home, "8086:2fb4", code)
+    reset = {"": "", "unknown": f"{NIC} reset 1\n"}.get(told[0], f"{NIC} reset_method {told[0]}\n{NIC} reset 1\n")
+    pci = pci.replace(f"{NIC} reset_method flr bus\n{NIC} reset 1\n", reset)
+    seen = facts(pci=f"={pci}", config=f"={told[1]}", net=f"={ETH0}")
+    found = decide_at(NIC, Bdf.parse(NIC), seen, Lending())
+    assert [one.level for one in found.findings if one.check == "kind"] == [expected]

@@ -571,7 +571,8 @@ KINDS = [
     ("058000", Level.LETHAL),
     ("060000", Level.LETHAL),
     ("068000", Level.LETHAL),
-    *((f"08{sub:02x}00", Level.LETHAL) for sub in (0, 1, 2, 3, 4, 6, 7)),
+    ("080100", Level.OK),  # of an add-in card; those of the chipset are on a root bus
+    *((f"08{sub:02x}00", Level.LETHAL) for sub in (0, 2, 3, 4, 6, 7)),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from harness.base.errors import ParseError
 from harness.lab.safety.checks.finding import Finding, Lending, Level
 from harness.lab.safety.facts.extended import capabilities
 from harness.lab.safety.facts.facts import PCI_PATH, Function, HostFacts
@@ -14,6 +15,8 @@ _BRIDGE, _MEMORY, _SYSTEM = "06", "05", "08"
 _SMBUS, _IPMI, _USB4 = "0c05", "0c07", "0c0340"
 _DVSEC, _CXL = 0x23, bytes.fromhex("981e")  # linux/pci_regs.h; vendor of the CXL consortium
 _SYSTEM_DEVICES = {"0805", "0880"}  # SD host controllers, and what has no subclass; the rest is the machine itself
+_DMA = "0801"  # of the chipset's own buses; or an add-in card's, as the management function of a SmartNIC
+_NAMELESS = {"0880", "1101"}  # also channels of memory controllers, power control, counters: Intel's uncore
 _KNOWN = {*(f"{code:02x}" for code in range(1, 0x14)), "40", "ff"}  # PCI ID database, device classes
 _ENTROPY = {"1af4:1005", "1af4:1044"}  # virtio 1.2, 5: transitional and modern; of class 00ff as others of virtio are
 # virtio 1.2, 5.13; Xen's platform device, below which all paravirtual ones of a guest are (drivers/xen/platform-pci.c).
@@ -44,8 +47,11 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         yield Finding("kind", Level.LETHAL, "it is memory, which may be the machine's own", here)
     elif function.kind == _SMBUS:
         yield Finding("kind", Level.LETHAL, "it is the board's SMBus: memory modules, voltages, clocks", here)
-    elif function.id in _MACHINE or (function.base == _SYSTEM and function.kind not in _SYSTEM_DEVICES):
+    elif function.id in _MACHINE or (function.base == _SYSTEM and not _separate(function)):
         yield Finding("kind", Level.LETHAL, "it is a part of the machine itself: IOMMU, timer, interrupts", here)
+    elif function.kind in _NAMELESS and _bare(function):
+        text = "it is registers of the processor or the chipset itself, with neither a reset nor MSI"
+        yield Finding("kind", Level.LETHAL, text, here)
     elif function.base not in _KNOWN and function.id not in _ENTROPY:
         yield Finding("kind", Level.DENY, f"unknown: class {function.code}", here)
     if function.driver == "thunderbolt" or function.code == _USB4:
@@ -70,6 +76,22 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
         yield Finding("kind", Level.DENY, "unknown: its config space cannot be read", here)
     elif not function.config.gone and function.config.header_type != 0:
         yield Finding("kind", Level.LETHAL, "its config space is that of a bridge", here)
+
+
+def _separate(function: Function) -> bool:
+    """Whether a system device is not the machine's own by its class."""
+    return function.kind in _SYSTEM_DEVICES or (function.kind == _DMA and len(function.chain) > 1)
+
+
+def _bare(function: Function) -> bool:
+    """On a root bus, and known to have neither a reset nor MSI."""
+    config = function.config
+    if config is None or config.gone or len(function.chain) > 1 or function.reset_methods != ():
+        return False
+    try:
+        return config.msix is None and not config.msi
+    except ParseError:
+        return False
 
 
 def _cxl_memory(config: ConfigSpace) -> bool:
