@@ -347,3 +347,34 @@ def test_a_route_is_before_the_network_of_an_address_that_it_is_a_part_of() -> N
     wires = Wires(told)
     assert wires.towards("192.0.2.200") == {"eth1"}
     assert wires.towards("192.0.2.100") == {"eth0"}
+
+
+BESIDE = "0000:04:00.0"
+BESIDE_HOME = f"/sys/devices/pci0000:00/0000:00:1c.3/{BESIDE}"
+AWAY = f"7: eth1: <UP> mtu 1500 link/ether parentbus pci parentdev {NIC} \n"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, [Level.DENY, Level.LETHAL]),
+        ({"drivers": f"={NIC} mlx5_core\n{BESIDE} igb\n"}, [Level.DENY]),
+        ({"drivers": f"={BESIDE} mlx5_core\n"}, []),
+        ({"addresses": "", "routes": ""}, [Level.DENY]),  # the session is by eth0, and the other card has no part in it
+        ({"namespaces": AWAY}, [Level.DENY, Level.DENY]),
+        ({"namespaces": AWAY.replace(NIC, BESIDE)}, [Level.DENY, Level.LETHAL]),
+    ],
+)
+def test_an_interface_may_stand_on_two_functions_of_its_driver(more: dict[str, str], expected: list[Level]) -> None:
+    """One card in two slots: the second function has no interface of its own (multi-PF)."""
+    told = {
+        "drivers": f"={NIC} mlx5_core\n{BESIDE} mlx5_core\n",
+        "addresses": "=9: eth2    inet 192.0.2.1/24 x\n",
+        "routes": "=eth2 00000000 FE0200C0 0003 0 0 0 00000000 0 0 0\n",
+    }
+    seen = facts(
+        pci=function(BESIDE, BESIDE_HOME, "15b3:1021", "020000"),
+        net=f"={ETH0}{card('eth2', f'{BESIDE_HOME}/net/')}",
+        **(told | more),
+    )
+    assert [one.level for one in network(seen.functions[Bdf.parse(NIC)], seen, Lending())] == expected

@@ -172,6 +172,9 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
     if not function.netdevs and _network(function) and driven and not _without_interface(function, facts):
         text = "unknown: a network card whose interface is not seen; a container may have it"
         yield Finding("network", Level.DENY, text, function.where)
+        if _half(function, wires):
+            text = "unknown: an interface that carries this machine has its driver, and could stand on both functions"
+            yield Finding("network", Level.LETHAL, text, function.where)
     away = tuple(wires.away(function))
     if away:
         yield Finding("network", Level.DENY, "another network namespace has an interface of it", away)
@@ -217,6 +220,16 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
     used = _told(mine, wires)
     if used and any(wires.up(name) for name in function.netdevs):
         yield Finding("network", Level.DENY, "its interface is up and has an address or a route", used)
+
+
+def _half(function: Function, wires: Wires) -> bool:
+    """Whether it could be a second function of an interface that is needed: of a card in two slots (mlx5, multi-PF).
+
+    Source: Documentation/networking/multi-pf-netdev.rst. Where a container has an interface of it, that is what it has.
+    """
+    alike = (one for one in wires.facts.functions.values() if one.driver == function.driver and one.netdevs)
+    needed = any(tuple(_carried(one, wires.upwards(one.netdevs), wires)) for one in alike)
+    return needed and not any(wires.away(function))
 
 
 def _told(mine: set[str], wires: Wires) -> tuple[FactLine, ...]:
