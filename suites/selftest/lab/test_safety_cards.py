@@ -14,10 +14,13 @@ from harness.lab.safety.gate import decide, decide_at, explain
 from harness.model.address import Bdf
 from suites.selftest.lab.test_safety_gate import (
     BASE,
+    DISK,
+    DISK_HOME,
     ETH0,
     IDENTITIES,
     NIC,
     NIC_HOME,
+    ROOT,
     card,
     config,
     decision,
@@ -513,3 +516,37 @@ def test_registers_of_the_machine_itself(home: str, code: str, told: tuple[str, 
     seen = facts(pci=f"={pci}", config=f"={told[1]}", net=f"={ETH0}")
     found = decide_at(NIC, Bdf.parse(NIC), seen, Lending())
     assert [one.level for one in found.findings if one.check == "kind"] == [expected]
+
+
+TAPE = f"{NIC_HOME}/host6/target6:0:1/6:0:1:0"
+NODES = f"9:1 realpath {TAPE}/scsi_tape/st1\n21:3 realpath {TAPE}/scsi_generic/sg3\n"
+
+
+@pytest.mark.parametrize(
+    ("exported", "tape", "disk"),
+    [
+        ("/dev/sg3", Level.LETHAL, Level.OK),
+        ("/dev/st1", Level.LETHAL, Level.OK),
+        (TAPE, Level.LETHAL, Level.OK),
+        ("/dev/sg33", Level.DENY, Level.DENY),  # nobody knows what that is, and it could be any disk
+        ("/dev/g3", Level.DENY, Level.DENY),
+        (f"{DISK_HOME}/host7/target7:0:1/7:0:1:0", Level.DENY, Level.LETHAL),
+        ("/dev/sg4", Level.DENY, Level.LETHAL),
+        ("/srv/disk.img", Level.DENY, Level.OK),
+    ],
+)
+def test_what_a_target_of_scsi_passes_through(exported: str, tape: Level, disk: Level) -> None:
+    """A tape drive at one function, a blank disk at another: nothing of either is open."""
+    scsi = f"{DISK_HOME}/host7/target7:0:1/7:0:1:0"
+    seen = facts(
+        pci=f"={function(NIC, NIC_HOME, '1000:0097', '010700')}{function(DISK, DISK_HOME, '1000:0097', '010700')}",
+        drivers=f"={NIC} mpt3sas\n{DISK} mpt3sas\n",
+        block=f"={ROOT}sdb realpath {scsi}/block/sdb\nsdb dev 8:16\nsdb size 2097152\n",
+        signatures="=sdb 2 \n",
+        nvme="=",
+        chars=f"{NODES}21:4 realpath {scsi}/scsi_generic/sg4\n",
+        exported=f"{exported}\n",
+    )
+    for place, expected in ((NIC, tape), (DISK, disk)):
+        found = decide_at(place, Bdf.parse(place), seen, Lending())
+        assert max(one.level for one in found.findings if one.check == "storage") is expected

@@ -234,6 +234,13 @@ def test_what_the_kernel_serves_to_others_is_told(fake_host: FakeLab) -> None:
     fake_host.fake.tree.write(f"{config}/cluster/c1/heartbeat/0004FB0000050001/dev", "\n")
     told = ["/dev/nvme1n1", "/dev/nvme1", "/dev/sdb", "[key]", "/srv/disk.img", "/dev/sda", "/dev/nvme1n1", "/dev/dm-3"]
     assert lines(read(fake_host), "exported", "") == told
+    fake_host.fake.tree.write(f"{config}/target/core/pscsi_1/tape/udev_path", "/dev/sg3\n")
+    fake_host.fake.tree.link("/sys/kernel/scst_tgt/devices/6:0:1:0/scsi_device", "/sys/class/block/nvme1n1")
+    place = str(fake_host.fake.tree.real("/sys/class/block/nvme1n1").resolve())
+    served = lines(read(fake_host), "exported", "")
+    assert [*served[:5], *served[6:7], *served[8:]] == told
+    assert served[5] == "/dev/sg3"
+    assert served[7].startswith("/sys/devices/pci") and place.endswith(served[7])
 
 
 def test_who_speaks_without_ip_is_told_and_what_comes_and_goes_is_not(fake_host: FakeLab) -> None:

@@ -171,8 +171,19 @@ class Disks:
             controller = re.fullmatch(r"/dev/(nvme\d+)", line.text.strip())  # nvmet passes it through as a whole
             if controller:
                 yield from ((line, name) for name in self._drives(controller[1]))
+            elif places := self._passed(line):
+                blocks = self.facts.blocks.items()
+                yield from ((line, name) for name, block in blocks for one in places if _same_drive(block, one))
             else:
                 yield from ((line, name) for name in self._devices(line.text.strip()))
+
+    def _passed(self, line: FactLine) -> list[str]:
+        """Where a SCSI device is that the kernel's target passes through: by the place of its node, or by its own."""
+        text = line.text.strip()
+        if text.startswith("/sys/devices/"):
+            return [text]
+        nodes = (one.text.partition(" realpath ")[2] for one in self.facts.lines("chars"))
+        return [place for place in nodes if place.endswith(f"/{text.removeprefix('/dev/')}")]
 
     def _drives(self, controller: str) -> Iterator[str]:
         """Block devices of a controller of NVMe; with multipath they hang below its subsystem."""
@@ -266,12 +277,15 @@ class Disks:
                 yield line, name
 
     def driven(self, bdf: str) -> Iterator[FactLine]:
-        """Programs that store on what hangs below a function, and is no block device: a tape, a bare namespace."""
+        """Who stores on what hangs below a function, and is no block device: a tape, its robot, a bare namespace."""
         nodes = {line.text.split(" ")[0]: line.text for line in self.facts.lines("chars")}
         for line in self.facts.lines("users"):
             kind, number, *_ = (*line.text.split(" "), "")
             node = nodes.get(decimal(number), "") if kind == "character" else ""
             if bdf in PCI_PATH.findall(node) and (_NO_DISK.search(node) or self._generic_of_a_tape(node)):
+                yield line
+        for line in self.facts.lines("exported"):
+            if any(bdf in PCI_PATH.findall(place) for place in self._passed(line)):
                 yield line
 
     def _generic_of_a_tape(self, node: str) -> bool:

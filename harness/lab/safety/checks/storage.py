@@ -38,7 +38,7 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     if function.base == _STORAGE:
         driven += tuple(drivers_of(function, facts))
     if driven:
-        yield Finding("storage", Level.LETHAL, "a program stores on it", driven)
+        yield Finding("storage", Level.LETHAL, "a program stores on it, or whom the kernel serves it to", driven)
     share = _SHARES.get(function.id)
     shared = tuple(line for line in facts.lines("mounts") if share and share.search(line.text))
     if shared:

@@ -267,8 +267,12 @@ for path in /sys/kernel/config/nvmet/subsystems/*/namespaces/*/device_path \
     /sys/kernel/config/nvmet/subsystems/*/passthru/device_path \
     /sys/kernel/scst_tgt/devices/*/filename \
     /sys/kernel/config/target/core/fileio_*/*/udev_path \
+    /sys/kernel/config/target/core/pscsi_*/*/udev_path \
     /sys/kernel/config/usb_gadget/*/functions/mass_storage.*/lun.*/file; do
     [ -e "$path" ] && cat "$path" 2>/dev/null
+done
+for device in /sys/kernel/scst_tgt/devices/*/scsi_device; do # passed through, a tape or its robot too
+    cd -P "$device" 2>/dev/null && printf '%s\n' "$PWD" && cd /
 done
 for disk in /sys/class/rnbd-server/ctl/devices/*/block_dev; do
     cd -P "$disk" 2>/dev/null && printf '/dev/%s\n' "${PWD##*/}" && cd /
