@@ -22,7 +22,7 @@ from harness.xen.keys.console import ConsoleLine, console_lines, domain_name
 HEADER = re.compile(r"(?:MSI information:|==== PCI devices ====|(?:Guest interrupt|IRQ) information:|'.' pressed -> )")
 """What begins the dump of a debug key."""
 
-_TORN_WITHIN = 3  # lines behind a torn row in which its rest may stand
+_TORN_WITHIN = 4  # lines, with a torn row the first of them, in which its rest may stand
 
 
 def last_dump(text: str, header: str, key: str, file: str) -> Iterator[ConsoleLine]:
@@ -58,7 +58,7 @@ class Form:
             if line.origin is not Origin.XEN or line.is_rest or not self.piece.search(line.text):
                 continue
             match = self.row.fullmatch(line.text.rstrip())
-            behind = lines[place + 1 : place + 1 + _TORN_WITHIN]
+            behind = lines[place : place + _TORN_WITHIN]
             rest = next((other for other in behind if other.origin is Origin.DOM0 and other.text.strip()), None)
             if rest is not None and (whole := self.row.fullmatch(line.text + rest.text.rstrip())):
                 used.add(rest)

@@ -105,18 +105,15 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
     for number, line in _lines(text):
         if not line:
             ended = address is not None
-            continue
-        if not line.startswith("\t"):
+        elif not line.startswith("\t"):
             header = _HEADER.fullmatch(line)
             if header is None:
                 raise ParseError(f"{line!r}", file=file, line=number, expected="a line as '04:00.0 class: name'")
             if address is not None:
                 raise ParseError("a second device", file=file, line=number, expected="one device")
             address = Bdf.parse(header.group(1))
-            continue
-        if line.startswith("\t\t"):  # details of a capability, which may reuse the names below
-            continue
-        name, _, rest = line.strip().partition(": ")
+        # the details of a capability, which may reuse these names, stand behind another tab
+        name, _, rest = line.removeprefix("\t").partition(": ")
         if name == "Control":
             command = _parse_control(rest, file, number)
         elif name == "Status":
@@ -135,7 +132,7 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
         elif name in ("Kernel driver in use", "Kernel modules"):
             ended = True
             driver = rest if name == "Kernel driver in use" else driver
-        elif line.strip() == "!!! Unknown header type 7f":
+        elif name == "!!! Unknown header type 7f":
             gone = True
     if address is None:
         raise ParseError("no device in the output", file=file, expected="a line as '04:00.0 class: name'")

@@ -68,13 +68,15 @@ def _overlap(before: bytes, now: bytes) -> bytes:
     """The longest end of `before` that `now` begins with."""
     if len(now) < _PROBE:
         return b""
-    probe = now[:_PROBE]
-    place = before.find(probe)
+    ends = (before[place:] for place in _places(now[:_PROBE], before))
+    return next((end for end in ends if now.startswith(end)), b"")
+
+
+def _places(word: bytes, text: bytes) -> Iterator[int]:
+    place = text.find(word)
     while place >= 0:
-        if now.startswith(before[place:]):
-            return before[place:]
-        place = before.find(probe, place + 1)
-    return b""
+        yield place
+        place = text.find(word, place + 1)
 
 
 @dataclass(frozen=True)
@@ -106,17 +108,19 @@ def recorded(
         return None
     if before is None:
         begin = stream.text[: alone[-1].start()].rfind(b"\n") + 1
+        since = stream.raw(begin)
     else:
         _, known, behind = stream.text[:end].rpartition(before[alone[-1].start() :])
         if not known:
             return None
         begin = end - len(behind)
+        since = stream.raw(begin - 1)  # the last line that is known: what is not whole may follow it at once
     seen = stream.text[begin:end]
     held = now[: first.start()].partition(b"\n")[2]  # the first line of a ring may be cut
     raw_begin, raw_end = stream.raw(begin), stream.raw(end)
     agree = seen.endswith(held) or held.endswith(seen)
-    torn = log is Log.DOM0 and _TORN.search(console, raw_begin, raw_end)
-    if not agree or torn or any(raw_begin <= at <= raw_end for at in breaks):
+    torn = log is Log.DOM0 and _TORN.search(console, since, raw_end)
+    if not agree or torn or any(since <= at <= raw_end for at in breaks):
         return None
     lines = max(seen.count(b"\n") - held.count(b"\n"), 0)
     return Recorded(console[raw_begin:raw_end], seen + now[first.start() :], lines)
@@ -153,16 +157,17 @@ class _Stream:
 
 
 def _dom0_lines(console: bytes, of_xen: Sequence[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
-    line, begin, place = b"", 0, 0
+    begun: tuple[int, bytes] | None = None
+    place = 0
     for start, end in (*of_xen, (len(console), len(console))):
         while place < start:
             stop = console.find(b"\n", place, start) + 1 or start
-            begin = begin if line else place
-            line, place = line + console[place:stop], stop
-            if line.endswith(b"\n"):
-                if _OF_KERNEL.match(line):
-                    yield begin, line
-                line = b""
+            begin, line = begun or (place, b"")
+            line += console[place:stop]
+            begun = None if line.endswith(b"\n") else (begin, line)
+            if begun is None and _OF_KERNEL.match(line):
+                yield begin, line
+            place = stop
         place = end
 
 

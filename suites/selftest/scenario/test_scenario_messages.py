@@ -48,6 +48,13 @@ def test_a_message_has_all_that_its_rule_says() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", [name for name, rule in RULES.rules.items() if rule.fails or rule.esrch or rule.loses])
+def test_what_a_rule_says_of_a_line_is_kept(name: str) -> None:
+    rule = RULES.rules[name]
+    first, *_ = read("", f"{rule.example}\n", log=rule.log)
+    assert (first.name, first.fails, first.esrch, first.loses) == (name, rule.fails, rule.esrch, rule.loses)
+
+
 def test_lines_are_numbered_in_their_own_file() -> None:
     found = read("(XEN) boot\n", "\n" + HARMLESS, "", HARMLESS + "(XEN) odd\n" + MASKALL)
     assert at(found) == [

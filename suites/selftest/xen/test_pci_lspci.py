@@ -63,6 +63,8 @@ def test_device_without_msix_and_without_driver() -> None:
     assert device.msix is None
     assert device.driver is None
     assert parse_lspci(HEADER + CONTROL + STATUS.replace("Cap+", "Cap-")).msix is None
+    idle = parse_lspci(HEADER + CONTROL + STATUS + MSI + "\tKernel modules: nvme\n")
+    assert (idle.msix, idle.driver) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ class TestNotWhole:
         assert recorded(Log.XEN, before, now, console[: console.rindex(b"samples=")]) is None
         assert recorded(Log.XEN, before, now, console[first + 20 :]) is None
         assert recorded(Log.XEN, b"(XEN) nothing of its kind\n", now, console) is None
+        assert recorded(Log.XEN, before, b"(XEN) nothing of its kind\n", console) is None
         assert recorded(Log.XEN, before, mark(9999).encode(), console) is None
         assert recorded(Log.XEN, None, mark(9999).encode(), console) is None
 
@@ -143,6 +144,24 @@ def test_a_recording_that_begins_with_the_last_line_that_is_known() -> None:
     found = recorded(Log.DOM0, known, new, known + lost + new)
     assert found is not None
     assert (found.raw, found.data, found.lines) == (lost, lost + new, 1)
+
+
+def test_a_line_of_dom0s_that_xen_wrote_into_is_not_whole() -> None:
+    """What dom0 says within a line of Xen's cannot be told from it; Xen's own line is there all the same."""
+    known, new = b"[    1.000001] message 1\n", b"[    2.000001] message 2\n"
+    torn = b"(XEN) d1v0 [    1.500000] message\n"
+    assert recorded(Log.DOM0, known, new, known + b"(XEN) d1v0\n" + new) is not None
+    assert recorded(Log.DOM0, known, new, known + torn + new) is None
+    found = recorded(Log.XEN, mark(1).encode(), mark(2).encode(), mark(1).encode() + torn + mark(2).encode())
+    assert found is not None and found.raw == torn
+
+
+def test_a_gap_right_behind_the_last_line_that_is_known() -> None:
+    known, lost, new = (f"[    {second}.000001] message {second}\n".encode() for second in range(3))
+    console = b"login: \n" + known + b"login: \n" + lost + new
+    gaps = {at: recorded(Log.DOM0, known, new, console, [at]) is None for at in range(len(console))}
+    seen = range(console.index(known), console.index(new) + 1)
+    assert gaps == {at: at in seen for at in gaps}
 
 
 def test_a_dump_that_no_ring_holds_is_taken_from_its_mark_on() -> None:
@@ -177,6 +196,10 @@ def test_a_ring_that_turned_and_has_no_line_that_is_alone_may_have_lost_some() -
     gain = gained(Log.XEN, b"(XEN) old\n" + alike * 2, alike * 2 + b"(XEN) new\n")
     assert gain.data == b"(XEN) new\n"
     assert gain.lost == "no line of the last reading that is alone of its kind is left in it"
+
+
+def test_a_ring_that_is_not_full_has_lost_nothing() -> None:
+    assert gained(Log.XEN, b"(XEN) a\n", b"(XEN) a\n(XEN) b\n") == Gain(b"(XEN) b\n")
 
 
 def test_the_first_reading_gains_all() -> None:
