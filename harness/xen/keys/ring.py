@@ -24,6 +24,7 @@ _MARKS = {
 BEGINS = {Log.XEN: re.compile(rb"Xen version [0-9]"), Log.DOM0: re.compile(rb"Linux version [0-9]")}
 """What each says at the beginning of a boot."""
 COMMANDS: dict[Log, list[str]] = {Log.XEN: ["xl", "dmesg"], Log.DOM0: ["dmesg"]}
+_NONE_LEFT = "no line of the last reading that is alone of its kind is left in it"
 _OPTIONS = {Log.XEN: "conring_size", Log.DOM0: "log_buf_len"}
 _OF_KERNEL = re.compile(rb"\[ *[0-9]+\.[0-9]{6}\](?:\[ *[CT][0-9]+\])? |\*\* [0-9]+ printk messages dropped \*\*")
 _OF_XEN = re.compile(
@@ -57,11 +58,8 @@ def gained(log: Log, before: bytes | None, now: bytes) -> Gain:
         return Gain(now[len(before or b"") :])
     overlap = _overlap(before, now)
     alone = marks(log, before)
-    if not overlap:
-        return Gain(now, "it has turned over since it was read last")
-    if not alone or alone[-1].group() not in overlap:
-        return Gain(now[len(overlap) :], "no line of the last reading that is alone of its kind is left in it")
-    return Gain(now[len(overlap) :])
+    known = alone and alone[-1].group() in overlap
+    return Gain(now[len(overlap) :], "" if known else f"it has turned over since it was read last: {_NONE_LEFT}")
 
 
 def _overlap(before: bytes, now: bytes) -> bytes:

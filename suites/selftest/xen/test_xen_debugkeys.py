@@ -315,6 +315,16 @@ def test_dump_that_is_cut_off() -> None:
     assert parse_masks(M_HEADER) == (), "a host without MSI is possible"
 
 
+def test_a_device_whose_vectors_may_be_cut_off() -> None:
+    """Xen prints them only where there are some: a row without them that nothing follows may not be whole."""
+    whole = "(XEN) 0000:04:00.0 - d0 - node -1"
+    assert owners(f"{Q_HEADER}{whole}  - MSIs < 41 42 >")[NVME].irqs == (41, 42)
+    assert owners(f"{Q_HEADER}{whole}\n")[NVME].irqs == ()
+    with pytest.raises(ParseError, match="cut off") as caught:
+        parse_pci_devices(Q_HEADER + whole)
+    assert caught.value.line == 3
+
+
 def test_row_that_is_broken_names_its_line() -> None:
     with pytest.raises(ParseError, match=r"^run/M\.txt:2: "):
         parse_masks(M_HEADER + M_ROW.replace("/?", "/7"), file="run/M.txt")

@@ -129,29 +129,32 @@ def test_long_list_reads_every_part_of_an_address() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "told"),
     [
-        "",
-        "{}",
-        "[1]",
-        '[{"domid": 1}]',
-        "[" * 100_000,
-        long_list(c_info={"name": "g"}),
-        long_list(c_info={"type": "pv", "name": None}),
-        long_list(pcidevs={}),
-        long_list(pcidevs=[{"bus": 256}]),
-        long_list(pcidevs=[{"domain": 1 << 32}]),
-        long_list(pcidevs=[{"dev": 32}]),
-        long_list(pcidevs=[{"func": 8}]),
-        long_list(pcidevs=[{"dev": "3"}]),
-        long_list(pcidevs=[{"func": True}]),
-        long_list().replace('"domid": 1, ', ""),
-        long_list().replace('"domid": 1, ', '"domid": 32768, '),
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("{}", "not a JSON list"),
+        ("[1]", "a domain is int"),
+        ('[{"domid": 1}]', "config is NoneType"),
+        (long_list(c_info=[]), "c_info is list"),
+        (long_list(c_info={"name": "g"}), "c_info or pcidevs"),
+        (long_list(c_info={"type": "pv", "name": None}), "c_info or pcidevs"),
+        (long_list(pcidevs={}), "c_info or pcidevs"),
+        (long_list(pcidevs=[1]), "pcidevs is int"),
+        (long_list(pcidevs=[{"domain": 1 << 32}]), "domain is 4294967296"),
+        (long_list(pcidevs=[{"bus": 256}]), "bus is 256"),
+        (long_list(pcidevs=[{"dev": 32}]), "dev is 32"),
+        (long_list(pcidevs=[{"dev": "3"}]), "dev is 3"),
+        (long_list(pcidevs=[{"func": 8}]), "func is 8"),
+        (long_list(pcidevs=[{"func": True}]), "func is True"),
+        (long_list().replace('"domid": 1, ', ""), "domid is None"),
+        (long_list().replace('"domid": 1, ', '"domid": -1, '), "domid is -1"),
+        (long_list().replace('"domid": 1, ', '"domid": 32768, '), "domid is 32768"),
     ],
 )
-def test_long_list_not_understood(text: str) -> None:
-    with pytest.raises(ParseError):
-        parse_list_long(text)
+def test_long_list_not_understood(text: str, told: str) -> None:
+    with pytest.raises(ParseError, match=f"^xl list -l: {told}"):
+        parse_list_long(text, file="xl list -l")
 
 
 @pytest.mark.parametrize(("name", "device"), [("nvme_in_running_guest", NVME), ("e1000e_masked_by_injection", E1000E)])
