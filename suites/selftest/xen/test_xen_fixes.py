@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,11 @@ def fix(*releases: str, product: Product = Product.XEN, complete: bool = True) -
 )
 def test_which_host_has_which_fix(commit: str, version: str, answer: Answer) -> None:
     assert has_fix(registry()[commit], version) is answer
+
+
+def test_a_program_is_told_one_of_three_words() -> None:
+    answers = [reached(Version(4, 17, patch, before=True), Version(4, 17, 5)) for patch in (6, 4, 5)]
+    assert json.loads(json.dumps(answers)) == ["yes", "no", "unknown"]
 
 
 def test_what_the_stacks_are_expected_to_lack() -> None:
