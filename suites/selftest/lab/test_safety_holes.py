@@ -88,8 +88,10 @@ HOLES = [
                         "net": "eth0 address 02:00:5e:00:00:99\n"}, Level.DENY),
     ("nic", "network", {"routes": "eth1 000200C6 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"}, Level.DENY),
     # a program that has the memory of a card of the network mapped may send by it, by another it does not
-    *(("card", "network", {"pci": serial_card(code), "net": f"={ETH0}", "ssh": "=",
-                           "mapped": f"{NIC_HOME}/resource0\n"}, expected) for code, expected in (("020000", Level.LETHAL), ("120000", Level.OK))),
+    ("card", "network", {"pci": serial_card("020000"), "net": f"={ETH0}", "ssh": "=",
+                         "mapped": f"{NIC_HOME}/resource0\n"}, Level.LETHAL),
+    ("card", "network", {"pci": serial_card("120000"), "net": f"={ETH0}", "ssh": "=",
+                         "mapped": f"{NIC_HOME}/resource0\n"}, Level.OK),
     # our session comes over a virtual function of it
     ("nic", "network", {"pci": function(VF, VF_HOME, "8086:10ed", "020000") + f"{VF} physfn {NIC_HOME}\n",
                         "net": card("eth9", f"{VF_HOME}/net/"), "addresses": "=9: eth9    inet 192.0.2.1/24 x\n"},
