@@ -181,6 +181,31 @@ def test_a_hint_tells_what_was_found_where_something_was() -> None:
     assert [one in told.value.hint for one in at] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("code", "bar", "driver", "expected"),
+    [
+        ("078000", 0xE001, "", Level.LETHAL),
+        ("078000", 0xE001, "some", Level.OK),
+        ("078000", 0xF7000000, "", Level.OK),
+        ("020000", 0xE001, "", Level.OK),
+        ("070002", 0xF7000000, "some", Level.LETHAL),
+    ],
+)
+def test_which_card_xen_takes_for_its_port(code: str, bar: int, driver: str, expected: Level) -> None:
+    """`com1=...,pci`: a card of serial ports, or one of several kinds (0780) that nothing drives and that has I/O ports."""
+    space = config(NIC).replace(
+        f"000010 {bytes(16).hex(' ')}", f"000010 {(bar.to_bytes(4, 'little') + bytes(12)).hex(' ')}"
+    )
+    assert space != config(NIC)
+    seen = facts(
+        pci="=" + function(NIC, NIC_HOME, "8086:10d3", code),
+        config=f"={space}",
+        drivers=f"={NIC} {driver}\n" if driver else "=",
+        xen="xen_commandline : com1=115200,8n1,pci\n",
+    )
+    assert max(levels(seen, "console")) is expected
+
+
 @pytest.mark.parametrize("driver", ["", "pciback", "xen-pciback", "vfio-pci", "pci-stub", "e1000e"])
 def test_drivers_that_hide_a_mac(driver: str) -> None:
     """Then our journal is asked where it was, and a person is told to name the device by path."""
