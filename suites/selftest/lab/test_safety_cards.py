@@ -29,7 +29,7 @@ from suites.selftest.lab.test_safety_gate import (
     identity,
     level,
 )
-from suites.selftest.lab.test_safety_holes import TOP, bridge
+from suites.selftest.lab.test_safety_holes import TOP, VF, bridge
 from suites.selftest.lab.test_safety_lists import levels
 
 
@@ -574,4 +574,49 @@ def test_what_a_target_of_scsi_passes_through(exported: str, tape: Level, disk: 
     )
     for place, expected in ((NIC, tape), (DISK, disk)):
         found = decide_at(place, Bdf.parse(place), seen, Lending())
+        assert max(one.level for one in found.findings if one.check == "storage") is expected
+
+
+OF_VF = '/libxl/pci/0000-02-10-0/domid = "2"\n'
+NOT_OF_VF = OF_VF.replace("10-0", "11-0")
+
+
+@pytest.mark.parametrize(
+    ("code", "driver", "told", "expected"),
+    [
+        ("010802", "", {}, Level.DENY),
+        ("010802", "pciback", {"owners": OF_VF}, Level.LETHAL),
+        ("010802", "pciback", {"owners": NOT_OF_VF}, Level.DENY),
+        ("010802", "vfio-pci", {"users": "character 1ff:0 spdk\n"}, Level.LETHAL),
+        ("010802", "vfio-pci", {"users": "character 1ff:1 spdk\n"}, Level.DENY),
+        ("0b4000", "pciback", {"owners": OF_VF}, Level.OK),
+        ("0b4000", "vfio-pci", {"users": "character 1ff:0 qemu\n"}, Level.OK),
+    ],
+)
+def test_what_is_stored_on_a_virtual_function_is_on_its_physical_one(
+    code: str, driver: str, told: dict[str, str], expected: Level
+) -> None:
+    """Nothing is seen below the physical function itself."""
+    home = NIC_HOME.replace(NIC, VF)
+    pci = function(NIC, NIC_HOME, "144d:a824", code) + function(VF, home, "144d:a824", code)
+    seen = facts(
+        pci=f"={pci}{VF} physfn {NIC_HOME}\n",
+        drivers=f"={NIC} some\n{VF} {driver}\n" if driver else f"={NIC} some\n",
+        chars=f"511:0 realpath {home}/vfio-dev/vfio0\n",
+        **told,
+    )
+    found = decide_at(NIC, Bdf.parse(NIC), seen, Lending())
+    assert max(one.level for one in found.findings if one.check == "storage") is expected
+    ours = decide_at(NIC, Bdf.parse(NIC), seen, Lending(ours=frozenset({Bdf.parse(VF)})))
+    taken = Level.DENY if "owners" in told and expected is Level.LETHAL else expected
+    assert max(one.level for one in ours.findings if one.check == "storage") is taken
+
+
+def test_a_tape_behind_a_virtual_function_is_behind_its_physical_one() -> None:
+    home = NIC_HOME.replace(NIC, VF)
+    pci = function(NIC, NIC_HOME, "1000:0097", "010700") + function(VF, home, "1000:0097", "010700")
+    tape = f"9:1 realpath {home}/host6/target6:0:1/6:0:1:0/scsi_tape/st1\n"
+    for users, expected in (("character 9:1 tar\n", Level.LETHAL), ("", Level.DENY)):
+        seen = facts(pci=f"={pci}{VF} physfn {NIC_HOME}\n", drivers=f"={NIC} a\n{VF} a\n", chars=tape, users=users)
+        found = decide_at(NIC, Bdf.parse(NIC), seen, Lending())
         assert max(one.level for one in found.findings if one.check == "storage") is expected

@@ -378,3 +378,56 @@ def test_an_interface_may_stand_on_two_functions_of_its_driver(more: dict[str, s
         **(told | more),
     )
     assert [one.level for one in network(seen.functions[Bdf.parse(NIC)], seen, Lending())] == expected
+
+
+FRONT = "eth0 realpath /sys/devices/vif-0/net/eth0\neth0 address 00:16:3e:00:00:01\neth0 flags 0x1003\n"
+OWNED = '/libxl/pci/0000-02-00-0/domid = "1"\n'
+
+
+@pytest.mark.parametrize(
+    ("code", "net", "owners", "expected"),
+    [
+        ("020000", FRONT, OWNED, Level.LETHAL),
+        ("0c0330", FRONT, OWNED, Level.LETHAL),
+        ("070300", FRONT, OWNED, Level.LETHAL),
+        ("0c0330", FRONT.replace("vif-0", "vif-1-0"), OWNED, Level.LETHAL),
+        ("0c0330", FRONT.replace("vif-0", "virtual"), OWNED, Level.OK),
+        ("020000", FRONT.replace("vif-0", "virtual"), OWNED, Level.LETHAL),
+        ("0c0330", FRONT, "", Level.OK),
+        ("0c0330", FRONT, "missing x\n", Level.LETHAL),
+        ("0b4000", FRONT, OWNED, Level.OK),
+        ("0c0500", FRONT, OWNED, Level.OK),
+    ],
+)
+def test_what_a_domain_could_bring_the_network_by(code: str, net: str, owners: str, expected: Level) -> None:
+    """Our session is on an interface of which nothing tells the card; the card is a domain's."""
+    seen = facts(
+        pci="=" + function(NIC, NIC_HOME, "8086:10d3", code),
+        drivers=f"={NIC} pciback\n",
+        net=f"={net}",
+        links="2: eth0: <UP> mtu 1500\\    link/ether promiscuity 0 \n",
+        owners=owners,
+    )
+    assert max(levels(seen, "network")) is expected
+
+
+@pytest.mark.parametrize(
+    ("driver", "owners", "expected"),
+    [("vfio-pci", "", Level.LETHAL), ("pciback", OWNED, Level.LETHAL), ("pciback", "", Level.OK), ("", "", Level.OK)],
+)
+def test_a_virtual_function_could_carry_what_its_physical_one_does_not(
+    driver: str, owners: str, expected: Level
+) -> None:
+    """The card's own interface is down; our session is on an interface of which nothing tells the card."""
+    virtual = f"{NIC_HOME.rpartition('/')[0]}/0000:02:10.0"
+    pci = function("0000:02:10.0", virtual, "8086:10ca", "020000") + f"0000:02:10.0 physfn {NIC_HOME}\n"
+    seen = facts(
+        pci=pci,
+        drivers=f"0000:02:10.0 {driver}\n" if driver else "",
+        net=f"={card('tap0')}{card('eth1', f'{NIC_HOME}/net/', '0x1002')}",
+        addresses="=9: tap0    inet 192.0.2.1/24 x\n",
+        routes="=tap0 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n",
+        owners=owners.replace("02-00-0", "02-10-0"),
+    )
+    found = network(seen.functions[Bdf.parse(NIC)], seen, Lending())
+    assert max((one.level for one in found), default=Level.OK) is expected

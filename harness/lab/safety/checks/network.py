@@ -133,6 +133,11 @@ def _holes(wires: Wires) -> Iterator[_Hole]:
 
 
 def _could_carry(function: Function, wires: Wires) -> bool:
+    """Whether it could by itself or by a virtual function of it."""
+    return any(_could_alone(one, wires) for one in wires.facts.family(function))
+
+
+def _could_alone(function: Function, wires: Wires) -> bool:
     """Its interface is up, or is not seen although something drives the card; or a line of PPP begins at it."""
     if wires.lines and _terminal(function, wires.facts):
         return True
@@ -146,7 +151,10 @@ def _could_carry(function: Function, wires: Wires) -> bool:
         return _network(function) or function.kind == _USB
     if function.driver in _BORROWED:  # dom0's network may come from the domain that has it
         owners = owners_of(function, wires.facts)
-        return _network(function) and (bool(owners) or wires.facts.missing("owners", "backends") is not None)
+        linked = wires.linked and (function.kind == _USB or function.base == _COMMUNICATION)  # its phone, its modem
+        return (_network(function) or linked) and (
+            bool(owners) or wires.facts.missing("owners", "backends") is not None
+        )
     return _network(function) and function.driver not in _IDLE
 
 

@@ -34,11 +34,11 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
     meant = tuple(dict.fromkeys(line for line, name in disks.meant if name in stack))
     if meant:
         yield Finding("storage", Level.DENY, "a guest is to have its disk, whether it runs or not", meant)
-    driven = tuple(disks.driven(str(function.bdf)))
+    driven = [line for one in facts.family(function) for line in disks.driven(str(one.bdf))]
     if function.base == _STORAGE:
-        driven += tuple(drivers_of(function, facts))
+        driven += [line for one in facts.family(function) for line in drivers_of(one, facts)]
     if driven:
-        yield Finding("storage", Level.LETHAL, "a program stores on it, or whom the kernel serves it to", driven)
+        yield Finding("storage", Level.LETHAL, "a program stores on it, or whom the kernel serves it to", tuple(driven))
     share = _SHARES.get(function.id)
     shared = tuple(line for line in facts.lines("mounts") if share and share.search(line.text))
     if shared:
@@ -50,8 +50,9 @@ def check(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fi
             yield Finding(
                 "storage", Level.LETHAL, "a drive in use is on Fibre Channel, and could be reached over it", over
             )
-    owners = tuple(owners_of(function, facts)) if _stores(function) and function.bdf not in context.ours else ()
-    if owners:
+    others = (one for one in facts.family(function) if one.bdf not in context.ours)
+    owners = tuple(line for one in others for line in owners_of(one, facts))
+    if owners and _stores(function):
         yield Finding("storage", Level.LETHAL, "a domain has this controller of disks, and stores on it", owners)
     gone = facts.missing("block", "nvme")
     if gone:

@@ -121,6 +121,11 @@ class Wires:
         return [self.towards(end) - {tunnel, "lo"} for end in self.ends.get(tunnel, ())]
 
     @cached_property
+    def linked(self) -> bool:
+        """Whether there is an end of a virtual card by which this machine and another domain speak."""
+        return any(card.place.startswith("/sys/devices/vif-") for card in self.facts.interfaces.values())
+
+    @cached_property
     def _guests(self) -> dict[str, str]:
         """Netback's end of a guest's card (vif3.0) -> the number of its domain."""
         cards = self.facts.interfaces.items()

@@ -157,6 +157,10 @@ class HostFacts:
         """The first line of these sections that says that something could not be read."""
         return next((line for name in names for line in self.lines(name) if line.text.startswith("missing ")), None)
 
+    def family(self, function: Function) -> tuple[Function, ...]:
+        """A function and its virtual ones: what they carry and store goes with it."""
+        return (function, *(one for one in self.functions.values() if one.physfn == function.place))
+
     def peers(self, name: str) -> tuple[str, ...]:
         """Addresses of the other ends with which a tunnel, DRBD, OCFS2 or GFS2 speaks; none when nobody tells them."""
         pairs = (line.text.split(" ") for line in self.lines("peers"))
