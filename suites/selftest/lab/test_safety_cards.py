@@ -477,6 +477,13 @@ def test_a_console_that_is_asked_for_and_is_not_there(
     assert max(levels(seen, "console")) is expected
 
 
+@pytest.mark.parametrize(("place", "expected"), [(NIC_HOME, Level.LETHAL), (NIC_HOME[:-4], Level.OK)])
+def test_a_console_that_is_there_and_not_in_use_yet(place: str, expected: Level) -> None:
+    tty = f"{BOARD}ttyUSB0 realpath {place}/usb3/3-1/3-1:1.0/ttyUSB0/tty/ttyUSB0\n"
+    pci = "=" + function(NIC, NIC_HOME, "8086:10d3", "0c0330")
+    assert levels(facts(pci=pci, cmdline="= ro console=ttyUSB0\n", tty=tty), "console") == [expected]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -599,14 +606,18 @@ def test_what_is_stored_on_a_virtual_function_is_on_its_physical_one(
     """Nothing is seen below the physical function itself."""
     home = NIC_HOME.replace(NIC, VF)
     pci = function(NIC, NIC_HOME, "144d:a824", code) + function(VF, home, "144d:a824", code)
+    pci += function(DISK, DISK_HOME, "144d:a824", code)
     seen = facts(
         pci=f"={pci}{VF} physfn {NIC_HOME}\n",
+        block=f"={ROOT}",
         drivers=f"={NIC} some\n{VF} {driver}\n" if driver else f"={NIC} some\n",
         chars=f"511:0 realpath {home}/vfio-dev/vfio0\n",
         **told,
     )
     found = decide_at(NIC, Bdf.parse(NIC), seen, Lending())
     assert max(one.level for one in found.findings if one.check == "storage") is expected
+    another = decide_at(DISK, Bdf.parse(DISK), seen, Lending())
+    assert not [one for one in another.findings if one.check == "storage" and one.level is Level.LETHAL]
     ours = decide_at(NIC, Bdf.parse(NIC), seen, Lending(ours=frozenset({Bdf.parse(VF)})))
     taken = Level.DENY if "owners" in told and expected is Level.LETHAL else expected
     assert max(one.level for one in ours.findings if one.check == "storage") is taken

@@ -404,7 +404,7 @@ def test_what_a_domain_could_bring_the_network_by(code: str, net: str, owners: s
     seen = facts(
         pci="=" + function(NIC, NIC_HOME, "8086:10d3", code),
         drivers=f"={NIC} pciback\n",
-        net=f"={net}",
+        net=f"={net}{card('lo')}",
         links="2: eth0: <UP> mtu 1500\\    link/ether promiscuity 0 \n",
         owners=owners,
     )

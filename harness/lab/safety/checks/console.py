@@ -200,12 +200,8 @@ def _usb(function: Function, facts: HostFacts) -> Iterator[tuple[FactLine, str]]
         if function.code[4:] == _EHCI and re.search(r"\bkgdbdbgp=", line.text):
             yield line, "the kernel debugger is at the debug port of a USB controller"
     for line, name in _named(facts):
-        if not re.match(r"ttyUSB|ttyACM|ttyDBC", name):
-            continue
-        home = _home(facts, name)
-        if home is None and _nowhere(function, facts, line):
-            continue
-        if home is None or str(function.bdf) in PCI_PATH.findall(home.text):
+        unknown = _home(facts, name) is None and not _nowhere(function, facts, line)
+        if re.match(r"ttyUSB|ttyACM|ttyDBC", name) and unknown:  # where it is known: `_terminals`
             yield line, "a console hangs on a USB controller"
 
 

@@ -171,10 +171,7 @@ class Disks:
             controller = re.fullmatch(r"/dev/(nvme\d+)", line.text.strip())  # nvmet passes it through as a whole
             if controller:
                 yield from ((line, name) for name in self._drives(controller[1]))
-            elif places := self._passed(line):
-                blocks = self.facts.blocks.items()
-                yield from ((line, name) for name, block in blocks for one in places if _same_drive(block, one))
-            else:
+            elif not self._passed(line):  # that is told of the function below which it is
                 yield from ((line, name) for name in self._devices(line.text.strip()))
 
     def _passed(self, line: FactLine) -> list[str]:

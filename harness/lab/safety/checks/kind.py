@@ -86,7 +86,7 @@ def _separate(function: Function) -> bool:
 def _bare(function: Function) -> bool:
     """On a root bus, and known to have neither a reset nor MSI."""
     config = function.config
-    if config is None or config.gone or len(function.chain) > 1 or function.reset_methods != ():
+    if config is None or len(function.chain) > 1 or function.reset_methods != ():
         return False
     try:
         return config.msix is None and not config.msi

@@ -235,7 +235,7 @@ def _half(function: Function, wires: Wires) -> bool:
 
     Source: Documentation/networking/multi-pf-netdev.rst. Where a container has an interface of it, that is what it has.
     """
-    alike = (one for one in wires.facts.functions.values() if one.driver == function.driver and one.netdevs)
+    alike = (one for one in wires.facts.functions.values() if one.driver == function.driver)
     needed = any(tuple(_carried(one, wires.upwards(one.netdevs), wires)) for one in alike)
     return needed and not any(wires.away(function))
 
