@@ -192,7 +192,7 @@ def test_a_hint_tells_what_was_found_where_something_was() -> None:
     ],
 )
 def test_which_card_xen_takes_for_its_port(code: str, bar: int, driver: str, expected: Level) -> None:
-    """`com1=...,pci`: a card of serial ports, or one of several kinds (0780) that nothing drives and that has I/O ports."""
+    """`com1=...,pci`: one of serial ports, or of kind 0780 that nothing drives and that has I/O ports."""
     space = config(NIC).replace(
         f"000010 {bytes(16).hex(' ')}", f"000010 {(bar.to_bytes(4, 'little') + bytes(12)).hex(' ')}"
     )
