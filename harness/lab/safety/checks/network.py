@@ -16,6 +16,7 @@ _STORAGE, _NETWORK, _WIRELESS = "01", "02", "0d"
 _COMMUNICATION = "07"
 _INFINIBAND, _USB = "0c06", "0c03"
 _BLUETOOTH = "0d11"  # its links are told by themselves
+_MULTI_PF = "mlx5_core"
 _FABRICS = {_INFINIBAND, "0207", "0208"}  # whose cards may have no interface: InfiniBand, Omni-Path
 _BORROWED = {"pciback", "xen-pciback"}
 _VSOCK = {"1af4:1012", "1af4:1053", "15ad:0740"}  # virtio 1.2, 5.10: transitional and modern; VMware's VMCI
@@ -231,11 +232,14 @@ def _used(function: Function, mine: set[str], wires: Wires) -> Iterator[Finding]
 
 
 def _half(function: Function, wires: Wires) -> bool:
-    """Whether it could be a second function of an interface that is needed: of a card in two slots (mlx5, multi-PF).
+    """Whether it could be a second function of an interface that is needed: of a card in two slots.
 
-    Source: Documentation/networking/multi-pf-netdev.rst. Where a container has an interface of it, that is what it has.
+    Source: Documentation/networking/multi-pf-netdev.rst; one driver does it. Where a container has an interface of it,
+    that is what it has.
     """
-    alike = (one for one in wires.facts.functions.values() if one.driver == function.driver)
+    if function.driver != _MULTI_PF:
+        return False
+    alike = (one for one in wires.facts.functions.values() if one.driver == _MULTI_PF)
     needed = any(tuple(_carried(one, wires.upwards(one.netdevs), wires)) for one in alike)
     return needed and not any(wires.away(function))
 
