@@ -227,20 +227,19 @@ def emulator_triple_fault(text: str, xen_text: range = XEN_VIRTUAL) -> EmulatorT
     """
     lines = [line for line in console_lines(text) if line.origin is Origin.XEN]
     for place, line in enumerate(lines):
-        fault = _triple_fault(line)
-        if fault is not None and fault.domain is not None:
-            rip = _guests_rip(lines[place : place + _DUMP_LINES], fault.domain)
-            if rip is not None and rip in xen_text:
-                return EmulatorTripleFault(fault.domain, rip, fault.line)
+        if fault := _TRIPLE_FAULT.search(line.text):
+            for rip in _guests_rip(lines[place : place + _DUMP_LINES], fault[1]):
+                if rip in xen_text:
+                    return EmulatorTripleFault(fault[1], rip, line.number)
     return None
 
 
-def _guests_rip(dump: Sequence[ConsoleLine], domain: str) -> int | None:
-    """Where the guest executed; None where the first dump in these lines is not of its state."""
-    rip = None
+def _guests_rip(dump: Sequence[ConsoleLine], domain: str) -> list[int]:
+    """Where the guest executed; nowhere if the first dump in these lines is not whole or not of its state."""
+    rip: list[int] = []
     for line in dump:
         if match := _RIP.match(line.text):
-            rip = int(match.group(1), 16)
+            rip = [int(match.group(1), 16)]
         elif match := _CONTEXT.fullmatch(line.text.rstrip()):
-            return rip if match.groups() == ("hvm guest", domain) else None
-    return None
+            return rip if match.groups() == ("hvm guest", domain) else []
+    return []

@@ -163,6 +163,11 @@ VPCI = """\
 """
 
 
+def test_a_vector_of_a_processor_far_up() -> None:
+    [row] = parse_masks(M_HEADER + M_ROW.replace("dest=00000001", "dest=000001fe"))
+    assert row.destination == 0x1FE
+
+
 def test_what_a_pvh_dom0_wants_is_no_row_of_the_hardware() -> None:
     rows = captured("nvme_in_running_guest.debugkey_M.txt")
     assert parse_masks(rows + VPCI) == parse_masks(rows)

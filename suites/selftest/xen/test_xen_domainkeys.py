@@ -64,6 +64,7 @@ def test_a_zombie_is_dead_and_keeps_its_pirqs() -> None:
     [
         ("(XEN) nothing\n", "no dump of debug key e;"),
         ("(XEN) 'e' pressed -> dumping event-channel info\n", "no domain"),
+        ("(XEN) 'e' pressed -> dumping event-channel info\n(XEN)        1 [0/0/  -   ]: s=1 n=0 x=0\n", "s=1"),
         (
             "(XEN) 'e' pressed -> dumping event-channel info\n(XEN) Event channel information for domain 0:\n"
             "(XEN)        1 [0/0/  -   ]: s=9 n=0 x=0\n",
