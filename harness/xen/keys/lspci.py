@@ -118,7 +118,7 @@ def parse_lspci(text: str, *, file: str = "<text>") -> LspciDevice:
             command = _parse_control(rest, file, number)
         elif name == "Status":
             listed = {"Cap+": True, "Cap-": False}.get(rest.split(" ")[0])
-        elif name == "Capabilities" and rest == "<access denied>":
+        elif line == "\tCapabilities: <access denied>":
             access_denied = True
         elif name == "Capabilities":
             capability = _CAPABILITY.fullmatch(rest)
