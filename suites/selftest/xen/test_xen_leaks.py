@@ -123,6 +123,7 @@ INFO = b"xen_version : 4.20\nvirt_caps :\nxen_commandline :\nbuild_id :\nrelease
         ("xl_info.txt", b"total_memory : 2559\noutstanding_claims : 0\n", "xen_version missing"),
         ("xl_dmesg.txt", b"(XEN) nothing\n", "debug key"),
         ("xl_list.txt", b"", "header"),
+        ("interrupts.txt", b"", "header"),
     ],
 )
 def test_a_section_that_cannot_be_read_is_refused(file: str, content: bytes, expected: str) -> None:
