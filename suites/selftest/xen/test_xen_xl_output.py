@@ -35,9 +35,8 @@ DOM0 = "Domain-0                                     0  1024     2     r-----   
 
 def test_what_is_no_file_is_called_text() -> None:
     names = [module.name for module in pkgutil.iter_modules(harness.xen.keys.__path__, "harness.xen.keys.")]
-    parsers = [
-        one for name in names for _, one in inspect.getmembers(importlib.import_module(name), inspect.isfunction)
-    ]
+    members = [one for name in names for _, one in inspect.getmembers(importlib.import_module(name))]
+    parsers = [one for one in map(inspect.unwrap, filter(callable, members)) if inspect.isfunction(one)]
     files = [inspect.signature(one).parameters.get("file") for one in parsers]
     given = [file.default for file in files if file is not None and file.default is not inspect.Parameter.empty]
     assert len(given) > 15 and set(given) == {"<text>"}
