@@ -263,7 +263,7 @@ def test_interleaved_lines_and_carriage_returns() -> None:
 
 def test_the_rest_of_a_row_stands_within_three_lines() -> None:
     begun, rest = M_ROW[:40], M_ROW[40:]
-    between = "\n(XEN) d4v0: upcall vector f3\n(d2) word\n"
+    between = "\n(XEN) d4v0: upcall vector f3\n\n"
     assert parse_masks(M_HEADER + begun + between + rest) == parse_masks(M_HEADER + M_ROW)
     for text in (begun + between + "(d2) word\n" + rest, rest + begun + "\n"):
         with pytest.raises(ParseError):
