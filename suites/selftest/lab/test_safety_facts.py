@@ -634,3 +634,11 @@ def test_a_drive_without_a_disc_is_not_opened_so_that_its_tray_would_close(fake_
     seen = read(fake_host)
     assert lines(seen, "signatures", "sr0 ") == ["sr0 1 unreadable"]
     assert lines(seen, "exclusive", "sr0 ") == ["sr0 unknown No medium found"]
+
+
+def test_behind_which_function_the_transceiver_of_a_card_is(fake_host: FakeLab) -> None:
+    assert not [line for line in lines(read(fake_host), "net", "") if " phydev " in line]
+    name, _, place = next(line.split(" ") for line in lines(read(fake_host), "net", "") if "/pci" in line)
+    fake_host.fake.tree.link(f"{place}/phydev", "/sys/class/block/nvme1n1")
+    (told,) = (line for line in lines(read(fake_host), "net", name) if " phydev " in line)
+    assert told.startswith(f"{name} phydev /sys/devices/pci") and told.endswith("/nvme1n1")

@@ -431,3 +431,16 @@ def test_a_virtual_function_could_carry_what_its_physical_one_does_not(
     )
     found = network(seen.functions[Bdf.parse(NIC)], seen, Lending())
     assert max((one.level for one in found), default=Level.OK) is expected
+
+
+@pytest.mark.parametrize(
+    ("behind", "expected"),
+    [(NIC_HOME, Level.LETHAL), (BESIDE_HOME, Level.OK), (f"{NIC_HOME}1", Level.OK), ("", Level.OK)],
+)
+def test_a_function_that_has_the_transceiver_of_our_card_carries_our_session(behind: str, expected: Level) -> None:
+    """An MDIO controller on PCI: no interface is below it, and the link of one is."""
+    pci = function(NIC, NIC_HOME, "1131:ee00", "088001")
+    phydev = f"eth0 phydev {behind}/mdio_bus/x/x:02\n" if behind else ""
+    seen = facts(pci=f"={pci}", net=f"={ETH0}{phydev}", drivers=f"={NIC} fsl_netc_emdio\n")
+    found = network(seen.functions[Bdf.parse(NIC)], seen, Lending())
+    assert max((one.level for one in found), default=Level.OK) is expected

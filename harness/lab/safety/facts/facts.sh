@@ -333,6 +333,7 @@ for interface in /sys/class/net/*; do
     attribute "$name" assigned "$interface/addr_assign_type"
     [ -e "$interface/bonding_slave/perm_hwaddr" ] && attribute "$name" permanent "$interface/bonding_slave/perm_hwaddr"
     real "$name" master "$interface/master"
+    real "$name" phydev "$interface/phydev" # its transceiver, which may be behind a function of its own
     for other in "$interface"/upper_*; do [ -e "$other" ] && echo "$name upper ${other##*/upper_}"; done
     for other in "$interface"/lower_*; do [ -e "$other" ] && echo "$name lower ${other##*/lower_}"; done
 done

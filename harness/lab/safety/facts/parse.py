@@ -129,7 +129,10 @@ def _functions(
         ours = {key for key, drive in drives.items() if below(drive.place, thing.place)}
         subsystems = {other for key in ours for other in drives[key].related("subsystem")}
         cards = {key for key, card in interfaces.items() if below(card.place, thing.place)}
-        netdevs = {key for key, card in interfaces.items() if any(below(card.place, place) for place in here)}
+        ends = (
+            (key, end) for key, card in interfaces.items() for end in (card.place, card.attributes.get("phydev", ""))
+        )
+        netdevs = {key for key, end in ends if any(below(end, place) for place in here)}
         config = configs.spaces.get(name)
         serials = {drives[key].attributes.get("serial", "").strip() for key in ours} | {_dsn(config)}
         subsystem = f"{_hex(values, 'subsystem_vendor', 4)}:{_hex(values, 'subsystem_device', 4)}"
