@@ -77,7 +77,7 @@ def used(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fin
     if owners:
         yield Finding("owner", Level.DENY, "a domain owns it", owners)
     noted = tuple(line for line in facts.lines("owners") if _note(function, line))
-    if noted and not passing(function.driver):
+    if noted:
         told = "xl made it assignable and has not given it back: it may be in Xen's quarantine, without MSI and DMA"
         yield Finding("owner", Level.WARN, told, noted)
     for level, reason, signs in (
