@@ -53,6 +53,7 @@ ONE_MORE: dict[str, tuple[str, bytes, set[str]]] = {
     "a device model": ("processes.txt", b" 9999 S qemu-system-i38 qemu-system-i386 -x\n", {"device_models"}),
     "an xl": ("processes.txt", b" 9999 S xl xl create x\n", {"toolstack_processes"}),
     "another program": ("processes.txt", b" 9999 S less less qemu xl\n", set()),
+    "a program in another encoding": ("processes.txt", b" 9999 S caf\xe9 caf\xe9\n", set()),
     "a slot": ("pciback_slots.txt", b"0000:05:00.0\n", {"pciback_slots"}),
     "a descriptor": ("irq_desc.txt", b"/sys/kernel/irq/999/chip_name:xen-dyn\n", {"irq_descriptors"}),
     "a domain": ("xl_list.txt", b"bob 9 512 1 -b---- 1.0\n", {"domains"}),

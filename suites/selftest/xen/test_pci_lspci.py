@@ -106,6 +106,7 @@ def test_details_of_a_capability_are_not_the_device() -> None:
         (HEADER + CONTROL + HEADER + CONTROL, "a second device"),
         (HEADER + CONTROL.replace("Mem+", "Mem?"), "a sign on each"),
         (HEADER + CONTROL.replace(" FastB2B-", ""), "a sign on each"),
+        (HEADER + CONTROL + "\tCapabilities: none\n", "Capabilities: none"),
         (HEADER + CONTROL + "\tCapabilities: [40] MSI-X: Enable- Count=0 Masked-\n", "Count=1"),
         (HEADER + CONTROL + "\tCapabilities: [40] MSI-X: Enable- Count=2049 Masked-\n", "Count=1"),
         (HEADER + CONTROL + "\tCapabilities: [40] MSI-X: Enable- Count=2 Masked?\n", "Masked"),

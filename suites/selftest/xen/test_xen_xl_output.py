@@ -225,6 +225,7 @@ def test_every_captured_info(name: str) -> None:
     [
         ("", "build_id, release, virt_caps, xen_commandline, xen_version missing"),
         ("xen_version : 4.20\n", "build_id, release, virt_caps, xen_commandline missing"),
+        (INFO.replace("4.20", ""), "xen_version missing"),
         ("libxl_get_physinfo failed.\n", ":1: "),
         (f"{INFO}total_memory : 12k\n", "total_memory is '12k'; expected a number"),
     ],
