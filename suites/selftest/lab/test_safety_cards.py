@@ -396,7 +396,10 @@ def test_the_other_ends_are_of_one_name() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("8086:10d3", Level.DENY), ("8086:10d4", Level.OK)])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("8086:10d3", Level.DENY), ("8086:10d4", Level.OK), ("8086:10D3:8086:A01F", Level.DENY)],
+)
 def test_a_card_is_of_its_kind_though_its_subsystem_cannot_be_read(kind: str, expected: Level) -> None:
     lines = BASE["pci"].splitlines(keepends=True)
     bare = "".join(line for line in lines if "subsystem_" not in line)

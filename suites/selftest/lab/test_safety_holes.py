@@ -60,6 +60,10 @@ HOLES = [
     ("disk", "storage", {"signatures": "=nvme1n1 1 unreadable\n"}, Level.DENY),
     ("disk", "storage", {"signatures": "=nvme1n1 2 \n", "block": "nvme1n1 hidden 1\n"}, Level.OK),
     ("disk", "storage", {"signatures": "=\n", "block": "nvme1n1 hidden 1\n"}, Level.DENY),
+    # partitions that nobody listed, of a guest's image and of a pool
+    ("disk", "storage", {"backends": '/local/domain/0/backend/qdisk/3/51712/params = "'
+                         r'json:{\"driver\": \"raw\", \"file.filename\": \"/dev/nvme1n1p9\"}"' "\n"}, Level.LETHAL),
+    ("disk", "storage", {"zpool": "\t  /dev/nvme1n1p9  ONLINE 0 0 0\n"}, Level.LETHAL),
     # a disk that is its own, or one that is built on another
     ("disk", "storage", {"block": f"={ROOT}{ODD}", "mounts": ODD_MOUNT}, Level.LETHAL),
     ("disk", "storage", {"block": f"={ROOT}{ODD}odd0 slave vda\n", "mounts": ODD_MOUNT}, Level.DENY),

@@ -352,6 +352,19 @@ def test_disks_of_elsewhere(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("place", "more", "bound"),
+    [
+        ("/sys/devices/virtual/net/eth1.9/ctlr_0/host3/rport-3:0-0/target3:0:0/3:0:0:0/block/sda", "", ("eth1.9",)),
+        ("/sys/devices/virtual/block/etherd!e1.1", "sda netif eth1,eth2\n", ("eth1", "eth2")),
+    ],
+)
+def test_disks_that_tell_over_which_interface_they_come(place: str, more: str, bound: tuple[str, ...]) -> None:
+    """FCoE on a VLAN by its place in sysfs, AoE by its attribute netif."""
+    block = f"sda realpath {place}\nsda dev 8:0\nsda size 8\n{more}"
+    assert [(one.line.text, one.bound) for one in far(facts(block=block))] == [(f"sda realpath {place}", bound)]
+
+
+@pytest.mark.parametrize(
     "driver",
     [
         *("pciback", "xen-pciback", "vfio-pci", "pci-stub", "pci-pf-stub", "uio_pci_generic", "igb_uio"),

@@ -65,7 +65,7 @@ def used(function: Function, facts: HostFacts, context: Lending) -> Iterator[Fin
     if function.numvfs:
         lines = tuple(line for line in function.lines if " sriov_numvfs " in line.text)
         yield Finding("owner", Level.DENY, "its virtual functions are enabled", lines)
-    virtual = tuple(one.lines[0] for one in facts.family(function)[1:])
+    virtual = tuple(line for one in facts.family(function)[1:] for line in one.where)
     if virtual and not function.numvfs:
         yield Finding("owner", Level.DENY, "virtual functions of it are there", virtual)
     owners = tuple(owners_of(function, facts))
