@@ -230,6 +230,13 @@ def test_what_must_have_become_of_guest_a(ending: str, follow_on: str, mutation:
     assert reason in judge(record).reason
 
 
+@pytest.mark.parametrize("names", [{}, {A: "(null)"}])
+def test_a_guest_that_may_be_a_zombie_may_be_gone(names: dict[int, str]) -> None:
+    record = good("E5", "F1")
+    view(C4, "domains", names=names)(record)
+    assert judge(record).verdict is V.PASS
+
+
 def test_a_refused_create_that_left_nothing_is_said_so() -> None:
     told = [one for one in judge(good("E13", "F1")).checks if one.checkpoint is C4 and one.view == "toolstack"]
     assert {(one.subject, one.seen) for one in told} >= {

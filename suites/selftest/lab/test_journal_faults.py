@@ -288,6 +288,14 @@ class TestFinding:
         told = adopt(tuple(book.entries), HERE, book.state, str(tmp_path / "host2"))
         assert len(told) == 1 and "File exists" in told[0]
 
+    def test_a_controller_that_takes_no_copy_is_told(self, book: HostJournal) -> None:
+        """Going back goes by the one that is on the host."""
+        book.about_to(change(1))
+        book.state.journal.unlink()
+        book.state.journal.mkdir()
+        (told,) = adopt(tuple(book.entries), HERE, book.state, book.remote)
+        assert str(book.state.journal) in told and "Is a directory" in told
+
     def test_a_host_that_does_not_say_is_not_clean(self, book: HostJournal, link: FakeTransport) -> None:
         assert not is_dirty(link, book.remote)
         book.about_to(change(1))

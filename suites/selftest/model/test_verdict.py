@@ -14,6 +14,10 @@ V, C, R = Verdict, Conclusion, ControlRole
 SIDES = [*Verdict, None]
 
 
+def test_what_a_run_ended_with_is_written_as_it_is_called() -> None:
+    assert [one.value for one in (*Verdict, *Conclusion)] == [one.name for one in (*Verdict, *Conclusion)]
+
+
 @pytest.mark.parametrize(
     ("stock", "control", "role", "expected"),
     [
