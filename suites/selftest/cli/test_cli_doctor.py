@@ -44,7 +44,7 @@ def test_refused_devices_with_the_reason(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize(
     ("version", "untold"),
-    [("2", "namespaces have built"), ("3", "by RDMA"), ("4", "pNFS"), ("5", "")],
+    [("2", "namespaces have built"), ("3", "by RDMA"), ("4", "pNFS"), ("5", "SCSI targets"), ("6", "")],
 )
 def test_what_an_older_program_did_not_tell_is_said(
     tmp_path: Path, version: str, untold: str, capsys: pytest.CaptureFixture[str]

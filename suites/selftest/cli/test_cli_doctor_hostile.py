@@ -80,7 +80,7 @@ def test_what_are_no_facts_is_refused(text: bytes) -> None:
     assert status == ExitStatus.USAGE
 
 
-@pytest.mark.parametrize("told", [b"version 1", b"version 6", b"version", b"version two", b"version \x1b[2J", b""])
+@pytest.mark.parametrize("told", [b"version 1", b"version 7", b"version", b"version two", b"version \x1b[2J", b""])
 def test_the_program_of_another_version_is_not_guessed_at(told: bytes) -> None:
     status, out, err = asked(re.sub(rb"\bversion \d\n", lambda _: told + b"\n", GOOD, count=1), WORDS[:1])
     clear(status, out, err)

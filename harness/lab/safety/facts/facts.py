@@ -13,7 +13,7 @@ from harness.model.config import ConfigSpace
 PCI_PATH = re.compile(rf"/({FUNCTION})(?=/|$)")
 
 
-NEWEST = 5
+NEWEST = 6
 LATER: Mapping[str, int] = MappingProxyType(
     {
         **dict.fromkeys(("program", "devlinks", "iscsi", "exclusive", "chars", "users", "tty", "display"), 2),

@@ -32,7 +32,7 @@ PATH=$PATH:/usr/sbin:/sbin
 LC_ALL=C
 export LC_ALL PATH
 section program
-echo "version 5"
+echo "version 6"
 echo "uid $(id -u)"
 section boot_id
 whole /proc/sys/kernel/random/boot_id

@@ -86,6 +86,7 @@ _UNTOLD = {
     " what guests that do not run are to have",
     4: "of pNFS and of IPsec without an interface, nor perhaps of bridges of Open vSwitch, of what tc sends on below"
     " the root, of cards that other network namespaces have, and of a TPM, a clock and a flash chip behind a function",
+    5: "what the kernel's SCSI targets pass through, nor behind which function a network card has its transceiver",
 }
 """What a program of this version does not tell, of what the next one does."""
 
