@@ -30,7 +30,9 @@ fi
 say "giving $2 back to ${3:-no driver}"
 # By xl: it also takes the device from DOMID_IO, where its pci-assignable-add has put it and MSI and DMA are none of dom0's.
 # -r: only then it forgets which driver it has taken it from (driver_path), as if it had never been assignable.
-ask xl pci-assignable-remove ${3:+-r} "$2" || { echo "$2" >"$device/driver/unbind"; } 2>/dev/null
+ask xl pci-assignable-remove ${3:+-r} "$2"
+# Where xl failed pciback has it still; where its note was an older one, another driver than the device had.
+{ [ -n "$3" ] && [ "$device/driver" -ef "$drivers/$3" ]; } || { echo "$2" >"$device/driver/unbind"; } 2>/dev/null
 if [ -n "$3" ]; then
     echo "$3" >"$device/driver_override"
     echo "$2" >"$drivers/$3/bind"

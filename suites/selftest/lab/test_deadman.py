@@ -205,13 +205,25 @@ def test_a_device_that_is_not_ours_to_move_stays(tmp_path: Path, bound: str, pro
     assert "dead-man timer" in host.said
 
 
+def by_xl(folder: Path, driver: str) -> dict[str, str]:
+    """Programs of a host whose xl takes the device from pciback and binds this driver, as its note says."""
+    bound = f"ln -sfn {folder}/sys/drivers/{driver} {folder}/sys/devices/{DEVICE}/driver"
+    return {"xl": f'echo "$@" >>{folder}/said\n{bound}', "xenstore-read": "exit 1", "xenstore-list": "exit 0"}
+
+
 def test_what_xl_has_taken_xl_gives_back(tmp_path: Path) -> None:
     """Bound by sysfs alone it stays DOMID_IO's (libxl__device_pci_assignable_remove): no MSI, no DMA, no link."""
-    xl = f'echo "$@" >>{tmp_path}/said'
-    host = Struck(tmp_path, programs={"xl": xl, "xenstore-read": "exit 1", "xenstore-list": "exit 0"})
+    host = Struck(tmp_path, programs=by_xl(tmp_path, "nvme"))
     host.act("nvme", "1")
     assert (tmp_path / "said").read_text() == f"pci-assignable-remove -r {DEVICE}\n"
     assert not (host.sysfs / "drivers/pciback/unbind").exists()
+    assert not (host.sysfs / "drivers/nvme/unbind").exists()
+
+
+def test_an_older_note_of_xl_does_not_decide_which_driver_it_gets(tmp_path: Path) -> None:
+    host = Struck(tmp_path, programs=by_xl(tmp_path, "vfio-pci"))
+    host.act("nvme", "1")
+    assert (host.sysfs / "drivers/vfio-pci/unbind").read_text() == f"{DEVICE}\n"
     assert (host.sysfs / "drivers/nvme/bind").read_text() == f"{DEVICE}\n"
 
 
